@@ -1,0 +1,70 @@
+"""The command ``cdc-flower``: Hydra's configuration in, a run folder out; or ``cdc-flower report FOLDER...``."""
+
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from cdc_flower.errors import UserError
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Entrance of the console script. Exits with 2 after a mistake in the input, and 130 after an interrupt."""
+    os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+    try:
+        if sys.argv[1:2] == ["report"]:
+            report(sys.argv[2:])
+        else:
+            _hydra_main()
+    except UserError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; what was finished is in the run folder")
+        sys.exit(INTERRUPTED)
+
+
+def _fail(text: str) -> None:
+    print(f"cdc-flower: {text}", file=sys.stderr)
+    sys.exit(2)
+
+
+@hydra.main(version_base="1.3", config_path="pkg://cdc_flower.configs", config_name="config")
+def _hydra_main(config: DictConfig) -> None:
+    from cdc_flower.simulations.folder import default_folder
+    from cdc_flower.simulations.run import run
+
+    try:
+        resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        _fail(f"{getattr(error, 'full_key', '')} must be given: {str(error).splitlines()[0]}")
+    assert isinstance(resolved, dict)
+    job = HydraConfig.get()
+    if job.mode is not None and job.mode.name == "MULTIRUN":
+        name = job.job.override_dirname.replace("/", "_") or str(job.job.num)
+        resolved["out"] = str(Path(resolved["out"]) / name if resolved["out"] else default_folder(name))
+    resolved["command"] = " ".join(["cdc-flower", *job.overrides.task])
+    try:
+        run(resolved)
+    except UserError as error:
+        _fail(str(error))
+
+
+def report(folders: list[str]) -> None:
+    """``cdc-flower report FOLDER...``: make the report again, of one run or of several side by side.
+
+    Raises:
+        UserError: If a folder is not a run folder.
+    """
+    from cdc_flower.report import report_from_folders
+
+    if not folders or folders[0] in ("-h", "--help"):
+        print("usage: cdc-flower report RUN_FOLDER...   (writes report.html in the first folder's place)")
+        sys.exit(0 if folders else 2)
+    print(report_from_folders([Path(folder) for folder in folders], None))

@@ -1,0 +1,265 @@
+"""The device side: one app for a batch of devices, which is correct for a single message too.
+
+``handle`` is a pure function of the messages and the states. Flower's own runtimes call the app with one
+message and its context, and that is a batch of one.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
+
+from cdc_flower import records
+from cdc_flower.batch import MessageBatch
+from cdc_flower.metrics import RankingMetrics
+from cdc_flower.models.base import DeviceModel
+from cdc_flower.scoring import Arrays, score_events
+from cdc_flower.segment import Stream, TruthReader
+from cdc_flower.state import DeviceStates
+from cdc_flower.training import LocalTraining, train_on_devices
+
+#: Devices whose events are held in memory at a time.
+DEVICES_PER_CHUNK = 512
+
+
+class LabelBudget(TruthReader):
+    """A baseline that trains on the device reads labels, and what it reads is counted."""
+
+
+class DeviceApp(ClientApp):
+    """Answers, for a batch of devices, the messages of every strategy.
+
+    ==============  =====================================================================================
+    message         what the devices do
+    ==============  =====================================================================================
+    query.deploy    install the model and its settings
+    train.report    tell of their recent, unlabelled events
+    train.local     train in place on labelled events that they have seen; usable once the work is done
+    train           Flower's: train the parameters that came, and send them back
+    evaluate        predict the segment: events before the new parameters arrive with the old ones, and
+                    those after with the new
+    ==============  =====================================================================================
+
+    Args:
+        model: The device model.
+        stream: The devices' data.
+    """
+
+    def __init__(self, model: DeviceModel, stream: Stream) -> None:
+        super().__init__()
+        self.model, self.stream = model, stream
+        self.metrics = RankingMetrics()
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        """Flower's entrance: one message of one node, whose ``partition-id`` is the device."""
+        device_ids = np.array([int(context.node_config["partition-id"])])
+        states = DeviceStates.from_record(device_ids, context.state)
+        replies, changed = self.handle(MessageBatch.from_messages([message]), states)
+        if changed is not states:
+            context.state = changed.to_record()
+        return Message(replies[0].content, reply_to=message)
+
+    def handle(self, batch: MessageBatch, states: DeviceStates) -> tuple[MessageBatch, DeviceStates]:
+        """Replies to ``n`` messages and the states after them.
+
+        Args:
+            batch: One message a device, in the order of the states.
+            states: Not changed.
+
+        Raises:
+            ValueError: If the message type is unknown or the numbers of messages and states differ.
+        """
+        if len(batch) != len(states):
+            raise ValueError(f"a batch must have one message a device, got {len(batch)} for {len(states)} devices")
+        handlers: dict[str, Callable[[MessageBatch, DeviceStates], tuple[MessageBatch, DeviceStates]]] = {
+            records.DEPLOY: self._deploy,
+            records.TRAIN_REPORT: self._report,
+            records.TRAIN_LOCAL: self._train_in_place,
+            records.TRAIN: self._train,
+            records.EVALUATE: self._evaluate,
+        }
+        if batch.message_type not in handlers:
+            raise ValueError(f"message_type must be one of {', '.join(handlers)}, got {batch.message_type!r}")
+        torch.set_num_threads(1)
+        return handlers[batch.message_type](batch, states)
+
+    def _deploy(self, batch: MessageBatch, states: DeviceStates) -> tuple[MessageBatch, DeviceStates]:
+        model = {name: batch.array(records.MODEL, name)[0] for name in names_of(batch, records.MODEL)}
+        settings = dict(batch.configs.get(records.CONFIG, {}))
+        reply = batch.reply(metrics={records.SCORES: {records.DEVICE_ID: states.device_ids}})
+        return reply, states.deployed(model, tuple(self.model.adaptive), settings)
+
+    def _report(self, batch: MessageBatch, states: DeviceStates) -> tuple[MessageBatch, DeviceStates]:
+        recent = self.stream.recent(states.device_ids, segment_of(batch))
+        return batch.reply(arrays={records.REPORT: {records.HISTORY: recent}}), states
+
+    def _train_in_place(self, batch: MessageBatch, states: DeviceStates) -> tuple[MessageBatch, DeviceStates]:
+        how = LocalTraining.from_settings({**states.settings, **batch.configs.get(records.CONFIG, {})})
+        names = tuple(self.model.adaptive) if how.layers == "head" else tuple(states.static)
+        idle = np.flatnonzero(states.pending < 0)
+        widened = states.widen(names)
+        start = {name: widened.pool[name] for name in names}
+        work, trained = self._train_on_labels(
+            batch,
+            states,
+            idle,
+            how,
+            lambda rows: {name: value[states.in_use[idle[rows]]] for name, value in start.items()},
+        )
+        changed, offset = widened.add(trained)
+        pending = states.pending.copy()
+        pending[idle] = offset + np.arange(len(idle))
+        return batch.reply(configs={records.WORK: work}), DeviceStates(
+            states.device_ids, changed.static, changed.pool, states.in_use, pending, states.settings
+        )
+
+    def _train(self, batch: MessageBatch, states: DeviceStates) -> tuple[MessageBatch, DeviceStates]:
+        how = LocalTraining.from_settings({**states.settings, **batch.configs.get(records.CONFIG, {})})
+        sent = {name: batch.array(records.ARRAYS, name) for name in names_of(batch, records.ARRAYS)}
+        everyone = np.arange(len(states))
+        work, trained = self._train_on_labels(
+            batch, states, everyone, how, lambda rows: {name: value[rows] for name, value in sent.items()}
+        )
+        metrics = {records.METRICS: {records.NUM_EXAMPLES: work[records.NUM_LABELS]}}
+        return batch.reply(arrays={records.ARRAYS: trained}, metrics=metrics, configs={records.WORK: work}), states
+
+    def _train_on_labels(
+        self,
+        batch: MessageBatch,
+        states: DeviceStates,
+        rows: NDArray[np.int64],
+        how: LocalTraining,
+        start: Callable[[NDArray[np.int64]], Arrays],
+    ) -> tuple[dict[str, NDArray[np.int64] | NDArray[np.float64]], Arrays]:
+        """What training on some devices cost (``[n]``, 0 for the others), and their parameters."""
+        examples = self.stream.labelled(
+            LabelBudget(), states.device_ids[rows], segment_of(batch), how.max_examples, how.num_negatives
+        )
+        trained = train_on_devices(self.model, states.static, start, examples, how)
+        num_labels, flops = np.zeros(len(states), np.int64), np.zeros(len(states))
+        num_labels[rows] = examples.num_examples
+        flops[rows] = how.flops(self.model, examples.num_examples)
+        return {records.NUM_LABELS: num_labels, records.FLOPS: flops}, trained
+
+    def _evaluate(self, batch: MessageBatch, states: DeviceStates) -> tuple[MessageBatch, DeviceStates]:
+        segment = segment_of(batch)
+        arrival_s = batch.configs.get(records.CLOCK, {}).get(records.ARRIVAL_S, -np.inf)
+        arrival_s = np.broadcast_to(np.asarray(arrival_s, np.float64), len(states))
+        received, newest = receive(batch, states)
+        work = {}
+        if received is not states and states.settings.get(records.FINE_TUNING_STEPS):
+            received, newest, work = self._fine_tune(batch, received, newest)
+            speed = batch.configs.get(records.CLOCK, {}).get(records.FLOPS_PER_S, np.inf)
+            arrival_s = arrival_s + work[records.FLOPS] / speed
+        states = received
+        parts = [
+            self._score(states, newest, arrival_s, segment, np.arange(k, min(k + DEVICES_PER_CHUNK, len(states))))
+            for k in range(0, len(states), DEVICES_PER_CHUNK)
+        ]
+        scores = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        histograms = {sign: scores.pop(sign) for sign in ("positive", "negative")}
+        reply = batch.reply(
+            arrays={records.HISTOGRAMS: histograms},
+            metrics={records.SCORES: scores},
+            configs={records.WORK: work} if work else {},
+        )
+
+        done = arrival_s < self.stream.segment_starts_s[segment + 1]
+        waiting = ~done & (states.pending >= 0)
+        return reply, DeviceStates(
+            states.device_ids,
+            states.static,
+            states.pool,
+            np.where(waiting, states.in_use, newest),
+            np.where(waiting, states.pending, -1),
+            states.settings,
+        ).compact()
+
+    def _fine_tune(
+        self, batch: MessageBatch, states: DeviceStates, newest: NDArray[np.int64]
+    ) -> tuple[DeviceStates, NDArray[np.int64], dict[str, Any]]:
+        """Go on from the parameters that came, on the adaptive layers: states, newest sets, and the work."""
+        how = replace(
+            LocalTraining.from_settings(states.settings),
+            layers="head",
+            proximal_mu=0.0,
+            steps=int(states.settings[records.FINE_TUNING_STEPS]),
+        )
+        head = {name: states.pool[name] for name in self.model.adaptive}
+        work, trained = self._train_on_labels(
+            batch,
+            states,
+            np.arange(len(states)),
+            how,
+            lambda rows: {name: value[newest[rows]] for name, value in head.items()},
+        )
+        tuned = {name: value[newest] for name, value in states.pool.items() if name not in trained}
+        states, offset = states.add({**tuned, **trained})
+        return states, offset + np.arange(len(states)), work
+
+    def _score(
+        self,
+        states: DeviceStates,
+        newest: NDArray[np.int64],
+        arrival_s: NDArray[np.float64],
+        segment: int,
+        rows: NDArray[np.int64],
+    ) -> dict[str, NDArray[np.generic]]:
+        data = self.stream.segment(states.device_ids[rows], segment)
+        device = rows[data.row]
+        late = data.times_s < arrival_s[device]
+        set_of_event = np.where(late, states.in_use[device], newest[device])
+        logits = score_events(self.model, states.static, states.pool, set_of_event, data.history, data.candidates)
+        scores = self.metrics.score(logits, data)
+        return {
+            records.NUM_EXAMPLES: data.num_events,
+            records.DEVICE_ID: data.device_ids,
+            "context-id": scores.context_id.astype(np.int64),
+            "is-shift": scores.is_shift.astype(np.int64),
+            "value-sum": scores.value_sum,
+            "value-count": scores.value_count,
+            "positive": scores.positive,
+            "negative": scores.negative,
+        }
+
+
+def segment_of(batch: MessageBatch) -> int:
+    """The segment that a message is about: the clock's, or for a stock strategy its round less one.
+
+    Raises:
+        ValueError: If the message has neither.
+    """
+    clock, config = batch.configs.get(records.CLOCK, {}), batch.configs.get(records.CONFIG, {})
+    if records.SEGMENT in clock:
+        return int(clock[records.SEGMENT])
+    if records.SERVER_ROUND in config:
+        return int(config[records.SERVER_ROUND]) - 1
+    raise ValueError(f"a {batch.message_type} message must carry {records.SEGMENT} or {records.SERVER_ROUND}")
+
+
+def names_of(batch: MessageBatch, record: str) -> list[str]:
+    """Names of the arrays of a record, whether each device has its own or all share them."""
+    return [*batch.arrays.get(record, {}), *batch.shared.get(record, {})]
+
+
+def receive(batch: MessageBatch, states: DeviceStates) -> tuple[DeviceStates, NDArray[np.int64]]:
+    """The states with the received parameters in the pool, and each device's newest set ``[n]``.
+
+    A device that received nothing has as newest what it made itself, or else what it uses.
+    """
+    newest = np.where(states.pending >= 0, states.pending, states.in_use)
+    for name in (records.PARAMETERS, records.ARRAYS):
+        own, shared = batch.arrays.get(name, {}), batch.shared.get(name, {})
+        if not own and not shared:
+            continue
+        if not own:
+            states, offset = states.add({key: value[None] for key, value in shared.items()})
+            return states, np.full(len(states), offset)
+        states, offset = states.add({key: np.asarray(batch.array(name, key)) for key in names_of(batch, name)})
+        return states, offset + np.arange(len(states))
+    return states, newest

@@ -1,0 +1,109 @@
+"""A device model: static layers that all devices share, and adaptive layers that each may have of its own.
+
+A model is a description without parameters. Its functions take a dictionary of tensors, shared or stacked
+(see :mod:`cdc_flower.layers`), so one line of code serves one device, a batch of them, and the cloud.
+``C`` is the number of candidates and ``L`` the length of a history.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from cdc_flower.layers import Parameters, mlp, uniform_linear
+
+
+class DeviceModel(ABC):
+    """A recommender in two parts: ``encode`` (static) and ``head`` (adaptive).
+
+    Args:
+        num_items: Items are 1..num_items; 0 is padding and has an embedding like any other.
+        width: Width of embeddings and states; 32 in all released code.
+        history_length: ``L``, 10 in all released code.
+    """
+
+    #: (inputs, outputs) of each adaptive layer, with Tanh between them.
+    head_sizes: tuple[tuple[int, int], ...]
+
+    def __init__(self, num_items: int, width: int = 32, history_length: int = 10) -> None:
+        if num_items < 1:
+            raise ValueError(f"num_items must be >= 1, got {num_items}")
+        self.num_items, self.width, self.history_length = num_items, width, history_length
+
+    @abstractmethod
+    def init_static(self, generator: torch.Generator) -> Parameters:
+        """Fresh static layers."""
+
+    @abstractmethod
+    def tabulate(self, parameters: Parameters) -> Parameters:
+        """Maps of single items, applied to the whole catalog once: shared parameters only.
+
+        Returns the parameters with tables beside them; ``encode`` looks up a table where it finds one.
+        """
+
+    @abstractmethod
+    def item_states(self, parameters: Parameters, history: Tensor) -> Tensor:
+        """``[..., L]`` ids -> ``[..., L, d]``: the sequence that a generator may condition on."""
+
+    @abstractmethod
+    def encode(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Static layers: ``[..., L]``, ``[..., C]`` ids -> inputs of the head ``[..., k, in]`` and targets.
+
+        ``k`` is 1 where the head does not look at the candidate, else ``C``; targets are ``[..., C, d]``
+        or None where the head itself gives the score.
+        """
+
+    @abstractmethod
+    def flops(self, num_candidates: int) -> float:
+        """Floating-point operations of scoring one event, counting a multiply-add as two."""
+
+    def head(self, parameters: Parameters, x: Tensor) -> Tensor:
+        """Adaptive layers, ``[..., k, in] -> [..., k, out]``: x ← Tanh(x K⁽ˡ⁾ + k⁽ˡ⁾), no Tanh after the last."""
+        return mlp(x, parameters, "head", len(self.head_sizes))
+
+    def match(self, y: Tensor, targets: Tensor | None) -> Tensor:
+        """Outputs of the head and targets -> logits ``[..., C]``."""
+        if targets is None:
+            return y.squeeze(-1)
+        return (targets @ y.transpose(-1, -2)).squeeze(-1)
+
+    def score(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> Tensor:
+        """Logits ``[..., C]`` with one set of parameters, shared or stacked."""
+        x, targets = self.encode(parameters, history, candidates)
+        return self.match(self.head(parameters, x), targets)
+
+    def init(self, generator: torch.Generator) -> Parameters:
+        """Fresh parameters, static and adaptive."""
+        parameters = self.init_static(generator)
+        for layer, (num_inputs, num_outputs) in enumerate(self.head_sizes):
+            weight, bias = uniform_linear(generator, num_inputs, num_outputs)
+            parameters |= {f"head.{layer}.weight": weight, f"head.{layer}.bias": bias}
+        return parameters
+
+    @property
+    def adaptive(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of each adaptive array, in the order in which they travel."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer, (num_inputs, num_outputs) in enumerate(self.head_sizes):
+            shapes |= {f"head.{layer}.weight": (num_inputs, num_outputs), f"head.{layer}.bias": (num_outputs,)}
+        return shapes
+
+    @property
+    def num_adaptive(self) -> int:
+        """Numbers in the adaptive layers: 2,112 for GRU4Rec and SASRec, 16,641 for DIN."""
+        return sum((num_inputs + 1) * num_outputs for num_inputs, num_outputs in self.head_sizes)
+
+
+def item_embedding(generator: torch.Generator, num_items: int, width: int) -> Tensor:
+    """``[num_items + 1, width]``, Xavier-uniform."""
+    bound = (6.0 / (num_items + 1 + width)) ** 0.5
+    return torch.empty(num_items + 1, width).uniform_(-bound, bound, generator=generator)
+
+
+def init_layers(generator: torch.Generator, sizes: dict[str, tuple[int, int]]) -> Parameters:
+    """Linear layers by name: ``NAME.weight`` and ``NAME.bias``."""
+    parameters: Parameters = {}
+    for name, (num_inputs, num_outputs) in sizes.items():
+        weight, bias = uniform_linear(generator, num_inputs, num_outputs)
+        parameters |= {f"{name}.weight": weight, f"{name}.bias": bias}
+    return parameters

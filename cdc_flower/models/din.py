@@ -1,0 +1,71 @@
+"""Deep Interest Network, in the shapes that DUET and Persona use for it.
+
+Zhou et al., Deep Interest Network for Click-Through Rate Prediction, KDD 2018, arXiv 1706.06978.
+Three adaptive layers 64→128→64→1: 16,641 numbers, 66,564 bytes.
+"""
+
+import torch
+from torch import Tensor
+
+from cdc_flower.layers import Parameters, embed, linear
+from cdc_flower.models.base import DeviceModel, init_layers, item_embedding
+
+
+class DIN(DeviceModel):
+    """Each candidate attends over the history; the head looks at [candidate ; attended history]."""
+
+    def __init__(self, num_items: int, width: int = 32, history_length: int = 10) -> None:
+        super().__init__(num_items, width, history_length)
+        self.head_sizes = ((2 * width, 128), (128, 64), (64, 1))
+
+    def init_static(self, generator: torch.Generator) -> Parameters:
+        d = self.width
+        layers = init_layers(
+            generator,
+            {
+                "target": (d, d),
+                "sequence": (d, d),
+                "attention.query": (d, d),
+                "attention.key": (d, d),
+                "attention.value": (d, d),
+            },
+        )
+        bias_free = ("attention.query.bias", "attention.key.bias", "attention.value.bias")
+        return {
+            "embedding": item_embedding(generator, self.num_items, d),
+            **{name: value for name, value in layers.items() if name not in bias_free},
+        }
+
+    def tabulate(self, parameters: Parameters) -> Parameters:
+        return {**parameters, **self._items(parameters, parameters["embedding"], parameters["embedding"])}
+
+    def _items(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> Parameters:
+        """The maps of single items: embeddings ``[..., d]`` of the history and of the candidates."""
+        target = torch.tanh(linear(candidates, parameters["target.weight"], parameters["target.bias"]))
+        sequence = torch.tanh(linear(history, parameters["sequence.weight"], parameters["sequence.bias"]))
+        return {
+            "table.target": target,
+            "table.query": linear(target, parameters["attention.query.weight"]),
+            "table.key": linear(sequence, parameters["attention.key.weight"]),
+            "table.value": linear(sequence, parameters["attention.value.weight"]),
+        }
+
+    def item_states(self, parameters: Parameters, history: Tensor) -> Tensor:
+        items = embed(parameters["embedding"], history)
+        return torch.tanh(linear(items, parameters["sequence.weight"], parameters["sequence.bias"]))
+
+    def encode(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor | None]:
+        if "table.key" in parameters:
+            target, query = (embed(parameters[f"table.{name}"], candidates) for name in ("target", "query"))
+            key, value = (embed(parameters[f"table.{name}"], history) for name in ("key", "value"))
+        else:
+            items = embed(parameters["embedding"], history), embed(parameters["embedding"], candidates)
+            target, query, key, value = self._items(parameters, *items).values()
+        logits = query @ key.transpose(-1, -2) * self.width**-0.5
+        logits = logits.masked_fill((history == 0).unsqueeze(-2), -1e8)
+        return torch.cat([target, torch.softmax(logits, -1) @ value], -1), None
+
+    def flops(self, num_candidates: int) -> float:
+        d, steps = self.width, self.history_length
+        head = sum(num_inputs * num_outputs for num_inputs, num_outputs in self.head_sizes)
+        return 2.0 * (steps * 3 * d * d + num_candidates * (2 * d * d + 2 * steps * d + head))

@@ -1,0 +1,65 @@
+"""GRU4Rec, in the shapes that DUET and Persona use for it.
+
+Hidasi et al., Session-based Recommendations with Recurrent Neural Networks, ICLR 2016, arXiv 1511.06939.
+Two adaptive layers 32→32→32: 2,112 numbers, 8,448 bytes.
+"""
+
+import torch
+from torch import Tensor
+
+from cdc_flower.layers import Parameters, embed, gru_last_state, linear, mlp
+from cdc_flower.models.base import DeviceModel, init_layers, item_embedding
+
+
+class GRU4Rec(DeviceModel):
+    """target = MLP(e); sequence = Tanh(W e); GRU over the sequence, last valid state x; ⟨head(x), target⟩."""
+
+    def __init__(self, num_items: int, width: int = 32, history_length: int = 10) -> None:
+        super().__init__(num_items, width, history_length)
+        self.head_sizes = ((width, width), (width, width))
+
+    def init_static(self, generator: torch.Generator) -> Parameters:
+        d = self.width
+        return {
+            "embedding": item_embedding(generator, self.num_items, d),
+            **init_layers(
+                generator,
+                {
+                    "target.0": (d, d),
+                    "target.1": (d, d),
+                    "sequence": (d, d),
+                    "gru.input": (d, 3 * d),
+                    "gru.hidden": (d, 3 * d),
+                },
+            ),
+        }
+
+    def tabulate(self, parameters: Parameters) -> Parameters:
+        items = parameters["embedding"]
+        sequence = torch.tanh(linear(items, parameters["sequence.weight"], parameters["sequence.bias"]))
+        return {
+            **parameters,
+            "table.target": mlp(items, parameters, "target", 2),
+            "table.gates": linear(sequence, parameters["gru.input.weight"], parameters["gru.input.bias"]),
+        }
+
+    def item_states(self, parameters: Parameters, history: Tensor) -> Tensor:
+        items = embed(parameters["embedding"], history)
+        return torch.tanh(linear(items, parameters["sequence.weight"], parameters["sequence.bias"]))
+
+    def encode(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor | None]:
+        if "table.gates" in parameters:
+            gates = embed(parameters["table.gates"], history)
+            targets = embed(parameters["table.target"], candidates)
+        else:
+            states = self.item_states(parameters, history)
+            gates = linear(states, parameters["gru.input.weight"], parameters["gru.input.bias"])
+            targets = mlp(embed(parameters["embedding"], candidates), parameters, "target", 2)
+        num_steps = (history != 0).sum(-1)
+        state = gru_last_state(gates, num_steps, parameters["gru.hidden.weight"], parameters["gru.hidden.bias"])
+        return state.unsqueeze(-2), targets
+
+    def flops(self, num_candidates: int) -> float:
+        d, steps = self.width, self.history_length
+        sequence = steps * (d * d + 6 * d * d)
+        return 2.0 * (sequence + num_candidates * (2 * d * d + d) + 2 * d * d)

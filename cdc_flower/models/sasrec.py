@@ -1,0 +1,91 @@
+"""SASRec, in the shapes that DUET and Persona use for it.
+
+Kang and McAuley, Self-Attentive Sequential Recommendation, ICDM 2018, arXiv 1808.09781. One encoder layer,
+4 heads, feed-forward 128, post-norm, learned positions. The released code masks neither the future nor the
+padding; only the last valid position is read, so we mask the padding, and a longer padding changes nothing.
+Two adaptive layers 32→32→32: 2,112 numbers, 8,448 bytes.
+"""
+
+import torch
+from torch import Tensor
+
+from cdc_flower.layers import Parameters, embed, last_valid, layer_norm, linear, mlp
+from cdc_flower.models.base import DeviceModel, init_layers, item_embedding
+
+NUM_HEADS = 4
+FEED_FORWARD = 128
+
+
+class SASRec(DeviceModel):
+    """As GRU4Rec with a Transformer encoder layer in place of the GRU; the query is the last valid position."""
+
+    def __init__(self, num_items: int, width: int = 32, history_length: int = 10) -> None:
+        super().__init__(num_items, width, history_length)
+        if width % NUM_HEADS:
+            raise ValueError(f"width must be a multiple of {NUM_HEADS}, got {width}")
+        self.head_sizes = ((width, width), (width, width))
+
+    def init_static(self, generator: torch.Generator) -> Parameters:
+        d = self.width
+        layers = {
+            "target.0": (d, d),
+            "target.1": (d, d),
+            "sequence": (d, d),
+            "attention.query": (d, d),
+            "attention.key_value": (d, 2 * d),
+            "attention.output": (d, d),
+            "feed_forward.0": (d, FEED_FORWARD),
+            "feed_forward.1": (FEED_FORWARD, d),
+        }
+        norms = {f"norm.{k}.{part}": torch.full((d,), value) for k in (0, 1) for part, value in NORM.items()}
+        return {
+            "embedding": item_embedding(generator, self.num_items, d),
+            "position": torch.empty(self.history_length, d).normal_(0, 0.02, generator=generator),
+            **init_layers(generator, layers),
+            **norms,
+        }
+
+    def tabulate(self, parameters: Parameters) -> Parameters:
+        return {**parameters, "table.target": mlp(parameters["embedding"], parameters, "target", 2)}
+
+    def item_states(self, parameters: Parameters, history: Tensor) -> Tensor:
+        position = parameters["position"]
+        if position.dim() == 3:
+            position = position.view(len(position), *[1] * (history.dim() - 2), *position.shape[1:])
+        items = embed(parameters["embedding"], history) + position
+        return torch.tanh(linear(items, parameters["sequence.weight"], parameters["sequence.bias"]))
+
+    def encode(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor | None]:
+        states = self.item_states(parameters, history)
+        index = last_valid(history)[..., None, None].expand(*history.shape[:-1], 1, self.width)
+        last = states.gather(-2, index)
+        x = layer_norm(
+            last + self._attend(parameters, last, states, history),
+            parameters["norm.0.weight"],
+            parameters["norm.0.bias"],
+        )
+        hidden = linear(x, parameters["feed_forward.0.weight"], parameters["feed_forward.0.bias"]).relu()
+        hidden = linear(hidden, parameters["feed_forward.1.weight"], parameters["feed_forward.1.bias"])
+        x = layer_norm(x + hidden, parameters["norm.1.weight"], parameters["norm.1.bias"])
+        if "table.target" in parameters:
+            return x, embed(parameters["table.target"], candidates)
+        return x, mlp(embed(parameters["embedding"], candidates), parameters, "target", 2)
+
+    def _attend(self, parameters: Parameters, last: Tensor, states: Tensor, history: Tensor) -> Tensor:
+        """Attention of the last position ``[..., 1, d]`` over all ``[..., L, d]``; padding has no weight."""
+        d, shape = self.width // NUM_HEADS, states.shape[:-1]
+        query = linear(last, parameters["attention.query.weight"], parameters["attention.query.bias"])
+        key_value = linear(states, parameters["attention.key_value.weight"], parameters["attention.key_value.bias"])
+        key, value = key_value.view(*shape, 2, NUM_HEADS, d).unbind(-3)
+        logits = (query.view(*shape[:-1], 1, NUM_HEADS, d) * key).sum(-1) * d**-0.5
+        logits = logits.masked_fill((history == 0).unsqueeze(-1), -1e8)
+        attended = (torch.softmax(logits, -2).unsqueeze(-1) * value).sum(-3).reshape(last.shape)
+        return linear(attended, parameters["attention.output.weight"], parameters["attention.output.bias"])
+
+    def flops(self, num_candidates: int) -> float:
+        d, steps = self.width, self.history_length
+        sequence = steps * (3 * d * d + 2 * d) + 2 * d * d + 2 * d * FEED_FORWARD
+        return 2.0 * (sequence + num_candidates * (2 * d * d + d) + 2 * d * d)
+
+
+NORM = {"weight": 1.0, "bias": 0.0}

@@ -1,0 +1,45 @@
+"""Every record name and key that crosses the wire, and which of them a real deployment would not send.
+
+A Flower message holds named records. Three of ours are *instruments*: they carry what the simulation needs
+(the segment to play, the scores to collect, the work that was done) and no deployed system would send them.
+Links neither count nor delay them. Everything else is payload, and a message with nothing but instruments
+in it costs nothing.
+"""
+
+#: Payload records.
+PARAMETERS = "parameters"  # adaptive layers, cloud -> device
+REPORT = "report"  # what a device tells of its recent, unlabelled data, device -> cloud
+ARRAYS = "arrays"  # Flower's own name for a model, both ways (FedAvg)
+CONFIG = "config"  # Flower's own name for a configuration, cloud -> device
+METRICS = "metrics"  # Flower's own name for metrics beside ARRAYS, device -> cloud
+MODEL = "model"  # the whole device model, sent once when it is deployed
+
+#: Instrument records.
+CLOCK = "clock"  # segment number and the virtual time at which a payload arrives, grid -> device
+SCORES = "scores"  # mergeable sums of the metrics, device -> results
+HISTOGRAMS = "histograms"  # binned scores, device -> results
+WORK = "work"  # floating-point operations and labels spent, both ways
+
+INSTRUMENTS = frozenset({CLOCK, SCORES, HISTOGRAMS, WORK})
+
+#: The only records that a device may send up. A label or a context is not among them.
+UPLINK = frozenset({REPORT, ARRAYS, METRICS, SCORES, HISTOGRAMS, WORK})
+
+#: Keys inside the records.
+NUM_EXAMPLES = "num-examples"  # Flower's weighting key
+SERVER_ROUND = "server-round"  # Flower's round key
+SEGMENT = "segment"
+ARRIVAL_S = "arrival-s"
+HISTORY = "history"
+FLOPS = "flops"
+FLOPS_PER_S = "flops-per-s"
+NUM_LABELS = "num-labels"
+FINE_TUNING_STEPS = "fine-tuning-steps"
+DEVICE_ID = "device-id"
+
+#: Message types. The part before the dot is Flower's category.
+DEPLOY = "query.deploy"
+TRAIN = "train"
+TRAIN_REPORT = "train.report"
+TRAIN_LOCAL = "train.local"
+EVALUATE = "evaluate"

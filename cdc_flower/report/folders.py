@@ -1,0 +1,120 @@
+"""Reads run folders and decides which of them stand side by side and which are pooled."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from cdc_flower.errors import UserError
+from cdc_flower.results import read_results
+
+RESULTS_FILE, CONFIG_FILE, LOG_FILE = "results.parquet", "config.yaml", "run.log"
+
+#: Config keys that put runs side by side where they differ; runs that differ in none of them are pooled.
+LABEL_KEYS = {"data.name": "", "model.name": "", "network.name": "", "fleet.num_devices": " devices"}
+#: Keys that may differ between pooled runs without a word.
+_EXPECTED = ("seed", "command", "run_id", "experiment", "strategies", "hydra", "output", "time", "path", "label")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """What one run left behind.
+
+    Attributes:
+        name: The name of the folder.
+        frame: Its results table.
+        config: Its resolved config; empty where there is none.
+        log: The text of its log; empty where there is none.
+    """
+
+    name: str
+    frame: pd.DataFrame
+    config: Mapping[str, Any] = field(default_factory=dict)
+    log: str = ""
+
+    @property
+    def run_id(self) -> str:
+        """The run as its rows call it."""
+        return ", ".join(str(name) for name in self.frame["run_id"].unique()) or self.name
+
+    @property
+    def command(self) -> str:
+        """The command line that makes the run again; empty where the config does not say."""
+        command = self.config.get("command", "")
+        return shlex.join(map(str, command)) if isinstance(command, list | tuple) else str(command or "")
+
+
+def read_folder(folder: str | Path) -> RunFolder:
+    """Read one run folder.
+
+    Raises:
+        UserError: If the folder or its results are missing, or its config is not a YAML mapping.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such run folder")
+    if not (folder / RESULTS_FILE).is_file():
+        raise UserError(f"{folder}: not a run folder, it has no {RESULTS_FILE}")
+    config: Any = {}
+    path = folder / CONFIG_FILE
+    if path.is_file():
+        try:
+            config = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from error
+        if not isinstance(config, dict):
+            raise UserError(f"{path}: a config must be a mapping, got {type(config).__name__}")
+    log = folder / LOG_FILE
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    return RunFolder(folder.resolve().name, read_results(folder / RESULTS_FILE), config, text)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys joined with dots: ``{"data": {"name": "x"}}`` becomes ``{"data.name": "x"}``."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def run_labels(runs: Sequence[RunFolder]) -> list[str]:
+    """For each run what sets it apart, such as ``"movielens · 4g"``; empty where runs differ by seed only."""
+    configs = [flatten(run.config) for run in runs]
+    differ = [key for key in LABEL_KEYS if len({str(config.get(key, "–")) for config in configs}) > 1]
+    return [" · ".join(f"{config.get(key, '–')}{LABEL_KEYS[key]}" for key in differ) for config in configs]
+
+
+def silent_differences(runs: Sequence[RunFolder]) -> list[str]:
+    """Config keys in which runs of one label differ although they are pooled, apart from the seed and names."""
+    labels, configs = run_labels(runs), [flatten(run.config) for run in runs]
+    found = set()
+    for label in set(labels):
+        same = [config for config, other in zip(configs, labels, strict=True) if other == label]
+        for key in set().union(*same):
+            # A path or a name of the run is no setting of it.
+            if key.split(".")[0] not in _EXPECTED and len({str(config.get(key)) for config in same}) > 1:
+                found.add(key)
+    return sorted(found)
+
+
+def pooled_frame(runs: Sequence[RunFolder]) -> pd.DataFrame:
+    """The rows of all runs with their label in a column ``run``; a run id that two folders share is told apart."""
+    seen: set[str] = set()
+    frames = []
+    for run, label in zip(runs, run_labels(runs), strict=True):
+        ids = {str(name) for name in run.frame["run_id"].unique()}
+        frame = run.frame.assign(run=label)
+        if ids & seen:
+            frame["run_id"] = frame["run_id"].astype(str) + f" ({run.name}, {len(frames)})"
+        seen |= ids
+        frames.append(frame)
+    frame = pd.concat(frames, ignore_index=True)
+    texts = ["run", "run_id", "experiment", "strategy", "task", "metric"]
+    return frame.astype(dict.fromkeys(texts, object)).astype(dict.fromkeys(texts, "category"))

@@ -1,0 +1,106 @@
+"""How figures look: one colour per strategy everywhere, labels at the lines, SVG that is the same each time."""
+
+import io
+import re
+from collections.abc import Iterable, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+#: Okabe and Ito's colours, which colour-blind readers can tell apart; yellow is too pale for a thin line.
+COLORS = {
+    "static": "#7f7f7f",
+    "fine_tuning": "#E69F00",
+    "fedavg": "#56B4E9",
+    "fedprox": "#CC79A7",
+    "duet": "#0072B2",
+    "cdc_mmpg": "#009E73",
+    "persona": "#D55E00",
+}
+SPARE_COLORS = ("#000000", "#CC79A7", "#56B4E9", "#E69F00", "#009E73", "#0072B2", "#D55E00")
+LOWER_IS_BETTER = frozenset({"log_loss"})
+MAIN_METRICS = ("ndcg@10", "auc", "hr@10", "accuracy", "user_auc")
+
+INK, SOFT_INK, SHIFT_INK = "#222222", "#666666", "#9a9a9a"
+WIDTH_IN, ROW_IN = 10.2, 3.35
+RC = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "cdc-flower",
+    "font.size": 9.0,
+    "font.family": "DejaVu Sans",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": SOFT_INK,
+    "axes.linewidth": 0.7,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": "#e8e8e8",
+    "grid.linewidth": 0.7,
+    "xtick.color": SOFT_INK,
+    "ytick.color": SOFT_INK,
+    "text.color": INK,
+    "lines.linewidth": 1.7,
+    "lines.solid_capstyle": "round",
+}
+
+
+def strategy_colors(names: Iterable[str]) -> dict[str, str]:
+    """A colour for each strategy; unknown names take the spare colours that are free, in alphabetical order."""
+    names = list(dict.fromkeys(names))
+    colors = {name: COLORS[name] for name in names if name in COLORS}
+    free = [color for color in SPARE_COLORS if color not in colors.values()] or list(SPARE_COLORS)
+    for position, name in enumerate(sorted(name for name in names if name not in COLORS)):
+        colors[name] = free[position % len(free)]
+    return colors
+
+
+def main_metrics(present: Sequence[str], count: int = 2) -> list[str]:
+    """The metrics to draw, the main one first: the well-known ones, else what there is."""
+    known = [name for name in MAIN_METRICS if name in present]
+    return [*known, *(name for name in present if name not in known)][:count]
+
+
+def spread(values: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
+    """Positions as near to the values as may be, in their order, at least ``gap`` apart, inside [low, high].
+
+    Where the room is too small the gap shrinks to what fits.
+    """
+    values = np.asarray(values, np.float64)
+    count = len(values)
+    if count == 0:
+        return values
+    gap = min(gap, (high - low) / max(count - 1, 1))
+    order = np.argsort(values, kind="stable")
+    steps = gap * np.arange(count)
+    blocks: list[list[float]] = []  # [mean, size]: neighbours that touch move together
+    for value in values[order] - steps:
+        blocks.append([value, 1])
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            mean, size = blocks.pop()
+            blocks[-1] = [(blocks[-1][0] * blocks[-1][1] + mean * size) / (blocks[-1][1] + size), blocks[-1][1] + size]
+    level = np.concatenate([np.full(int(size), mean) for mean, size in blocks])
+    positions = np.empty(count)
+    positions[order] = np.clip(level, low, high - steps[-1]) + steps
+    return positions
+
+
+def svg(figure: Figure, prefix: str) -> str:
+    """The figure as an SVG element that can stand in a page beside others.
+
+    Args:
+        prefix: Put before each id, so that ids of several figures differ.
+    """
+    buffer = io.StringIO()
+    with mpl.rc_context(RC):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r'\bid="', f'id="{prefix}-', text)
+    text = re.sub(r'href="#', f'href="#{prefix}-', text)
+    return re.sub(r"url\(#", f"url(#{prefix}-", text).strip()

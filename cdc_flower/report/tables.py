@@ -1,0 +1,116 @@
+"""The tables of the page."""
+
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+import pandas as pd
+
+from cdc_flower.report.style import LOWER_IS_BETTER, main_metrics
+from cdc_flower.summary import BASELINE, PER_DEVICE
+
+
+def summary_table(rows: pd.DataFrame, colors: dict[str, str]) -> str:
+    """A row per strategy: the main metrics with their gain, then bytes, waiting and labels.
+
+    Args:
+        rows: Rows of the summary, of one run label and task.
+    """
+    metrics = main_metrics([str(name) for name in rows["metric"].unique()])
+    groups = ["<th></th>", *(f"<th colspan='2'>{escape(metric)}</th>" for metric in metrics)]
+    groups += ["<th colspan='2'>kB per device</th>", "<th colspan='2'>median seconds</th>", "<th></th>"]
+    heads = ["strategy", *(["value", f"vs {BASELINE}"] * len(metrics)), "up", "down", "latency", "staleness", "labels"]
+    best = {metric: _best(rows, metric) for metric in metrics}
+    body = []
+    for name, mine in rows.groupby("strategy", sort=False, observed=True):
+        by_metric, first = mine.set_index("metric"), mine.iloc[0]
+        cells = [_name(str(name), colors)]
+        for metric in metrics:
+            if metric not in by_metric.index:
+                cells += [_cell("–"), _cell("–")]
+                continue
+            row = by_metric.loc[metric]
+            cells.append(_cell(_value(row["mean"], row["low"], row["high"]), name == best[metric]))
+            gain = _value(row["diff_static"], row["diff_static_low"], row["diff_static_high"], "+.4f")
+            cells.append(_cell("–" if name == BASELINE else gain))
+        cells += [_cell(_number(first[f"bytes_{way}_per_device"] / 1000, ",.1f")) for way in ("up", "down")]
+        cells += [_cell(_number(first[f"{name}_s_median"], ",.3g")) for name in ("latency", "staleness")]
+        cells.append(_cell(_number(first["num_labels"], ",.0f")))
+        body.append("".join(cells))
+    return _table(heads, body, "".join(groups))
+
+
+def metric_table(rows: pd.DataFrame, colors: dict[str, str]) -> str:
+    """A row per strategy and metric: value, interval, gain and what they rest on."""
+    heads = ["strategy", "metric", "value", "95 % interval", f"vs {BASELINE}", "95 % interval", "devices", "seeds"]
+    body = []
+    for _, row in rows.iterrows():
+        is_base = row["strategy"] == BASELINE
+        cells = [row["metric"], _number(row["mean"], ".4f"), _range(row["low"], row["high"], ".4f")]
+        cells += ["–" if is_base else _number(row["diff_static"], "+.4f")]
+        cells += ["–" if is_base else _range(row["diff_static_low"], row["diff_static_high"], "+.4f")]
+        cells += [f"{row['num_devices']:,}", f"{row['num_seeds']:,}"]
+        body.append(_name(str(row["strategy"]), colors) + "".join(_cell(escape(str(cell))) for cell in cells))
+    return _table(heads, body)
+
+
+def cost_table(rows: pd.DataFrame, colors: dict[str, str]) -> str:
+    """A row per strategy: what it sent with and without framing, its labels and seconds of computing."""
+    heads = [
+        "strategy",
+        "kB up",
+        "kB down",
+        "payload kB up",
+        "payload kB down",
+        "cloud s per device",
+        "device s per device",
+    ]
+    body = []
+    for name, mine in rows.groupby("strategy", sort=False, observed=True):
+        first = mine.iloc[0]
+        cells = [
+            _number(first[column] / 1000, ",.2f") if "bytes" in column else _number(first[column], ",.3g")
+            for column in PER_DEVICE
+        ]
+        cells.append(_number(first["num_labels"], ",.0f"))
+        body.append(_name(str(name), colors) + "".join(_cell(cell) for cell in cells))
+    return _table([*heads, "labels per run"], body)
+
+
+def _table(heads: Sequence[str], body: Sequence[str], groups: str = "") -> str:
+    above = f"<tr class='groups'>{groups}</tr>" if groups else ""
+    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
+    rows = "".join(f"<tr>{cells}</tr>" for cells in body)
+    return f"<div class='scroll'><table><thead>{above}<tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+
+
+def _name(name: str, colors: dict[str, str]) -> str:
+    return f"<td><span class='swatch' style='background:{colors[name]}'></span>{escape(name)}</td>"
+
+
+def _cell(text: str, is_best: bool = False) -> str:
+    return f"<td class='best'>{text}</td>" if is_best else f"<td>{text}</td>"
+
+
+def _best(rows: pd.DataFrame, metric: str) -> str:
+    """The strategy with the best value; empty where there is none to choose from."""
+    values = rows.loc[rows["metric"] == metric].set_index("strategy")["mean"].astype(float)
+    values = values[np.isfinite(values)]
+    if len(values) < 2:
+        return ""
+    return str(values.idxmin() if metric in LOWER_IS_BETTER else values.idxmax())
+
+
+def _number(value: float, form: str) -> str:
+    return format(value, form) if np.isfinite(value) else "–"
+
+
+def _range(low: float, high: float, form: str) -> str:
+    return f"{low:{form}} to {high:{form}}" if np.isfinite([low, high]).all() else "–"
+
+
+def _value(value: float, low: float, high: float, form: str = ".4f") -> str:
+    if not np.isfinite(value):
+        return "–"
+    half = f" <span class='half'>±{(high - low) / 2:.4f}</span>" if np.isfinite([low, high]).all() else ""
+    return f"{value:{form}}{half}"

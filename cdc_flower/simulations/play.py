@@ -1,0 +1,107 @@
+"""Play one strategy: deploy the model, then one round a segment over the links, and collect the results."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from flwr.serverapp import Grid
+from numpy.typing import NDArray
+
+from cdc_flower import records
+from cdc_flower.batch import MessageBatch
+from cdc_flower.metrics import METRICS, pooled_auc
+from cdc_flower.results import segment_frame
+from cdc_flower.simulations.fleet import Fleet
+from cdc_flower.simulations.link_grid import LinkGrid, Usage
+
+#: Metrics of the results table: those of a device, and the AUC over all devices of a segment.
+ALL_METRICS = ("auc", *METRICS)
+
+
+def deploy(grid: Grid, strategy: Any) -> NDArray[np.int64]:
+    """Send the strategy's device model to every node, once, before virtual time begins.
+
+    Returns:
+        The device id of each node, in the order of ``grid.get_node_ids()``.
+    """
+    node_ids = np.array(list(grid.get_node_ids()), np.uint64)
+    batch = MessageBatch(
+        records.DEPLOY,
+        node_ids,
+        shared={records.MODEL: strategy.deployment()},
+        configs={records.CONFIG: strategy.settings()},
+    )
+    replies = MessageBatch.from_messages(grid.send_and_receive(batch))
+    device_of = dict(
+        zip(replies.node_ids.tolist(), replies.metrics[records.SCORES][records.DEVICE_ID].tolist(), strict=True)
+    )
+    return np.array([device_of[int(node_id)] for node_id in node_ids])
+
+
+def play(
+    strategy: Any,
+    grid: Grid,
+    fleet: Fleet,
+    segment_starts_s: NDArray[np.float64],
+    *,
+    labels: dict[str, Any],
+    collect: Callable[[pd.DataFrame], None],
+) -> None:
+    """Run a strategy over all segments.
+
+    Args:
+        strategy: Prepared; one of ours, or any of Flower's with the three methods of ``OnDevices``.
+        grid: Any grid whose nodes run ``DeviceApp``.
+        fleet: Links and speeds by device id.
+        segment_starts_s: ``[num_segments + 1]``.
+        labels: ``run_id``, ``experiment``, ``strategy``, ``seed`` and ``task`` for the table.
+        collect: Given the rows of each segment when it is done.
+    """
+    device_ids = deploy(grid, strategy)
+    in_order = Fleet(
+        *(getattr(fleet, name)[device_ids] for name in ("rate_up_bps", "rate_down_bps", "rtt_s", "device_flops_per_s")),
+        fleet.cloud_flops_per_s,
+    )
+
+    def observe(segment: int, rows: NDArray[np.int64], replies: MessageBatch, usage: Usage) -> None:
+        order = rows[np.argsort(device_ids[rows], kind="stable")]
+        replies = replies.select(np.argsort(device_ids[rows], kind="stable"))
+        collect(rows_of(segment, segment_starts_s[segment], device_ids[order], replies, order, usage, labels))
+
+    links = LinkGrid(
+        grid,
+        in_order,
+        segment_starts_s,
+        waits_for_all=getattr(strategy, "waits_for_all", True),
+        observer=observe,
+    )
+    strategy.start(grid=links, initial_arrays=strategy.initial_arrays(), num_rounds=len(segment_starts_s) - 1)
+
+
+def rows_of(
+    segment: int,
+    time_s: float,
+    device_ids: NDArray[np.int64],
+    replies: MessageBatch,
+    rows: NDArray[np.int64],
+    usage: Usage,
+    labels: dict[str, Any],
+) -> pd.DataFrame:
+    """The results table of one segment: one row a device and metric."""
+    scores = replies.metrics[records.SCORES]
+    histograms = (replies.array(records.HISTOGRAMS, sign) for sign in ("positive", "negative"))
+    auc_sum, auc_count = pooled_auc(*histograms)
+    return segment_frame(
+        **labels,
+        segment=segment,
+        time_s=float(time_s),
+        device_ids=device_ids,
+        metrics=ALL_METRICS,
+        value_sum=np.column_stack([auc_sum, scores["value-sum"]]),
+        value_count=np.column_stack([auc_count, scores["value-count"]]),
+        context_id=scores["context-id"],
+        is_shift=scores["is-shift"].astype(bool),
+        num_examples=scores[records.NUM_EXAMPLES],
+        **{name: getattr(usage, name)[rows] for name in Usage.__dataclass_fields__},
+    )

@@ -1,0 +1,104 @@
+"""A run: every configured strategy on the same fleet, streams and links, and a folder with the results."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import yaml
+from flwr.serverapp import Grid
+from rich.console import Console
+
+from cdc_flower.progress import Bars
+from cdc_flower.report import report_from_folders
+from cdc_flower.results import ResultsWriter, read_results
+from cdc_flower.simulations import folder
+from cdc_flower.simulations.play import play
+from cdc_flower.simulations.setup import Setup, grid_of, prepare, train_cloud
+from cdc_flower.summary import rich_table, summarize, write_summary
+
+log = logging.getLogger("cdc_flower")
+
+
+def run(config: Mapping[str, Any], *, grid: Grid | None = None, console: Console | None = None) -> Path:
+    """Run what a resolved configuration says.
+
+    Args:
+        config: As composed from ``configs/config.yaml``.
+        grid: Where to play the devices; the configured one by default.
+        console: Where the table is printed.
+
+    Returns:
+        The run folder. After an interrupt it holds what was finished, and the interrupt is raised again.
+
+    Raises:
+        UserError: If the input is wrong; then nothing was written.
+    """
+    console = console or Console()
+    out = Path(config["out"]) if config["out"] else folder.default_folder()
+    folder.check_writable(out)
+    setup = prepare(config)
+    folder.make_folder(out)
+    (out / folder.CONFIG).write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+    handler = folder.log_to(out / folder.LOG)
+    try:
+        with ResultsWriter(out / folder.RESULTS) as writer:
+            play_all(config, setup, grid, writer)
+    except KeyboardInterrupt:
+        log.warning("interrupted")
+        raise
+    finally:
+        finish(out, console)
+        handler.close()
+    return out
+
+
+def play_all(config: Mapping[str, Any], setup: Setup, grid: Grid | None, writer: ResultsWriter) -> None:
+    """Train the cloud, then play each strategy; rows are written as each segment is done."""
+    torch.set_num_threads(1)  # small products: a second thread costs more than it gives
+    starts_s = setup.stream.segment_starts_s
+    run_id = hashlib.sha256(json.dumps({**config, "out": None}, sort_keys=True).encode()).hexdigest()[:12]
+    own_grid = grid is None
+    with Bars() as bars:
+        cloud = train_cloud(config, setup, bars.bar)
+        grid = grid_of(config, setup) if grid is None else grid
+        try:
+            for name, strategy in setup.strategies.items():
+                strategy.prepare(cloud)
+                step = bars.bar(f"{name}: playing", setup.stream.num_segments)
+                labels = {
+                    "run_id": run_id,
+                    "experiment": config["experiment_name"],
+                    "strategy": name,
+                    "seed": config["seed"],
+                    "task": config["task"],
+                }
+
+                def collect(frame: pd.DataFrame, step: Any = step) -> None:
+                    writer.append(frame)
+                    step()
+
+                play(strategy, grid, setup.fleet, starts_s, labels=labels, collect=collect)
+                log.info("%s: done", name)
+        finally:
+            if own_grid and hasattr(grid, "close"):
+                grid.close()
+
+
+def finish(out: Path, console: Console) -> None:
+    """Summary, report and table of whatever the run folder holds."""
+    try:
+        frame = read_results(out / folder.RESULTS)
+    except Exception as error:  # nothing was finished: the folder holds the configuration and the log
+        log.warning("no results to summarize: %s", error)
+        return
+    if frame.empty:
+        return
+    write_summary(frame, out / folder.SUMMARY)
+    console.print(rich_table(summarize(frame)))
+    report_from_folders([out], out / folder.REPORT)
+    console.print(f"{out / folder.REPORT}", soft_wrap=True, highlight=False)

@@ -1,0 +1,203 @@
+"""From a configuration to what a run needs: stream, model, cloud, fleet, grid, strategies. Everything is checked
+here, before anything is written or trained."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from flwr.serverapp import Grid
+from torch import Tensor
+
+from cdc_flower.device import DeviceApp
+from cdc_flower.errors import UserError, unknown_name
+from cdc_flower.layers import Parameters
+from cdc_flower.models import device_model
+from cdc_flower.models.base import DeviceModel
+from cdc_flower.seeds import torch_generator
+from cdc_flower.simulations.fleet import Fleet, Network
+from cdc_flower.simulations.grids import InlineGrid
+from cdc_flower.simulations.streams.interests import interests_stream
+from cdc_flower.simulations.streams.readers.read import read_events
+from cdc_flower.simulations.streams.stream import EventStream, event_stream
+from cdc_flower.strategies import STRATEGIES, build_strategy
+from cdc_flower.strategies.base import Cloud
+from cdc_flower.training import cross_entropy, fit
+
+TASKS = ("recommendation",)
+GRIDS = ("inline", "ray")
+#: Keys of ``data`` that concern reading a file, or cutting it, and not the embedded generator.
+STREAM_KEYS = ("cut", "historical_fraction", "segment_s", "exclude_seen")
+EMBEDDED = "shifting_interests"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run is made of.
+
+    Attributes:
+        stream: Of every device; ``model``: of the devices; ``fleet``: links and speeds.
+        strategies: Name -> strategy, in the order of the configuration.
+    """
+
+    stream: EventStream
+    model: DeviceModel
+    fleet: Fleet
+    strategies: dict[str, Any]
+
+    @property
+    def device_ids(self) -> np.ndarray:
+        """``[n]``."""
+        return np.arange(self.stream.num_devices)
+
+
+def prepare(config: Mapping[str, Any]) -> Setup:
+    """Everything a run needs, from its resolved configuration.
+
+    Raises:
+        UserError: If a value is wrong, a file is missing or a row is malformed.
+    """
+    for key, known in (("task", TASKS), ("grid.name", GRIDS)):
+        value = lookup(config, key)
+        if value not in known:
+            raise unknown_name(key.split(".")[0], value, known, key)
+    whole_number(config, "seed", 0)
+    whole_number(config, "num_segments", 1)
+    whole_number(config, "grid.num_workers", 1)
+    whole_number(config, "cloud.epochs", 0)
+    whole_number(config, "cloud.batch_size", 1)
+    whole_number(config, "cloud.num_negatives", 1)
+    if lookup(config, "fleet.num_devices") is not None:
+        whole_number(config, "fleet.num_devices", 1)
+    fraction = lookup(config, "cloud.validation_fraction")
+    if not 0 < fraction < 1:
+        raise UserError(f"cloud.validation_fraction must be in (0, 1), got {fraction}")
+    strategies = strategies_of(config)
+    network = Network(**config["network"])
+    speeds = {key: config["fleet"][key] for key in ("device_flops_per_s", "cloud_flops_per_s")}
+    Fleet.build(1, network, **speeds, seed=0)
+    stream = stream_of(config)
+    model = device_model(config["model"]["name"], stream.num_items, config["model"]["width"], stream.history_length)
+    fleet = Fleet.build(stream.num_devices, network, **speeds, seed=config["seed"])
+    return Setup(stream, model, fleet, strategies)
+
+
+def lookup(config: Mapping[str, Any], key: str) -> Any:
+    """The value of a dotted key."""
+    value: Any = config
+    for part in key.split("."):
+        value = value[part]
+    return value
+
+
+def whole_number(config: Mapping[str, Any], key: str, least: int) -> int:
+    """A configured value that must be a whole number of at least ``least``.
+
+    Raises:
+        UserError: If it is not.
+    """
+    value = lookup(config, key)
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UserError(f"{key} must be a whole number >= {least}, got {value}")
+    return value
+
+
+def strategies_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The strategies that the configuration names, in its order.
+
+    Raises:
+        UserError: If one is unknown, named twice, or has a wrong setting.
+    """
+    names = config["strategies"]
+    if isinstance(names, str) or not names:
+        raise UserError(f"strategies must be a list of at least one name, such as [static,duet], got {names}")
+    built: dict[str, Any] = {}
+    for name in names:
+        if name in built:
+            raise UserError(f"strategies must name each strategy once, got {name!r} twice")
+        if name not in STRATEGIES:
+            raise unknown_name("strategy", name, STRATEGIES, "strategies")
+        settings = dict(config["strategy"].get(name) or {})
+        if name == "fedavg":
+            settings["seed"] = config["seed"]
+        built[name] = build_strategy(name, settings)
+    return built
+
+
+def stream_of(config: Mapping[str, Any]) -> EventStream:
+    """The stream of the configured data.
+
+    Raises:
+        UserError: As :func:`prepare`.
+    """
+    data = dict(config["data"])
+    common = {"num_segments": config["num_segments"], "seed": config["seed"]}
+    common["history_length"] = config["model"]["history_length"]
+    common["num_negatives"] = whole_number(config, "num_negatives", 1)
+    num_devices = config["fleet"]["num_devices"]
+    if data["name"] == EMBEDDED:
+        if num_devices is None:
+            raise UserError(f"fleet.num_devices must be a number with data={EMBEDDED}, got null")
+        knobs = {key: value for key, value in data.items() if key not in ("name", "path", *common)}
+        return interests_stream(num_devices, **common, **knobs)
+    events = read_events(data)
+    if num_devices is not None:
+        events = events.first_devices(num_devices)
+    return event_stream(events, **common, **{key: data[key] for key in STREAM_KEYS if key in data})
+
+
+def grid_of(config: Mapping[str, Any], setup: Setup) -> Grid:
+    """The grid that plays the devices."""
+    app = DeviceApp(setup.model, setup.stream)
+    if config["grid"]["name"] == "inline":
+        return InlineGrid(app, setup.device_ids)
+    from cdc_flower.simulations.ray_grid import RayGrid
+
+    grid = config["grid"]
+    return RayGrid(app, setup.device_ids, num_workers=grid["num_workers"], address=grid.get("address"))
+
+
+def train_cloud(config: Mapping[str, Any], setup: Setup, progress: Callable[[str, int], Callable[[], None]]) -> Cloud:
+    """Train the base model on the historical part, and hand it to the strategies.
+
+    Raises:
+        UserError: If the historical part has no example.
+    """
+    settings, seed, model = config["cloud"], config["seed"], setup.model
+    history = setup.stream.historical()
+    train, validation = history.split(settings["validation_fraction"], seed)
+    if not train.num_examples:
+        raise UserError("data: the historical part has no example to train on; raise data.historical_fraction")
+    parameters: Parameters = model.init(torch_generator(seed, "model"))
+    cloud = Cloud(
+        model,
+        parameters,
+        train,
+        validation,
+        seed,
+        batch_size=settings["batch_size"],
+        num_negatives=settings["num_negatives"],
+        progress=progress,
+    )
+    for value in parameters.values():
+        value.requires_grad_()
+
+    def loss(batch: Any) -> Tensor:
+        history, candidates = (torch.from_numpy(ids).long() for ids in (batch.history, batch.candidates))
+        return cross_entropy(model.score(model.tabulate(parameters), history, candidates)).mean()
+
+    fit(
+        loss,
+        parameters.values(),
+        lambda epoch: train.batches(cloud.batch_size, epoch, seed, cloud.num_negatives),
+        lambda: validation.batches(cloud.batch_size, 0, seed, cloud.num_negatives),
+        epochs=settings["epochs"],
+        rate=settings["rate"],
+        on_batch=progress(
+            f"{config['model']['name']}: training the base model", settings["epochs"] * cloud.num_batches()
+        ),
+    )
+    for value in parameters.values():
+        value.requires_grad_(False)
+    return cloud

@@ -1,0 +1,201 @@
+"""The labelled past of all devices, which the cloud holds and learns from before the stream starts.
+
+An example is one event and the items before it. Examples of a device are contiguous and in time order, and windows
+are made when they are asked for: for a million events they would take ten times the memory of the events.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cdc_flower.seeds import generator, hashed_bits
+from cdc_flower.simulations.streams.cut import flat_ranges, windows
+from cdc_flower.simulations.streams.negatives import SeenItems, draw_unseen
+
+
+@dataclass(frozen=True)
+class HistoricalBatch:
+    """Some examples of the historical part.
+
+    Attributes:
+        rows: ``[B]``, which examples.
+        history: ``[B, L]``, oldest first, padded on the right with 0.
+        candidates: ``[B, 1 + num_negatives]``, the true one first.
+        device: ``[B]``, the id of the device.
+    """
+
+    rows: NDArray[np.int64]
+    history: NDArray[np.int32]
+    candidates: NDArray[np.int32]
+    device: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class HistoricalData:
+    """Historical events of ``n`` devices, and the ``M`` training examples in them.
+
+    The first event of a device has no past and is no example.
+
+    Attributes:
+        device_ids: ``[n]``, ids in the stream.
+        offsets: ``[n + 1]``, where the events of each device start.
+        items: ``[num_events]``.
+        num_items: The largest item id.
+        history_length: ``L``.
+        exclude_seen: Whether negatives avoid what the device has in this part. The cloud does not know its future.
+    """
+
+    device_ids: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    items: NDArray[np.int32]
+    num_items: int
+    history_length: int
+    exclude_seen: bool = True
+
+    @property
+    def num_devices(self) -> int:
+        """How many devices, with or without examples."""
+        return len(self.device_ids)
+
+    @property
+    def num_examples(self) -> int:
+        """``M``."""
+        return len(self._index)
+
+    @cached_property
+    def _rows_of_examples(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        place, _, index = flat_ranges(self.offsets[:-1] + 1, self.offsets[1:])
+        return place, index
+
+    @property
+    def _place(self) -> NDArray[np.int64]:
+        """``[M]``, the position of each example's device in ``device_ids``."""
+        return self._rows_of_examples[0]
+
+    @property
+    def _index(self) -> NDArray[np.int64]:
+        """``[M]``, the event of each example."""
+        return self._rows_of_examples[1]
+
+    @cached_property
+    def device(self) -> NDArray[np.int64]:
+        """``[M]``, the id of each example's device."""
+        return self.device_ids[self._place]
+
+    @cached_property
+    def target(self) -> NDArray[np.int32]:
+        """``[M]``, the item chosen."""
+        return self.items[self._index]
+
+    @cached_property
+    def first_row(self) -> NDArray[np.int64]:
+        """``[M]``, the row of the first example of each example's device."""
+        num_examples = np.maximum(np.diff(self.offsets) - 1, 0)
+        return (np.cumsum(num_examples) - num_examples)[self._place]
+
+    @cached_property
+    def _seen(self) -> SeenItems | None:
+        if not self.exclude_seen:
+            return None
+        rows = np.repeat(np.arange(self.num_devices), np.diff(self.offsets))
+        return SeenItems.of(rows, self.items, self.num_devices, self.num_items)
+
+    def history(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.int32]:
+        """``[B, L]``: the items before these examples; before all of them if None."""
+        rows = np.arange(self.num_examples) if rows is None else rows
+        return windows(self.items, self.offsets[self._place[rows]], self._index[rows], self.history_length)
+
+    def lagged(self, rows: NDArray[np.int64], lag: NDArray[np.int64]) -> NDArray[np.int32]:
+        """``[B, L]``: the history as it was ``lag`` examples earlier, at the earliest that of the device's first.
+
+        Args:
+            rows: ``[B]``.
+            lag: ``[B]``, at least 0; 0 gives the history of the rows themselves.
+
+        Raises:
+            ValueError: If a lag is negative.
+        """
+        if np.any(np.asarray(lag) < 0):
+            raise ValueError(f"lag must be >= 0, got {np.min(lag)}")
+        return self.history(np.maximum(rows - lag, self.first_row[rows]))
+
+    def batch(self, rows: NDArray[np.int64], epoch: int, seed: int, num_negatives: int) -> HistoricalBatch:
+        """These examples, with the negatives of this epoch; see :meth:`batches`."""
+        target, place = self.target[rows], self._place[rows]
+        negatives = draw_unseen(
+            seed,
+            f"historical-negatives/{epoch}",
+            self.device_ids[place],
+            self._index[rows] - self.offsets[place],
+            num_negatives,
+            self.num_items,
+            self._seen,
+            target,
+            rows=place,
+        )
+        candidates = np.concatenate([target[:, None], negatives], axis=1)
+        return HistoricalBatch(rows, self.history(rows), candidates, self.device_ids[place])
+
+    def batches(
+        self, batch_size: int, epoch: int, seed: int, num_negatives: int, shuffle: bool = True
+    ) -> Iterator[HistoricalBatch]:
+        """Every example once, in batches of which the last may be smaller.
+
+        Order and negatives are new in each epoch, and the same again for the same (seed, epoch). The negatives of
+        an example do not depend on the order or on the batch size.
+
+        Raises:
+            ValueError: If ``batch_size`` < 1.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be >= 1, got {batch_size}")
+        order = np.arange(self.num_examples)
+        if shuffle:
+            order = generator(seed, "historical-order", epoch).permutation(self.num_examples)
+        for start in range(0, self.num_examples, batch_size):
+            yield self.batch(order[start : start + batch_size], epoch, seed, num_negatives)
+
+    def split(self, fraction: float, seed: int) -> tuple["HistoricalData", "HistoricalData"]:
+        """A part to train on and a part to validate on, by whole devices.
+
+        Whole devices, because windows of neighboring examples overlap, and because the cloud is asked to serve
+        devices by what they tell, not by what it remembers of them.
+
+        Args:
+            fraction: Share of the devices in the second part, in [0, 1); 0 leaves it empty. Otherwise each part
+                gets at least one device, if there are two.
+            seed: Of the run.
+
+        Raises:
+            ValueError: If the fraction is outside [0, 1).
+        """
+        if not 0 <= fraction < 1:
+            raise ValueError(f"fraction must be in [0, 1), got {fraction}")
+        count = round(fraction * self.num_devices)
+        if fraction > 0:
+            count = max(min(max(count, 1), self.num_devices - 1), 0)
+        order = np.argsort(hashed_bits(seed, "historical-split", self.device_ids), kind="stable")
+        return self._subset(np.sort(order[count:])), self._subset(np.sort(order[:count]))
+
+    def _subset(self, places: NDArray[np.int64]) -> "HistoricalData":
+        first, end = self.offsets[places], self.offsets[places + 1]
+        _, _, index = flat_ranges(first, end)
+        offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(end - first)])
+        return HistoricalData(
+            self.device_ids[places], offsets, self.items[index], self.num_items, self.history_length, self.exclude_seen
+        )
+
+    def popularity(self) -> NDArray[np.int64]:
+        """``[num_items + 1]``: how often each item occurs; 0 for the padding."""
+        return np.bincount(self.items, minlength=self.num_items + 1)
+
+    def content_hash(self) -> str:
+        """Sixty-four hexadecimal digits that change with anything that training could read."""
+        digest = hashlib.sha256(f"{self.num_items},{self.history_length},{self.exclude_seen}".encode())
+        for array, kind in ((self.device_ids, "<i8"), (self.offsets, "<i8"), (self.items, "<i4")):
+            digest.update(f";{len(array)};".encode() + np.ascontiguousarray(array, dtype=kind).tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,38 @@
+"""Strategies by name. A new one is a file (or folder) here, a card, a YAML, a test, and a line below."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cdc_flower.errors import UserError, unknown_name
+from cdc_flower.strategies.base import CloudStrategy, OnDevices
+from cdc_flower.strategies.duet import Duet
+from cdc_flower.strategies.fedavg import FedAvg
+from cdc_flower.strategies.fine_tuning import FineTuning
+from cdc_flower.strategies.static import Static
+
+__all__ = ["CloudStrategy", "Duet", "FedAvg", "FineTuning", "OnDevices", "Static"]
+
+STRATEGIES: dict[str, type[OnDevices]] = {
+    "static": Static,
+    "fine_tuning": FineTuning,
+    "fedavg": FedAvg,
+    "duet": Duet,
+}
+
+
+def build_strategy(name: str, settings: Mapping[str, Any]) -> Any:
+    """The strategy of that name.
+
+    Args:
+        name: One of ``STRATEGIES``.
+        settings: Its arguments, by name.
+
+    Raises:
+        UserError: If there is no such strategy, or a setting is unknown or out of its range.
+    """
+    if name not in STRATEGIES:
+        raise unknown_name("strategy", name, STRATEGIES, "strategies")
+    try:
+        return STRATEGIES[name](**settings)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"strategy.{name}: {error}") from error

@@ -1,0 +1,138 @@
+"""What the strategies of this package share: what is deployed before the first round, and quiet defaults.
+
+A strategy is Flower's. ``prepare`` trains its cloud side on historical data, ``deployment`` is the model that
+every device gets once, and from then on Flower's four verbs run the rounds: one round a segment.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+from numpy.typing import NDArray
+
+from cdc_flower import records
+from cdc_flower.batch import MessageBatch
+from cdc_flower.layers import Parameters
+from cdc_flower.models.base import DeviceModel
+from cdc_flower.scoring import Arrays
+
+
+class History(Protocol):
+    """Historical data in the cloud: labelled, and from before the stream begins."""
+
+    def batches(self, batch_size: int, epoch: int, seed: int, num_negatives: int) -> Iterable[Any]:
+        """Batches with ``rows`` [B], ``history`` [B, L] and ``candidates`` [B, C], the true one first."""
+
+    def lagged(self, rows: NDArray[np.int64], lag: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The histories ``[B, L]`` of the same devices, ``lag`` examples earlier."""
+
+    @property
+    def num_examples(self) -> int:
+        """How many examples there are."""
+
+
+def no_progress(_: str, __: int) -> Callable[[], None]:
+    """A progress bar that shows nothing."""
+    return lambda: None
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """What a strategy's cloud side starts from.
+
+    Attributes:
+        model: The device model.
+        parameters: The base model, trained on historical data: static and adaptive layers.
+        train: Historical data to train on; ``validation``: historical data held out for choices.
+        seed: Of the run.
+        batch_size: For training; ``num_negatives``: for each true item.
+        progress: (text, steps) -> a function to call after each step.
+    """
+
+    model: DeviceModel
+    parameters: Parameters
+    train: History
+    validation: History
+    seed: int
+    batch_size: int = 1024
+    num_negatives: int = 4
+    progress: Callable[[str, int], Callable[[], None]] = field(default=no_progress)
+
+    def arrays(self, parameters: Parameters | None = None) -> Arrays:
+        """Parameters (the base model's by default) as arrays."""
+        chosen = self.parameters if parameters is None else parameters
+        return {name: value.detach().numpy().copy() for name, value in chosen.items()}
+
+    def num_batches(self) -> int:
+        """Batches of an epoch."""
+        return -(-self.train.num_examples // self.batch_size)
+
+
+class OnDevices:
+    """What is deployed on devices before the first round. A mix-in beside one of Flower's strategies."""
+
+    #: Whether the cloud answers only when the last report is in, as averaging does.
+    waits_for_all = False
+
+    def prepare(self, cloud: Cloud) -> None:
+        """Train the cloud side on historical data. By default there is none to train."""
+        self.cloud = cloud
+
+    def deployment(self) -> Arrays:
+        """The device model, static and adaptive layers; the base model by default."""
+        return self.cloud.arrays()
+
+    def initial_arrays(self) -> ArrayRecord:
+        """What Flower's ``start`` is given as the global model: the adaptive layers by default."""
+        model = self.deployment()
+        return to_record({name: model[name] for name in self.cloud.model.adaptive})
+
+    def settings(self) -> dict[str, Any]:
+        """Deployed beside the model; nothing by default."""
+        return {}
+
+
+class CloudStrategy(OnDevices, Strategy):
+    """A strategy in which nothing is averaged. By default it sends nothing at all."""
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Ask nobody for anything."""
+        return []
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Learn nothing."""
+        return None, None
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Let every device predict the segment with what it has."""
+        return to_every_node(grid, records.EVALUATE, server_round)
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Events scored on all devices; the metrics themselves are collected for the results table."""
+        batches = MessageBatch.group(replies)
+        num_events = sum(int(batch.metrics[records.SCORES][records.NUM_EXAMPLES].sum()) for batch, _ in batches)
+        return MetricRecord({records.NUM_EXAMPLES: num_events})
+
+    def summary(self) -> None:
+        """Flower's: logs the settings. The resolved configuration is in the run folder."""
+
+
+def to_every_node(grid: Grid, message_type: str, server_round: int) -> MessageBatch:
+    """One message to each node, with nothing in it but the number of the segment."""
+    node_ids = np.array(list(grid.get_node_ids()), np.uint64)
+    return MessageBatch(message_type, node_ids, configs={records.CLOCK: {records.SEGMENT: server_round - 1}})
+
+
+def to_record(arrays: Arrays) -> ArrayRecord:
+    """Arrays by name as Flower's record."""
+    return ArrayRecord({name: Array(np.ascontiguousarray(value)) for name, value in arrays.items()})

@@ -1,0 +1,218 @@
+"""What a results table says: values with intervals, differences from a baseline, and what they cost.
+
+A value is a ratio of sums, ``sum of value_sum / sum of value_count``. Its 95 % interval takes devices as the
+clusters, because events of one device are alike: with ``S_i`` and ``N_i`` the sums of device ``i`` over
+segments and seeds, ``R = sum S / sum N`` and ``e_i = (S_i - R N_i) / sum N``, the standard error is
+``sqrt(n / (n - 1) * sum e_i**2)``. A paired difference uses ``e_i`` of the one minus ``e_i`` of the other.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich import box
+from rich.table import Table
+
+from cdc_flower.results import per_device_segment
+
+Z_95 = 1.96
+BASELINE = "static"
+
+#: Cost columns of the summary that are means over devices of the sum over the whole run, and their source.
+PER_DEVICE = {
+    "bytes_up_per_device": "bytes_up",
+    "bytes_down_per_device": "bytes_down",
+    "payload_bytes_up_per_device": "payload_bytes_up",
+    "payload_bytes_down_per_device": "payload_bytes_down",
+    "compute_cloud_s_per_device": "compute_cloud_s",
+    "compute_device_s_per_device": "compute_device_s",
+}
+SUMMARY_COLUMNS = (
+    *("run", "task", "strategy", "metric", "mean", "low", "high", "num_devices", "num_seeds"),
+    *("diff_static", "diff_static_low", "diff_static_high"),
+    *("bytes_up_per_device", "bytes_down_per_device", "payload_bytes_up_per_device", "payload_bytes_down_per_device"),
+    *("latency_s_median", "staleness_s_median", "num_labels"),
+    *("compute_cloud_s_per_device", "compute_device_s_per_device"),
+)
+
+
+def device_sums(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """``value_sum`` and ``value_count`` of each group, seed and device; devices that counted nothing are left out.
+
+    Args:
+        by: The columns that make a group.
+    """
+    key = [*by, "seed", "device_id"]
+    sums = frame.groupby(key, observed=True, sort=False)[["value_sum", "value_count"]].sum(skipna=False)
+    return sums[sums["value_count"] != 0].reset_index()
+
+
+def estimate(sums: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The value of each group with its interval.
+
+    Args:
+        sums: From :func:`device_sums` with at least the columns ``by``.
+
+    Returns:
+        ``by``, ``mean``, ``low``, ``high``, ``num_devices``, ``num_seeds``. The interval is NaN for one device.
+    """
+    seeds = sums.groupby(list(by), observed=True, sort=False)["seed"].nunique().rename("num_seeds")
+    table = _influence(sums, by)
+    return _interval(table, by, "mean").join(seeds, on=list(by))
+
+
+def paired_difference(sums: pd.DataFrame, by: Sequence[str], baseline: str = BASELINE) -> pd.DataFrame:
+    """The value of each group minus that of the baseline strategy, over the seeds and devices that both have.
+
+    Args:
+        sums: From :func:`device_sums` with the columns ``by`` and ``strategy``.
+        by: The columns that make a group, without ``strategy``.
+        baseline: The strategy to compare with. Where it is absent, there are no rows.
+
+    Returns:
+        ``by``, ``strategy``, ``diff``, ``low``, ``high``, ``num_devices``.
+    """
+    by = list(by)
+    theirs = sums.loc[sums["strategy"] == baseline, [*by, "seed", "device_id", "value_sum", "value_count"]]
+    both = sums.merge(theirs, on=[*by, "seed", "device_id"], suffixes=("", "_base"))
+    group = [*by, "strategy"]
+    ours = _influence(both, group)
+    base = both.assign(value_sum=both["value_sum_base"], value_count=both["value_count_base"])
+    other = _influence(base, group)
+    ours["value"] -= other["value"]
+    ours["influence"] -= other["influence"]
+    return _interval(ours, group, "diff")
+
+
+def summarize(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row per run label, task, strategy and metric; the columns are ``SUMMARY_COLUMNS``.
+
+    Seeds are pooled. Rows of runs that differ by more than their seed need different labels in an optional column
+    ``run``, else they are pooled too. Differences are NaN where the strategy ``static`` did not run. Costs are
+    those of the strategy, repeated on each metric: means over devices of the sum over a run, labels the total of
+    a run, both averaged over runs; medians are over devices and segments, NaN where nothing arrived.
+    """
+    if "run" not in frame:
+        frame = frame.assign(run="")
+    if frame.empty:
+        return pd.DataFrame(columns=list(SUMMARY_COLUMNS))
+    group = ["run", "task", "strategy", "metric"]
+    sums = device_sums(frame, group)
+    pairs = paired_difference(sums, ["run", "task", "metric"]).drop(columns="num_devices")
+    pairs = pairs.rename(columns={"diff": "diff_static", "low": "diff_static_low", "high": "diff_static_high"})
+    table = frame[group].drop_duplicates()
+    for part, key in ((estimate(sums, group), group), (pairs, group), (_costs(frame), group[:3])):
+        table = table.merge(part.astype(dict.fromkeys(key, object)), on=key, how="left")
+    counts = ["num_devices", "num_seeds"]
+    table[counts] = table[counts].fillna(0).astype(int)
+    return _ordered(table)[list(SUMMARY_COLUMNS)]
+
+
+def write_summary(frame: pd.DataFrame, path: str | Path) -> None:
+    """The summary as comma-separated values."""
+    frame.to_csv(path, index=False, float_format="%.8g", lineterminator="\n")
+
+
+def strategies_in_order(names: Sequence[str]) -> list[str]:
+    """Each name once, the baseline first and the others as they come."""
+    unique = list(dict.fromkeys(str(name) for name in names))
+    return sorted(unique, key=lambda name: name != BASELINE)
+
+
+def rich_table(summary: pd.DataFrame, metrics: Sequence[str] = ("auc", "ndcg@10", "hr@10")) -> Table:
+    """The summary for a terminal, a row per strategy: value and half interval, below them the same against static.
+
+    Args:
+        metrics: The columns, as far as they exist; if none does, the first three that do.
+    """
+    present = list(dict.fromkeys(summary["metric"]))
+    shown = [metric for metric in metrics if metric in present] or present[:3]
+    labels = [name for name in ("run", "task") if summary[name].nunique() > 1]
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=0,
+        caption="± is 95 % over devices; the second line is against static on the same devices",
+    )
+    for name in [*labels, "strategy"]:
+        table.add_column(name, no_wrap=True)
+    for name in [*shown, "KB up", "KB down", "latency\nms", "labels"]:
+        table.add_column(name, justify="right")
+    for _, rows in summary.groupby(["run", "task", "strategy"], sort=False, observed=True):
+        first, by_metric = rows.iloc[0], rows.set_index("metric")
+        cells = [str(first[name]) for name in [*labels, "strategy"]]
+        cells += [_value_cell(by_metric.loc[metric]) if metric in by_metric.index else "–" for metric in shown]
+        cells += [_kilobytes(first[f"bytes_{way}_per_device"]) for way in ("up", "down")]
+        cells += [_number(first["latency_s_median"] * 1000, ",.0f"), _number(first["num_labels"], ",.0f")]
+        table.add_row(*cells)
+    return table
+
+
+def _influence(sums: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The value of each row's group and the row's own part of its error; the rows stay as they are."""
+    groups = sums.groupby(list(by), observed=True, sort=False)
+    total = groups["value_count"].transform("sum")
+    value = groups["value_sum"].transform("sum", skipna=False) / total
+    with np.errstate(invalid="ignore"):  # an infinite loss has no interval
+        influence = (sums["value_sum"] - value * sums["value_count"]) / total
+    return sums[[*by, "device_id"]].assign(value=value, influence=influence)
+
+
+def _interval(table: pd.DataFrame, by: Sequence[str], name: str) -> pd.DataFrame:
+    """``by``, ``name``, ``low``, ``high`` and ``num_devices`` from the influence of devices (and seeds)."""
+    by = list(by)
+    value = table.groupby(by, observed=True, sort=False)["value"].first()
+    device = table.groupby([*by, "device_id"], observed=True, sort=False)["influence"].sum(skipna=False)
+    squares = (device**2).groupby(by, observed=True, sort=False)
+    count = squares.size()
+    margin = Z_95 * np.sqrt(squares.sum(skipna=False) * count / (count - 1).where(count > 1))
+    result = pd.DataFrame({name: value, "low": value - margin, "high": value + margin, "num_devices": count})
+    return result.reset_index()
+
+
+def _costs(frame: pd.DataFrame) -> pd.DataFrame:
+    """What each run label, task and strategy sent, waited for and spent."""
+    group = ["run", "task", "strategy"]
+    single = per_device_segment(frame)
+    totals = {column: (source, "sum") for column, source in PER_DEVICE.items()}
+    runs = single.groupby([*group, "run_id", "seed"], observed=True, sort=False).agg(
+        num_labels=("num_labels", "sum"), num_devices=("device_id", "nunique"), **totals
+    )
+    runs[list(PER_DEVICE)] = runs[list(PER_DEVICE)].div(runs["num_devices"], axis=0)
+    means = runs.drop(columns="num_devices").groupby(group, observed=True, sort=False).mean()
+    seconds = single[["latency_s", "staleness_s"]].replace([np.inf, -np.inf], np.nan)
+    keys = [single[name] for name in group]
+    medians = seconds.groupby(keys, observed=True, sort=False).median().add_suffix("_median")
+    return means.join(medians).reset_index()
+
+
+def _ordered(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows by label and task as they come, the baseline first within them."""
+    table = table.astype(dict.fromkeys(["run", "task", "strategy", "metric"], object))
+    order = {name: position for position, name in enumerate(strategies_in_order(table["strategy"]))}
+    firsts = {name: {value: i for i, value in enumerate(table[name].unique())} for name in ("run", "task", "metric")}
+    keys = table.assign(**{name: table[name].map(known) for name, known in firsts.items()})
+    keys["strategy"] = table["strategy"].map(order)
+    sorted_index = keys.sort_values(["run", "task", "strategy", "metric"], kind="stable").index
+    return table.loc[sorted_index].reset_index(drop=True)
+
+
+def _number(value: float, form: str) -> str:
+    return format(value, form) if np.isfinite(value) else "–"
+
+
+def _kilobytes(num_bytes: float) -> str:
+    return _number(num_bytes / 1000, ",.1f" if num_bytes < 100_000 else ",.0f")
+
+
+def _half(low: float, high: float) -> str:
+    """Half of an interval, such as ``±.012``."""
+    return "±" + _number((high - low) / 2, ".3f").removeprefix("0")
+
+
+def _value_cell(row: pd.Series) -> str:
+    """Two lines: the value with half its interval, and the same for the difference from the baseline."""
+    lines = f"{_number(row['mean'], '.3f')} {_half(row['low'], row['high'])}"
+    if row["strategy"] != BASELINE and np.isfinite(row["diff_static"]):
+        lines += f"\n{row['diff_static']:+.3f} {_half(row['diff_static_low'], row['diff_static_high'])}"
+    return lines

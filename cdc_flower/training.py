@@ -1,0 +1,215 @@
+"""Gradient steps: on historical data in the cloud, and on many devices at once for the baselines.
+
+Both minimize binary cross-entropy with logits over one true item and its negatives, as DUET and Persona do.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cdc_flower.layers import Parameters
+from cdc_flower.models.base import DeviceModel
+from cdc_flower.scoring import Arrays, pad, tensors
+from cdc_flower.segment import LabelledBatch
+
+#: Numbers of stacked parameters trained in one batched product, which bound its memory.
+NUMBERS_PER_CHUNK = 4_000_000
+
+
+class Batch(Protocol):
+    """Labelled examples: ``history`` [B, L] and ``candidates`` [B, C], the true one first."""
+
+    history: NDArray[np.int32]
+    candidates: NDArray[np.int32]
+
+
+def cross_entropy(logits: Tensor) -> Tensor:
+    """Mean over ``C`` of the binary cross-entropy, ``[..., C] -> [...]``; candidate 0 is the true one."""
+    losses = torch.nn.functional.softplus(logits)
+    return losses.mean(-1) - logits[..., 0] / logits.shape[-1]
+
+
+def fit(
+    loss: Callable[[Batch], Tensor],
+    parameters: Iterable[Tensor],
+    batches: Callable[[int], Iterable[Batch]],
+    validation: Callable[[], Iterable[Batch]],
+    *,
+    epochs: int,
+    rate: float,
+    on_batch: Callable[[], None] = lambda: None,
+) -> list[float]:
+    """Adam on historical data; ends with the epoch that is best on held-out historical data.
+
+    Args:
+        loss: Mean loss of a batch.
+        parameters: Leaf tensors, trained in place. No epoch, or none that is better than the start, leaves them.
+        batches: Epoch number -> batches. ``validation``: the held-out batches.
+        on_batch: Called after each batch, to show progress.
+
+    Returns:
+        Validation loss before training and after each epoch.
+    """
+    leaves = list(parameters)
+    optimizer = torch.optim.Adam(leaves, lr=rate)
+
+    def held_out() -> float:
+        with torch.no_grad():
+            losses = [(float(loss(batch)), len(batch.history)) for batch in validation()]
+        return sum(value * size for value, size in losses) / max(1, sum(size for _, size in losses))
+
+    curve = [held_out()]
+    best = [leaf.detach().clone() for leaf in leaves]
+    for epoch in range(epochs):
+        for batch in batches(epoch):
+            optimizer.zero_grad()
+            loss(batch).backward()
+            optimizer.step()
+            on_batch()
+        curve.append(held_out())
+        if curve[-1] == min(curve):
+            best = [leaf.detach().clone() for leaf in leaves]
+    with torch.no_grad():
+        for leaf, value in zip(leaves, best, strict=True):
+            leaf.copy_(value)
+    return curve
+
+
+@dataclass(frozen=True)
+class LocalTraining:
+    """How a device trains on what it has seen.
+
+    Args:
+        layers: ``head`` (adaptive layers) or ``all``.
+        steps: Gradient steps, each on all examples. 0 changes nothing.
+        rate: Learning rate. 0 changes nothing.
+        optimizer: ``adam`` or ``sgd``, started afresh each time.
+        max_examples: Labelled examples to use at most, the newest first.
+        num_negatives: Negatives for each.
+        proximal_mu: FedProx's weight of ½‖w - wᵗ‖² (Li et al., MLSys 2020). 0 is FedAvg.
+
+    Raises:
+        ValueError: If a value is out of its range.
+    """
+
+    layers: str = "head"
+    steps: int = 5
+    rate: float = 1e-3
+    optimizer: str = "adam"
+    max_examples: int = 32
+    num_negatives: int = 4
+    proximal_mu: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, known in (("layers", ("head", "all")), ("optimizer", ("adam", "sgd"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+        for name in ("steps", "rate", "proximal_mu"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
+        for name in ("max_examples", "num_negatives"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+
+    @staticmethod
+    def from_settings(settings: Mapping[str, Any]) -> "LocalTraining":
+        """From a Flower configuration, whose keys are these names with dashes; other keys are left alone."""
+        names = {field.name.replace("_", "-"): field.name for field in fields(LocalTraining)}
+        return LocalTraining(**{names[key]: value for key, value in settings.items() if key in names})
+
+    def to_settings(self) -> dict[str, Any]:
+        """As a Flower configuration."""
+        return {name.replace("_", "-"): value for name, value in asdict(self).items()}
+
+    def flops(self, model: DeviceModel, num_examples: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Floating-point operations ``[n]``: a backward pass counts as two forward passes."""
+        num_candidates = 1 + self.num_negatives
+        forward = model.flops(num_candidates)
+        if self.layers == "all":
+            return num_examples * (3.0 * self.steps * forward)
+        head = 2.0 * num_candidates * model.num_adaptive
+        return num_examples * (forward + 3.0 * self.steps * head)
+
+
+def train_on_devices(
+    model: DeviceModel,
+    static: Arrays,
+    start: Callable[[NDArray[np.int64]], Arrays],
+    examples: LabelledBatch,
+    how: LocalTraining,
+) -> Arrays:
+    """Train the parameters of ``n`` devices, each on its own examples, batched.
+
+    Args:
+        static: The deployed model.
+        start: Rows of the batch -> their starting parameters, stacked ``[rows, ...]``, every name of which is
+            trained.
+        examples: The devices' examples; a device without any keeps what it has.
+
+    Returns:
+        The trained parameters, ``[n, ...]``.
+    """
+    num_devices = len(examples.num_examples)
+    numbers = sum(value[0].size for value in start(np.arange(1)).values())
+    size = max(1, NUMBERS_PER_CHUNK // numbers)
+    order = np.argsort(examples.num_examples, kind="stable")
+    parts = [
+        _train_chunk(model, static, start(rows), examples, rows, how)
+        for rows in (order[k : k + size] for k in range(0, num_devices, size))
+    ]
+    back = np.argsort(order, kind="stable")
+    return {name: np.concatenate([part[name] for part in parts])[back] for name in parts[0]}
+
+
+def _train_chunk(
+    model: DeviceModel,
+    static: Arrays,
+    start: Arrays,
+    examples: LabelledBatch,
+    rows: NDArray[np.int64],
+    how: LocalTraining,
+) -> Arrays:
+    if not how.steps or not examples.num_examples[rows].any():
+        return start
+    place = np.full(len(examples.num_examples), -1)
+    place[rows] = np.arange(len(rows))
+    chosen = place[examples.row] >= 0
+    index = torch.from_numpy(place[examples.row[chosen]]), torch.from_numpy(examples.slot[chosen])
+    shape = len(rows), int(examples.num_examples[rows].max())
+    history = torch.from_numpy(examples.history[chosen]).long()
+    candidates = torch.from_numpy(examples.candidates[chosen]).long()
+    weight = pad(torch.ones(len(history)), *index, *shape)
+    weight = weight / weight.sum(1, keepdim=True).clamp(min=1)
+
+    shared = tensors(static)
+    leaves = {name: value.clone().requires_grad_() for name, value in tensors(start).items()}
+    anchor = {name: leaf.detach().clone() for name, leaf in leaves.items()} if how.proximal_mu else {}
+    if "embedding" in leaves:
+        padded = pad(history, *index, *shape), pad(candidates, *index, *shape)
+
+        def logits() -> Tensor:
+            return model.score({**shared, **leaves}, *padded)
+    else:
+        with torch.no_grad():
+            x, targets = model.encode(model.tabulate(shared), history, candidates)
+        x = pad(x, *index, *shape)
+        targets = None if targets is None else pad(targets, *index, *shape)
+
+        def logits() -> Tensor:
+            return model.match(model.head(leaves, x), targets)
+
+    kind = torch.optim.Adam if how.optimizer == "adam" else torch.optim.SGD
+    optimizer = kind(list(leaves.values()), lr=how.rate)
+    for _ in range(how.steps):
+        optimizer.zero_grad()
+        loss = (cross_entropy(logits()) * weight).sum()
+        for name, value in anchor.items():
+            loss = loss + 0.5 * how.proximal_mu * (leaves[name] - value).square().sum()
+        loss.backward()
+        optimizer.step()
+    return {name: leaf.detach().numpy() for name, leaf in leaves.items()}

@@ -1,0 +1,29 @@
+"""What every test shares: one thread, no telemetry, quick property tests, and the folder of real data."""
+
+import os
+
+os.environ["FLWR_TELEMETRY_ENABLED"] = "0"  # both are read when the libraries are imported
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ.pop("HYDRA_FULL_ERROR", None)
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+torch.set_num_threads(1)
+settings.register_profile("cdc_flower", deadline=None, max_examples=30, derandomize="CI" in os.environ)
+settings.load_profile("cdc_flower")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real data that ``CDC_FLOWER_DATA`` names; without it the test is skipped."""
+    value = os.environ.get("CDC_FLOWER_DATA")
+    if not value:
+        pytest.skip("set CDC_FLOWER_DATA to the folder of real data to run this test")
+    folder = Path(value)
+    if not folder.is_dir():
+        pytest.skip(f"CDC_FLOWER_DATA={value} is not a folder")
+    return folder
