@@ -8,7 +8,7 @@ take :func:`per_device_segment` before adding it up.
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -105,8 +105,8 @@ def segment_frame(
     shape = (len(devices), num_metrics)
     rows = len(devices) * num_metrics
 
-    def same(text: str) -> pd.Categorical:
-        return pd.Categorical.from_codes(np.zeros(rows, np.int8), [text])
+    def same(text: str) -> Any:
+        return pd.Categorical.from_codes(np.zeros(rows, np.int8), pd.Index([text]))
 
     def each(name: str, values: ArrayLike) -> np.ndarray:
         array = np.asarray(values)
@@ -133,7 +133,7 @@ def segment_frame(
         "is_shift": each("is_shift", is_shift).astype(np.bool_),
         "num_examples": each("num_examples", num_examples).astype(np.int64),
         "num_labels": each("num_labels", num_labels).astype(np.int64),
-        "metric": pd.Categorical.from_codes(np.tile(np.arange(num_metrics), len(devices)), list(metrics)),
+        "metric": pd.Categorical.from_codes(np.tile(np.arange(num_metrics), len(devices)), pd.Index(list(metrics))),
         "value_sum": table("value_sum", value_sum),
         "value_count": table("value_count", value_count),
         "bytes_up": each("bytes_up", bytes_up).astype(np.int64),

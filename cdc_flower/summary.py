@@ -6,7 +6,7 @@ segments and seeds, ``R = sum S / sum N`` and ``e_i = (S_i - R N_i) / sum N``, t
 ``sqrt(n / (n - 1) * sum e_i**2)``. A paired difference uses ``e_i`` of the one minus ``e_i`` of the other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +114,7 @@ def write_summary(frame: pd.DataFrame, path: str | Path) -> None:
     frame.to_csv(path, index=False, float_format="%.8g", lineterminator="\n")
 
 
-def strategies_in_order(names: Sequence[str]) -> list[str]:
+def strategies_in_order(names: Iterable[str]) -> list[str]:
     """Each name once, the baseline first and the others as they come."""
     unique = list(dict.fromkeys(str(name) for name in names))
     return sorted(unique, key=lambda name: name != BASELINE)
@@ -139,9 +139,9 @@ def rich_table(summary: pd.DataFrame, metrics: Sequence[str] = ("auc", "ndcg@10"
     for name in [*shown, "KB up", "KB down", "latency\nms", "labels"]:
         table.add_column(name, justify="right")
     for _, rows in summary.groupby(["run", "task", "strategy"], sort=False, observed=True):
-        first, by_metric = rows.iloc[0], rows.set_index("metric")
+        first, by_metric = rows.iloc[0], {str(row["metric"]): row for _, row in rows.iterrows()}
         cells = [str(first[name]) for name in [*labels, "strategy"]]
-        cells += [_value_cell(by_metric.loc[metric]) if metric in by_metric.index else "–" for metric in shown]
+        cells += [_value_cell(by_metric[metric]) if metric in by_metric else "–" for metric in shown]
         cells += [_kilobytes(first[f"bytes_{way}_per_device"]) for way in ("up", "down")]
         cells += [_number(first["latency_s_median"] * 1000, ",.0f"), _number(first["num_labels"], ",.0f")]
         table.add_row(*cells)

@@ -118,6 +118,13 @@ def test_a_score_that_is_no_number_counts_as_the_worst() -> None:
     assert value(result, "log_loss") == np.inf
 
 
+def test_an_infinite_logit_ties_with_infinite_logits_only() -> None:
+    # The device with fewer events has padding; the positive beats one negative and ties with the other.
+    infinite = np.array([[np.inf, 1.0, np.inf], [0.0, 1.0, 2.0], [0.0, 1.0, 2.0]], np.float32)
+    result = RankingMetrics().score(infinite, segment_of([1, 2], np.array([0, 0, 0]), 3))
+    assert value(result, "user_auc") == 0.75
+
+
 def test_a_device_without_events_adds_nothing() -> None:
     scores, _, segment = random_case([2, 0], 10, seed=4)
     result = RankingMetrics().score(scores, segment)

@@ -152,10 +152,7 @@ def test_markup_in_names_and_configs_is_escaped() -> None:
     ids=lambda changes: ",".join(changes),
 )
 def test_odd_and_partial_results_are_shown_all_the_same(changes: dict[str, Any]) -> None:
-    if changes.get("num_segments") == 0:
-        frame = results().iloc[:0]
-    else:
-        frame = results(**changes)
+    frame = results(**changes) if changes.get("num_segments") != 0 else results().iloc[:0]
     assert "</html>" in render([RunFolder("a", frame)])
 
 
@@ -248,7 +245,7 @@ def test_ages_count_from_the_last_shift_of_each_device() -> None:
             for segment, shift in is_shift.items()
         ]
     )
-    aged = with_age(panels_of(frame.assign(run=""))[0], min_devices=1)
+    aged = with_age(panels_of(frame.assign(run=""))[0], min_share=0.0)
     first = aged[aged["metric"] == "auc"].set_index(["device_id", "segment"])["since_shift"].to_dict()
     assert first == {(0, 1): 0, (0, 2): 1, (0, 3): 0, (1, 3): 0}
 

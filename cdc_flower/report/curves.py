@@ -1,11 +1,10 @@
 """The numbers behind the figures, each a pure function of the results table."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cdc_flower.results import DEVICE_SEGMENT, per_device_segment
 from cdc_flower.summary import device_sums, estimate, paired_difference, strategies_in_order
@@ -40,7 +39,9 @@ def panels_of(frame: pd.DataFrame) -> list[Panel]:
     num_tasks = frame["task"].nunique()
     for (run, task), rows in frame.groupby(["run", "task"], observed=True, sort=False):
         title = " · ".join(part for part in (str(run), str(task) if num_tasks > 1 else "") if part)
-        panels.append(Panel(title, rows, per_device_segment(rows), strategies_in_order(rows["strategy"].unique())))
+        panels.append(
+            Panel(title, rows, per_device_segment(rows), strategies_in_order(rows["strategy"].unique().tolist()))
+        )
     return panels
 
 
@@ -63,10 +64,10 @@ def shift_shares(panel: Panel) -> pd.Series:
     return panel.single.groupby("segment")["is_shift"].mean()
 
 
-def with_age(panel: Panel, num_ages: int = 30, min_devices: int = 5) -> pd.DataFrame:
+def with_age(panel: Panel, num_ages: int = 30, min_share: float = 0.1) -> pd.DataFrame:
     """The rows after a device's first shift, with ``since_shift``: 0 in the segment of a shift, then 1, 2, ...
 
-    Ages above ``num_ages`` and those that fewer than ``min_devices`` devices reach are left out.
+    Ages above ``num_ages`` and those that a smaller share of the devices than ``min_share`` reaches are left out.
     """
     key = list(DEVICE_SEGMENT)
     single = panel.single[[*key, "is_shift"]].sort_values("segment", kind="stable")
@@ -75,7 +76,7 @@ def with_age(panel: Panel, num_ages: int = 30, min_devices: int = 5) -> pd.DataF
     single["since_shift"] = single["segment"] - at.groupby(keys, observed=True, sort=False).ffill()
     single = single[single["since_shift"] <= num_ages].drop(columns="is_shift")
     devices = single.groupby("since_shift")["device_id"].nunique()
-    enough = devices.index[devices >= min(min_devices, panel.single["device_id"].nunique())]
+    enough = devices.index[devices >= min_share * panel.single["device_id"].nunique()]
     single = single[single["since_shift"].isin(enough)].astype({"since_shift": int})
     return panel.frame.merge(single, on=key)
 
@@ -87,7 +88,7 @@ def pareto_front(cost: NDArray[np.float64], value: NDArray[np.float64]) -> NDArr
     return order[value[order] > best]
 
 
-def ecdf(values: Sequence[float], num_points: int = 300) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def ecdf(values: ArrayLike, num_points: int = 300) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sorted finite values and the share at or below each, thinned to at most ``num_points``."""
     ordered = np.sort(np.asarray(values, np.float64))
     ordered = ordered[np.isfinite(ordered)]

@@ -90,7 +90,7 @@ def _since_shift(panels: Sequence[Panel], colors: dict[str, str]) -> Drawing:
         "How fast does each strategy recover from a shift?",
         _grid(panels, draw),
         "0 is the segment in which the device's context is new. Bands: 95 % intervals over devices. Segments before "
-        "a device's first shift are left out, and so are ages that fewer than five devices reach.",
+        "a device's first shift are left out, and so are ages that fewer than a tenth of the devices reach.",
     )
 
 
@@ -135,7 +135,7 @@ def _waiting(panels: Sequence[Panel], colors: dict[str, str]) -> Drawing:
         if len(positive):
             marks.plain_log_ticks(axes, "x", low, high)
         absent = [name for name in panel.strategies if name not in curves]
-        label = "latency (s), from the shift to new parameters in use"
+        label = "latency (s)"
         if absent:
             label += f"\nnothing arrives: {', '.join(absent)}"
         axes.set(ylabel="share of arrivals", ylim=(0, 1))
@@ -154,7 +154,7 @@ def _waiting(panels: Sequence[Panel], colors: dict[str, str]) -> Drawing:
             axes.set_yscale("symlog", linthresh=float(positive.min()))
             axes.yaxis.set_major_formatter(marks.plain)
         marks.lines(axes, table, "segment", "mean", colors, panel)
-        axes.set(xlabel="segment", ylabel="staleness (s), age of parameters in use")
+        axes.set(xlabel="segment", ylabel="staleness (s)")
 
     def draw(column: int) -> Draw:
         return (latency, staleness)[column]
@@ -163,16 +163,26 @@ def _waiting(panels: Sequence[Panel], colors: dict[str, str]) -> Drawing:
         "waiting",
         "How late do new parameters come, and how old are those in use?",
         _grid(panels, draw, columns=(0, 1)),
-        "Left: cumulative share over all devices and segments in which something arrived. "
-        "Right: median over devices, band from the first to the third quartile. Virtual seconds.",
+        "Left: latency from the shift to new parameters in use, as the cumulative share of all devices and segments in "
+        "which something arrived. Right: age of the parameters in use, median over devices, band from the first to the "
+        "third quartile. Virtual seconds.",
     )
 
 
 def _grid(panels: Sequence[Panel], draw: Callable, columns: Sequence | None = None) -> Figure:
     """A row of axes for each panel; without ``columns`` one for each of the panel's main metrics."""
-    figure = Figure(figsize=(style.WIDTH_IN, style.ROW_IN * len(panels) + 0.15), layout="constrained")
+    figure = Figure(figsize=(style.WIDTH_IN, style.ROW_IN * len(panels)))
     grid = figure.subplots(len(panels), 2, squeeze=False)
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)  # type: ignore[union-attr]
+    margin_x, margin_y = style.LEFT_IN, style.BELOW_IN + style.ABOVE_IN
+    height = style.ROW_IN * len(panels)
+    figure.subplots_adjust(
+        left=margin_x / style.WIDTH_IN,
+        right=1.0 - style.RIGHT_IN / style.WIDTH_IN,
+        bottom=style.BELOW_IN / height,
+        top=1.0 - style.ABOVE_IN / height,
+        wspace=margin_x / ((style.WIDTH_IN - style.RIGHT_IN) / 2 - margin_x),
+        hspace=margin_y / (style.ROW_IN - margin_y),
+    )
     for panel, row in zip(panels, grid, strict=True):
         cells = columns or style.main_metrics([str(name) for name in panel.frame["metric"].unique()])
         for cell, axes in zip(cells, row, strict=False):

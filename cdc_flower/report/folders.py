@@ -107,7 +107,7 @@ def silent_differences(runs: Sequence[RunFolder]) -> list[str]:
 def pooled_frame(runs: Sequence[RunFolder]) -> pd.DataFrame:
     """The rows of all runs with their label in a column ``run``; a run id that two folders share is told apart."""
     seen: set[str] = set()
-    frames = []
+    frames: list[pd.DataFrame] = []
     for run, label in zip(runs, run_labels(runs), strict=True):
         ids = {str(name) for name in run.frame["run_id"].unique()}
         frame = run.frame.assign(run=label)

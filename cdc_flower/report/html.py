@@ -63,7 +63,7 @@ def write_report(runs: Sequence[RunFolder], path: str | Path) -> None:
 def render(runs: Sequence[RunFolder]) -> str:
     """The page as text."""
     frame = pooled_frame(runs)
-    names = strategies_in_order(frame["strategy"].unique())
+    names = strategies_in_order(frame["strategy"].unique().tolist())
     colors = style.strategy_colors(names)
     summary = summarize(frame)
     panels = panels_of(frame)

@@ -47,7 +47,8 @@ def mark_shifts(axes: Axes, panel: Panel) -> None:
     """A thin line where most devices shift, a shade as deep as the share where fewer do."""
     if not axes.lines:
         return
-    for segment, share in shift_shares(panel).items():
+    shares = shift_shares(panel)
+    for segment, share in zip(shares.index.to_numpy(), shares.to_numpy(), strict=True):
         if share >= 0.5:
             axes.axvline(segment - 0.5, color=style.SHIFT_INK, linewidth=0.8, linestyle=(0, (4, 2)), zorder=0.9)
         elif share > 0:
@@ -113,7 +114,7 @@ def label_lines(axes: Axes, ends: dict[str, tuple[float, float]], colors: dict[s
         ends: For each name the last point ``(x, y)`` of its line.
     """
     left, right = axes.get_xlim()
-    axes.set_xlim(left, left + (right - left) / (1.0 - 0.03 - _width_share(list(ends))))
+    axes.set_xlim(left, left + (right - left) / (1.0 - 0.03 - _width_share(list(colors))))
     at = right + 0.02 * (right - left)
     heights = axes.transData.transform(list(ends.values()))[:, 1]
     spread = _spread_heights(axes, heights)

@@ -3,10 +3,12 @@
 import io
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
 
 #: Okabe and Ito's colours, which colour-blind readers can tell apart; yellow is too pale for a thin line.
 COLORS = {
@@ -23,8 +25,10 @@ LOWER_IS_BETTER = frozenset({"log_loss"})
 MAIN_METRICS = ("ndcg@10", "auc", "hr@10", "accuracy", "user_auc")
 
 INK, SOFT_INK, SHIFT_INK = "#222222", "#666666", "#9a9a9a"
-WIDTH_IN, ROW_IN = 10.2, 3.35
-RC = {
+WIDTH_IN, ROW_IN = 10.2, 3.4
+#: Inches around each axes: left of it, below it, above it, and right of the last.
+LEFT_IN, BELOW_IN, ABOVE_IN, RIGHT_IN = 0.78, 0.62, 0.3, 0.06
+RC: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "cdc-flower",
     "font.size": 9.0,
@@ -34,6 +38,7 @@ RC = {
     "axes.edgecolor": SOFT_INK,
     "axes.linewidth": 0.7,
     "axes.labelcolor": INK,
+    "axes.labelpad": 6.0,
     "axes.titlesize": 9.5,
     "axes.titlelocation": "left",
     "axes.grid": True,
@@ -65,24 +70,25 @@ def main_metrics(present: Sequence[str], count: int = 2) -> list[str]:
     return [*known, *(name for name in present if name not in known)][:count]
 
 
-def spread(values: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
+def spread(values: ArrayLike, gap: float, low: float, high: float) -> NDArray[np.float64]:
     """Positions as near to the values as may be, in their order, at least ``gap`` apart, inside [low, high].
 
     Where the room is too small the gap shrinks to what fits.
     """
-    values = np.asarray(values, np.float64)
-    count = len(values)
+    wanted = np.asarray(values, np.float64)
+    count = len(wanted)
     if count == 0:
-        return values
+        return wanted
     gap = min(gap, (high - low) / max(count - 1, 1))
-    order = np.argsort(values, kind="stable")
+    order = np.argsort(wanted, kind="stable")
     steps = gap * np.arange(count)
     blocks: list[list[float]] = []  # [mean, size]: neighbours that touch move together
-    for value in values[order] - steps:
+    for value in wanted[order] - steps:
         blocks.append([value, 1])
         while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
             mean, size = blocks.pop()
-            blocks[-1] = [(blocks[-1][0] * blocks[-1][1] + mean * size) / (blocks[-1][1] + size), blocks[-1][1] + size]
+            before, number = blocks[-1]
+            blocks[-1] = [(before * number + mean * size) / (number + size), number + size]
     level = np.concatenate([np.full(int(size), mean) for mean, size in blocks])
     positions = np.empty(count)
     positions[order] = np.clip(level, low, high - steps[-1]) + steps

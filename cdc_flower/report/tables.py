@@ -23,18 +23,18 @@ def summary_table(rows: pd.DataFrame, colors: dict[str, str]) -> str:
     best = {metric: _best(rows, metric) for metric in metrics}
     body = []
     for name, mine in rows.groupby("strategy", sort=False, observed=True):
-        by_metric, first = mine.set_index("metric"), mine.iloc[0]
+        by_metric, first = {str(row["metric"]): row for _, row in mine.iterrows()}, mine.iloc[0]
         cells = [_name(str(name), colors)]
         for metric in metrics:
-            if metric not in by_metric.index:
+            if metric not in by_metric:
                 cells += [_cell("–"), _cell("–")]
                 continue
-            row = by_metric.loc[metric]
+            row = by_metric[metric]
             cells.append(_cell(_value(row["mean"], row["low"], row["high"]), name == best[metric]))
             gain = _value(row["diff_static"], row["diff_static_low"], row["diff_static_high"], "+.4f")
             cells.append(_cell("–" if name == BASELINE else gain))
         cells += [_cell(_number(first[f"bytes_{way}_per_device"] / 1000, ",.1f")) for way in ("up", "down")]
-        cells += [_cell(_number(first[f"{name}_s_median"], ",.3g")) for name in ("latency", "staleness")]
+        cells += [_cell(_seconds(first[f"{name}_s_median"])) for name in ("latency", "staleness")]
         cells.append(_cell(_number(first["num_labels"], ",.0f")))
         body.append("".join(cells))
     return _table(heads, body, "".join(groups))
@@ -69,7 +69,7 @@ def cost_table(rows: pd.DataFrame, colors: dict[str, str]) -> str:
     for name, mine in rows.groupby("strategy", sort=False, observed=True):
         first = mine.iloc[0]
         cells = [
-            _number(first[column] / 1000, ",.2f") if "bytes" in column else _number(first[column], ",.3g")
+            _number(first[column] / 1000, ",.2f") if "bytes" in column else _seconds(first[column])
             for column in PER_DEVICE
         ]
         cells.append(_number(first["num_labels"], ",.0f"))
@@ -103,6 +103,11 @@ def _best(rows: pd.DataFrame, metric: str) -> str:
 
 def _number(value: float, form: str) -> str:
     return format(value, form) if np.isfinite(value) else "–"
+
+
+def _seconds(value: float) -> str:
+    """Three digits, without an exponent for what is long."""
+    return _number(value, ",.3g" if abs(value) < 100 else ",.0f")
 
 
 def _range(low: float, high: float, form: str) -> str:

@@ -59,6 +59,11 @@ class Fleet:
     def __len__(self) -> int:
         return len(self.rate_up_bps)
 
+    def select(self, device_ids: NDArray[np.int64]) -> "Fleet":
+        """The fleet of some devices, in this order."""
+        names = ("rate_up_bps", "rate_down_bps", "rtt_s", "device_flops_per_s")
+        return Fleet(*(getattr(self, name)[device_ids] for name in names), self.cloud_flops_per_s)
+
     @staticmethod
     def build(
         num_devices: int, network: Network, *, device_flops_per_s: float, cloud_flops_per_s: float, seed: int

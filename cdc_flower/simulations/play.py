@@ -19,24 +19,23 @@ from cdc_flower.simulations.link_grid import LinkGrid, Usage
 ALL_METRICS = ("auc", *METRICS)
 
 
-def deploy(grid: Grid, strategy: Any) -> NDArray[np.int64]:
+def deploy(grid: Grid, strategy: Any) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Send the strategy's device model to every node, once, before virtual time begins.
 
     Returns:
-        The device id of each node, in the order of ``grid.get_node_ids()``.
+        The node ids ``[n]`` in the order of their devices, and the device ids ``[n]``. Flower gives nodes random
+        ids, and what a strategy samples should not depend on them.
     """
-    node_ids = np.array(list(grid.get_node_ids()), np.uint64)
     batch = MessageBatch(
         records.DEPLOY,
-        node_ids,
+        np.array(list(grid.get_node_ids()), np.uint64),
         shared={records.MODEL: strategy.deployment()},
         configs={records.CONFIG: strategy.settings()},
     )
     replies = MessageBatch.from_messages(grid.send_and_receive(batch))
-    device_of = dict(
-        zip(replies.node_ids.tolist(), replies.metrics[records.SCORES][records.DEVICE_ID].tolist(), strict=True)
-    )
-    return np.array([device_of[int(node_id)] for node_id in node_ids])
+    device_ids = replies.metrics[records.SCORES][records.DEVICE_ID]
+    order = np.argsort(device_ids, kind="stable")
+    return replies.node_ids[order].astype(np.uint64), device_ids[order]
 
 
 def play(
@@ -58,23 +57,18 @@ def play(
         labels: ``run_id``, ``experiment``, ``strategy``, ``seed`` and ``task`` for the table.
         collect: Given the rows of each segment when it is done.
     """
-    device_ids = deploy(grid, strategy)
-    in_order = Fleet(
-        *(getattr(fleet, name)[device_ids] for name in ("rate_up_bps", "rate_down_bps", "rtt_s", "device_flops_per_s")),
-        fleet.cloud_flops_per_s,
-    )
+    node_ids, device_ids = deploy(grid, strategy)
 
     def observe(segment: int, rows: NDArray[np.int64], replies: MessageBatch, usage: Usage) -> None:
-        order = rows[np.argsort(device_ids[rows], kind="stable")]
-        replies = replies.select(np.argsort(device_ids[rows], kind="stable"))
-        collect(rows_of(segment, segment_starts_s[segment], device_ids[order], replies, order, usage, labels))
+        collect(rows_of(segment, segment_starts_s[segment], device_ids[rows], replies, rows, usage, labels))
 
     links = LinkGrid(
         grid,
-        in_order,
+        fleet.select(device_ids),
         segment_starts_s,
         waits_for_all=getattr(strategy, "waits_for_all", True),
         observer=observe,
+        node_ids=node_ids,
     )
     strategy.start(grid=links, initial_arrays=strategy.initial_arrays(), num_rounds=len(segment_starts_s) - 1)
 

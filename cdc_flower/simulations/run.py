@@ -61,7 +61,8 @@ def play_all(config: Mapping[str, Any], setup: Setup, grid: Grid | None, writer:
     """Train the cloud, then play each strategy; rows are written as each segment is done."""
     torch.set_num_threads(1)  # small products: a second thread costs more than it gives
     starts_s = setup.stream.segment_starts_s
-    run_id = hashlib.sha256(json.dumps({**config, "out": None}, sort_keys=True).encode()).hexdigest()[:12]
+    named = {key: value for key, value in config.items() if key not in ("out", "command", "grid")}
+    run_id = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:12]
     own_grid = grid is None
     with Bars() as bars:
         cloud = train_cloud(config, setup, bars.bar)
@@ -98,7 +99,8 @@ def finish(out: Path, console: Console) -> None:
         return
     if frame.empty:
         return
-    write_summary(frame, out / folder.SUMMARY)
-    console.print(rich_table(summarize(frame)))
+    summary = summarize(frame)
+    write_summary(summary, out / folder.SUMMARY)
+    console.print(rich_table(summary))
     report_from_folders([out], out / folder.REPORT)
     console.print(f"{out / folder.REPORT}", soft_wrap=True, highlight=False)

@@ -1,5 +1,7 @@
-"""From a configuration to what a run needs: stream, model, cloud, fleet, grid, strategies. Everything is checked
-here, before anything is written or trained."""
+"""From a configuration to what a run needs: stream, model, cloud, fleet, grid, strategies.
+
+Everything is checked here, before anything is written or trained.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

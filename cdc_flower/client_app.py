@@ -1,0 +1,29 @@
+"""Flower's door to a device: what ``flwr run .`` and a SuperNode load."""
+
+import json
+from functools import lru_cache
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from cdc_flower.device import DeviceApp
+from cdc_flower.simulations.flower import config_of
+from cdc_flower.simulations.setup import prepare
+
+
+@lru_cache(maxsize=2)
+def _device_app(run_config: str, num_devices: int) -> DeviceApp:
+    setup = prepare(config_of(json.loads(run_config), num_devices))
+    return DeviceApp(setup.model, setup.stream)
+
+
+class ConfiguredDeviceApp(ClientApp):
+    """A :class:`DeviceApp` made from the run's configuration, once in each process."""
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        """Flower's entrance: one message of the node whose ``partition-id`` is the device."""
+        num_devices = int(context.node_config["num-partitions"])
+        return _device_app(json.dumps(dict(context.run_config), sort_keys=True), num_devices)(message, context)
+
+
+app = ConfiguredDeviceApp()

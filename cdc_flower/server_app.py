@@ -1,0 +1,16 @@
+"""Flower's door to the cloud: what ``flwr run .`` and a SuperLink load."""
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from cdc_flower.simulations.flower import config_of, wait_for_nodes
+from cdc_flower.simulations.run import run
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Play the configured strategies on the nodes of the grid; the run folder is as ``cdc-flower`` makes it."""
+    config = config_of(context.run_config, wait_for_nodes(grid))
+    print(f"run folder: {run(config, grid=grid)}")
