@@ -18,13 +18,16 @@ from cdc_flower import records
 from cdc_flower.batch import MessageBatch
 from cdc_flower.metrics import RankingMetrics
 from cdc_flower.models.base import DeviceModel
-from cdc_flower.scoring import Arrays, score_events
+from cdc_flower.scoring import Arrays, Scorer
 from cdc_flower.segment import Stream, TruthReader
 from cdc_flower.state import DeviceStates
 from cdc_flower.training import LocalTraining, train_on_devices
 
 #: Devices whose events are held in memory at a time.
 DEVICES_PER_CHUNK = 512
+
+#: What a device did: ``num-labels`` and ``flops``, ``[n]`` each.
+Work = dict[str, NDArray[Any]]
 
 
 class LabelBudget(TruthReader):
@@ -72,7 +75,8 @@ class DeviceApp(ClientApp):
             states: Not changed.
 
         Raises:
-            ValueError: If the message type is unknown or the numbers of messages and states differ.
+            ValueError: If the message type is unknown, the numbers of messages and states differ, a device has no
+                model yet, or the content is not what the type asks for.
         """
         if len(batch) != len(states):
             raise ValueError(f"a batch must have one message a device, got {len(batch)} for {len(states)} devices")
@@ -85,14 +89,24 @@ class DeviceApp(ClientApp):
         }
         if batch.message_type not in handlers:
             raise ValueError(f"message_type must be one of {', '.join(handlers)}, got {batch.message_type!r}")
-        torch.set_num_threads(1)
+        if batch.message_type not in (records.DEPLOY, records.TRAIN_REPORT) and (states.in_use < 0).any():
+            device_id = states.device_ids[states.in_use < 0][0]
+            raise ValueError(f"{batch.message_type} must follow {records.DEPLOY}, got none on device {device_id}")
+        torch.set_num_threads(1)  # the products are small: a second thread costs more than it gives
         return handlers[batch.message_type](batch, states)
 
     def _deploy(self, batch: MessageBatch, states: DeviceStates) -> tuple[MessageBatch, DeviceStates]:
-        model = {name: batch.array(records.MODEL, name)[0] for name in names_of(batch, records.MODEL)}
+        own = {name: value for name, value in batch.arrays.get(records.MODEL, {}).items() if len(value)}
+        for name, value in own.items():
+            if (value != value[:1]).any():
+                raise ValueError(f"a batch must deploy one model, got several values of {name}")
+        model = {**{name: value[0] for name, value in own.items()}, **batch.shared.get(records.MODEL, {})}
+        missing = [name for name in self.model.adaptive if name not in model]
+        if missing and len(batch):
+            raise ValueError(f"{records.DEPLOY} must carry every layer, got none for {', '.join(missing)}")
         settings = dict(batch.configs.get(records.CONFIG, {}))
         reply = batch.reply(metrics={records.SCORES: {records.DEVICE_ID: states.device_ids}})
-        return reply, states.deployed(model, tuple(self.model.adaptive), settings)
+        return reply, states.deployed(model, tuple(self.model.adaptive), settings) if len(batch) else states
 
     def _report(self, batch: MessageBatch, states: DeviceStates) -> tuple[MessageBatch, DeviceStates]:
         recent = self.stream.recent(states.device_ids, segment_of(batch))
@@ -101,26 +115,31 @@ class DeviceApp(ClientApp):
     def _train_in_place(self, batch: MessageBatch, states: DeviceStates) -> tuple[MessageBatch, DeviceStates]:
         how = LocalTraining.from_settings({**states.settings, **batch.configs.get(records.CONFIG, {})})
         names = tuple(self.model.adaptive) if how.layers == "head" else tuple(states.static)
-        idle = np.flatnonzero(states.pending < 0)
+        idle = np.flatnonzero(states.pending < 0)  # the others still work on what they began before
+        if not how.steps or not len(idle):
+            return batch.reply(configs={records.WORK: no_work(len(states))}), states
         widened = states.widen(names)
-        start = {name: widened.pool[name] for name in names}
         work, trained = self._train_on_labels(
             batch,
             states,
             idle,
             how,
-            lambda rows: {name: value[states.in_use[idle[rows]]] for name, value in start.items()},
+            lambda rows: {name: widened.pool[name][states.in_use[idle[rows]]] for name in names},
         )
-        changed, offset = widened.add(trained)
+        # Names that are not trained stay as they are on each device.
+        kept = {name: value[states.in_use[idle]] for name, value in widened.pool.items() if name not in trained}
+        changed, offset = widened.add({**kept, **trained})
         pending = states.pending.copy()
         pending[idle] = offset + np.arange(len(idle))
-        return batch.reply(configs={records.WORK: work}), DeviceStates(
-            states.device_ids, changed.static, changed.pool, states.in_use, pending, states.settings
-        )
+        return batch.reply(configs={records.WORK: work}), replace(changed, pending=pending)
 
     def _train(self, batch: MessageBatch, states: DeviceStates) -> tuple[MessageBatch, DeviceStates]:
+        names = names_of(batch, records.ARRAYS)
+        if not names:
+            raise ValueError(f"{records.TRAIN} must carry {records.ARRAYS}, got none")
         how = LocalTraining.from_settings({**states.settings, **batch.configs.get(records.CONFIG, {})})
-        sent = {name: batch.array(records.ARRAYS, name) for name in names_of(batch, records.ARRAYS)}
+        how = replace(how, layers="head" if set(names) <= set(self.model.adaptive) else "all")
+        sent = {name: batch.array(records.ARRAYS, name) for name in names}
         everyone = np.arange(len(states))
         work, trained = self._train_on_labels(
             batch, states, everyone, how, lambda rows: {name: value[rows] for name, value in sent.items()}
@@ -135,31 +154,31 @@ class DeviceApp(ClientApp):
         rows: NDArray[np.int64],
         how: LocalTraining,
         start: Callable[[NDArray[np.int64]], Arrays],
-    ) -> tuple[dict[str, NDArray[np.int64] | NDArray[np.float64]], Arrays]:
-        """What training on some devices cost (``[n]``, 0 for the others), and their parameters."""
+    ) -> tuple[Work, Arrays]:
+        """What training on some devices cost (``[n]``, 0 for the others), and their parameters ``[rows, ...]``."""
         examples = self.stream.labelled(
             LabelBudget(), states.device_ids[rows], segment_of(batch), how.max_examples, how.num_negatives
         )
         trained = train_on_devices(self.model, states.static, start, examples, how)
-        num_labels, flops = np.zeros(len(states), np.int64), np.zeros(len(states))
-        num_labels[rows] = examples.num_examples
-        flops[rows] = how.flops(self.model, examples.num_examples)
-        return {records.NUM_LABELS: num_labels, records.FLOPS: flops}, trained
+        work = no_work(len(states))
+        work[records.NUM_LABELS][rows] = examples.num_examples
+        work[records.FLOPS][rows] = how.flops(self.model, examples.num_examples)
+        return work, trained
 
     def _evaluate(self, batch: MessageBatch, states: DeviceStates) -> tuple[MessageBatch, DeviceStates]:
-        segment = segment_of(batch)
-        arrival_s = batch.configs.get(records.CLOCK, {}).get(records.ARRIVAL_S, -np.inf)
-        arrival_s = np.broadcast_to(np.asarray(arrival_s, np.float64), len(states))
-        received, newest = receive(batch, states)
-        work = {}
-        if received is not states and states.settings.get(records.FINE_TUNING_STEPS):
-            received, newest, work = self._fine_tune(batch, received, newest)
-            speed = batch.configs.get(records.CLOCK, {}).get(records.FLOPS_PER_S, np.inf)
-            arrival_s = arrival_s + work[records.FLOPS] / speed
-        states = received
+        segment, clock = segment_of(batch), batch.configs.get(records.CLOCK, {})
+        arrival_s = np.broadcast_to(np.asarray(clock.get(records.ARRIVAL_S, -np.inf), np.float64), len(states))
+        after, newest = receive(batch, states)
+        work: Work = {}
+        if after is not states and states.settings.get(records.FINE_TUNING_STEPS):
+            after, newest, work = self._fine_tune(batch, after, newest)
+            arrival_s = arrival_s + work[records.FLOPS] / clock.get(records.FLOPS_PER_S, np.inf)
+
+        scorer = Scorer(self.model, after.static, after.pool)
+        everyone = np.arange(len(states))
         parts = [
-            self._score(states, newest, arrival_s, segment, np.arange(k, min(k + DEVICES_PER_CHUNK, len(states))))
-            for k in range(0, len(states), DEVICES_PER_CHUNK)
+            self._score(scorer, after, newest, arrival_s, segment, everyone[k : k + DEVICES_PER_CHUNK])
+            for k in range(0, max(1, len(states)), DEVICES_PER_CHUNK)
         ]
         scores = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
         histograms = {sign: scores.pop(sign) for sign in ("positive", "negative")}
@@ -168,21 +187,15 @@ class DeviceApp(ClientApp):
             metrics={records.SCORES: scores},
             configs={records.WORK: work} if work else {},
         )
-
-        done = arrival_s < self.stream.segment_starts_s[segment + 1]
-        waiting = ~done & (states.pending >= 0)
-        return reply, DeviceStates(
-            states.device_ids,
-            states.static,
-            states.pool,
-            np.where(waiting, states.in_use, newest),
-            np.where(waiting, states.pending, -1),
-            states.settings,
-        ).compact()
+        # What a device still works on when the segment ends stays pending; what came late is in use from then on.
+        late = arrival_s >= self.stream.segment_starts_s[segment + 1]
+        waits = late & (newest == states.pending)
+        in_use, pending = np.where(waits, states.in_use, newest), np.where(waits, states.pending, -1)
+        return reply, replace(after, in_use=in_use, pending=pending).compact()
 
     def _fine_tune(
         self, batch: MessageBatch, states: DeviceStates, newest: NDArray[np.int64]
-    ) -> tuple[DeviceStates, NDArray[np.int64], dict[str, Any]]:
+    ) -> tuple[DeviceStates, NDArray[np.int64], Work]:
         """Go on from the parameters that came, on the adaptive layers: states, newest sets, and the work."""
         how = replace(
             LocalTraining.from_settings(states.settings),
@@ -204,17 +217,19 @@ class DeviceApp(ClientApp):
 
     def _score(
         self,
+        scorer: Scorer,
         states: DeviceStates,
         newest: NDArray[np.int64],
         arrival_s: NDArray[np.float64],
         segment: int,
         rows: NDArray[np.int64],
     ) -> dict[str, NDArray[np.generic]]:
+        """What these devices add to the metrics in a segment, under the names of the reply."""
         data = self.stream.segment(states.device_ids[rows], segment)
         device = rows[data.row]
         late = data.times_s < arrival_s[device]
         set_of_event = np.where(late, states.in_use[device], newest[device])
-        logits = score_events(self.model, states.static, states.pool, set_of_event, data.history, data.candidates)
+        logits = scorer.score(set_of_event, data.history, data.candidates)
         scores = self.metrics.score(logits, data)
         return {
             records.NUM_EXAMPLES: data.num_events,
@@ -228,6 +243,11 @@ class DeviceApp(ClientApp):
         }
 
 
+def no_work(num_devices: int) -> Work:
+    """No label and no operation."""
+    return {records.NUM_LABELS: np.zeros(num_devices, np.int64), records.FLOPS: np.zeros(num_devices)}
+
+
 def segment_of(batch: MessageBatch) -> int:
     """The segment that a message is about: the clock's, or for a stock strategy its round less one.
 
@@ -239,7 +259,7 @@ def segment_of(batch: MessageBatch) -> int:
         return int(clock[records.SEGMENT])
     if records.SERVER_ROUND in config:
         return int(config[records.SERVER_ROUND]) - 1
-    raise ValueError(f"a {batch.message_type} message must carry {records.SEGMENT} or {records.SERVER_ROUND}")
+    raise ValueError(f"{batch.message_type} must carry {records.SEGMENT} or {records.SERVER_ROUND}, got neither")
 
 
 def names_of(batch: MessageBatch, record: str) -> list[str]:
@@ -250,16 +270,22 @@ def names_of(batch: MessageBatch, record: str) -> list[str]:
 def receive(batch: MessageBatch, states: DeviceStates) -> tuple[DeviceStates, NDArray[np.int64]]:
     """The states with the received parameters in the pool, and each device's newest set ``[n]``.
 
-    A device that received nothing has as newest what it made itself, or else what it uses.
+    A device that received nothing has as newest what it made itself, or else what it uses. Parameters of which
+    nothing was received stay as they are in that set.
     """
     newest = np.where(states.pending >= 0, states.pending, states.in_use)
-    for name in (records.PARAMETERS, records.ARRAYS):
-        own, shared = batch.arrays.get(name, {}), batch.shared.get(name, {})
-        if not own and not shared:
+    for record in (records.PARAMETERS, records.ARRAYS):
+        names = names_of(batch, record)
+        if not names:
             continue
-        if not own:
-            states, offset = states.add({key: value[None] for key, value in shared.items()})
-            return states, np.full(len(states), offset)
-        states, offset = states.add({key: np.asarray(batch.array(name, key)) for key in names_of(batch, name)})
-        return states, offset + np.arange(len(states))
+        kept = [name for name in states.pool if name not in names]
+        if batch.arrays.get(record):
+            base, index = newest, np.arange(len(states))
+        elif kept:
+            base, index = np.unique(newest, return_inverse=True)
+        else:  # all devices get the same
+            base, index = newest[:1], np.zeros(len(states), np.int64)
+        received = {name: batch.array(record, name)[: len(base)] for name in names}
+        states, offset = states.add({**{name: states.pool[name][base] for name in kept}, **received})
+        return states, offset + index
     return states, newest

@@ -3,6 +3,7 @@
 Every function takes its parameters as arguments. A weight ``[in, out]`` is shared: the devices' rows go
 through one matrix product. A weight ``[n, in, out]`` is stacked: ``n`` devices go through one batched
 product. There is no loop over devices. ``x`` is ``[..., in]``, and ``[n, ..., in]`` with stacked weights.
+Shared and stacked parameters may be mixed in one model.
 """
 
 import torch
@@ -11,13 +12,18 @@ from torch import Tensor
 Parameters = dict[str, Tensor]
 
 
+def _beside(values: Tensor, x: Tensor) -> Tensor:
+    """A bias or scale, shared ``[d]`` or stacked ``[n, d]``, in a shape that goes with ``x`` ``[n, ..., d]``."""
+    return values if values.dim() == 1 else values.view(len(values), *[1] * (x.dim() - 2), values.shape[-1])
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``x W + b`` with ``W`` shared ``[in, out]`` or stacked ``[n, in, out]``."""
+    """``x W + b`` with ``W`` shared ``[in, out]`` or stacked ``[n, in, out]``, and ``b`` likewise."""
     if weight.dim() == 2:
         y = x @ weight
-        return y if bias is None else y + bias
+        return y if bias is None else y + _beside(bias, y)
     rows = x.reshape(x.shape[0], -1, x.shape[-1])
-    y = torch.bmm(rows, weight) if bias is None else torch.baddbmm(bias.unsqueeze(1), rows, weight)
+    y = torch.bmm(rows, weight) if bias is None else torch.baddbmm(bias.unsqueeze(-2), rows, weight)
     return y.reshape(*x.shape[:-1], weight.shape[-1])
 
 
@@ -40,7 +46,7 @@ def embed(table: Tensor, ids: Tensor) -> Tensor:
 
 
 def last_valid(history: Tensor) -> Tensor:
-    """``[..., L]`` item ids, padded on the right with 0 -> ``[...]``, the last position in use (0 if none)."""
+    """``[..., L]`` item ids, padded on the right with 0 -> ``[...]``, the last position in use; 0 if there is none."""
     return ((history != 0).sum(-1) - 1).clamp(min=0)
 
 
@@ -72,10 +78,7 @@ def gru_last_state(gates: Tensor, num_steps: Tensor, weight: Tensor, bias: Tenso
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Layer normalization over the last axis, with shared ``[d]`` or stacked ``[n, d]`` scale and shift."""
     x = torch.nn.functional.layer_norm(x, x.shape[-1:])
-    if weight.dim() == 2:
-        shape = (weight.shape[0], *[1] * (x.dim() - 2), weight.shape[1])
-        weight, bias = weight.view(shape), bias.view(shape)
-    return x * weight + bias
+    return x * _beside(weight, x) + _beside(bias, x)
 
 
 def uniform_linear(generator: torch.Generator, num_inputs: int, num_outputs: int) -> tuple[Tensor, Tensor]:

@@ -31,7 +31,6 @@ def pad(values: Tensor, row: Tensor, slot: Tensor, num_rows: int, num_slots: int
     return padded
 
 
-@torch.inference_mode()
 def score_events(
     model: DeviceModel,
     static: Arrays,
@@ -40,7 +39,7 @@ def score_events(
     history: NDArray[np.int32],
     candidates: NDArray[np.int32],
 ) -> NDArray[np.float32]:
-    """Logits of every candidate of every event.
+    """Logits of every candidate of every event; see :class:`Scorer`, which serves several calls.
 
     Args:
         static: The deployed model, shared by all.
@@ -51,79 +50,79 @@ def score_events(
     Returns:
         ``[T, C]``.
     """
-    scores = np.empty(candidates.shape, np.float32)
-    if not len(scores):
-        return scores
-    sets, place, num_events = np.unique(set_of_event, return_inverse=True, return_counts=True)
-    shared = tensors(static)
-    if all(name in model.adaptive for name in pool):
-        shared = model.tabulate(shared)
-    if len(sets) <= FEW_SETS:
-        for index, chosen in enumerate(sets):
-            _score_shared(model, shared, pool, chosen, np.flatnonzero(place == index), history, candidates, scores)
-        return scores
-    numbers = sum(value[0].size for value in pool.values())
-    for chunk in chunks(num_events, max(1, NUMBERS_PER_CHUNK // numbers)):
-        _score_stacked(model, shared, pool, sets, place, chunk, history, candidates, scores)
-    return scores
+    return Scorer(model, static, pool).score(set_of_event, history, candidates)
 
 
-def chunks(num_events: NDArray[np.int64], max_sets: int) -> Iterator[NDArray[np.int64]]:
-    """Sets in order of their number of events (so that padding is small), cut to bounded chunks."""
-    order = np.argsort(num_events, kind="stable")[::-1]
+class Scorer:
+    """One deployed model and a pool of parameter sets, made ready to score events.
+
+    Where devices differ in their adaptive layers only, the static layers see all events at once, and their maps of
+    single items are applied to the whole catalog once if the events look up more items than it has.
+
+    Args:
+        static: The deployed model, shared by all.
+        pool: ``[P, ...]``, distinct sets of parameters; they take the place of those in ``static``.
+    """
+
+    def __init__(self, model: DeviceModel, static: Arrays, pool: Arrays) -> None:
+        self.model, self.pool = model, pool
+        self._shared, self._is_tabulated = tensors(static), False
+        self._only_heads = all(name in model.adaptive for name in pool)
+        self._numbers = sum(value[0].size for value in pool.values())
+
+    @torch.inference_mode()
+    def score(
+        self, set_of_event: NDArray[np.int64], history: NDArray[np.int32], candidates: NDArray[np.int32]
+    ) -> NDArray[np.float32]:
+        """Logits ``[T, C]``; the arguments are those of :func:`score_events`."""
+        if self._only_heads and not self._is_tabulated and history.size + candidates.size > self.model.num_items:
+            self._shared, self._is_tabulated = self.model.tabulate(self._shared), True
+        scores = np.empty(candidates.shape, np.float32)
+        inputs = torch.from_numpy(history).long(), torch.from_numpy(candidates).long()
+        sets, place, num_events = np.unique(set_of_event, return_inverse=True, return_counts=True)
+        if len(sets) <= FEW_SETS:
+            for index, chosen in enumerate(sets):
+                parameters = self._parameters(int(chosen))
+                events = np.flatnonzero(place == index)
+                for start in range(0, len(events), EVENTS_PER_CHUNK):
+                    rows = events[start : start + EVENTS_PER_CHUNK]
+                    chosen_inputs = (ids[torch.from_numpy(rows)] for ids in inputs)
+                    scores[rows] = self.model.score(parameters, *chosen_inputs).numpy()
+            return scores
+
+        by_size = np.argsort(-num_events, kind="stable")
+        rank = np.argsort(by_size, kind="stable")[place]  # of each event's set, among the sets by size
+        events = np.argsort(rank, kind="stable")
+        ends = np.cumsum(num_events[by_size])
+        for start, stop in chunks(num_events[by_size], max(1, NUMBERS_PER_CHUNK // self._numbers)):
+            rows = events[ends[start] - num_events[by_size[start]] : ends[stop - 1]]
+            own = tensors({name: value[sets[by_size[start:stop]]] for name, value in self.pool.items()})
+            chosen_inputs = (ids[torch.from_numpy(rows)] for ids in inputs)
+            scores[rows] = self._score_stacked(own, rank[rows] - start, *chosen_inputs).numpy()
+        return scores
+
+    def _parameters(self, chosen: int) -> Parameters:
+        """The whole model of one set."""
+        own = tensors({name: value[chosen] for name, value in self.pool.items()})
+        parameters = {**self._shared, **own}
+        return parameters if self._only_heads else self.model.tabulate(parameters)
+
+    def _score_stacked(self, own: Parameters, row: NDArray[np.int64], history: Tensor, candidates: Tensor) -> Tensor:
+        """Logits ``[t, C]`` of events sorted by ``row`` ``[t]``, their position in the stacked sets."""
+        slot = np.arange(len(row)) - np.searchsorted(row, row)
+        index = torch.from_numpy(row), torch.from_numpy(slot)
+        shape = int(row[-1]) + 1, int(slot.max()) + 1
+        parameters = {**self._shared, **own}
+        if self._only_heads:
+            x, targets = self.model.encode(parameters, history, candidates)
+            return self.model.match(self.model.head(parameters, pad(x, *index, *shape))[index], targets)
+        return self.model.score(parameters, *(pad(ids, *index, *shape) for ids in (history, candidates)))[index]
+
+
+def chunks(num_events: NDArray[np.int64], max_sets: int) -> Iterator[tuple[int, int]]:
+    """Ranges of sets of bounded size, from their numbers of events, largest first (so that padding is small)."""
     start = 0
-    while start < len(order):
-        most = max(1, int(num_events[order[start]]))
-        stop = start + max(1, min(max_sets, EVENTS_PER_CHUNK // most))
-        yield order[start:stop]
+    while start < len(num_events):
+        stop = min(start + max(1, min(max_sets, EVENTS_PER_CHUNK // int(num_events[start]))), len(num_events))
+        yield start, stop
         start = stop
-
-
-def _score_shared(
-    model: DeviceModel,
-    shared: Parameters,
-    pool: Arrays,
-    chosen: int,
-    events: NDArray[np.int64],
-    history: NDArray[np.int32],
-    candidates: NDArray[np.int32],
-    scores: NDArray[np.float32],
-) -> None:
-    parameters = {**shared, **tensors({name: value[chosen] for name, value in pool.items()})}
-    if "embedding" in pool:
-        parameters = model.tabulate(parameters)
-    for start in range(0, len(events), EVENTS_PER_CHUNK):
-        rows = events[start : start + EVENTS_PER_CHUNK]
-        inputs = torch.from_numpy(history[rows]).long(), torch.from_numpy(candidates[rows]).long()
-        scores[rows] = model.score(parameters, *inputs).numpy()
-
-
-def _score_stacked(
-    model: DeviceModel,
-    shared: Parameters,
-    pool: Arrays,
-    sets: NDArray[np.int64],
-    place: NDArray[np.int64],
-    chunk: NDArray[np.int64],
-    history: NDArray[np.int32],
-    candidates: NDArray[np.int32],
-    scores: NDArray[np.float32],
-) -> None:
-    local = np.full(len(sets), -1)
-    local[chunk] = np.arange(len(chunk))
-    events = np.flatnonzero(local[place] >= 0)
-    row = local[place[events]]
-    order = np.argsort(row, kind="stable")
-    events, row = events[order], row[order]
-    slot = np.arange(len(row)) - np.searchsorted(row, row)
-    index = torch.from_numpy(row), torch.from_numpy(slot)
-    shape = len(chunk), int(slot.max()) + 1
-    own = tensors({name: value[sets[chunk]] for name, value in pool.items()})
-    inputs = torch.from_numpy(history[events]).long(), torch.from_numpy(candidates[events]).long()
-    if "embedding" in pool:
-        padded = model.score({**shared, **own}, *(pad(ids, *index, *shape) for ids in inputs))
-        scores[events] = padded[index].numpy()
-        return
-    x, targets = model.encode(shared, *inputs)
-    y = model.head(own, pad(x, *index, *shape))
-    scores[events] = model.match(y[index], targets).numpy()

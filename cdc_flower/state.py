@@ -4,7 +4,9 @@ Devices often hold the same parameters: all of them after a deployment, all of t
 parameters are a pool of distinct sets, and each device has an index into it.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
@@ -22,8 +24,8 @@ class DeviceStates:
     Attributes:
         device_ids: ``[n]``.
         static: The deployed model, shared; empty before the deployment.
-        pool: ``[P, ...]``, distinct sets of parameters.
-        in_use: ``[n]``, index into the pool.
+        pool: ``[P, ...]``, distinct sets of parameters that take the place of those in ``static``.
+        in_use: ``[n]``, index into the pool; -1 before the deployment.
         pending: ``[n]``, index of parameters that the device has made but cannot use yet; -1 for none.
         settings: What was deployed beside the model, such as how to train.
     """
@@ -35,8 +37,19 @@ class DeviceStates:
     pending: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     settings: Settings = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Fill in what is not given: nobody has parameters."""
+        for name in ("in_use", "pending"):
+            if not len(getattr(self, name)):
+                object.__setattr__(self, name, np.full(len(self), -1))
+
     def __len__(self) -> int:
         return len(self.device_ids)
+
+    @property
+    def num_sets(self) -> int:
+        """``P``, how many sets of parameters the pool holds."""
+        return len(next(iter(self.pool.values()))) if self.pool else 0
 
     def deployed(self, model: Arrays, adaptive: tuple[str, ...], settings: Settings) -> "DeviceStates":
         """The states after a deployment: every device uses the adaptive layers that came with the model."""
@@ -54,76 +67,78 @@ class DeviceStates:
         return replace(self, device_ids=self.device_ids[rows], in_use=self.in_use[rows], pending=self.pending[rows])
 
     def update(self, rows: NDArray[np.int64], changed: "DeviceStates") -> "DeviceStates":
-        """These states with those of some devices replaced."""
+        """These states with those of some devices replaced; settings are the changed ones.
+
+        If a part of the devices got another model, every set of the pool holds a whole model from then on.
+        """
         if len(rows) == len(self):
-            back = np.argsort(rows)
-            return changed.select(back).compact()
+            return changed.select(np.argsort(rows)).compact()
+        in_use, pending = self.in_use.copy(), self.pending.copy()
         if changed.pool is self.pool:
-            in_use, pending = self.in_use.copy(), self.pending.copy()
             in_use[rows], pending[rows] = changed.in_use, changed.pending
             return replace(self, in_use=in_use, pending=pending)
-        widened = self.widen(tuple(changed.pool))
-        offset = len(next(iter(widened.pool.values()))) if widened.pool else 0
-        in_use, pending = widened.in_use.copy(), widened.pending.copy()
-        in_use[rows] = changed.in_use + offset
+        is_same_model = changed.static is self.static or not self.static
+        names = tuple({**self.pool, **changed.pool} if is_same_model else changed.static)
+        mine, theirs, offset = self.widen(names).pool, changed.widen(names).pool, self.num_sets
+        in_use[rows] = np.where(changed.in_use < 0, -1, changed.in_use + offset)
         pending[rows] = np.where(changed.pending < 0, -1, changed.pending + offset)
-        pool = {name: np.concatenate([widened.pool[name], value]) for name, value in changed.pool.items()}
-        return replace(
-            self, static=changed.static, settings=changed.settings, pool=pool, in_use=in_use, pending=pending
-        ).compact()
+        pool = {name: np.concatenate([mine[name], theirs[name]]) for name in names} if mine else theirs
+        return replace(changed, device_ids=self.device_ids, pool=pool, in_use=in_use, pending=pending).compact()
 
-    def widen(self, names: tuple[str, ...]) -> "DeviceStates":
-        """The same states with a pool that holds these names too, filled from the deployed model."""
+    def widen(self, names: Iterable[str]) -> "DeviceStates":
+        """The same states with a pool that holds these names too, filled from the deployed model.
+
+        Raises:
+            ValueError: If the deployed model has no such name.
+        """
         missing = [name for name in names if name not in self.pool]
-        if not missing:
+        if not missing or not self.static:
             return self
-        num_sets = len(next(iter(self.pool.values())))
-        extra = {name: np.repeat(self.static[name][None], num_sets, 0) for name in missing}
+        unknown = [name for name in missing if name not in self.static]
+        if unknown:
+            raise ValueError(f"parameters must be those of the deployed model, got {', '.join(unknown)}")
+        extra = {name: np.repeat(self.static[name][None], self.num_sets, 0) for name in missing}
         return replace(self, pool={**self.pool, **extra})
 
     def add(self, sets: Arrays) -> tuple["DeviceStates", int]:
         """The states with more sets ``[Q, ...]`` in the pool, and the index of the first of them.
 
         Names that the sets lack are filled from the deployed model.
+
+        Raises:
+            ValueError: If the deployed model has no such name, or its shape is another.
         """
-        widened = self.widen(tuple(sets))
+        widened = self.widen(sets)
         num_new = len(next(iter(sets.values())))
-        offset = len(next(iter(widened.pool.values())))
-        pool = {
-            name: np.concatenate(
-                [value, sets[name] if name in sets else np.repeat(self.static[name][None], num_new, 0)]
-            )
-            for name, value in widened.pool.items()
-        }
-        return replace(widened, pool=pool), offset
+        pool = {}
+        for name, value in widened.pool.items():
+            new = sets[name] if name in sets else np.repeat(self.static[name][None], num_new, 0)
+            if new.shape[1:] != value.shape[1:]:
+                raise ValueError(f"{name} must have shape {value.shape[1:]}, got {new.shape[1:]}")
+            pool[name] = np.concatenate([value, new.astype(value.dtype, copy=False)])
+        return replace(widened, pool=pool), self.num_sets
 
     def compact(self) -> "DeviceStates":
         """The same states without the sets that nobody uses."""
-        if not self.pool:
-            return self
-        num_sets = len(next(iter(self.pool.values())))
-        used = np.zeros(num_sets, bool)
-        used[self.in_use] = True
-        used[self.pending[self.pending >= 0]] = True
+        indices = np.concatenate([self.in_use, self.pending])
+        used = np.zeros(self.num_sets, bool)
+        used[indices[indices >= 0]] = True
         if used.all():
             return self
-        index = np.cumsum(used) - 1
-        return replace(
-            self,
-            pool={name: value[used] for name, value in self.pool.items()},
-            in_use=index[self.in_use],
-            pending=np.where(self.pending < 0, -1, index[self.pending]),
-        )
+        index = np.append(np.cumsum(used) - 1, -1)  # -1 stays -1
+        pool = {name: value[used] for name, value in self.pool.items()}
+        return replace(self, pool=pool, in_use=index[self.in_use], pending=index[self.pending])
 
     @property
     def nbytes(self) -> int:
         """Memory of the arrays in bytes."""
-        arrays = [*self.static.values(), *self.pool.values(), self.device_ids, self.in_use, self.pending]
-        return sum(value.nbytes for value in arrays)
+        indices = self.device_ids.nbytes + self.in_use.nbytes + self.pending.nbytes
+        return indices + sum(value.nbytes for arrays in (self.static, self.pool) for value in arrays.values())
 
     def to_record(self) -> RecordDict:
         """The states as records, for Flower's ``context.state``."""
-        groups = {"static": self.static, "pool": self.pool, "index": {"in_use": self.in_use, "pending": self.pending}}
+        index = {"in_use": self.in_use, "pending": self.pending}
+        groups: dict[str, dict[str, Any]] = {"static": self.static, "pool": self.pool, "index": index}
         records = {
             name: ArrayRecord({key: Array(np.ascontiguousarray(value)) for key, value in group.items()})
             for name, group in groups.items()
@@ -135,8 +150,9 @@ class DeviceStates:
         """The states that :meth:`to_record` wrote; empty ones from an empty record."""
         if "index" not in record:
             return DeviceStates(device_ids)
-        groups = {
-            name: {key: value.numpy() for key, value in record[name].items()} for name in ("static", "pool", "index")
-        }
-        settings = dict(record["settings"].items())
-        return DeviceStates(device_ids, groups["static"], groups["pool"], **groups["index"], settings=settings)
+        groups: list[dict[str, Any]] = [
+            {key: value.numpy() for key, value in record.array_records[name].items()}
+            for name in ("static", "pool", "index")
+        ]
+        settings: dict[str, Any] = dict(record.config_records["settings"])
+        return DeviceStates(device_ids, groups[0], groups[1], **groups[2], settings=settings)

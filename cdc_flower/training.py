@@ -22,10 +22,15 @@ NUMBERS_PER_CHUNK = 4_000_000
 
 
 class Batch(Protocol):
-    """Labelled examples: ``history`` [B, L] and ``candidates`` [B, C], the true one first."""
+    """Labelled examples."""
 
-    history: NDArray[np.int32]
-    candidates: NDArray[np.int32]
+    @property
+    def history(self) -> NDArray[np.int32]:
+        """``[B, L]``, the items before."""
+
+    @property
+    def candidates(self) -> NDArray[np.int32]:
+        """``[B, C]``, the true one first."""
 
 
 def cross_entropy(logits: Tensor) -> Tensor:
@@ -46,10 +51,13 @@ def fit(
 ) -> list[float]:
     """Adam on historical data; ends with the epoch that is best on held-out historical data.
 
+    Of equally good epochs the last one counts, so without held-out data it is the last of all.
+
     Args:
         loss: Mean loss of a batch.
-        parameters: Leaf tensors, trained in place. No epoch, or none that is better than the start, leaves them.
+        parameters: Leaf tensors, trained in place. If every epoch is worse than the start, they end as they began.
         batches: Epoch number -> batches. ``validation``: the held-out batches.
+        epochs: 0 leaves the parameters as they are; so does a ``rate`` of 0.
         on_batch: Called after each batch, to show progress.
 
     Returns:
@@ -109,12 +117,10 @@ class LocalTraining:
         for name, known in (("layers", ("head", "all")), ("optimizer", ("adam", "sgd"))):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
-        for name in ("steps", "rate", "proximal_mu"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
-        for name in ("max_examples", "num_negatives"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+        least = {"steps": 0, "rate": 0, "proximal_mu": 0, "max_examples": 1, "num_negatives": 1}
+        for name, low in least.items():
+            if not getattr(self, name) >= low:
+                raise ValueError(f"{name} must be >= {low}, got {getattr(self, name)}")
 
     @staticmethod
     def from_settings(settings: Mapping[str, Any]) -> "LocalTraining":
@@ -127,13 +133,16 @@ class LocalTraining:
         return {name.replace("_", "-"): value for name, value in asdict(self).items()}
 
     def flops(self, model: DeviceModel, num_examples: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Floating-point operations ``[n]``: a backward pass counts as two forward passes."""
-        num_candidates = 1 + self.num_negatives
-        forward = model.flops(num_candidates)
-        if self.layers == "all":
-            return num_examples * (3.0 * self.steps * forward)
-        head = 2.0 * num_candidates * model.num_adaptive
-        return num_examples * (forward + 3.0 * self.steps * head)
+        """Floating-point operations ``[n]``; 0 without steps.
+
+        A backward pass counts as two forward passes. Where only the adaptive layers are trained, the static ones
+        run once.
+        """
+        if not self.steps:
+            return np.zeros(len(num_examples))
+        whole, head = model.flops(1 + self.num_negatives), model.head_flops(1 + self.num_negatives)
+        trained = whole if self.layers == "all" else head
+        return np.asarray(num_examples * (whole - trained + 3.0 * self.steps * trained), np.float64)
 
 
 def train_on_devices(
@@ -150,31 +159,41 @@ def train_on_devices(
         start: Rows of the batch -> their starting parameters, stacked ``[rows, ...]``, every name of which is
             trained.
         examples: The devices' examples; a device without any keeps what it has.
+        how: No steps, or a rate of 0, change nothing. Its ``layers`` do not matter here.
 
     Returns:
         The trained parameters, ``[n, ...]``.
     """
     num_devices = len(examples.num_examples)
-    numbers = sum(value[0].size for value in start(np.arange(1)).values())
-    size = max(1, NUMBERS_PER_CHUNK // numbers)
+    if not num_devices or not how.steps:
+        return start(np.arange(num_devices))
+    first = start(np.arange(1))
+    shared = tensors(static)
+    only_heads = all(name in model.adaptive for name in first)
+    if only_heads and examples.history.size + examples.candidates.size > model.num_items:
+        with torch.no_grad():
+            shared = model.tabulate(shared)
+    size = max(1, NUMBERS_PER_CHUNK // sum(value[0].size for value in first.values()))
     order = np.argsort(examples.num_examples, kind="stable")
     parts = [
-        _train_chunk(model, static, start(rows), examples, rows, how)
+        _train_chunk(model, shared, start(rows), examples, rows, how, only_heads)
         for rows in (order[k : k + size] for k in range(0, num_devices, size))
     ]
     back = np.argsort(order, kind="stable")
-    return {name: np.concatenate([part[name] for part in parts])[back] for name in parts[0]}
+    return {name: np.concatenate([part[name] for part in parts])[back] for name in first}
 
 
 def _train_chunk(
     model: DeviceModel,
-    static: Arrays,
+    shared: Parameters,
     start: Arrays,
     examples: LabelledBatch,
     rows: NDArray[np.int64],
     how: LocalTraining,
+    only_heads: bool,
 ) -> Arrays:
-    if not how.steps or not examples.num_examples[rows].any():
+    """Trained parameters of some devices; ``start`` has their rows only."""
+    if not examples.num_examples[rows].any():
         return start
     place = np.full(len(examples.num_examples), -1)
     place[rows] = np.arange(len(rows))
@@ -186,22 +205,22 @@ def _train_chunk(
     weight = pad(torch.ones(len(history)), *index, *shape)
     weight = weight / weight.sum(1, keepdim=True).clamp(min=1)
 
-    shared = tensors(static)
     leaves = {name: value.clone().requires_grad_() for name, value in tensors(start).items()}
     anchor = {name: leaf.detach().clone() for name, leaf in leaves.items()} if how.proximal_mu else {}
-    if "embedding" in leaves:
-        padded = pad(history, *index, *shape), pad(candidates, *index, *shape)
-
-        def logits() -> Tensor:
-            return model.score({**shared, **leaves}, *padded)
-    else:
+    model_of = {**shared, **leaves}
+    if only_heads:
         with torch.no_grad():
-            x, targets = model.encode(model.tabulate(shared), history, candidates)
+            x, targets = model.encode(shared, history, candidates)
         x = pad(x, *index, *shape)
         targets = None if targets is None else pad(targets, *index, *shape)
 
         def logits() -> Tensor:
-            return model.match(model.head(leaves, x), targets)
+            return model.match(model.head(model_of, x), targets)
+    else:
+        padded = pad(history, *index, *shape), pad(candidates, *index, *shape)
+
+        def logits() -> Tensor:
+            return model.score(model_of, *padded)
 
     kind = torch.optim.Adam if how.optimizer == "adam" else torch.optim.SGD
     optimizer = kind(list(leaves.values()), lr=how.rate)

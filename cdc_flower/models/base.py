@@ -20,14 +20,20 @@ class DeviceModel(ABC):
         num_items: Items are 1..num_items; 0 is padding and has an embedding like any other.
         width: Width of embeddings and states; 32 in all released code.
         history_length: ``L``, 10 in all released code.
+
+    Raises:
+        ValueError: If a size is below 1, or a model cannot be that wide.
     """
 
     #: (inputs, outputs) of each adaptive layer, with Tanh between them.
     head_sizes: tuple[tuple[int, int], ...]
+    #: Whether the head runs once for each candidate and gives its score, or once for all of them.
+    head_sees_candidates = False
 
     def __init__(self, num_items: int, width: int = 32, history_length: int = 10) -> None:
-        if num_items < 1:
-            raise ValueError(f"num_items must be >= 1, got {num_items}")
+        for name, size in (("num_items", num_items), ("width", width), ("history_length", history_length)):
+            if size < 1:
+                raise ValueError(f"{name} must be >= 1, got {size}")
         self.num_items, self.width, self.history_length = num_items, width, history_length
 
     @abstractmethod
@@ -56,6 +62,11 @@ class DeviceModel(ABC):
     @abstractmethod
     def flops(self, num_candidates: int) -> float:
         """Floating-point operations of scoring one event, counting a multiply-add as two."""
+
+    def head_flops(self, num_candidates: int) -> float:
+        """The part of :meth:`flops` that depends on the adaptive layers: ``head`` and ``match``."""
+        head = sum(num_inputs * num_outputs for num_inputs, num_outputs in self.head_sizes)
+        return 2.0 * (num_candidates * head if self.head_sees_candidates else head + num_candidates * self.width)
 
     def head(self, parameters: Parameters, x: Tensor) -> Tensor:
         """Adaptive layers, ``[..., k, in] -> [..., k, out]``: x ← Tanh(x K⁽ˡ⁾ + k⁽ˡ⁾), no Tanh after the last."""

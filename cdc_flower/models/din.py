@@ -14,26 +14,20 @@ from cdc_flower.models.base import DeviceModel, init_layers, item_embedding
 class DIN(DeviceModel):
     """Each candidate attends over the history; the head looks at [candidate ; attended history]."""
 
+    head_sees_candidates = True
+
     def __init__(self, num_items: int, width: int = 32, history_length: int = 10) -> None:
         super().__init__(num_items, width, history_length)
         self.head_sizes = ((2 * width, 128), (128, 64), (64, 1))
 
     def init_static(self, generator: torch.Generator) -> Parameters:
         d = self.width
-        layers = init_layers(
-            generator,
-            {
-                "target": (d, d),
-                "sequence": (d, d),
-                "attention.query": (d, d),
-                "attention.key": (d, d),
-                "attention.value": (d, d),
-            },
-        )
-        bias_free = ("attention.query.bias", "attention.key.bias", "attention.value.bias")
+        maps = init_layers(generator, {name: (d, d) for name in ("target", "sequence")})
+        attention = init_layers(generator, {f"attention.{name}": (d, d) for name in ("query", "key", "value")})
         return {
             "embedding": item_embedding(generator, self.num_items, d),
-            **{name: value for name, value in layers.items() if name not in bias_free},
+            **maps,
+            **{name: value for name, value in attention.items() if name.endswith("weight")},
         }
 
     def tabulate(self, parameters: Parameters) -> Parameters:
@@ -67,5 +61,5 @@ class DIN(DeviceModel):
 
     def flops(self, num_candidates: int) -> float:
         d, steps = self.width, self.history_length
-        head = sum(num_inputs * num_outputs for num_inputs, num_outputs in self.head_sizes)
-        return 2.0 * (steps * 3 * d * d + num_candidates * (2 * d * d + 2 * steps * d + head))
+        static = steps * 3 * d * d + num_candidates * (2 * d * d + 2 * steps * d)
+        return 2.0 * static + self.head_flops(num_candidates)

@@ -62,4 +62,4 @@ class GRU4Rec(DeviceModel):
     def flops(self, num_candidates: int) -> float:
         d, steps = self.width, self.history_length
         sequence = steps * (d * d + 6 * d * d)
-        return 2.0 * (sequence + num_candidates * (2 * d * d + d) + 2 * d * d)
+        return 2.0 * (sequence + num_candidates * 2 * d * d) + self.head_flops(num_candidates)

@@ -14,6 +14,8 @@ from cdc_flower.models.base import DeviceModel, init_layers, item_embedding
 
 NUM_HEADS = 4
 FEED_FORWARD = 128
+#: What a layer normalization starts with.
+NORM = {"weight": 1.0, "bias": 0.0}
 
 
 class SASRec(DeviceModel):
@@ -72,20 +74,18 @@ class SASRec(DeviceModel):
         return x, mlp(embed(parameters["embedding"], candidates), parameters, "target", 2)
 
     def _attend(self, parameters: Parameters, last: Tensor, states: Tensor, history: Tensor) -> Tensor:
-        """Attention of the last position ``[..., 1, d]`` over all ``[..., L, d]``; padding has no weight."""
+        """Attention of the last position ``[..., 1, d]`` over ``[..., L, d]``; what comes after it has no weight."""
         d, shape = self.width // NUM_HEADS, states.shape[:-1]
         query = linear(last, parameters["attention.query.weight"], parameters["attention.query.bias"])
         key_value = linear(states, parameters["attention.key_value.weight"], parameters["attention.key_value.bias"])
         key, value = key_value.view(*shape, 2, NUM_HEADS, d).unbind(-3)
         logits = (query.view(*shape[:-1], 1, NUM_HEADS, d) * key).sum(-1) * d**-0.5
-        logits = logits.masked_fill((history == 0).unsqueeze(-1), -1e8)
+        is_padding = torch.arange(history.shape[-1]) > last_valid(history).unsqueeze(-1)
+        logits = logits.masked_fill(is_padding.unsqueeze(-1), -1e8)
         attended = (torch.softmax(logits, -2).unsqueeze(-1) * value).sum(-3).reshape(last.shape)
         return linear(attended, parameters["attention.output.weight"], parameters["attention.output.bias"])
 
     def flops(self, num_candidates: int) -> float:
         d, steps = self.width, self.history_length
         sequence = steps * (3 * d * d + 2 * d) + 2 * d * d + 2 * d * FEED_FORWARD
-        return 2.0 * (sequence + num_candidates * (2 * d * d + d) + 2 * d * d)
-
-
-NORM = {"weight": 1.0, "bias": 0.0}
+        return 2.0 * (sequence + num_candidates * 2 * d * d) + self.head_flops(num_candidates)

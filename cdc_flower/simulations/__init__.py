@@ -1,0 +1,1 @@
+"""Fleets, links, grids and streams: where strategies are played."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdc_flower.errors import UserError
-from cdc_flower.seeds import generator
+from cdc_flower.seeds import hashed_uniform
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,6 @@ class Fleet:
     def __len__(self) -> int:
         return len(self.rate_up_bps)
 
-    def select(self, device_ids: NDArray[np.int64]) -> "Fleet":
-        """The fleet of some devices, in this order."""
-        names = ("rate_up_bps", "rate_down_bps", "rtt_s", "device_flops_per_s")
-        return Fleet(*(getattr(self, name)[device_ids] for name in names), self.cloud_flops_per_s)
-
     @staticmethod
     def build(
         num_devices: int, network: Network, *, device_flops_per_s: float, cloud_flops_per_s: float, seed: int
@@ -71,18 +66,32 @@ class Fleet:
         """A fleet on one kind of link. A device's link does not depend on how many others there are.
 
         Raises:
-            UserError: If a speed is not positive.
+            UserError: If there is no device or a speed is not positive.
         """
         for key, value in (("device_flops_per_s", device_flops_per_s), ("cloud_flops_per_s", cloud_flops_per_s)):
             if not value > 0:
                 raise UserError(f"fleet.{key} must be > 0, got {value}")
-        factor = np.exp(network.spread * generator(seed, "links").standard_normal((num_devices, 2)))
+        if num_devices < 1:
+            raise UserError(f"fleet.num_devices must be >= 1, got {num_devices}")
+        # Box and Muller (1958): two independent normal numbers for each device.
+        radius, angle = hashed_uniform(seed, "links", np.arange(num_devices)[:, None], np.arange(2)).T
+        spread = network.spread * np.sqrt(-2 * np.log1p(-radius))
         return Fleet(
-            rate_up_bps=network.rate_up_bps * factor[:, 0],
-            rate_down_bps=network.rate_down_bps * factor[:, 1],
+            rate_up_bps=network.rate_up_bps * np.exp(spread * np.cos(2 * np.pi * angle)),
+            rate_down_bps=network.rate_down_bps * np.exp(spread * np.sin(2 * np.pi * angle)),
             rtt_s=np.full(num_devices, network.rtt_s),
             device_flops_per_s=np.full(num_devices, device_flops_per_s),
             cloud_flops_per_s=cloud_flops_per_s,
+        )
+
+    def select(self, device_ids: NDArray[np.int64]) -> "Fleet":
+        """The links and phones of these devices, in their order."""
+        return Fleet(
+            self.rate_up_bps[device_ids],
+            self.rate_down_bps[device_ids],
+            self.rtt_s[device_ids],
+            self.device_flops_per_s[device_ids],
+            self.cloud_flops_per_s,
         )
 
 
@@ -101,6 +110,7 @@ def send(
     Args:
         start_s: ``[n]``, when each message is ready.
         free_s: ``[n]``, when each link has sent what came before.
+        wire_bytes: ``[n]``; ``rate_bps``: ``[n]``; ``rtt_s``: ``[n]``.
 
     Returns:
         Arrival ``[n]`` and the new ``free_s`` ``[n]``, in seconds.

@@ -6,21 +6,23 @@ makes single messages, such as Flower's stock ones, has them batched on the way.
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from cdc_flower.batch import MessageBatch
-from cdc_flower.device import DeviceApp
 from cdc_flower.identity import ensure_identity
+from cdc_flower.replies import Replies, joined
+from cdc_flower.simulations.message_loop import FIRST_NODE_ID, Contexts, MessageLoop
 from cdc_flower.state import DeviceStates
 
-#: Flower keeps node ids 0 and 1 for itself.
-FIRST_NODE_ID = 2
+#: Messages of one schema, with their positions ``[k]`` among all that were sent.
+Group = tuple[MessageBatch, NDArray[np.int64]]
 
 
 class States(Protocol):
@@ -31,66 +33,50 @@ class States(Protocol):
     def update(self, rows: NDArray[np.int64], changed: Any) -> Any: ...
 
 
-class MessageLoop:
-    """Any ``ClientApp`` as a handler of batches: one message after the other, each with its own context."""
-
-    def __init__(self, app: ClientApp) -> None:
-        self.app = app
-
-    def handle(self, batch: MessageBatch, states: "Contexts") -> tuple[MessageBatch, "Contexts"]:
-        """Replies and contexts; a message that raises gets Flower's error reply."""
-        ensure_identity()
-        replies = []
-        for message, context in zip(batch, states.contexts, strict=True):
-            try:
-                replies.append(self.app(message, context))
-            except Exception as error:  # a device's failure is the strategy's to see, as in Flower
-                replies.append(Message(Error(code=0, reason=f"{type(error).__name__}: {error}"), reply_to=message))
-        return MessageBatch.from_messages(replies), states
+def without_repeats(groups: Iterable[Group]) -> list[Group]:
+    """The groups with at most one message a node in each: a node's second message comes after its first."""
+    parts: list[Group] = []
+    for batch, positions in groups:
+        _, first, place = np.unique(batch.node_ids, return_index=True, return_inverse=True)
+        if len(first) == len(batch):
+            parts += [(batch, positions)] if len(batch) else []
+            continue
+        order = np.argsort(place, kind="stable")
+        turn = np.empty(len(batch), np.int64)
+        turn[order] = np.arange(len(batch)) - np.searchsorted(place[order], place[order])
+        parts += [(batch.select(turn == k), positions[turn == k]) for k in range(int(turn.max()) + 1)]
+    return parts
 
 
-class Contexts:
-    """Flower contexts of devices."""
+class BlockingGrid(Grid):
+    """A grid that plays messages while they are sent, so a pushed message has its reply at once."""
 
-    def __init__(self, contexts: list[Context]) -> None:
-        self.contexts = contexts
+    def __init__(self) -> None:
+        self._pushed: dict[str, Message] = {}
+        self._num_pushed = 0
 
-    @staticmethod
-    def fresh(device_ids: NDArray[np.int64], num_devices: int) -> "Contexts":
-        """Empty contexts with the ``partition-id`` and ``num-partitions`` of Flower's simulation."""
-        return Contexts(
-            [
-                Context(
-                    run_id=1,
-                    node_id=int(device) + FIRST_NODE_ID,
-                    node_config={"partition-id": int(device), "num-partitions": num_devices},
-                    state=RecordDict(),
-                    run_config={},
-                )
-                for device in device_ids
-            ]
-        )
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        """Play the messages now; :meth:`pull_messages` gives the replies."""
+        groups = MessageBatch.group(messages)
+        start, count = self._num_pushed, sum(len(batch) for batch, _ in groups)
+        self._num_pushed += count
+        ids = [f"message-{start + k}" for k in range(count)]
+        named: list[Any] = [replace(batch, message_ids=[ids[k] for k in where]) for batch, where in groups]
+        for reply in self.send_and_receive(named):
+            self._pushed[reply.metadata.reply_to_message_id] = reply
+        return ids
 
-    def __len__(self) -> int:
-        return len(self.contexts)
-
-    def select(self, rows: NDArray[np.int64]) -> "Contexts":
-        """The contexts of some devices."""
-        return Contexts([self.contexts[row] for row in rows])
-
-    def update(self, rows: NDArray[np.int64], changed: "Contexts") -> "Contexts":
-        """These contexts with some replaced."""
-        contexts = list(self.contexts)
-        for row, context in zip(rows, changed.contexts, strict=True):
-            contexts[row] = context
-        return Contexts(contexts)
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        """Replies to pushed messages; each is given once."""
+        return [self._pushed.pop(name) for name in message_ids if name in self._pushed]
 
 
-class BatchedGrid(Grid):
+class BatchedGrid(BlockingGrid):
     """What the grids share: node ids, Flower's verbs, and grouping of single messages.
 
     Args:
-        app: A :class:`DeviceApp`, which is handed whole batches, or any ``ClientApp``, which is looped over.
+        app: A :class:`~cdc_flower.device.DeviceApp` (or another app with ``handle``), which is handed whole batches,
+            or any ``ClientApp``, which is looped over.
         device_ids: ``[n]``, ascending. Their node ids are these plus 2.
 
     Raises:
@@ -98,14 +84,13 @@ class BatchedGrid(Grid):
     """
 
     def __init__(self, app: ClientApp, device_ids: Sequence[int] | NDArray[np.int64]) -> None:
+        super().__init__()
         ensure_identity()
         self.device_ids = np.asarray(device_ids, np.int64)
         if not len(self.device_ids) or (np.diff(self.device_ids) <= 0).any():
             raise ValueError(f"device_ids must be at least one and ascend, got {self.device_ids}")
-        self.handler: Any = app if isinstance(app, DeviceApp) or hasattr(app, "handle") else MessageLoop(app)
+        self.handler: Any = app if hasattr(app, "handle") else MessageLoop(app)
         self._run: Any = None
-        self._replies: dict[str, Message] = {}
-        self._num_pushed = 0
 
     def fresh_states(self, device_ids: NDArray[np.int64]) -> Any:
         """States before anything was deployed."""
@@ -114,8 +99,8 @@ class BatchedGrid(Grid):
         return DeviceStates(device_ids)
 
     @abstractmethod
-    def _exchange(self, batches: list[tuple[MessageBatch, NDArray[np.int64]]]) -> list[MessageBatch]:
-        """Play batches, each with the rows of its devices, and commit the states when all are done."""
+    def _exchange(self, batches: list[Group]) -> list[Replies]:
+        """Play batches, each with the rows ``[k]`` of its devices, and commit the states when all are done."""
 
     def set_run(self, run: Any) -> None:
         """Flower's: remembered and not used."""
@@ -136,21 +121,10 @@ class BatchedGrid(Grid):
         """Node ids in the order of the devices."""
         return [int(node_id) for node_id in self.device_ids + FIRST_NODE_ID]
 
-    def push_messages(self, messages: Iterable[Message]) -> list[str]:
-        """Play the messages now; :meth:`pull_messages` gives the replies."""
-        ids = []
-        for message in messages:
-            ids.append(f"m{self._num_pushed}")
-            self._num_pushed += 1
-            self._replies[ids[-1]] = next(iter(self.send_and_receive([message])))
-        return ids
-
-    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        """Replies to pushed messages; each is given once."""
-        return [self._replies.pop(name) for name in message_ids if name in self._replies]
-
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Replies in the order of the messages: one :class:`MessageBatch` where they are alike.
+
+        A node that gets several messages answers one after the other.
 
         Args:
             messages: A :class:`MessageBatch`, several, or any messages.
@@ -159,11 +133,9 @@ class BatchedGrid(Grid):
         Raises:
             ValueError: If a message is for a node that the grid does not have.
         """
-        groups = MessageBatch.group(messages)
-        if not groups:
-            return []
+        groups = without_repeats(MessageBatch.group(messages))
         replies = self._exchange([(batch, self.rows(batch.node_ids)) for batch, _ in groups])
-        return in_order(replies, [positions for _, positions in groups])
+        return joined([(reply, positions) for reply, (_, positions) in zip(replies, groups, strict=True)])
 
     def rows(self, node_ids: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """Rows of these nodes among the grid's devices."""
@@ -175,14 +147,24 @@ class BatchedGrid(Grid):
         return rows
 
 
-def in_order(replies: list[MessageBatch], positions: list[NDArray[np.int64]]) -> Iterable[Message]:
-    """Batches of replies in the order of the messages: one batch if they are alike, else single messages."""
-    order = np.argsort(np.concatenate(positions), kind="stable")
-    try:
-        return MessageBatch.concat(replies).select(order)
-    except ValueError:
-        flat = [message for batch in replies for message in batch]
-        return [flat[k] for k in order]
+def play_rows(handler: Any, batch: MessageBatch, states: Any, rows: NDArray[np.int64]) -> tuple[Replies, Any]:
+    """Hand messages to the devices of these rows. A pure function, which workers run as it is.
+
+    Args:
+        handler: ``handle(messages, states) -> (replies, states)``.
+        batch: One message for each of ``rows``, in their order, which may be any.
+        states: Of all devices.
+        rows: ``[k]``, without repeats.
+
+    Returns:
+        Replies ``[k]``, and the states of all devices after them.
+    """
+    whole = len(rows) == len(states) and bool((rows == np.arange(len(rows))).all())
+    before = states if whole else states.select(rows)
+    replies, after = handler.handle(batch, before)
+    if after is before:
+        return replies, states
+    return replies, after if whole else states.update(rows, after)
 
 
 class InlineGrid(BatchedGrid):
@@ -192,15 +174,10 @@ class InlineGrid(BatchedGrid):
         super().__init__(app, device_ids)
         self.states: States = self.fresh_states(self.device_ids)
 
-    def _exchange(self, batches: list[tuple[MessageBatch, NDArray[np.int64]]]) -> list[MessageBatch]:
+    def _exchange(self, batches: list[Group]) -> list[Replies]:
         states, replies = self.states, []
         for batch, rows in batches:
-            before = (
-                states if len(rows) == len(states) and (rows == np.arange(len(rows))).all() else states.select(rows)
-            )
-            reply, after = self.handler.handle(batch, before)
+            reply, states = play_rows(self.handler, batch, states, rows)
             replies.append(reply)
-            if after is not before:
-                states = after if before is states else states.update(rows, after)
         self.states = states
         return replies

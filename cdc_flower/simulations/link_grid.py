@@ -4,80 +4,49 @@
 tells the devices when what they get arrives. Nothing here knows a strategy or opens a payload, and no time
 comes from this computer's clock.
 
-Segment ``r`` lasts from T(r) to T(r+1). A device's upload starts at T(r) (after its work, if it trains); the
-cloud answers when it has the report and has done its own work; parameters arrive when the downlink has moved
-them. What arrives after T(r+1) waits on the link and is handed to the device in the segment in which it
-arrives. If two payloads arrive in one segment, the device gets the newer one.
+**Segments.** Segment ``r`` lasts from T(r) to T(r+1). A device's upload starts at T(r) (after its work, if it
+trains); the cloud answers when it has the report and has done its own work; parameters arrive when the
+downlink has moved them. What arrives after T(r+1) waits on the link and is handed to the device in the
+segment in which it arrives. If two payloads arrive in one segment, the device gets the newer one. The cloud
+sends nothing that depends on what it does not have yet.
+
+**Rounds.** Without segments rounds follow one another, as in a synchronous Flower app: an exchange lasts until
+the slowest reply is in the cloud, and nothing is held back.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
 from cdc_flower.device import segment_of
-from cdc_flower.simulations.fleet import Fleet, send
-from cdc_flower.simulations.grids import in_order
+from cdc_flower.replies import Replies, joined
+from cdc_flower.simulations.fleet import Fleet
+from cdc_flower.simulations.grids import BlockingGrid, Group, without_repeats
+from cdc_flower.simulations.in_flight import Ages, InFlight, Payload
+from cdc_flower.simulations.links import Links
+from cdc_flower.simulations.usage import Floats, Ints, Round, Rounds, Usage, work_of
 
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What the links saw in one segment, a row for each of ``n`` devices.
-
-    ``latency_s`` is the time from the start of the segment in which parameters were asked for to their use;
-    NaN where nothing arrived. ``staleness_s`` is the mean age, over the segment, of the parameters in use.
-    """
-
-    bytes_up: NDArray[np.int64]
-    bytes_down: NDArray[np.int64]
-    payload_bytes_up: NDArray[np.int64]
-    payload_bytes_down: NDArray[np.int64]
-    latency_s: Floats
-    staleness_s: Floats
-    compute_cloud_s: Floats
-    compute_device_s: Floats
-    num_labels: NDArray[np.int64]
-
-    @staticmethod
-    def zeros(num_devices: int) -> "Usage":
-        """Nothing sent, nothing arrived."""
-        counts = [np.zeros(num_devices, np.int64) for _ in range(5)]
-        times = [np.full(num_devices, np.nan), *(np.zeros(num_devices) for _ in range(3))]
-        return Usage(*counts[:4], *times, counts[4])
+#: Called after each segment or round: its number, the replies to what was evaluated, and the usage.
+Observer = Callable[[int, list[MessageBatch], Usage], None]
 
 
-#: Called after each segment: segment, rows of the devices that answered, their replies, and the usage.
-Observer = Callable[[int, NDArray[np.int64], MessageBatch, Usage], None]
-
-
-@dataclass
-class InFlight:
-    """Payloads on their way to devices: one message a device, when each arrives and when it was asked for."""
-
-    batch: MessageBatch
-    rows: NDArray[np.int64]
-    arrival_s: Floats
-    made_s: Floats
-
-
-class LinkGrid(Grid):
+class LinkGrid(BlockingGrid):
     """Any grid, with each device behind a link.
 
     Args:
         inner: Where the devices are played.
         fleet: Links and speeds, in the order of ``inner.get_node_ids()`` or of ``node_ids``.
-        segment_starts_s: ``[num_segments + 1]``, virtual time of the decision points.
+        segment_starts_s: ``[num_segments + 1]``, virtual time of the decision points. None: rounds follow one
+            another from 0 s on, and each lasts as long as it takes.
         waits_for_all: Whether the cloud answers only when the last report is in (as averaging does), or each
-            device as soon as its own is.
-        observer: Told what was seen, after each segment.
+            device as soon as its own is. Without segments it always waits.
+        observer: Told what was seen, after each segment or round that was evaluated.
         node_ids: ``[n]``, the node of each device of the fleet; those of the inner grid by default.
 
     Raises:
@@ -88,26 +57,33 @@ class LinkGrid(Grid):
         self,
         inner: Grid,
         fleet: Fleet,
-        segment_starts_s: Floats,
+        segment_starts_s: Floats | None = None,
         *,
         waits_for_all: bool = True,
         observer: Observer | None = None,
-        node_ids: NDArray[np.uint64] | None = None,
+        node_ids: ArrayLike | None = None,
     ) -> None:
-        self.inner, self.fleet, self.starts_s = inner, fleet, np.asarray(segment_starts_s, np.float64)
-        self.waits_for_all, self.observer = waits_for_all, observer
+        super().__init__()
+        self.inner, self.fleet, self.waits_for_all, self.observer = inner, fleet, waits_for_all, observer
+        self.starts_s = None if segment_starts_s is None else np.asarray(segment_starts_s, np.float64)
         self.node_ids = np.array(list(inner.get_node_ids()) if node_ids is None else node_ids, np.uint64)
         if len(self.node_ids) != len(fleet):
             raise ValueError(f"fleet must have one link a node, got {len(fleet)} links for {len(self.node_ids)} nodes")
         self._order = np.argsort(self.node_ids)
-        n = len(fleet)
-        self._up_free_s, self._down_free_s = np.zeros(n), np.zeros(n)
-        self._in_cloud_s = np.full(n, -np.inf)  # when the cloud has what the device told in this segment
-        self._own_s = np.full(n, -np.inf)  # when parameters that the device makes itself are ready
-        self._own_made_s = np.full(n, self.starts_s[0])  # when it began to make them
-        self._made_s = np.full(n, self.starts_s[0])  # age of the parameters in use
-        self._in_flight: list[InFlight] = []
-        self.usage = Usage.zeros(n)
+        self._now_s = 0.0 if self.starts_s is None else float(self.starts_s[0])
+        self._links, self._rounds = Links(fleet, self._now_s), Rounds(len(fleet), self._now_s)
+        self._ages, self._in_flight = Ages(len(fleet), self._now_s), InFlight()
+        self._segment = 0
+
+    @property
+    def now_s(self) -> float:
+        """Virtual time: when the last exchange was done, or the end of the last segment that was evaluated."""
+        return self._now_s
+
+    @property
+    def rounds(self) -> list[Round]:
+        """The rounds (or segments) so far; the last may still be under way."""
+        return self._rounds.so_far(self._now_s)
 
     def set_run(self, run: Any) -> None:
         """Flower's; the inner grid's."""
@@ -128,179 +104,158 @@ class LinkGrid(Grid):
         """Node ids in the order of the fleet."""
         return [int(node_id) for node_id in self.node_ids]
 
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Flower's; not measured. Strategies use :meth:`send_and_receive`."""
-        return self.inner.push_messages(messages)
+    def rows(self, node_ids: ArrayLike) -> Ints:
+        """Rows of these nodes in the fleet.
 
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Flower's; not measured."""
-        return self.inner.pull_messages(message_ids)
-
-    def rows(self, node_ids: NDArray[Any]) -> NDArray[np.int64]:
-        """Rows of these nodes in the fleet."""
-        return self._order[np.searchsorted(self.node_ids, np.asarray(node_ids, np.uint64), sorter=self._order)]
+        Raises:
+            ValueError: If there is no such node.
+        """
+        wanted = np.asarray(node_ids).astype(np.uint64)
+        return rows_among(self.node_ids, self._order, wanted)
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Send over the links, play, and send the replies back; see the module's description."""
-        groups = MessageBatch.group(messages)
-        if not groups:
-            return []
-        replies = []
-        for batch, _ in groups:
-            category = batch.message_type.split(".")[0]
-            if category == "evaluate":
-                replies.append(self._evaluate(batch, timeout))
-            elif category == "train":
-                replies.append(self._train(batch, timeout))
-            else:
-                replies.append(self._play(batch, timeout))
-        if self.waits_for_all:
-            self._in_cloud_s[:] = self._in_cloud_s.max()
-        return in_order(replies, [positions for _, positions in groups])
+        """Send over the links, play, and send the replies back; see the module's description.
 
-    def _play(self, batch: MessageBatch, timeout: float | None) -> MessageBatch:
-        """Replies of the inner grid in the order of the messages, those that failed left out."""
-        replies = MessageBatch.group(self.inner.send_and_receive(batch, timeout=timeout))
-        whole = MessageBatch.concat([reply for reply, _ in replies if not reply.errors])
-        place = np.argsort(batch.node_ids.astype(np.uint64), kind="stable")
-        found = np.searchsorted(batch.node_ids.astype(np.uint64), whole.node_ids.astype(np.uint64), sorter=place)
-        return whole.select(np.argsort(place[found], kind="stable"))
+        A message that the inner grid does not answer has no reply here.
+        """
+        groups = without_repeats(MessageBatch.group(messages))
+        ends = [group for group in groups if group[0].message_type.split(".")[0] == "evaluate"]
+        begins = [group for group in groups if group[0].message_type.split(".")[0] != "evaluate"]
+        parts: list[tuple[Replies, Ints]] = []
+        if begins:
+            if any(batch.message_type.split(".")[0] == "train" for batch, _ in begins):
+                self._rounds.train(self._now_s, one_follows_another=self.starts_s is None)
+            parts += self._exchange(begins, timeout)
+        if ends:
+            played = self._exchange(ends, timeout) if self.starts_s is None else self._evaluate(ends, timeout)
+            self._finish([replies for replies, _ in played])
+            parts += played
+        return joined(parts)
 
-    def _train(self, batch: MessageBatch, timeout: float | None) -> MessageBatch:
-        segment, rows, fleet = segment_of(batch), self.rows(batch.node_ids), self.fleet
-        start_s = self.starts_s[segment]
-        down = batch.without(records.INSTRUMENTS)
-        self._count(rows, "down", down)
-        arrival_s, self._down_free_s[rows] = send(
-            np.full(len(rows), start_s),
-            self._down_free_s[rows],
-            down.wire_bytes(),
-            fleet.rate_down_bps[rows],
-            fleet.rtt_s[rows],
-        )
-        replies = self._play(batch, timeout)
-        answered = self.rows(replies.node_ids)
-        ready_s = np.full(len(fleet), start_s)
-        ready_s[rows] = arrival_s
-        work_s = self._work(replies)
-        up = replies.without(records.INSTRUMENTS)
-        self._count(answered, "up", up)
-        sent = up.wire_bytes()
-        in_cloud_s, self._up_free_s[answered] = send(
-            ready_s[answered] + work_s,
-            self._up_free_s[answered],
-            sent,
-            fleet.rate_up_bps[answered],
-            fleet.rtt_s[answered],
-        )
-        self._in_cloud_s[answered] = np.where(sent > 0, in_cloud_s, -np.inf)
-        began = (sent == 0) & (work_s > 0)
-        self._own_s[answered[began]] = (ready_s[answered] + work_s)[began]
-        self._own_made_s[answered[began]] = start_s
-        return replies
-
-    def _evaluate(self, batch: MessageBatch, timeout: float | None) -> MessageBatch:
-        segment, rows, fleet = segment_of(batch), self.rows(batch.node_ids), self.fleet
-        start_s, end_s = self.starts_s[segment], self.starts_s[segment + 1]
-        payload = batch.without(records.INSTRUMENTS)
-        self._count(rows, "down", payload)
-        cloud_s = flops_of(batch) / fleet.cloud_flops_per_s
-        self.usage.compute_cloud_s[rows] += cloud_s
-        ready_s = np.maximum(start_s, self._in_cloud_s[rows]) + cloud_s
-        wire_bytes = payload.wire_bytes()
-        arrival_s, self._down_free_s[rows] = send(
-            ready_s, self._down_free_s[rows], wire_bytes, fleet.rate_down_bps[rows], fleet.rtt_s[rows]
-        )
-        arrival_s = np.where(wire_bytes > 0, arrival_s, np.inf)
-
-        late = (wire_bytes > 0) & (arrival_s >= end_s)
-        parts = self._land(batch, rows, ~late & (wire_bytes > 0), arrival_s, end_s)
-        if late.any():
-            self._in_flight.append(
-                InFlight(payload.select(late), rows[late], arrival_s[late], np.full(late.sum(), start_s))
-            )
-        replies = []
-        for part, part_rows, part_arrival_s in parts:
-            clock = {
-                records.SEGMENT: segment,
-                records.ARRIVAL_S: part_arrival_s,
-                records.FLOPS_PER_S: fleet.device_flops_per_s[part_rows],
-            }
-            reply = self._play(part.with_records(configs={**part.configs, records.CLOCK: clock}), timeout)
-            ready_s = np.full(len(fleet), -np.inf)
-            ready_s[part_rows] = part_arrival_s
-            ready_s[self.rows(reply.node_ids)] += self._work(reply)
-            self._age(part_rows, ready_s[part_rows], start_s, end_s)
-            replies.append(reply.without({records.WORK}))
-        self._in_cloud_s[:] = -np.inf
-        whole = MessageBatch.concat(replies)
-        place = np.argsort(self.rows(whole.node_ids), kind="stable")
-        whole = whole.select(place)
+    def _finish(self, replies: list[MessageBatch]) -> None:
+        """Tell the observer, and begin with a new usage."""
+        number = self._segment if self.starts_s is not None else len(self._rounds.done)
+        usage = self._rounds.close(self._now_s).usage
         if self.observer is not None:
-            self.observer(segment, self.rows(whole.node_ids), whole, self.usage)
-        self.usage = Usage.zeros(len(fleet))
-        return whole
+            answered = [batch.select(batch.ok_rows()) if batch.errors else batch for batch in replies]
+            self.observer(number, [batch for batch in answered if len(batch)], usage)
 
-    def _work(self, replies: MessageBatch) -> Floats:
-        """Seconds ``[n]`` of the work that devices declare, which are counted with their labels."""
-        rows = self.rows(replies.node_ids)
-        work_s = flops_of(replies) / self.fleet.device_flops_per_s[rows]
-        self.usage.compute_device_s[rows] += work_s
-        num_labels = replies.configs.get(records.WORK, {}).get(records.NUM_LABELS, 0)
-        self.usage.num_labels[rows] += np.asarray(num_labels, np.int64)
-        return work_s
+    def _start_s(self, batch: MessageBatch) -> float:
+        """When the messages are sent at the earliest: at the start of their segment, or now."""
+        if self.starts_s is None:
+            return self._now_s
+        configs = batch.configs.get(records.CLOCK, {}), batch.configs.get(records.CONFIG, {})
+        if records.SEGMENT in configs[0] or records.SERVER_ROUND in configs[1]:
+            segment, num_segments = segment_of(batch), len(self.starts_s) - 1
+            if not 0 <= segment < num_segments:
+                raise ValueError(f"segment must be in 0..{num_segments - 1}, got {segment}")
+            self._segment = segment
+        self._rounds.start_s = float(self.starts_s[self._segment])
+        return self._rounds.start_s
+
+    def _play(self, batch: MessageBatch, timeout: float | None) -> list[Group]:
+        """The inner grid's replies of each schema, with the messages ``[k]`` of the batch that they answer."""
+        node_ids = batch.node_ids.astype(np.uint64)
+        order = np.argsort(node_ids)
+        groups = MessageBatch.group(self.inner.send_and_receive(batch, timeout=timeout))
+        return [
+            (reply, rows_among(node_ids, order, reply.node_ids.astype(np.uint64))) for reply, _ in groups if len(reply)
+        ]
+
+    def _exchange(self, groups: list[Group], timeout: float | None) -> list[tuple[MessageBatch, Ints]]:
+        """Messages down, replies up. In rounds, time goes on until the last reply is in the cloud."""
+        played, end_s, usage = [], self._now_s, self._rounds.usage
+        for batch, positions in groups:
+            start_s, rows = self._start_s(batch), self.rows(batch.node_ids)
+            wire_bytes, arrival_s = self._links.down(rows, batch, start_s, usage)
+            if self.starts_s is None and batch.message_type.startswith("evaluate"):
+                got = wire_bytes > 0
+                usage.latency_s[rows[got]] = arrival_s[got] - self._rounds.start_s
+            for replies, place in self._play(batch, timeout):
+                answered = rows[place]
+                ready_s = arrival_s[place] + self._links.work(answered, replies, usage)
+                sent, told_s = self._links.up(answered, replies, ready_s, usage)
+                makes_own = (sent == 0) & (work_of(replies)[0] > 0)
+                self._ages.begin_own(answered[makes_own], start_s, ready_s[makes_own])
+                played.append((replies, positions[place]))
+                end_s = max(end_s, float(told_s.max()))
+        if self.waits_for_all or self.starts_s is None:
+            self._links.wait_for_all()
+        if self.starts_s is None:
+            self._now_s = end_s
+        return played
+
+    def _evaluate(self, groups: list[Group], timeout: float | None) -> list[tuple[MessageBatch, Ints]]:
+        """Predict a segment: each device is handed what arrives in it."""
+        played, usage = [], self._rounds.usage
+        for batch, positions in groups:
+            start_s = self._start_s(batch)
+            end_s = float(self.starts_s[self._segment + 1])  # type: ignore[index]
+            rows = self.rows(batch.node_ids)
+            wire_bytes, arrival_s = self._links.down(rows, batch, start_s, usage)
+            for part, place, part_arrival_s, made_s in self._land(batch, rows, wire_bytes, arrival_s, start_s, end_s):
+                clock = {
+                    records.SEGMENT: self._segment,
+                    records.ARRIVAL_S: part_arrival_s,
+                    records.FLOPS_PER_S: self.fleet.device_flops_per_s[rows[place]],
+                }
+                used_s = part_arrival_s.copy()
+                for replies, where in self._play(part.with_records(configs={records.CLOCK: clock}), timeout):
+                    answered = rows[place[where]]
+                    used_s[where] += self._links.work(answered, replies, usage)
+                    self._links.up(answered, replies, np.clip(used_s[where], start_s, end_s), usage)
+                    played.append((replies.without({records.WORK}), positions[place[where]]))
+                self._ages.pass_segment(rows[place], used_s, made_s, start_s, end_s, usage)
+            self._now_s = end_s
+        if self.waits_for_all:
+            self._links.wait_for_all()
+        return played
 
     def _land(
-        self, batch: MessageBatch, rows: NDArray[np.int64], in_time: NDArray[np.bool_], arrival_s: Floats, end_s: float
-    ) -> list[tuple[MessageBatch, NDArray[np.int64], Floats]]:
-        """Batches to play: who gets what was sent now, who gets what was sent earlier, who gets nothing."""
+        self, batch: MessageBatch, rows: Ints, wire_bytes: Ints, arrival_s: Floats, start_s: float, end_s: float
+    ) -> list[tuple[MessageBatch, Ints, Floats, Floats]]:
+        """What to play: messages to those who get what was sent now, who get what was sent before, who get nothing.
+
+        Returns:
+            Messages ``[k]``, their places in the batch, when each device has what it gets (-inf for nothing), and
+            when that was asked for.
+        """
+        n, place_of = len(self.fleet), np.full(len(self.fleet), -1)
+        place_of[rows] = np.arange(len(rows))
+        sent, asked, served = wire_bytes > 0, place_of >= 0, np.zeros(n, bool)
+        late, now = sent & (arrival_s >= end_s), sent & (arrival_s < end_s)
+        made_s = np.full(len(rows), start_s)
         parts = []
-        self._latency_from = np.full(len(self.fleet), self.starts_s[np.searchsorted(self.starts_s, end_s) - 1])
-        if in_time.any():
-            parts.append((batch.select(in_time), rows[in_time], arrival_s[in_time]))
-        served = np.zeros(len(self.fleet), bool)
-        served[rows[in_time]] = True
-        still: list[InFlight] = []
-        for flight in reversed(self._in_flight):
-            lands = (flight.arrival_s < end_s) & np.isin(flight.rows, rows)
-            newest = lands & ~served[flight.rows]
-            if newest.any():
-                parts.append((flight.batch.select(newest), flight.rows[newest], flight.arrival_s[newest]))
-                served[flight.rows[newest]] = True
-                self._latency_from[flight.rows[newest]] = flight.made_s[newest]
-            if (~lands).any():
-                rest = ~lands
-                still.append(
-                    InFlight(flight.batch.select(rest), flight.rows[rest], flight.arrival_s[rest], flight.made_s[rest])
-                )
-        self._in_flight = still[::-1]
-        nothing = ~served[rows]
-        if nothing.any():
-            own = rows[nothing][np.isfinite(self._own_s[rows[nothing]])]
-            self._latency_from[own] = self._own_made_s[own]
-            quiet = batch.select(nothing).only(records.INSTRUMENTS)
-            parts.append((quiet, rows[nothing], self._own_s[rows[nothing]]))
+        if now.any():
+            served[rows[now]] = True
+            parts.append((batch.select(now), np.flatnonzero(now), arrival_s[now], made_s[now]))
+        for payload in self._in_flight.land(asked, served, end_s):
+            place = place_of[payload.rows]
+            content = payload.batch
+            message = batch.select(place).only(records.INSTRUMENTS)
+            message = message.with_records(
+                arrays=content.arrays, shared=content.shared, metrics=content.metrics, configs=content.configs
+            )
+            parts.append((message, place, payload.arrival_s, payload.made_s))
+        if late.any():
+            waiting = batch.select(late).without(records.INSTRUMENTS)
+            self._in_flight.add(Payload(waiting, rows[late], arrival_s[late], made_s[late]))
+        quiet = np.flatnonzero(~served[rows])
+        if len(quiet):
+            message = batch.select(quiet).only(records.INSTRUMENTS)
+            own = self._ages.own_made_s(rows[quiet])
+            parts.append((message, quiet, self._ages.own_ready_s[rows[quiet]], own))
         return parts
 
-    def _age(self, rows: NDArray[np.int64], arrival_s: Floats, start_s: float, end_s: float) -> None:
-        """Latency, and staleness: the mean over the segment of now minus when the parameters were asked for."""
-        arrived = np.isfinite(arrival_s) & (arrival_s < end_s)
-        made_s = self._latency_from[rows]
-        self.usage.latency_s[rows[arrived]] = arrival_s[arrived] - made_s[arrived]
-        switch_s = np.where(arrived, np.clip(arrival_s, start_s, end_s), end_s)
-        middle_s = (start_s + end_s) / 2
-        share_old = (switch_s - start_s) / (end_s - start_s)
-        made = share_old * self._made_s[rows] + (1 - share_old) * made_s
-        self.usage.staleness_s[rows] = middle_s - made
-        self._made_s[rows[arrived]] = made_s[arrived]
-        self._own_s[rows[arrived]] = -np.inf
 
-    def _count(self, rows: NDArray[np.int64], way: str, batch: MessageBatch) -> None:
-        getattr(self.usage, f"bytes_{way}")[rows] += batch.wire_bytes()
-        getattr(self.usage, f"payload_bytes_{way}")[rows] += batch.payload_bytes()
+def rows_among(node_ids: NDArray[np.uint64], order: Ints, wanted: NDArray[np.uint64]) -> Ints:
+    """Where each wanted node is among the nodes, of which ``order`` is the sorted order.
 
-
-def flops_of(batch: MessageBatch) -> Floats:
-    """``[n]``: the work that messages declare; 0 where they declare none."""
-    flops = batch.configs.get(records.WORK, {}).get(records.FLOPS, 0.0)
-    return np.broadcast_to(np.asarray(flops, np.float64), len(batch)).copy()
+    Raises:
+        ValueError: If one is not there.
+    """
+    found = order[np.minimum(np.searchsorted(node_ids, wanted, sorter=order), len(node_ids) - 1)]
+    unknown = node_ids[found] != wanted
+    if unknown.any():
+        raise ValueError(f"node must be one of those asked, got {wanted[unknown][0]}")
+    return found

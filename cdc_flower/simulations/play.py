@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
 from cdc_flower.metrics import METRICS, pooled_auc
+from cdc_flower.replies import concat
 from cdc_flower.results import segment_frame
 from cdc_flower.simulations.fleet import Fleet
-from cdc_flower.simulations.link_grid import LinkGrid, Usage
+from cdc_flower.simulations.link_grid import LinkGrid
+from cdc_flower.simulations.usage import Usage
 
 #: Metrics of the results table: those of a device, and the AUC over all devices of a segment.
 ALL_METRICS = ("auc", *METRICS)
@@ -25,17 +27,28 @@ def deploy(grid: Grid, strategy: Any) -> tuple[NDArray[np.uint64], NDArray[np.in
     Returns:
         The node ids ``[n]`` in the order of their devices, and the device ids ``[n]``. Flower gives nodes random
         ids, and what a strategy samples should not depend on them.
+
+    Raises:
+        RuntimeError: If a node does not take the model.
     """
+    asked = np.array(list(grid.get_node_ids()), np.uint64)
     batch = MessageBatch(
         records.DEPLOY,
-        np.array(list(grid.get_node_ids()), np.uint64),
+        asked,
         shared={records.MODEL: strategy.deployment()},
         configs={records.CONFIG: strategy.settings()},
     )
-    replies = MessageBatch.from_messages(grid.send_and_receive(batch))
-    device_ids = replies.metrics[records.SCORES][records.DEVICE_ID]
-    order = np.argsort(device_ids, kind="stable")
-    return replies.node_ids[order].astype(np.uint64), device_ids[order]
+    node_ids, device_ids = [], []
+    for replies, _ in MessageBatch.group(grid.send_and_receive(batch)):
+        for row, (_, reason) in replies.errors.items():
+            raise RuntimeError(f"every node must take the model, got an error from {replies.node_ids[row]}: {reason}")
+        node_ids.append(replies.node_ids.astype(np.uint64))
+        device_ids.append(replies.metrics[records.SCORES][records.DEVICE_ID])
+    silent = np.setdiff1d(asked, np.concatenate([np.empty(0, np.uint64), *node_ids]))
+    if len(silent):
+        raise RuntimeError(f"every node must take the model, got no answer from {silent[0]}")
+    order = np.argsort(np.concatenate(device_ids), kind="stable")
+    return np.concatenate(node_ids)[order], np.concatenate(device_ids)[order]
 
 
 def play(
@@ -59,8 +72,14 @@ def play(
     """
     node_ids, device_ids = deploy(grid, strategy)
 
-    def observe(segment: int, rows: NDArray[np.int64], replies: MessageBatch, usage: Usage) -> None:
-        collect(rows_of(segment, segment_starts_s[segment], device_ids[rows], replies, rows, usage, labels))
+    def observe(segment: int, replies: list[MessageBatch], usage: Usage) -> None:
+        if not replies:
+            return
+        whole = concat(replies)
+        rows = links.rows(whole.node_ids)
+        order = np.argsort(rows, kind="stable")
+        whole, rows = whole.select(order), rows[order]
+        collect(rows_of(segment, segment_starts_s[segment], device_ids[rows], whole, rows, usage, labels))
 
     links = LinkGrid(
         grid,

@@ -5,8 +5,10 @@ live in Ray's object store and this process keeps references only, which it repl
 is done. A worker that dies is retried by Ray with the same inputs.
 """
 
+import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,22 +17,19 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from cdc_flower.batch import MessageBatch
-from cdc_flower.simulations.grids import BatchedGrid
+from cdc_flower.replies import Replies, joined
+from cdc_flower.simulations.grids import BatchedGrid, Group, play_rows
 
 #: Shards a worker gets in a round, so that a slow shard does not keep the others waiting.
 SHARDS_PER_WORKER = 2
 MAX_RETRIES = 3
 
 
-def _play(handler: Any, batch: MessageBatch, shared: dict[str, Any], states: Any, rows: Any) -> tuple[Any, Any]:
-    """One task: a pure function of its arguments."""
-    batch = batch.with_records(shared=shared)
-    whole = len(rows) == len(states)
-    before = states if whole else states.select(rows)
-    replies, after = handler.handle(batch, before)
-    if after is not before:
-        states = after if whole else states.update(rows, after)
-    return replies, states
+def _play(
+    handler: Any, batch: MessageBatch, shared: dict[str, Any], states: Any, rows: NDArray[np.int64]
+) -> tuple[Replies, Any]:
+    """One task: messages, without what they share, and that beside them, since it is the same for all shards."""
+    return play_rows(handler, replace(batch, shared=shared), states, rows)
 
 
 class RayGrid(BatchedGrid):
@@ -61,16 +60,16 @@ class RayGrid(BatchedGrid):
         if self._started:
             start_ray(num_workers, address)
         self.num_workers = num_workers
-        self._task = ray.remote(_play).options(num_cpus=1, num_returns=2, max_retries=MAX_RETRIES)
+        self._task: Any = ray.remote(_play).options(num_cpus=1, num_returns=2, max_retries=MAX_RETRIES)
         self._handler_ref = ray.put(self.handler)
         num_shards = min(len(self.device_ids), SHARDS_PER_WORKER * num_workers)
         self._shards = np.array_split(np.arange(len(self.device_ids)), num_shards)
-        self._states = [ray.put(self.fresh_states(self.device_ids[shard])) for shard in self._shards]
+        self._states: list[Any] = [ray.put(self.fresh_states(self.device_ids[shard])) for shard in self._shards]
 
-    def _exchange(self, batches: list[tuple[MessageBatch, NDArray[np.int64]]]) -> list[MessageBatch]:
+    def _exchange(self, batches: list[Group]) -> list[Replies]:
         states, pending = list(self._states), []
         for batch, rows in batches:
-            shared, rest = ray.put(batch.shared), batch.with_records(shared={})
+            shared, rest = ray.put(batch.shared), replace(batch, shared={})
             parts = []
             for index, shard in enumerate(self._shards):
                 place = np.flatnonzero((rows >= shard[0]) & (rows <= shard[-1]))
@@ -78,13 +77,9 @@ class RayGrid(BatchedGrid):
                     reply, states[index] = self._task.remote(
                         self._handler_ref, rest.select(place), shared, states[index], rows[place] - shard[0]
                     )
-                    parts.append((place, reply))
+                    parts.append((reply, place))
             pending.append(parts)
-        replies = []
-        for parts in pending:
-            order = np.argsort(np.concatenate([place for place, _ in parts]), kind="stable")
-            replies.append(MessageBatch.concat(ray.get([reply for _, reply in parts])).select(order))
-        ray.wait(states, num_returns=len(states), fetch_local=False)
+        replies = [joined([(ray.get(reply), place) for reply, place in parts]) for parts in pending]
         self._states = states
         return replies
 
@@ -100,6 +95,6 @@ def start_ray(num_workers: int, address: str | None = None) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
     if address is not None:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         return
-    ray.init(num_cpus=num_workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(num_cpus=num_workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)

@@ -18,6 +18,7 @@ from cdc_flower import records
 from cdc_flower.batch import MessageBatch
 from cdc_flower.layers import Parameters
 from cdc_flower.models.base import DeviceModel
+from cdc_flower.replies import answers
 from cdc_flower.scoring import Arrays
 
 
@@ -119,9 +120,7 @@ class CloudStrategy(OnDevices, Strategy):
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Events scored on all devices; the metrics themselves are collected for the results table."""
-        batches = MessageBatch.group(replies)
-        num_events = sum(int(batch.metrics[records.SCORES][records.NUM_EXAMPLES].sum()) for batch, _ in batches)
-        return MetricRecord({records.NUM_EXAMPLES: num_events})
+        return count_events(replies)
 
     def summary(self) -> None:
         """Flower's: logs the settings. The resolved configuration is in the run folder."""
@@ -131,6 +130,13 @@ def to_every_node(grid: Grid, message_type: str, server_round: int) -> MessageBa
     """One message to each node, with nothing in it but the number of the segment."""
     node_ids = np.array(list(grid.get_node_ids()), np.uint64)
     return MessageBatch(message_type, node_ids, configs={records.CLOCK: {records.SEGMENT: server_round - 1}})
+
+
+def count_events(replies: Iterable[Message]) -> MetricRecord:
+    """Events scored on the devices that answered."""
+    batch = answers(replies)
+    num_events = 0 if batch is None else int(batch.metrics[records.SCORES][records.NUM_EXAMPLES].sum())
+    return MetricRecord({records.NUM_EXAMPLES: num_events})
 
 
 def to_record(arrays: Arrays) -> ArrayRecord:

@@ -15,9 +15,10 @@ from flwr.serverapp.strategy import FedAvg as FlowerFedAvg
 
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
+from cdc_flower.replies import answers
 from cdc_flower.scoring import Arrays
 from cdc_flower.seeds import generator
-from cdc_flower.strategies.base import OnDevices, to_record
+from cdc_flower.strategies.base import OnDevices, count_events, to_record
 from cdc_flower.training import LocalTraining
 
 
@@ -79,6 +80,8 @@ class FedAvg(OnDevices, FlowerFedAvg):
     ) -> Iterable[Message]:
         """The global model to the devices of this round."""
         self._has_news = False
+        if not self.num_train_devices:
+            return []
         node_ids = np.array(list(grid.get_node_ids()), np.uint64)
         chosen = generator(self.seed, "fedavg", server_round).permutation(len(node_ids))[: self.num_train_devices]
         self._order = {int(node_id): k for k, node_id in enumerate(node_ids)}
@@ -88,10 +91,9 @@ class FedAvg(OnDevices, FlowerFedAvg):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Σ num_examples · parameters / Σ num_examples, in the order of the nodes."""
-        batches = [batch for batch, _ in MessageBatch.group(replies) if not batch.errors]
-        if not batches:
+        batch = answers(replies)
+        if batch is None:
             return None, None
-        batch = MessageBatch.concat(batches)
         batch = batch.select(np.argsort([self._order[int(node_id)] for node_id in batch.node_ids], kind="stable"))
         weights = np.asarray(batch.metrics[records.METRICS][records.NUM_EXAMPLES], np.float64)
         if not weights.sum():
@@ -108,9 +110,7 @@ class FedAvg(OnDevices, FlowerFedAvg):
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Events scored on all devices; the metrics themselves are collected for the results table."""
-        batches = MessageBatch.group(replies)
-        num_events = sum(int(batch.metrics[records.SCORES][records.NUM_EXAMPLES].sum()) for batch, _ in batches)
-        return MetricRecord({records.NUM_EXAMPLES: num_events})
+        return count_events(replies)
 
     def summary(self) -> None:
         """Flower's: logs the settings. The resolved configuration is in the run folder."""

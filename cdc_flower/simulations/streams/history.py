@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdc_flower.seeds import generator, hashed_bits
+from cdc_flower.simulations.streams.catalog import Catalog
 from cdc_flower.simulations.streams.cut import flat_ranges, windows
 from cdc_flower.simulations.streams.negatives import SeenItems, draw_unseen
 
@@ -47,6 +48,7 @@ class HistoricalData:
         num_items: The largest item id.
         history_length: ``L``.
         exclude_seen: Whether negatives avoid what the device has in this part. The cloud does not know its future.
+        catalog: The items that exist at the cut, from which negatives are drawn; None for all.
     """
 
     device_ids: NDArray[np.int64]
@@ -55,6 +57,7 @@ class HistoricalData:
     num_items: int
     history_length: int
     exclude_seen: bool = True
+    catalog: Catalog | None = None
 
     @property
     def num_devices(self) -> int:
@@ -132,7 +135,7 @@ class HistoricalData:
             self.device_ids[place],
             self._index[rows] - self.offsets[place],
             num_negatives,
-            self.num_items,
+            self.catalog or Catalog.whole(self.num_items),
             self._seen,
             target,
             rows=place,
@@ -186,7 +189,13 @@ class HistoricalData:
         _, _, index = flat_ranges(first, end)
         offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(end - first)])
         return HistoricalData(
-            self.device_ids[places], offsets, self.items[index], self.num_items, self.history_length, self.exclude_seen
+            self.device_ids[places],
+            offsets,
+            self.items[index],
+            self.num_items,
+            self.history_length,
+            self.exclude_seen,
+            self.catalog,
         )
 
     def popularity(self) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdc_flower.seeds import hashed_integers
+from cdc_flower.simulations.streams.catalog import Catalog
 
 _NUM_ATTEMPTS = 32
 
@@ -49,7 +50,7 @@ def draw_unseen(
     device_ids: NDArray[np.int64],
     event_index: NDArray[np.int64],
     num_negatives: int,
-    num_items: int,
+    catalog: Catalog,
     seen: SeenItems | None,
     exclude: NDArray[np.int32],
     rows: NDArray[np.int64] | None = None,
@@ -67,7 +68,7 @@ def draw_unseen(
         event_index: ``[T]``, the event's place within its device (not in the table: that would depend on the
             other devices).
         num_negatives: ``N``, columns to draw; 0 gives an empty array.
-        num_items: Items are 1..num_items.
+        catalog: The items that exist; the excluded ones are among them.
         seen: What to avoid; None avoids only the excluded item.
         exclude: ``[T]``, the true item of the event.
         rows: ``[T]``, the row of ``seen`` for each event; ``device_ids`` if None.
@@ -78,17 +79,17 @@ def draw_unseen(
     Raises:
         ValueError: If there are fewer than two items.
     """
-    if num_items < 2:
-        raise ValueError(f"num_items must be >= 2, got {num_items}")
+    if catalog.size < 2:
+        raise ValueError(f"catalog.size must be >= 2, got {catalog.size}")
     rows = device_ids if rows is None else rows
     columns = np.arange(num_negatives)
 
     def draw(
         attempt: int, device: NDArray[np.int64], event: NDArray[np.int64], column: NDArray[np.int64], true: NDArray
     ) -> NDArray[np.int32]:
-        numbers = hashed_integers(seed, name, attempt, device, event, column, high=num_items - 1).astype(np.int32) + 1
-        numbers += numbers >= true  # steps over the excluded item
-        return numbers
+        places = hashed_integers(seed, name, attempt, device, event, column, high=catalog.size - 1)
+        places += places >= catalog.place[true]  # steps over the excluded item
+        return catalog.items[places]
 
     drawn = draw(0, device_ids[:, None], event_index[:, None], columns, exclude[:, None])
     if seen is None or drawn.size == 0:

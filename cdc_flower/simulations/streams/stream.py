@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cdc_flower.errors import UserError, unknown_name
 from cdc_flower.seeds import hashed_integers
 from cdc_flower.segment import LabelledBatch, SegmentBatch, Truth, TruthAccessError, TruthReader
+from cdc_flower.simulations.streams.catalog import Catalog, catalogs
 from cdc_flower.simulations.streams.cut import cut_by_calendar, cut_by_events, even_times_s, flat_ranges, windows
 from cdc_flower.simulations.streams.history import HistoricalData
 from cdc_flower.simulations.streams.negatives import SeenItems, draw_unseen
@@ -63,6 +64,8 @@ class EventStream:
         num_negatives: Candidates besides the true one.
         exclude_seen: Whether negatives avoid everything the device ever interacts with. Turn it off for data in
             which devices choose an item repeatedly: there it would give old choices away as true.
+        growing_catalog: Whether negatives come only from items that some device has chosen by then: in the historical
+            part, or by the end of the segment. It needs a cut at the same time on all devices.
         context_id: ``[num_devices, num_segments]``; None where nobody knows: all -1.
         is_shift: ``[num_devices, num_segments]``; None where nobody knows: all False.
 
@@ -82,6 +85,7 @@ class EventStream:
         history_length: int = 10,
         num_negatives: int = 99,
         exclude_seen: bool = True,
+        growing_catalog: bool = False,
         context_id: NDArray[np.int64] | None = None,
         is_shift: NDArray[np.bool_] | None = None,
     ) -> None:
@@ -103,6 +107,9 @@ class EventStream:
         self.context_id = np.full(shape, -1, dtype=np.int64) if context_id is None else context_id
         self.is_shift = np.zeros(shape, dtype=np.bool_) if is_shift is None else is_shift
         self._check_shapes()
+        self.catalogs = [Catalog.whole(self.num_items)] * (self.num_segments + 1)
+        if growing_catalog:
+            self.catalogs = catalogs(self.offsets, self.items, self.bounds, self.num_items)
         self.seen: SeenItems | None = None
         if exclude_seen:
             device = np.repeat(np.arange(self.num_devices), np.diff(self.offsets))
@@ -143,7 +150,7 @@ class EventStream:
         start = self.offsets[device]
         place, target = index - start, self.items[index]
         negatives = draw_unseen(
-            self.seed, "negatives", device, place, self.num_negatives, self.num_items, self.seen, target
+            self.seed, "negatives", device, place, self.num_negatives, self.catalogs[segment + 1], self.seen, target
         )
         positive = hashed_integers(self.seed, "positive", device, place, high=self.num_negatives + 1)
         candidates, events = np.empty((len(index), self.num_negatives + 1), dtype=np.int32), np.arange(len(index))
@@ -211,7 +218,15 @@ class EventStream:
             seen = SeenItems.of(seen_row, self.items[seen_index], len(device_ids), self.num_items)
         target, name = self.items[index], f"labelled-negatives/{segment}"
         negatives = draw_unseen(
-            self.seed, name, device_ids[row], index - start[row], num_negatives, self.num_items, seen, target, rows=row
+            self.seed,
+            name,
+            device_ids[row],
+            index - start[row],
+            num_negatives,
+            self.catalogs[segment],
+            seen,
+            target,
+            rows=row,
         )
         return LabelledBatch(
             num_examples=end - first,
@@ -232,6 +247,7 @@ class EventStream:
             num_items=self.num_items,
             history_length=self.history_length,
             exclude_seen=self.exclude_seen,
+            catalog=self.catalogs[0],
         )
 
 
@@ -254,7 +270,7 @@ def event_stream(
         num_segments: How many segments follow the historical part.
         seed: Of the run.
         cut: ``events`` cuts each device by its own number of events and sets the clock by ``segment_s``;
-            ``calendar`` cuts all devices at the same real times.
+            ``calendar`` cuts all devices at the same real times, and negatives are then items that exist by then.
         historical_fraction: Share of the events that is historical, in (0, 1).
         segment_s: How long a segment lasts on the virtual clock, in seconds; unused by ``calendar``.
         history_length: See :class:`EventStream`, as are ``num_negatives`` and ``exclude_seen``.
@@ -283,6 +299,7 @@ def event_stream(
         history_length=history_length,
         num_negatives=num_negatives,
         exclude_seen=exclude_seen,
+        growing_catalog=cut == "calendar",
     )
 
 

@@ -39,9 +39,10 @@ class Hypernetwork(nn.Module):
             self.decoder_out = nn.ModuleList(nn.Linear(decoder_width, (a + 1) * b) for a, b in self.shapes)
         with torch.no_grad():
             for layer, decoder in enumerate(self.decoder_out):
-                nn.init.zeros_(decoder.weight)
                 start = [base[f"head.{layer}.weight"].flatten(), base[f"head.{layer}.bias"]]
-                decoder.bias.copy_(torch.cat(start))
+                decoder.load_state_dict(
+                    {"weight": torch.zeros(sum(map(len, start)), decoder_width), "bias": torch.cat(start)}
+                )
 
     def embed(self, item_states: Tensor, num_steps: Tensor) -> Tensor:
         """E_share: ``[B, L, d]`` and the number of items that count ``[B]`` -> ``[B, width]``."""

@@ -6,7 +6,9 @@ Model Generalization, WWW 2023, https://arxiv.org/abs/2209.05227
 Equations and choices: see README.md beside this file.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,16 +20,26 @@ from torch import Tensor
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
 from cdc_flower.layers import Parameters
+from cdc_flower.replies import answers
 from cdc_flower.scoring import Arrays
 from cdc_flower.seeds import generator
-from cdc_flower.strategies.base import Cloud, CloudStrategy, to_every_node
+from cdc_flower.strategies.base import Cloud, CloudStrategy, History, to_every_node
 from cdc_flower.strategies.duet.hypernetwork import Hypernetwork
-from cdc_flower.training import cross_entropy, fit
+from cdc_flower.training import Batch, cross_entropy, fit
 
 #: Devices for which layers are generated in one product.
 DEVICES_PER_CHUNK = 2048
 #: Historical sequences whose mean generated layers every device starts with.
 NUM_START_SEQUENCES = 4096
+
+
+@dataclass(frozen=True)
+class Lagged:
+    """Labelled examples, and the older sequence ``seen`` ``[B, L]`` that the layers are generated from."""
+
+    history: NDArray[np.int32]
+    candidates: NDArray[np.int32]
+    seen: NDArray[np.int32]
 
 
 class Duet(CloudStrategy):
@@ -82,24 +94,18 @@ class Duet(CloudStrategy):
             value.requires_grad_(self.joint)
         lags = generator(cloud.seed, "duet", "lag")
 
-        def loss(batch: object) -> Tensor:
-            history = torch.from_numpy(batch.history).long()
-            seen = history
-            if self.max_lag:
-                lag = lags.integers(0, self.max_lag + 1, len(history))
-                seen = torch.from_numpy(cloud.train.lagged(batch.rows, lag)).long()
+        def loss(batch: Batch) -> Tensor:
+            history, candidates = (torch.from_numpy(ids).long() for ids in (batch.history, batch.candidates))
+            own = self._layers(torch.from_numpy(batch.seen).long() if isinstance(batch, Lagged) else history)
             parameters = cloud.model.tabulate(self.parameters)
-            own = self._layers(seen)
-            return cross_entropy(
-                cloud.model.score({**parameters, **own}, history, torch.from_numpy(batch.candidates).long())
-            ).mean()
+            return cross_entropy(cloud.model.score({**parameters, **own}, history, candidates)).mean()
 
         step = cloud.progress("duet: training the hypernetwork", self.epochs * cloud.num_batches())
         self.validation_curve = fit(
             loss,
             [*self.hypernetwork.parameters(), *(static if self.joint else [])],
-            lambda epoch: cloud.train.batches(cloud.batch_size, epoch, cloud.seed, cloud.num_negatives),
-            lambda: cloud.validation.batches(cloud.batch_size, 0, cloud.seed, cloud.num_negatives),
+            lambda epoch: self._batches(cloud, cloud.train, epoch, lags),
+            lambda: self._batches(cloud, cloud.validation, 0, generator(cloud.seed, "duet", "validation-lag")),
             epochs=self.epochs,
             rate=self.rate,
             on_batch=step,
@@ -109,7 +115,16 @@ class Duet(CloudStrategy):
             value.requires_grad_(False)
         first = next(iter(cloud.train.batches(NUM_START_SEQUENCES, 0, cloud.seed, cloud.num_negatives)))
         start = self._layers(torch.from_numpy(first.history).long())
-        self.parameters |= {name: value.mean(0) for name, value in start.items()}
+        self.parameters |= {name: value[0] + (value - value[0]).mean(0) for name, value in start.items()}
+
+    def _batches(self, cloud: Cloud, history: History, epoch: int, lags: np.random.Generator) -> Iterator[Batch]:
+        """Historical batches, each with the sequences to generate from; without a lag they are its own."""
+        for batch in history.batches(cloud.batch_size, epoch, cloud.seed, cloud.num_negatives):
+            if not self.max_lag:
+                yield batch
+                continue
+            seen = history.lagged(batch.rows, lags.integers(0, self.max_lag + 1, len(batch.rows)))
+            yield Lagged(batch.history, batch.candidates, seen)
 
     def _layers(self, history: Tensor) -> Parameters:
         """Generated layers for sequences ``[B, L]``."""
@@ -120,7 +135,7 @@ class Duet(CloudStrategy):
         """Sequences ``[n, L]`` -> adaptive layers ``[n, ...]``, each from its own sequence alone."""
         torch.set_num_threads(1)
         parts = [
-            self._layers(torch.from_numpy(history[k : k + DEVICES_PER_CHUNK]).long())
+            self._layers(torch.from_numpy(history[k : k + DEVICES_PER_CHUNK].astype(np.int64)))
             for k in range(0, len(history), DEVICES_PER_CHUNK)
         ]
         return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
@@ -139,10 +154,9 @@ class Duet(CloudStrategy):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Generate, from each device's report alone."""
-        batches = [batch for batch, _ in MessageBatch.group(replies) if not batch.errors]
+        batch = answers(replies)
         self._generated = None
-        if batches:
-            batch = MessageBatch.concat(batches)
+        if batch is not None:
             history = np.asarray(batch.array(records.REPORT, records.HISTORY))
             self._generated = np.asarray(batch.node_ids, np.uint64), self.generate(history)
         return None, None
@@ -163,4 +177,7 @@ class Duet(CloudStrategy):
             configs={**everyone.configs, records.WORK: {records.FLOPS: flops}},
         )
         silent = ~np.isin(everyone.node_ids, node_ids)
-        return [adapted, everyone.select(silent)] if silent.any() else adapted
+        if not silent.any():
+            return adapted
+        both: list[Any] = [adapted, everyone.select(silent)]
+        return both

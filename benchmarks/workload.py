@@ -1,0 +1,100 @@
+"""The work that the grid benchmarks share: 1,000 devices that each get a head and score 8 sequences of 10.
+
+GRU4Rec with 600 items. Down go 4 arrays, 2,112 float32, for each device; each event ranks 100 candidates; the
+metrics of the main job are summed.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cdc_flower import records
+from cdc_flower.batch import MessageBatch
+from cdc_flower.device import DeviceApp
+from cdc_flower.models import device_model
+from cdc_flower.seeds import torch_generator
+from cdc_flower.segment import LabelledBatch, SegmentBatch, Truth, TruthReader
+
+NUM_DEVICES, NUM_EVENTS, NUM_CANDIDATES, NUM_ITEMS, LENGTH = 1000, 8, 100, 600, 10
+
+
+class FixedStream:
+    """The same events on each call: a benchmark of grids should not measure a generator."""
+
+    def __init__(self, num_devices: int, num_events: int = NUM_EVENTS) -> None:
+        rng = np.random.default_rng(0)
+        self.num_devices, self.num_items, self.num_segments, self.history_length = num_devices, NUM_ITEMS, 1, LENGTH
+        self.events = num_events
+        self.segment_starts_s = np.array([0.0, 60.0])
+        total = num_devices * num_events
+        self.history = rng.integers(1, NUM_ITEMS + 1, (total, LENGTH), dtype=np.int32)
+        self.candidates = rng.integers(1, NUM_ITEMS + 1, (total, NUM_CANDIDATES), dtype=np.int32)
+        self.positive = rng.integers(0, NUM_CANDIDATES, total)
+
+    def num_events(self, device_ids: NDArray[np.int64], segment: int) -> NDArray[np.int64]:
+        """As in ``Stream``."""
+        return np.full(len(device_ids), self.events)
+
+    def segment(self, device_ids: NDArray[np.int64], segment: int) -> SegmentBatch:
+        """As in ``Stream``."""
+        n = len(device_ids)
+        index = (device_ids[:, None] * self.events + np.arange(self.events)).ravel()
+        truth = Truth(self.positive[index], np.zeros(n, np.int64), np.zeros(n, bool))
+        return SegmentBatch(
+            device_ids,
+            np.full(n, self.events),
+            np.repeat(np.arange(n), self.events),
+            np.tile(np.arange(self.events), n),
+            self.history[index],
+            self.candidates[index],
+            np.full(len(index), 30.0),
+            truth,
+        )
+
+    def recent(self, device_ids: NDArray[np.int64], segment: int) -> NDArray[np.int32]:
+        """As in ``Stream``."""
+        return self.history[device_ids * self.events]
+
+    def labelled(
+        self, reader: TruthReader, device_ids: NDArray[np.int64], segment: int, max_examples: int, num_negatives: int
+    ) -> LabelledBatch:
+        """As in ``Stream``: there are none."""
+        empty = np.empty(0, np.int64)
+        shape = np.empty((0, LENGTH), np.int32), np.empty((0, 1 + num_negatives), np.int32)
+        return LabelledBatch(np.zeros(len(device_ids), np.int64), empty, empty, *shape)
+
+
+def app_of(num_devices: int) -> DeviceApp:
+    """The devices."""
+    return DeviceApp(device_model("gru4rec", NUM_ITEMS), FixedStream(num_devices))
+
+
+def base_arrays(app: DeviceApp) -> dict[str, NDArray[np.float32]]:
+    """The deployed model."""
+    return {name: value.numpy() for name, value in app.model.init(torch_generator(0, "benchmark")).items()}
+
+
+def heads(app: DeviceApp, num_devices: int) -> dict[str, NDArray[np.float32]]:
+    """A head for each device: 4 arrays, 2,112 numbers."""
+    generator = torch.Generator().manual_seed(0)
+    return {
+        name: (torch.randn(num_devices, *shape, generator=generator) * 0.1).numpy()
+        for name, shape in app.model.adaptive.items()
+    }
+
+
+def deploy(app: DeviceApp, node_ids: NDArray[np.int64]) -> MessageBatch:
+    """The message that installs the model."""
+    return MessageBatch(records.DEPLOY, node_ids, shared={records.MODEL: base_arrays(app)})
+
+
+def evaluate(own: dict[str, NDArray[np.float32]], node_ids: NDArray[np.int64]) -> MessageBatch:
+    """The message of a round: each device's head down, its scores up."""
+    return MessageBatch(
+        records.EVALUATE, node_ids, arrays={records.PARAMETERS: own}, configs={records.CLOCK: {records.SEGMENT: 0}}
+    )
+
+
+def threads(count: int) -> None:
+    """Threads of PyTorch's products."""
+    torch.set_num_threads(count)

@@ -1,0 +1,203 @@
+"""What holds for every strategy that is registered."""
+
+import pickle
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import ConfigRecord
+from flwr.serverapp.strategy import Strategy
+from tiny import NUM_SEGMENTS, SETTINGS, Around, cloud, inline, model, same, strategy, stream, table
+
+from cdc_flower import records
+from cdc_flower.batch import MessageBatch
+from cdc_flower.errors import UserError
+from cdc_flower.segment import TruthAccessError
+from cdc_flower.simulations.play import deploy
+from cdc_flower.strategies import STRATEGIES, CloudStrategy, build_strategy
+
+every_strategy = pytest.mark.parametrize("name", STRATEGIES)
+RECORDS = {value for key, value in vars(records).items() if key.isupper() and isinstance(value, str)}
+
+
+def test_each_has_settings_here() -> None:
+    assert set(SETTINGS) == set(STRATEGIES)
+
+
+@every_strategy
+def test_it_is_flowers_strategy_and_its_defaults_work(name: str) -> None:
+    assert isinstance(build_strategy(name, {}), Strategy)
+
+
+@every_strategy
+def test_a_seed_gives_the_same_rows_again_and_no_global_randomness_is_used(name: str) -> None:
+    first = table(name)
+    random.seed(5)
+    np.random.seed(5)
+    torch.manual_seed(5)
+    before = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()  # type: ignore[index]
+    same(first, table(name))
+    assert random.getstate() == before[0]
+    np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # type: ignore[index]
+    assert torch.equal(torch.get_rng_state(), before[2])
+
+
+@every_strategy
+def test_it_changes_nothing_that_it_is_given(name: str) -> None:
+    given = cloud()
+    copies = {key: value.clone() for key, value in given.parameters.items()}
+    built = build_strategy(name, SETTINGS[name])
+    built.prepare(given)
+    initial = built.initial_arrays()
+    before = {key: value.numpy().copy() for key, value in initial.items()}
+    deployed = {key: value.copy() for key, value in built.deployment().items()}
+
+    def guard(_: MessageBatch, replies: Any) -> Any:
+        if isinstance(replies, MessageBatch):
+            for group in (replies.arrays, replies.metrics):
+                for record in group.values():
+                    for value in record.values():
+                        value.setflags(write=False)
+        return replies
+
+    grid = Around(inline(), guard)
+    deploy(grid, built)
+    built.start(grid=grid, initial_arrays=initial, num_rounds=2)
+    for key, value in copies.items():
+        assert torch.equal(given.parameters[key], value)
+        assert not given.parameters[key].requires_grad
+    for key, array in before.items():
+        np.testing.assert_array_equal(initial[key].numpy(), array)
+    for key, array in deployed.items():
+        np.testing.assert_array_equal(built.deployment()[key], array)
+
+
+@every_strategy
+def test_it_pickles_before_and_after_it_is_prepared_and_goes_on(name: str) -> None:
+    pickle.loads(pickle.dumps(build_strategy(name, SETTINGS[name])))
+    built = strategy(name)
+    same(table(name, built=pickle.loads(pickle.dumps(built))), table(name, built=built))
+
+
+@every_strategy
+def test_it_can_be_played_twice(name: str) -> None:
+    built = strategy(name)
+    same(table(name, built=built), table(name, built=built))
+
+
+@every_strategy
+def test_it_survives_lost_replies(name: str) -> None:
+    def lose(sent: MessageBatch, replies: Any) -> Any:
+        if sent.message_type == records.DEPLOY:
+            return replies
+        return [reply for k, reply in enumerate(replies) if (k + len(sent)) % 2]
+
+    rows = table(name, Around(inline(), lose))
+    assert len(rows)
+    assert np.isfinite(rows.value_sum).all()
+
+
+@every_strategy
+def test_it_survives_when_every_reply_of_a_training_is_lost(name: str) -> None:
+    lose = lambda sent, replies: [] if sent.message_type.startswith("train") else replies  # noqa: E731
+    rows = table(name, Around(inline(), lose))
+    assert len(rows) == 4 * NUM_SEGMENTS * 9
+
+
+@every_strategy
+def test_it_survives_error_replies_of_some_and_of_all(name: str) -> None:
+    def fail(bad: set[int]) -> Any:
+        def change(sent: MessageBatch, replies: Any) -> Any:
+            if sent.message_type == records.DEPLOY:
+                return replies
+            errors = sent.select(np.isin(sent.node_ids, [*bad]))
+            kept = [reply for reply in replies if reply.metadata.src_node_id not in bad]
+            return [*kept, *errors.reply(errors={k: (2, "no battery") for k in range(len(errors))})]
+
+        return change
+
+    rows = table(name, Around(inline(), fail({3})))
+    assert sorted(rows.device_id.unique()) == [0, 2, 3]
+    assert np.isfinite(rows.value_sum).all()
+    built, grid = strategy(name), Around(inline(), fail({2, 3, 4, 5}))
+    deploy(grid, built)
+    built.start(grid=grid, initial_arrays=built.initial_arrays(), num_rounds=2)
+
+
+@every_strategy
+def test_only_declared_records_cross_the_link_and_no_label_goes_up(name: str) -> None:
+    around = Around(inline())
+    table(name, around)
+    for batch in around.sent:
+        assert set(batch.record_names()) <= RECORDS
+    for replies in around.replies[1:]:
+        for batch, _ in MessageBatch.group(replies):
+            assert set(batch.record_names()) <= records.UPLINK
+
+
+@every_strategy
+def test_reports_hold_nothing_that_the_device_has_not_seen(name: str) -> None:
+    around = Around(inline())
+    table(name, around)
+    for replies in around.replies[1:]:
+        for batch, _ in MessageBatch.group(replies):
+            if records.REPORT in batch.array_names():
+                segment = around.sent[around.replies.index(replies)].configs[records.CLOCK][records.SEGMENT]
+                seen = stream().recent(np.asarray(batch.node_ids, np.int64) - 2, segment)
+                np.testing.assert_array_equal(batch.array(records.REPORT, records.HISTORY), seen)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("static", {}), ("fine_tuning", {}), ("duet", {}), ("fedavg", {"layers": "head"})]
+)
+def test_static_layers_on_devices_stay_as_deployed(name: str, settings: dict) -> None:
+    grid, built = inline(), strategy(name, **settings)
+    table(name, grid, built=built)
+    states: Any = grid.states
+    deployed = built.deployment()
+    assert set(states.pool) == set(model().adaptive)
+    for key, value in states.static.items():
+        np.testing.assert_array_equal(value, deployed[key])
+
+
+@pytest.mark.parametrize("name", ["static", "duet"])
+def test_no_gradient_runs_once_it_is_prepared(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = strategy(name)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("a gradient")
+
+    monkeypatch.setattr(torch.Tensor, "backward", refuse)
+    monkeypatch.setattr(torch.autograd, "backward", refuse)
+    monkeypatch.setattr(torch.autograd, "grad", refuse)
+    monkeypatch.setattr(torch.optim.Adam, "__init__", refuse)
+    table(name, built=built)
+
+
+class Cheat(CloudStrategy):
+    """Reads what nobody may read."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def configure_train(self, server_round: int, arrays: Any, config: ConfigRecord, grid: Any) -> Any:
+        ids = np.arange(4)
+        if self.how == "labels":
+            stream().labelled(self, ids, 1, 4, 4)  # type: ignore[arg-type]
+        truth = stream().segment(ids, 0).truth
+        return truth.read(self) if self.how == "read" else getattr(truth, self.how)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("how", ["labels", "read", "positive", "context_id", "is_shift"])
+def test_a_strategy_cannot_read_the_truth(how: str) -> None:
+    cheat = Cheat(how)
+    cheat.prepare(cloud())
+    with pytest.raises(TruthAccessError):
+        table("static", built=cheat)
+
+
+def test_an_unknown_strategy_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(UserError, match="unknown strategy 'duett'; did you mean 'duet'"):
+        build_strategy("duett", {})

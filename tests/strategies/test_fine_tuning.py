@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+import torch
+from tiny import cloud, fleet, model, strategy, stream, table
+
+from cdc_flower.device import LabelBudget
+from cdc_flower.errors import UserError
+from cdc_flower.strategies import build_strategy
+from cdc_flower.training import LocalTraining, cross_entropy, train_on_devices
+
+
+@pytest.mark.parametrize("neutral", [{"steps": 0}, {"rate": 0.0}])
+def test_without_steps_or_rate_it_is_static(neutral: dict) -> None:
+    tuned = table("fine_tuning", built=strategy("fine_tuning", **neutral))
+    np.testing.assert_allclose(tuned.value_sum, table("static").value_sum, rtol=1e-5, atol=1e-6)
+
+
+def test_it_changes_the_predictions_and_pays_for_its_labels() -> None:
+    tuned, static = table("fine_tuning"), table("static")
+    assert (tuned.value_sum != static.value_sum).any()
+    once = tuned[tuned.metric == "auc"]
+    assert (once.num_labels == 8).all()
+
+
+def test_a_slow_phone_uses_what_it_trained_later() -> None:
+    quick = table("fine_tuning", links=fleet(device_flops_per_s=1e12))
+    slow = table("fine_tuning", links=fleet(device_flops_per_s=4e3))
+    first = slow[(slow.segment == 0) & (slow.metric == "auc")]
+    work_s = first.compute_device_s.to_numpy()
+    assert (work_s > 1).all() and (work_s < 60).all()
+    np.testing.assert_allclose(first.latency_s, work_s)
+    later = slow[(slow.segment == 1) & (slow.metric == "auc")]
+    np.testing.assert_allclose(later.staleness_s, work_s, rtol=1e-6)  # that share of the segment is a segment old
+    assert (slow.value_sum != quick.value_sum).any()
+
+
+def test_work_longer_than_a_segment_comes_into_use_in_a_later_one() -> None:
+    slow = table("fine_tuning", links=fleet(device_flops_per_s=1e3))
+    once = slow[slow.metric == "auc"]
+    first = once[once.segment == 0]
+    assert (first.compute_device_s > 60).all()
+    assert first.latency_s.isna().all()
+    arrived = once[once.latency_s.notna()]
+    assert set(arrived.device_id) == {0, 1, 2, 3}
+    assert (arrived.latency_s > 60).all()
+    # While a device is at work it begins nothing new, so it pays no labels.
+    assert (once[once.segment == 1].num_labels == 0).all()
+
+
+def test_few_samples_and_many_steps_fit_the_samples_and_spoil_what_is_held_out() -> None:
+    ids = np.arange(4)
+    static = {name: value.numpy() for name, value in cloud().parameters.items()}
+    examples = stream().labelled(LabelBudget(), ids, 0, 2, 4)
+    held_out = stream().labelled(LabelBudget(), ids, 6, 20, 4)
+    names = model().adaptive
+
+    def start(rows: np.ndarray) -> dict:
+        return {name: np.repeat(static[name][None], len(rows), 0) for name in names}
+
+    def loss(parameters: dict, batch: object) -> float:
+        everything = {name: torch.from_numpy(value) for name, value in static.items()}
+        losses = []
+        for device in ids:
+            mine = {**everything, **{name: torch.from_numpy(value[device]) for name, value in parameters.items()}}
+            rows = batch.row == device
+            inputs = (torch.from_numpy(part[rows]).long() for part in (batch.history, batch.candidates))
+            losses.append(float(cross_entropy(model().score(mine, *inputs)).mean()))
+        return float(np.mean(losses))
+
+    how = LocalTraining("head", steps=150, rate=0.05)
+    trained = train_on_devices(model(), static, start, examples, how)
+    assert loss(trained, examples) < 0.5 * loss(start(ids), examples)
+    assert loss(trained, held_out) > 1.5 * loss(start(ids), held_out)
+
+
+@pytest.mark.parametrize(
+    ("setting", "rule"),
+    [
+        ({"steps": -1}, "steps must be >= 0, got -1"),
+        ({"rate": -0.1}, "rate must be >= 0, got -0.1"),
+        ({"max_examples": 0}, "max_examples must be >= 1, got 0"),
+        ({"num_negatives": 0}, "num_negatives must be >= 1, got 0"),
+        ({"layers": "some"}, "layers must be one of head, all, got 'some'"),
+        ({"step": 1}, "step"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_its_key_and_value(setting: dict, rule: str) -> None:
+    with pytest.raises(UserError, match="strategy.fine_tuning: .*" + rule):
+        build_strategy("fine_tuning", setting)

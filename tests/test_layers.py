@@ -1,0 +1,86 @@
+"""Layers with shared and with stacked parameters, against plain products and a loop."""
+
+import pytest
+import torch
+
+from cdc_flower.layers import embed, gru_last_state, last_valid, layer_norm, linear, mlp, uniform_linear
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_shared_weight_is_a_matrix_product() -> None:
+    # [1, 2] [[1, 0], [0, 10]] + [5, 6] = [1 + 5, 20 + 6]
+    y = linear(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.0, 10.0]]), torch.tensor([5.0, 6.0]))
+    assert y.tolist() == [[6.0, 26.0]]
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (3, 5, 4), (3, 5, 2, 4), (3, 0, 4)])
+@pytest.mark.parametrize("is_weight_stacked", [True, False])
+@pytest.mark.parametrize("is_bias_stacked", [True, False, None])
+def test_stacked_parameters_equal_a_loop_over_devices(
+    shape: tuple[int, ...], is_weight_stacked: bool, is_bias_stacked: bool | None
+) -> None:
+    x = normal(*shape)
+    weight = normal(3, 4, 6, seed=1) if is_weight_stacked else normal(4, 6, seed=1)
+    bias = None if is_bias_stacked is None else normal(3, 6, seed=2) if is_bias_stacked else normal(6, seed=2)
+    weights = weight if is_weight_stacked else weight.expand(3, 4, 6)
+    biases = torch.zeros(3, 6) if bias is None else bias.expand(3, 6)
+    expected = torch.stack([x[k] @ weights[k] + biases[k] for k in range(3)])
+    torch.testing.assert_close(linear(x, weight, bias), expected)
+
+
+def test_an_mlp_has_tanh_between_its_layers_and_none_after_the_last() -> None:
+    one = torch.ones(1, 1)
+    parameters = {f"m.{k}.{part}": value for k in (0, 1) for part, value in (("weight", 3 * one), ("bias", one[0]))}
+    y = mlp(torch.tensor([[1.0]]), parameters, "m", 2)
+    assert y.item() == pytest.approx(3 * float(torch.tanh(torch.tensor(4.0))) + 1)
+
+
+def test_a_stacked_table_gives_each_device_its_own_rows() -> None:
+    table = torch.arange(2 * 3 * 1).reshape(2, 3, 1).float()  # device 0: 0 1 2, device 1: 3 4 5
+    assert embed(table, torch.tensor([[0, 2], [0, 2]])).squeeze(-1).tolist() == [[0, 2], [3, 5]]
+    assert embed(table[0], torch.tensor([[1, 1]])).squeeze(-1).tolist() == [[1, 1]]
+
+
+def test_the_last_valid_position_is_before_the_padding_and_0_without_items() -> None:
+    assert last_valid(torch.tensor([[4, 4, 0], [4, 0, 0], [1, 2, 3], [0, 0, 0]])).tolist() == [1, 0, 2, 0]
+
+
+def test_the_gru_equals_torch_at_the_last_valid_step() -> None:
+    gru = torch.nn.GRU(5, 4, batch_first=True)
+    x, num_steps = normal(6, 7, 5), torch.tensor([1, 2, 3, 5, 6, 7])
+    with torch.no_grad():
+        expected = gru(x)[0][torch.arange(6), num_steps - 1]
+        gates = x @ gru.weight_ih_l0.T + gru.bias_ih_l0
+        state = gru_last_state(gates, num_steps, gru.weight_hh_l0.T, gru.bias_hh_l0)
+    torch.testing.assert_close(state, expected)
+
+
+def test_a_gru_without_steps_keeps_the_zero_state() -> None:
+    state = gru_last_state(normal(2, 3, 12), torch.tensor([0, 3]), normal(4, 12), normal(12))
+    assert not state[0].any() and state[1].all()
+
+
+def test_a_stacked_gru_equals_a_loop_over_devices() -> None:
+    gates, num_steps = normal(3, 2, 6, 12), torch.tensor([[1, 6], [0, 3], [4, 2]])
+    weight, bias = normal(3, 4, 12, seed=1), normal(3, 12, seed=2)
+    expected = torch.stack([gru_last_state(gates[k], num_steps[k], weight[k], bias[k]) for k in range(3)])
+    torch.testing.assert_close(gru_last_state(gates, num_steps, weight, bias), expected)
+
+
+def test_layer_norm_equals_torch_with_shared_and_with_stacked_scales() -> None:
+    x, weight, bias = normal(3, 2, 5), normal(3, 5, seed=1), normal(3, 5, seed=2)
+    for k in range(3):
+        expected = torch.nn.functional.layer_norm(x[k], (5,), weight[k], bias[k])
+        torch.testing.assert_close(layer_norm(x[k], weight[k], bias[k]), expected)
+        torch.testing.assert_close(layer_norm(x, weight, bias)[k], expected)
+
+
+def test_fresh_layers_are_uniform_within_one_over_the_root_of_the_inputs() -> None:
+    weight, bias = uniform_linear(torch.Generator().manual_seed(0), 25, 4000)
+    assert weight.shape == (25, 4000) and bias.shape == (4000,)
+    for values in (weight, bias):
+        assert 0.19 < values.max() <= 0.2 and -0.2 <= values.min() < -0.19
+        assert abs(values.mean()) < 0.01
