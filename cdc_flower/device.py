@@ -168,13 +168,13 @@ class DeviceApp(ClientApp):
     def _evaluate(self, batch: MessageBatch, states: DeviceStates) -> tuple[MessageBatch, DeviceStates]:
         segment, clock = segment_of(batch), batch.configs.get(records.CLOCK, {})
         arrival_s = np.broadcast_to(np.asarray(clock.get(records.ARRIVAL_S, -np.inf), np.float64), len(states))
-        after, newest = receive(batch, states)
+        after, received, newest = receive(batch, states)
         work: Work = {}
-        if after is not states and states.settings.get(records.FINE_TUNING_STEPS):
-            after, newest, work = self._fine_tune(batch, after, newest)
-            arrival_s = arrival_s + work[records.FLOPS] / clock.get(records.FLOPS_PER_S, np.inf)
+        if received and states.settings.get(records.FINE_TUNING_STEPS):
+            after, newest, work = self._fine_tune(batch, after.add(received)[0], newest)
+            arrival_s, received = arrival_s + work[records.FLOPS] / clock.get(records.FLOPS_PER_S, np.inf), {}
 
-        scorer = Scorer(self.model, after.static, after.pool)
+        scorer = Scorer(self.model, after.static, [after.pool, received] if received else [after.pool])
         everyone = np.arange(len(states))
         parts = [
             self._score(scorer, after, newest, arrival_s, segment, everyone[k : k + DEVICES_PER_CHUNK])
@@ -191,7 +191,7 @@ class DeviceApp(ClientApp):
         late = arrival_s >= self.stream.segment_starts_s[segment + 1]
         waits = late & (newest == states.pending)
         in_use, pending = np.where(waits, states.in_use, newest), np.where(waits, states.pending, -1)
-        return reply, replace(after, in_use=in_use, pending=pending).compact()
+        return reply, after.adopt(received, in_use, pending)
 
     def _fine_tune(
         self, batch: MessageBatch, states: DeviceStates, newest: NDArray[np.int64]
@@ -267,11 +267,12 @@ def names_of(batch: MessageBatch, record: str) -> list[str]:
     return [*batch.arrays.get(record, {}), *batch.shared.get(record, {})]
 
 
-def receive(batch: MessageBatch, states: DeviceStates) -> tuple[DeviceStates, NDArray[np.int64]]:
-    """The states with the received parameters in the pool, and each device's newest set ``[n]``.
+def receive(batch: MessageBatch, states: DeviceStates) -> tuple[DeviceStates, Arrays, NDArray[np.int64]]:
+    """The states, the received parameters ``[Q, ...]``, and each device's newest set ``[n]``.
 
-    A device that received nothing has as newest what it made itself, or else what it uses. Parameters of which
-    nothing was received stay as they are in that set.
+    The received sets are counted after those of the pool, and hold the same names. A device that received nothing
+    has as newest what it made itself, or else what it uses. Parameters of which nothing was received stay as they
+    are in that set.
     """
     newest = np.where(states.pending >= 0, states.pending, states.in_use)
     for record in (records.PARAMETERS, records.ARRAYS):
@@ -286,6 +287,6 @@ def receive(batch: MessageBatch, states: DeviceStates) -> tuple[DeviceStates, ND
         else:  # all devices get the same
             base, index = newest[:1], np.zeros(len(states), np.int64)
         received = {name: batch.array(record, name)[: len(base)] for name in names}
-        states, offset = states.add({**{name: states.pool[name][base] for name in kept}, **received})
-        return states, offset + index
-    return states, newest
+        states, fitted = states.fitted({**{name: states.pool[name][base] for name in kept}, **received})
+        return states, fitted, states.num_sets + index
+    return states, {}, newest

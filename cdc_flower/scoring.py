@@ -1,6 +1,6 @@
 """Score the events of many devices, each with its own set of parameters, without a loop over devices."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -50,7 +50,7 @@ def score_events(
     Returns:
         ``[T, C]``.
     """
-    return Scorer(model, static, pool).score(set_of_event, history, candidates)
+    return Scorer(model, static, [pool]).score(set_of_event, history, candidates)
 
 
 class Scorer:
@@ -61,14 +61,31 @@ class Scorer:
 
     Args:
         static: The deployed model, shared by all.
-        pool: ``[P, ...]``, distinct sets of parameters; they take the place of those in ``static``.
+        pools: One or more pools ``[P, ...]`` of the same names, numbered through; their distinct sets of parameters
+            take the place of those in ``static``.
     """
 
-    def __init__(self, model: DeviceModel, static: Arrays, pool: Arrays) -> None:
-        self.model, self.pool = model, pool
+    def __init__(self, model: DeviceModel, static: Arrays, pools: Sequence[Arrays]) -> None:
+        self.model, self.pools = model, pools
         self._shared, self._is_tabulated = tensors(static), False
-        self._only_heads = all(name in model.adaptive for name in pool)
-        self._numbers = sum(value[0].size for value in pool.values())
+        self._only_heads = all(name in model.adaptive for name in pools[0])
+        self._numbers = sum(value[0].size for value in pools[0].values())
+        self._firsts = np.cumsum([0, *(len(next(iter(pool.values()))) for pool in pools)])
+
+    def _own(self, sets: NDArray[np.int64]) -> Parameters:
+        """The parameters ``[k, ...]`` of some sets."""
+        pool = np.searchsorted(self._firsts, sets, side="right") - 1
+        if (pool == pool[0]).all():
+            chosen, rows = self.pools[pool[0]], sets - self._firsts[pool[0]]
+            return tensors({name: value[rows] for name, value in chosen.items()})
+        parts = [(np.flatnonzero(pool == k), k) for k in np.unique(pool)]
+        back = np.argsort(np.concatenate([rows for rows, _ in parts]))
+        return tensors(
+            {
+                name: np.concatenate([self.pools[k][name][sets[rows] - self._firsts[k]] for rows, k in parts])[back]
+                for name in self.pools[0]
+            }
+        )
 
     @torch.inference_mode()
     def score(
@@ -96,14 +113,14 @@ class Scorer:
         ends = np.cumsum(num_events[by_size])
         for start, stop in chunks(num_events[by_size], max(1, NUMBERS_PER_CHUNK // self._numbers)):
             rows = events[ends[start] - num_events[by_size[start]] : ends[stop - 1]]
-            own = tensors({name: value[sets[by_size[start:stop]]] for name, value in self.pool.items()})
+            own = self._own(sets[by_size[start:stop]])
             chosen_inputs = (ids[torch.from_numpy(rows)] for ids in inputs)
             scores[rows] = self._score_stacked(own, rank[rows] - start, *chosen_inputs).numpy()
         return scores
 
     def _parameters(self, chosen: int) -> Parameters:
         """The whole model of one set."""
-        own = tensors({name: value[chosen] for name, value in self.pool.items()})
+        own = {name: value[0] for name, value in self._own(np.array([chosen])).items()}
         parameters = {**self._shared, **own}
         return parameters if self._only_heads else self.model.tabulate(parameters)
 

@@ -108,15 +108,37 @@ class DeviceStates:
         Raises:
             ValueError: If the deployed model has no such name, or its shape is another.
         """
+        widened, new = self.fitted(sets)
+        pool = {name: np.concatenate([value, new[name]]) for name, value in widened.pool.items()}
+        return replace(widened, pool=pool), self.num_sets
+
+    def fitted(self, sets: Arrays) -> tuple["DeviceStates", Arrays]:
+        """The states and more sets ``[Q, ...]`` made to hold the same names, with the types of the deployed model.
+
+        Raises:
+            ValueError: As :meth:`add`.
+        """
         widened = self.widen(sets)
         num_new = len(next(iter(sets.values())))
-        pool = {}
+        fitted = {}
         for name, value in widened.pool.items():
             new = sets[name] if name in sets else np.repeat(self.static[name][None], num_new, 0)
             if new.shape[1:] != value.shape[1:]:
                 raise ValueError(f"{name} must have shape {value.shape[1:]}, got {new.shape[1:]}")
-            pool[name] = np.concatenate([value, new.astype(value.dtype, copy=False)])
-        return replace(widened, pool=pool), self.num_sets
+            fitted[name] = new.astype(value.dtype, copy=False)
+        return widened, fitted
+
+    def adopt(self, sets: Arrays, in_use: NDArray[np.int64], pending: NDArray[np.int64]) -> "DeviceStates":
+        """The states with other indices, which count fitted ``sets`` after those of the pool.
+
+        If nobody needs the pool any more the sets take its place without a copy.
+        """
+        if not sets:
+            return replace(self, in_use=in_use, pending=pending).compact()
+        if (in_use >= self.num_sets).all() and ((pending < 0) | (pending >= self.num_sets)).all():
+            moved = np.where(pending < 0, -1, pending - self.num_sets)
+            return replace(self, pool=sets, in_use=in_use - self.num_sets, pending=moved).compact()
+        return replace(self.add(sets)[0], in_use=in_use, pending=pending).compact()
 
     def compact(self) -> "DeviceStates":
         """The same states without the sets that nobody uses."""

@@ -47,6 +47,7 @@ def fit(
     *,
     epochs: int,
     rate: float,
+    patience: int | None = None,
     on_batch: Callable[[], None] = lambda: None,
 ) -> list[float]:
     """Adam on historical data; ends with the epoch that is best on held-out historical data.
@@ -58,11 +59,17 @@ def fit(
         parameters: Leaf tensors, trained in place. If every epoch is worse than the start, they end as they began.
         batches: Epoch number -> batches. ``validation``: the held-out batches.
         epochs: 0 leaves the parameters as they are; so does a ``rate`` of 0.
+        patience: Stop after this many epochs in a row that are worse than the best; None never stops early.
         on_batch: Called after each batch, to show progress.
 
     Returns:
         Validation loss before training and after each epoch.
+
+    Raises:
+        ValueError: If ``patience < 1``.
     """
+    if patience is not None and patience < 1:
+        raise ValueError(f"patience must be >= 1, got {patience}")
     leaves = list(parameters)
     optimizer = torch.optim.Adam(leaves, lr=rate)
 
@@ -72,7 +79,7 @@ def fit(
         return sum(value * size for value, size in losses) / max(1, sum(size for _, size in losses))
 
     curve = [held_out()]
-    best = [leaf.detach().clone() for leaf in leaves]
+    best, waited = [leaf.detach().clone() for leaf in leaves], 0
     for epoch in range(epochs):
         for batch in batches(epoch):
             optimizer.zero_grad()
@@ -81,7 +88,11 @@ def fit(
             on_batch()
         curve.append(held_out())
         if curve[-1] == min(curve):
-            best = [leaf.detach().clone() for leaf in leaves]
+            best, waited = [leaf.detach().clone() for leaf in leaves], 0
+        else:
+            waited += 1
+        if waited == patience:
+            break
     with torch.no_grad():
         for leaf, value in zip(leaves, best, strict=True):
             leaf.copy_(value)

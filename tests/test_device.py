@@ -228,7 +228,8 @@ def test_received_layers_leave_a_devices_other_layers_alone() -> None:
             arrays={records.PARAMETERS: {k: v.repeat(NUM_DEVICES, 0) for k, v in new.items()}},
         ),
     ):
-        states, newest = receive(batch, own)
+        states, received, newest = receive(batch, own)
+        states, _ = states.add(received)
         for row in EVERYONE:
             np.testing.assert_array_equal(states.pool["head.0.weight"][newest[row]], new["head.0.weight"][0])
             np.testing.assert_array_equal(states.pool["embedding"][newest[row]], used(own, "embedding", row))

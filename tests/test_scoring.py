@@ -87,7 +87,7 @@ def test_one_scorer_serves_several_calls_and_leaves_its_arrays_alone() -> None:
     for value in (*static.values(), *pool.values()):
         value.flags.writeable = False  # as Ray hands them out
     history, candidates = random_ids(20)
-    scorer, sets = Scorer(small_model("sasrec"), static, pool), np.arange(20) % 6
+    scorer, sets = Scorer(small_model("sasrec"), static, [pool]), np.arange(20) % 6
     parts = [scorer.score(sets[k : k + 4], history[k : k + 4], candidates[k : k + 4]) for k in range(0, 20, 4)]
     whole = scorer.score(sets, history, candidates)
     np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-5, atol=1e-5)

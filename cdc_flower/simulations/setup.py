@@ -32,6 +32,17 @@ GRIDS = ("inline", "ray")
 #: Keys of ``data`` that concern reading a file, or cutting it, and not the embedded generator.
 STREAM_KEYS = ("cut", "historical_fraction", "segment_s", "exclude_seen")
 EMBEDDED = "shifting_interests"
+#: Keys that must hold a number.
+NUMBERS = (
+    "network.rate_up_bps",
+    "network.rate_down_bps",
+    "network.rtt_s",
+    "network.spread",
+    "fleet.device_flops_per_s",
+    "fleet.cloud_flops_per_s",
+    "cloud.rate",
+    "cloud.validation_fraction",
+)
 
 
 @dataclass(frozen=True)
@@ -70,8 +81,17 @@ def prepare(config: Mapping[str, Any]) -> Setup:
     whole_number(config, "cloud.epochs", 0)
     whole_number(config, "cloud.batch_size", 1)
     whole_number(config, "cloud.num_negatives", 1)
+    whole_number(config, "cloud.patience", 1)
     if lookup(config, "fleet.num_devices") is not None:
         whole_number(config, "fleet.num_devices", 1)
+    whole_number(config, "model.width", 1)
+    whole_number(config, "model.history_length", 1)
+    for key in NUMBERS:
+        value = lookup(config, key)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UserError(f"{key} must be a number, got {value!r}")
+    if not lookup(config, "cloud.rate") >= 0:
+        raise UserError(f"cloud.rate must be >= 0, got {lookup(config, 'cloud.rate')}")
     fraction = lookup(config, "cloud.validation_fraction")
     if not 0 < fraction < 1:
         raise UserError(f"cloud.validation_fraction must be in (0, 1), got {fraction}")
@@ -180,6 +200,7 @@ def train_cloud(config: Mapping[str, Any], setup: Setup, progress: Callable[[str
         seed,
         batch_size=settings["batch_size"],
         num_negatives=settings["num_negatives"],
+        patience=settings["patience"],
         progress=progress,
     )
     for value in parameters.values():
@@ -196,6 +217,7 @@ def train_cloud(config: Mapping[str, Any], setup: Setup, progress: Callable[[str
         lambda: validation.batches(cloud.batch_size, 0, seed, cloud.num_negatives),
         epochs=settings["epochs"],
         rate=settings["rate"],
+        patience=cloud.patience,
         on_batch=progress(
             f"{config['model']['name']}: training the base model", settings["epochs"] * cloud.num_batches()
         ),

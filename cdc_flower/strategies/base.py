@@ -51,6 +51,7 @@ class Cloud:
         train: Historical data to train on; ``validation``: historical data held out for choices.
         seed: Of the run.
         batch_size: For training; ``num_negatives``: for each true item.
+        patience: Epochs without a better validation loss after which training stops; None never stops early.
         progress: (text, steps) -> a function to call after each step.
     """
 
@@ -61,6 +62,7 @@ class Cloud:
     seed: int
     batch_size: int = 1024
     num_negatives: int = 4
+    patience: int | None = None
     progress: Callable[[str, int], Callable[[], None]] = field(default=no_progress)
 
     def arrays(self, parameters: Parameters | None = None) -> Arrays:

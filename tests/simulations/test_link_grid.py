@@ -17,6 +17,7 @@ from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.simulations.grids import InlineGrid
 from cdc_flower.simulations.link_grid import LinkGrid
 from cdc_flower.simulations.play import deploy
+from cdc_flower.simulations.usage import work_of
 from cdc_flower.wire import envelope_bytes
 
 STARTS_S = np.array([0.0, 100.0, 200.0, 300.0])
@@ -104,6 +105,18 @@ def test_who_averages_waits_for_the_slowest() -> None:
     grid.send_and_receive(ask(0))
     grid.send_and_receive(hand_out(0))
     assert seen[0][2].latency_s.tolist() == [2 + 1, 2 + 4]
+
+
+def test_results_of_an_evaluation_take_the_links_and_the_next_model_waits_for_the_slowest() -> None:
+    def with_metrics(batch: MessageBatch) -> MessageBatch:
+        return batch.reply(metrics={records.METRICS: {"x": np.ones(len(batch))}})
+
+    up = int(size(with_metrics(ask(0, kind="evaluate")))[0])
+    grid, seen = watched(Devices(with_metrics), links_of([8 * up, 8 * up / 130], [math.inf] * 2))
+    grid.send_and_receive(ask(0, kind="evaluate"))
+    grid.send_and_receive(hand_out(1))
+    assert seen[0][2].bytes_up.tolist() == [up, up]
+    assert seen[1][2].latency_s.tolist() == [30, 30]
 
 
 def test_staleness_is_how_long_before_the_segment_the_parameters_in_use_were_asked_for() -> None:
@@ -332,6 +345,12 @@ def test_an_error_reaches_the_strategy_costs_its_bytes_and_spoils_no_other() -> 
     assert usage.bytes_up[1] >= error_size
     assert usage.latency_s[0] == 2
     assert [batch.node_ids.tolist() for batch in seen[0][1]] == [[2]]
+
+
+def test_a_device_that_failed_has_done_no_work_and_used_no_label() -> None:
+    work = {records.WORK: {records.FLOPS: 7.0, records.NUM_LABELS: 3}}  # one value for all
+    replies = MessageBatch("train", np.array([2, 3]), configs=work, is_reply=True, errors={1: (2, "x")})
+    assert [column.tolist() for column in work_of(replies)] == [[7, 0], [3, 0]]
 
 
 def test_several_batches_of_one_segment_are_one_segment() -> None:

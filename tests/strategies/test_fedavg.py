@@ -45,9 +45,11 @@ def test_arrays_that_devices_share_are_averaged_too() -> None:
 
 
 def test_the_order_of_the_replies_changes_no_bit() -> None:
-    values, weights, nodes = [0.1, 0.7, 1e-8, 3.3], [3, 1, 7, 2], [2, 3, 4, 5]
-    ordered, _ = ready().aggregate_train(1, replies(values, weights, nodes))
-    mixed, _ = ready().aggregate_train(1, list(replies(values[::-1], weights[::-1], nodes[::-1])))
+    batch = replies([0.0] * 4, [1, 1, 1, 1], [2, 3, 4, 5])
+    batch = batch.with_records(arrays={records.ARRAYS: {"w": np.array([[1e16], [1.0], [-1e16], [1.0]])}})
+    assert weighted_mean(batch, np.ones(4))["w"] != weighted_mean(batch.select([1, 2, 3, 0]), np.ones(4))["w"]
+    ordered, _ = ready().aggregate_train(1, batch)
+    mixed, _ = ready().aggregate_train(1, list(batch.select([1, 2, 3, 0])))
     assert ordered is not None and mixed is not None
     np.testing.assert_array_equal(ordered["w"].numpy(), mixed["w"].numpy())
 

@@ -108,6 +108,7 @@ class Duet(CloudStrategy):
             lambda: self._batches(cloud, cloud.validation, 0, generator(cloud.seed, "duet", "validation-lag")),
             epochs=self.epochs,
             rate=self.rate,
+            patience=cloud.patience,
             on_batch=step,
         )
         self.hypernetwork.eval().requires_grad_(False)
