@@ -4,12 +4,13 @@
 
 One device-round is: 4 arrays (2,112 float32) down, 8 sequences of 10 items scored against 100 candidates each, the
 sums of the metrics up; 1,000 devices, one thread. The rates are device-rounds per CPU second over all processes,
-of ``inline`` and ``ray`` against (a) the same arithmetic by hand in one batched function, interleaved, and (b) the
+of ``inline`` and ``ray`` (one worker: two at once would also measure how they share the caches) against (a) the same arithmetic by hand in one batched function, interleaved, and (b) the
 same app on Flower's Simulation Runtime, after its first round (which starts Ray).
 """
 
 import logging
 import os
+from collections.abc import Callable
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -41,7 +42,7 @@ def check_equal(by_hand: dict[str, np.ndarray], replies: MessageBatch) -> None:
             raise ValueError(f"{name} must be the same by hand, got {np.abs(by_hand[name] - mine).max()} between them")
 
 
-def rates(grid: BatchedGrid, stream: workload.FixedStream, app: object, clock: object) -> tuple[float, float]:
+def rates(grid: BatchedGrid, stream: workload.FixedStream, clock: Callable[[], float]) -> tuple[float, float]:
     """Device-rounds per CPU second by hand and on a grid, interleaved."""
     own, base = workload.heads(grid.handler, NUM_DEVICES), workload.base_arrays(grid.handler)
     node_ids = np.array(grid.get_node_ids())
@@ -52,7 +53,7 @@ def rates(grid: BatchedGrid, stream: workload.FixedStream, app: object, clock: o
         "grid": lambda: [grid.send_and_receive(workload.evaluate(own, node_ids)) for _ in range(ROUNDS)],
     }
     seconds = interleaved(work, clock, REPEATS)
-    return tuple(NUM_DEVICES * ROUNDS / seconds[name] for name in work)
+    return NUM_DEVICES * ROUNDS / seconds["hand"], NUM_DEVICES * ROUNDS / seconds["grid"]
 
 
 def main() -> None:
@@ -61,13 +62,13 @@ def main() -> None:
     workload.threads(1)
     app = workload.app_of(NUM_DEVICES)
     stream = app.stream
-    hand, inline = rates(InlineGrid(app, range(NUM_DEVICES)), stream, app, own_cpu_s)
+    hand, inline = rates(InlineGrid(app, range(NUM_DEVICES)), stream, own_cpu_s)
     print(f"by hand {hand:,.0f}, inline {inline:,.0f} device-rounds per CPU second")
-    ray_grid = RayGrid(app, range(NUM_DEVICES), num_workers=2)
-    hand_again, on_ray = rates(ray_grid, stream, app, tree_cpu_s)
+    ray_grid = RayGrid(app, range(NUM_DEVICES), num_workers=1)
+    hand_again, on_ray = rates(ray_grid, stream, tree_cpu_s)
     ray_grid.close()
     print(f"by hand {hand_again:,.0f}, ray {on_ray:,.0f} device-rounds per CPU second, over all processes")
-    flower = device_rounds_per_cpu_s(NUM_DEVICES)
+    flower = device_rounds_per_cpu_s(NUM_DEVICES)  # some 2 minutes
     print(f"Flower's Simulation Runtime {flower:,.1f} device-rounds per CPU second")
     ratios = {
         "inline_to_hand": inline / hand,
@@ -75,7 +76,9 @@ def main() -> None:
         "inline_to_flower": inline / flower,
         "ray_to_flower": on_ray / flower,
     }
-    close("grid", ratios, {"inline_to_hand": 0.6, "ray_to_hand": 0.6, "inline_to_flower": 100.0, "ray_to_flower": 100.0})
+    close(
+        "grid", ratios, {"inline_to_hand": 0.6, "ray_to_hand": 0.6, "inline_to_flower": 100.0, "ray_to_flower": 100.0}
+    )
 
 
 if __name__ == "__main__":

@@ -176,9 +176,12 @@ class MessageBatch(Sequence[Message]):
         """The messages of these rows, in their order. Shared arrays stay the same objects.
 
         Args:
-            rows: Positions ``[k]`` or a bool mask ``[n]``.
+            rows: Positions ``[k]`` or a bool mask ``[n]``. Neighbors in order give views.
         """
-        return replace(self, **picked_parts(self, check.as_rows(rows, len(self))))
+        positions = check.as_rows(rows, len(self))
+        if len(positions) and (np.diff(positions) == 1).all():
+            return self[int(positions[0]) : int(positions[-1]) + 1]
+        return replace(self, **picked_parts(self, positions))
 
     def ok_rows(self) -> NDArray[np.int64]:
         """``[k]``, the rows that carry no error, ascending."""

@@ -16,7 +16,7 @@ CUTOFFS = (5, 10, 20)
 #: Metrics that are additive per device, in the order of the columns of ``value_sum``.
 METRICS = ("log_loss", "user_auc", *(f"{name}@{k}" for k in CUTOFFS for name in ("hr", "ndcg")))
 
-NUM_BINS = 512  # of the histograms, over logits in [-MAX_LOGIT, MAX_LOGIT); the outer bins hold what is beyond
+NUM_BINS = 512
 MAX_LOGIT = 16.0
 LOSS_NEGATIVES = 4  # negatives per positive in the loss, as in training
 

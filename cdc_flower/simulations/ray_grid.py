@@ -21,7 +21,7 @@ from cdc_flower.replies import Replies, joined
 from cdc_flower.simulations.grids import BatchedGrid, Group, play_rows
 
 #: Shards a worker gets in a round, so that a slow shard does not keep the others waiting.
-SHARDS_PER_WORKER = 2
+SHARDS_PER_WORKER = 1
 MAX_RETRIES = 3
 
 
