@@ -1,0 +1,1 @@
+"""Benchmarks: one script each, run as ``python -m benchmarks.NAME``."""

@@ -3,9 +3,11 @@
     python -m benchmarks.grid
 
 One device-round is: 4 arrays (2,112 float32) down, 8 sequences of 10 items scored against 100 candidates each, the
-sums of the metrics up; 1,000 devices, one thread. The rates are device-rounds per CPU second over all processes,
-of ``inline`` and ``ray`` (one worker: two at once would also measure how they share the caches) against (a) the same arithmetic by hand in one batched function, interleaved, and (b) the
-same app on Flower's Simulation Runtime, after its first round (which starts Ray).
+sums of the metrics up; 1,000 devices, one thread. The rates are device-rounds per CPU second over all processes, of
+``inline`` and of ``ray`` with one worker (two at once would also measure how they share the caches), against
+
+(a) the same arithmetic by hand in one batched function, interleaved, and
+(b) the same app on Flower's Simulation Runtime, after its first round (which starts Ray).
 """
 
 import logging

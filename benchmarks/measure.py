@@ -58,7 +58,7 @@ def tree_memory_bytes() -> int:
 def interleaved(work: dict[str, Callable[[], object]], clock: Callable[[], float], repeats: int) -> dict[str, float]:
     """Median CPU seconds of each piece of work; the pieces take turns, so that a noisy moment hits all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in work}
-    for name, run in work.items():
+    for run in work.values():
         run()  # warm up
     for _ in range(repeats):
         for name, run in work.items():

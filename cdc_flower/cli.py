@@ -1,8 +1,10 @@
 """The command ``cdc-flower``: Hydra's configuration in, a run folder out; or ``cdc-flower report FOLDER...``."""
 
 import os
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -41,19 +43,24 @@ def _hydra_main(config: DictConfig) -> None:
     from cdc_flower.simulations.run import run
 
     try:
-        resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore
     except OmegaConfBaseException as error:
         _fail(f"{getattr(error, 'full_key', '')} must be given: {str(error).splitlines()[0]}")
-    assert isinstance(resolved, dict)
     job = HydraConfig.get()
     if job.mode is not None and job.mode.name == "MULTIRUN":
-        name = job.job.override_dirname.replace("/", "_") or str(job.job.num)
+        name = folder_name(list(job.overrides.task)) or str(job.job.num)
         resolved["out"] = str(Path(resolved["out"]) / name if resolved["out"] else default_folder(name))
     resolved["command"] = " ".join(["cdc-flower", *job.overrides.task])
     try:
         run(resolved)
     except UserError as error:
         _fail(str(error))
+
+
+def folder_name(overrides: list[str]) -> str:
+    """A folder's name for one run of several: its overrides, without paths and without what Hydra cannot parse."""
+    parts = [text for text in overrides if not text.startswith(("out=", "data.path="))]
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", "_".join(parts).replace("=", "-"))[:100].strip("-")
 
 
 def report(folders: list[str]) -> None:

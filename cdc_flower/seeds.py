@@ -60,7 +60,7 @@ def hashed_bits(seed: int, name: str, *indices: ArrayLike) -> NDArray[np.uint64]
 
 def hashed_uniform(seed: int, name: str, *indices: ArrayLike) -> NDArray[np.float64]:
     """Uniform numbers in [0, 1), one for each index; see :func:`hashed_bits`."""
-    return (hashed_bits(seed, name, *indices) >> np.uint64(11)) * 2.0**-53
+    return (hashed_bits(seed, name, *indices) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def hashed_integers(seed: int, name: str, *indices: ArrayLike, high: int) -> NDArray[np.int64]:

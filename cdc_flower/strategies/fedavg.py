@@ -49,7 +49,7 @@ class FedAvg(OnDevices, FlowerFedAvg):
         steps: int = 5,
         rate: float = 1e-3,
         optimizer: str = "adam",
-        max_examples: int = 32,
+        max_examples: int = 64,
         num_negatives: int = 4,
         proximal_mu: float = 0.0,
         fine_tuning_steps: int = 0,

@@ -36,7 +36,7 @@ class FineTuning(CloudStrategy):
         layers: str = "head",
         steps: int = 5,
         rate: float = 1e-3,
-        max_examples: int = 32,
+        max_examples: int = 64,
         num_negatives: int = 4,
     ) -> None:
         self.how = LocalTraining(layers, steps, rate, "adam", max_examples, num_negatives)

@@ -1,0 +1,76 @@
+"""Memory of 10,000 devices that each have adaptive layers of their own, over all processes.
+
+    python -m benchmarks.memory
+
+GRU4Rec, 8,448 bytes of adaptive layers a device, two rounds in which every device gets new ones and scores 8
+sequences, on ``inline`` and on ``ray`` with two workers. The figure is the largest sum of proportional set sizes
+seen by a thread that looks ten times a second, so that pages shared between processes count once.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+
+from benchmarks import workload
+from benchmarks.measure import close, tree_memory_bytes
+from cdc_flower.simulations.grids import BatchedGrid, InlineGrid
+from cdc_flower.simulations.ray_grid import RayGrid
+
+NUM_DEVICES, ROUNDS, LOOK_S = 10_000, 2, 0.1
+MOST_BYTES = 2 * 2**30
+
+
+def peak_bytes(work: Callable[[], None]) -> int:
+    """The most memory that this process and its descendants held while the work was done."""
+    peak, done = [tree_memory_bytes()], threading.Event()
+
+    def look() -> None:
+        while not done.wait(LOOK_S):
+            peak.append(tree_memory_bytes())
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        work()
+    finally:
+        done.set()
+        watcher.join()
+    return max(peak)
+
+
+def rounds(grid: BatchedGrid) -> None:
+    """Deploy, then give every device layers of its own, twice."""
+    node_ids = np.array(grid.get_node_ids())
+    grid.send_and_receive(workload.deploy(grid.handler, node_ids))
+    for _ in range(ROUNDS):
+        own = workload.heads(grid.handler, NUM_DEVICES)
+        replies = grid.send_and_receive(workload.evaluate(own, node_ids))
+        if len(list(replies.node_ids)) != NUM_DEVICES:
+            raise ValueError(f"replies must be {NUM_DEVICES}, got {len(replies.node_ids)}")
+
+
+def main() -> None:
+    """Measure, print, and close."""
+    logging.disable(logging.WARNING)
+    workload.threads(1)
+    inline = peak_bytes(lambda: rounds(InlineGrid(workload.app_of(NUM_DEVICES), range(NUM_DEVICES))))
+    print(f"inline: {inline / 2**30:.2f} GiB")
+
+    def on_ray() -> None:
+        grid = RayGrid(workload.app_of(NUM_DEVICES), range(NUM_DEVICES), num_workers=2)
+        rounds(grid)
+        grid.close()
+
+    ray = peak_bytes(on_ray)
+    print(f"ray, two workers: {ray / 2**30:.2f} GiB")
+    ratios = {"inline_to_2_gib": inline / MOST_BYTES, "ray_to_2_gib": ray / MOST_BYTES}
+    close("memory", ratios, dict.fromkeys(ratios, 1.0), at_most=ratios)
+
+
+if __name__ == "__main__":
+    main()
