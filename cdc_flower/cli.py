@@ -4,12 +4,10 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 from rich.console import Console
 
 from cdc_flower.errors import UserError
@@ -41,18 +39,15 @@ def _fail(text: str) -> None:
 def _hydra_main(config: DictConfig) -> None:
     from cdc_flower.simulations.folder import default_folder
     from cdc_flower.simulations.run import run
+    from cdc_flower.simulations.setup import resolved
 
-    try:
-        resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore
-    except OmegaConfBaseException as error:
-        _fail(f"{getattr(error, 'full_key', '')} must be given: {str(error).splitlines()[0]}")
     job = HydraConfig.get()
-    if job.mode is not None and job.mode.name == "MULTIRUN":
-        name = folder_name(list(job.overrides.task)) or str(job.job.num)
-        resolved["out"] = str(Path(resolved["out"]) / name if resolved["out"] else default_folder(name))
-    resolved["command"] = " ".join(["cdc-flower", *job.overrides.task])
     try:
-        run(resolved)
+        values = resolved(config)
+        if job.mode is not None and job.mode.name == "MULTIRUN":
+            name = folder_name(list(job.overrides.task)) or str(job.job.num)
+            values["out"] = str(Path(values["out"]) / name if values["out"] else default_folder(name))
+        run({**values, "command": " ".join(["cdc-flower", *job.overrides.task])})
     except UserError as error:
         _fail(str(error))
 

@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from cdc_flower.errors import UserError
+from cdc_flower.simulations.setup import resolved
 
 #: How long nodes may take to register, and how long their number must stay the same.
 WAIT_S, STABLE_S, POLL_S = 120.0, 2.0, 0.5
@@ -40,10 +41,7 @@ def config_of(run_config: Mapping[str, Any], num_devices: int) -> dict[str, Any]
         values["data.path"] = run_config["data-path"]
     for key, value in values.items():
         OmegaConf.update(config, key, value)
-    resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    if not isinstance(resolved, dict):
-        raise UserError(f"config must be a mapping, got {type(resolved).__name__}")
-    return {str(key): value for key, value in resolved.items()} | {"command": "flwr run ."}
+    return {**resolved(config), "command": "flwr run ."}
 
 
 def wait_for_nodes(grid: Grid) -> int:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from flwr.serverapp import Grid
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from torch import Tensor
 
 from cdc_flower.device import DeviceApp
@@ -103,6 +105,21 @@ def prepare(config: Mapping[str, Any]) -> Setup:
     model = device_model(config["model"]["name"], stream.num_items, config["model"]["width"], stream.history_length)
     fleet = Fleet.build(stream.num_devices, network, **speeds, seed=config["seed"])
     return Setup(stream, model, fleet, strategies)
+
+
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """A composed configuration as plain values.
+
+    Raises:
+        UserError: If a value that must be given is missing, or one that it refers to does not exist.
+    """
+    try:
+        values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise UserError(f"{error.full_key} must be given on the command line or in a file") from error
+    except OmegaConfBaseException as error:
+        raise UserError(f"{getattr(error, 'full_key', 'config')}: {str(error).splitlines()[0]}") from error
+    return dict(values)
 
 
 def lookup(config: Mapping[str, Any], key: str) -> Any:

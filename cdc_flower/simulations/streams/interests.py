@@ -180,7 +180,7 @@ def shifting_interests(
     period: int = 4,
     events_per_segment: int = 9,
     events_jitter: int = 2,
-    history_events: int = 60,
+    history_events: int = 100,
     num_items: int = 600,
     num_topics: int = 12,
     num_contexts: int = 3,

@@ -1,0 +1,161 @@
+"""A run from a configuration to a run folder, on a small fleet."""
+
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from cdc_flower.errors import UserError
+from cdc_flower.results import COLUMNS
+from cdc_flower.simulations import run as runs
+from cdc_flower.simulations.play import play
+
+SMALL = (
+    "fleet.num_devices=8",
+    "num_segments=2",
+    "num_negatives=19",
+    "data.history_events=20",
+    "data.num_items=60",
+    "cloud.epochs=1",
+    "strategy.duet.epochs=1",
+    "strategy.fedavg.num_train_devices=3",
+)
+
+
+def config_of(*overrides: str, small: Sequence[str] = SMALL) -> dict[str, Any]:
+    with initialize_config_module("cdc_flower.configs", version_base="1.3"):
+        config = compose("config", overrides=[*small, *overrides])
+    resolved: Any = OmegaConf.to_container(config, resolve=True)
+    return resolved
+
+
+def quiet() -> Console:
+    return Console(file=StringIO(), width=100)
+
+
+def table_of(folder: Path) -> pd.DataFrame:
+    return pd.read_parquet(folder / "results.parquet")
+
+
+def test_a_run_folder_holds_the_table_the_summary_the_report_the_configuration_and_the_log(tmp_path: Path) -> None:
+    folder = runs.run(config_of(f"out={tmp_path}/new/run"), console=quiet())
+
+    assert folder == tmp_path / "new" / "run"
+    names = {"results.parquet", "summary.csv", "report.html", "config.yaml", "run.log"}
+    assert {path.name for path in folder.iterdir()} == names
+    table = table_of(folder)
+    assert tuple(table.columns) == COLUMNS
+    assert set(table["strategy"]) == {"static", "fine_tuning", "fedavg", "duet"}
+    assert len(table) == 4 * 8 * 2 * 9  # strategies, devices, segments, metrics
+    summary = pd.read_csv(folder / "summary.csv")
+    assert len(summary) == 4 * 9
+    assert yaml.safe_load((folder / "config.yaml").read_text())["fleet"]["num_devices"] == 8
+    assert "duet: done" in (folder / "run.log").read_text()
+
+
+def test_the_same_seed_twice_gives_the_same_table_and_another_seed_another(tmp_path: Path) -> None:
+    one, same, other = (
+        table_of(runs.run(config_of(f"seed={seed}", f"out={tmp_path}/{name}"), console=quiet()))
+        for name, seed in (("one", 3), ("same", 3), ("other", 4))
+    )
+
+    pd.testing.assert_frame_equal(one, same)
+    assert (one["value_sum"].to_numpy() != other["value_sum"].to_numpy()).any()
+
+
+def test_a_strategy_does_not_depend_on_which_others_run_beside_it(tmp_path: Path) -> None:
+    alone = table_of(runs.run(config_of("strategies=[duet]", f"out={tmp_path}/alone"), console=quiet()))
+    beside = table_of(runs.run(config_of("strategies=[fedavg,duet]", f"out={tmp_path}/beside"), console=quiet()))
+
+    columns = [name for name in COLUMNS if name not in ("run_id", "strategy", "metric", "experiment", "task")]
+    beside = beside[beside["strategy"] == "duet"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(alone[columns], beside[columns])
+
+
+def test_an_unlimited_network_has_no_latency_and_its_metrics_do_not_depend_on_the_profile(tmp_path: Path) -> None:
+    unlimited, lte = (
+        table_of(runs.run(config_of(f"network={name}", f"out={tmp_path}/{name}"), console=quiet()))
+        for name in ("unlimited", "lte")
+    )
+
+    cloud = unlimited[unlimited["strategy"] == "duet"]
+    assert (cloud["latency_s"] < 1e-5).all()  # what is left is the cloud's own work
+    # On LTE everything arrives within 0.6 s, before the first event of a segment of 60 s.
+    pd.testing.assert_series_equal(unlimited["value_sum"], lte["value_sum"])
+
+
+def test_an_interrupt_leaves_what_was_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(strategy: Any, *args: Any, **kwargs: Any) -> None:
+        if type(strategy).__name__ == "FedAvg":
+            raise KeyboardInterrupt
+        play(strategy, *args, **kwargs)
+
+    monkeypatch.setattr(runs, "play", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        runs.run(config_of(f"out={tmp_path}/run"), console=quiet())
+
+    folder = tmp_path / "run"
+    assert set(table_of(folder)["strategy"]) == {"static", "fine_tuning"}
+    assert (folder / "report.html").exists() and (folder / "summary.csv").exists()
+    assert "interrupted" in (folder / "run.log").read_text()
+
+
+WRONG = [
+    ("strategies=[static,duett]", "strategies: unknown strategy 'duett'; did you mean 'duet'?"),
+    ("strategies=[]", "strategies must be a list of at least one name"),
+    ("strategies=[duet,duet]", "strategies must name each strategy once, got 'duet' twice"),
+    ("network.rate_up_bps=-1", "network.rate_up_bps must be > 0, got -1"),
+    ("network.rate_up_bps=fast", "network.rate_up_bps must be a number, got 'fast'"),
+    ("network.rtt_s=-0.1", "network.rtt_s must be >= 0 and finite, got -0.1"),
+    ("fleet.num_devices=0", "fleet.num_devices must be a whole number >= 1, got 0"),
+    ("fleet.num_devices=null", "fleet.num_devices must be a number with data=shifting_interests, got null"),
+    ("fleet.device_flops_per_s=0", "fleet.device_flops_per_s must be > 0, got 0"),
+    ("num_segments=1.5", "num_segments must be a whole number >= 1, got 1.5"),
+    ("seed=-1", "seed must be a whole number >= 0, got -1"),
+    ("grid.name=spark", "grid.name: unknown grid 'spark'"),
+    ("task=vision", "task: unknown task 'vision'"),
+    ("model.name=bert", "model.name: unknown model 'bert'"),
+    ("cloud.validation_fraction=1", "cloud.validation_fraction must be in (0, 1), got 1"),
+    ("cloud.rate=-1", "cloud.rate must be >= 0, got -1"),
+    ("strategy.fine_tuning.steps=-1", "strategy.fine_tuning: steps must be >= 0, got -1"),
+    ("+strategy.duet.depth=3", "strategy.duet: "),
+    ("data.shift=sudden", "unknown shift 'sudden'"),
+]
+
+
+@pytest.mark.parametrize(("override", "text"), WRONG)
+def test_a_wrong_value_is_one_line_with_the_rule_and_nothing_is_written(
+    override: str, text: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError) as caught:
+        runs.run(config_of(override, f"out={tmp_path}/run"), console=quiet())
+
+    assert text in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_more_devices_than_the_data_have_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "u.data"
+    path.write_text("".join(f"{user}\t{item}\t5\t{item}\n" for user in (1, 2) for item in range(1, 9)))
+    small = [text for text in SMALL if not text.startswith("data.")]
+    overrides = ["data=ml_100k", f"data.path={path}", "fleet.num_devices=3", f"out={tmp_path}/run"]
+
+    with pytest.raises(UserError, match=r"fleet\.num_devices must be <= 2, the number of devices in .*u\.data, got 3"):
+        runs.run(config_of(*overrides, small=small), console=quiet())
+
+
+def test_a_folder_that_cannot_be_written_or_holds_a_run_is_an_error_before_anything_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "results.parquet").write_text("")
+
+    for name, text in (("file/run", "out must be a folder that can be written"), ("old", "out must not hold a run")):
+        with pytest.raises(UserError, match=text):
+            runs.run(config_of(f"out={tmp_path}/{name}"), console=quiet())

@@ -1,0 +1,93 @@
+"""The command line: exit codes, one line for a mistake, several runs, and the report again."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+
+from cdc_flower.cli import folder_name
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "cdc_flower" / "configs"
+SMALL = [
+    "fleet.num_devices=4",
+    "num_segments=2",
+    "num_negatives=9",
+    "data.history_events=12",
+    "data.num_items=40",
+    "cloud.epochs=1",
+    "strategies=[static]",
+]
+
+
+def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    code = "from cdc_flower.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_two_seeds_make_two_run_folders_and_latest_points_at_the_newest(tmp_path: Path) -> None:
+    done = command("-m", "seed=0,1", *SMALL, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    runs = tmp_path / "results" / "runs"
+    folders = sorted(path.name for path in runs.iterdir() if path.is_dir() and not path.is_symlink())
+    assert len(folders) == 2 and "seed-0" in folders[0] and "seed-1" in folders[1]
+    assert (runs / "latest").resolve().name == folders[1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results"]  # nothing else is left behind
+
+    again = command("report", str(runs / folders[0]), str(runs / folders[1]), cwd=tmp_path)
+    assert again.returncode == 0 and (runs / "report.html").exists(), again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["strategies=[statik]"], "cdc-flower: strategies: unknown strategy 'statik'; did you mean 'static'?"),
+        (["data=ml_1m"], "cdc-flower: data.path must be given"),
+        (["data=ml_1m", "data.path=nowhere"], "cdc-flower: data.path must be an existing file or directory"),
+        (["report", "nowhere"], "nowhere: there is no such run folder"),
+    ],
+)
+def test_a_mistake_is_one_line_without_a_traceback_and_exits_with_2(
+    arguments: list[str], text: str, tmp_path: Path
+) -> None:
+    done = command(*arguments, cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert text in done.stderr and "Traceback" not in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_malformed_row_is_told_with_its_file_and_line(tmp_path: Path) -> None:
+    (tmp_path / "u.data").write_text("1\t2\t3\t4\n1\t2\tbad\t5\n")
+
+    done = command("data=ml_100k", "data.path=u.data", cwd=tmp_path)
+
+    assert done.returncode == 2 and "u.data:2: rating must be a finite number, got 'bad'" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["u.data"]
+
+
+def test_an_unknown_group_or_key_is_hydras_error(tmp_path: Path) -> None:
+    for wrong in ("network=carrier_pigeon", "speed=3"):
+        done = command(wrong, cwd=tmp_path)
+        assert done.returncode == 1 and "Traceback" not in done.stderr
+
+
+def test_the_name_of_a_folder_is_made_of_the_overrides_without_paths() -> None:
+    assert folder_name(["seed=1", "network=lte", "out=a/b", "data.path=/c"]) == "seed-1-network-lte"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_choice_of_every_group_composes(path: Path) -> None:
+    group, name = path.parent.name, path.stem
+    override = f"strategy=[{name}]" if group == "strategy" else f"{group}={name}"
+    with initialize_config_module("cdc_flower.configs", version_base="1.3"):
+        config = compose("config", overrides=[override])
+    chosen = config["strategy"] if group == "strategy" else config
+    assert (
+        name in chosen if group == "strategy" else group == "experiment" or "name" in chosen[group] or group == "fleet"
+    )
