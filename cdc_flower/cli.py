@@ -59,14 +59,23 @@ def folder_name(overrides: list[str]) -> str:
 
 
 def report(folders: list[str]) -> None:
-    """``cdc-flower report FOLDER...``: make the report again, of one run or of several side by side.
+    """``cdc-flower report FOLDER...``: the report and the summary again, of one run or of several side by side.
+
+    They are written into the folder, or beside the first of several folders.
 
     Raises:
         UserError: If a folder is not a run folder.
     """
-    from cdc_flower.report import report_from_folders
+    from cdc_flower.report import read_folder, report_from_folders
+    from cdc_flower.report.folders import pooled_frame
+    from cdc_flower.simulations.folder import SUMMARY
+    from cdc_flower.summary import rich_table, summarize, write_summary
 
     if not folders or folders[0] in ("-h", "--help"):
-        print("usage: cdc-flower report RUN_FOLDER...   (writes report.html in the first folder's place)")
+        print("usage: cdc-flower report RUN_FOLDER...")
         sys.exit(0 if folders else 2)
-    print(report_from_folders([Path(folder) for folder in folders], None))
+    path = report_from_folders(folders)
+    summary = summarize(pooled_frame([read_folder(Path(folder).resolve()) for folder in dict.fromkeys(folders)]))
+    write_summary(summary, path.parent / SUMMARY)
+    Console().print(rich_table(summary))
+    print(path)

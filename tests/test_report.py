@@ -16,7 +16,7 @@ from cdc_flower.errors import UserError
 from cdc_flower.report import RunFolder, read_folder, report_from_folders, write_report
 from cdc_flower.report.curves import ecdf, panels_of, pareto_front, with_age
 from cdc_flower.report.folders import pooled_frame, run_labels, silent_differences
-from cdc_flower.report.html import render
+from cdc_flower.report.html import _title, render
 from cdc_flower.report.papers import papers_for
 from cdc_flower.report.style import COLORS, spread, strategy_colors
 from cdc_flower.report.words import reading
@@ -289,3 +289,13 @@ def test_papers_are_those_of_the_strategies_and_flower() -> None:
         "FedAvg",
         "Flower",
     ]
+
+
+def test_without_a_named_experiment_the_title_tells_the_data_the_model_and_the_network() -> None:
+    frame = pd.DataFrame({"experiment": ["none", "none"]})
+    config = {"data": {"name": "ml_1m"}, "model": {"name": "din"}, "network": {"name": "lte"}}
+    runs = [RunFolder("a", frame, config), RunFolder("b", frame, {**config, "network": {"name": "nb_iot"}})]
+
+    assert _title(runs, frame) == "ml_1m, din, lte and nb_iot"
+    assert _title(runs, pd.DataFrame({"experiment": ["stress"]})) == "stress"
+    assert _title([RunFolder("a", frame)], frame) == "a"

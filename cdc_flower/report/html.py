@@ -23,6 +23,7 @@ from cdc_flower.summary import strategies_in_order, summarize
 
 PACKAGES = ("torch", "flwr", "ray", "numpy")
 _LOG_LINES = 200
+NO_EXPERIMENT = "none"
 
 
 def report_from_folders(folders: Sequence[str | Path], out: str | Path | None = None) -> Path:
@@ -85,8 +86,13 @@ def render(runs: Sequence[RunFolder]) -> str:
 
 
 def _title(runs: Sequence[RunFolder], frame: pd.DataFrame) -> str:
-    experiments = [str(name) for name in frame["experiment"].unique() if str(name)]
-    return ", ".join(experiments) or ", ".join(run.name for run in runs)
+    """The named experiments; without one, the data, models and networks; without a configuration, the folders."""
+    experiments = [str(name) for name in frame["experiment"].unique() if str(name) not in ("", NO_EXPERIMENT)]
+    groups = [
+        [str((run.config.get(key) or {}).get("name", "")) for run in runs] for key in ("data", "model", "network")
+    ]
+    chosen = [" and ".join(dict.fromkeys(filter(None, names))) for names in groups]
+    return ", ".join(experiments) or ", ".join(filter(None, chosen)) or ", ".join(run.name for run in runs)
 
 
 def _header(runs: Sequence[RunFolder], frame: pd.DataFrame, panels: Sequence[Panel]) -> str:
