@@ -10,7 +10,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check smoke build
+.PHONY: help install run test check smoke golden build
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ check: $(INSTALLED) ## format, lint, types, and the tests that need neither Ray 
 
 smoke: $(INSTALLED) ## README's command on a small fleet
 	@$(BIN)/cdc-flower fleet.num_devices=20 num_segments=3 $(ARGS)
+
+golden: $(INSTALLED) ## write the golden tables anew; review the difference
+	@GOLDEN=1 $(BIN)/python -m pytest tests/strategies/test_golden.py $(ARGS)
 
 build: $(INSTALLED) ## sdist and wheel in dist/
 	@$(BIN)/python -m build

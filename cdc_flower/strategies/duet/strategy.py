@@ -62,7 +62,7 @@ class Duet(CloudStrategy):
 
     def __init__(
         self,
-        epochs: int = 5,
+        epochs: int = 20,
         rate: float = 1e-3,
         joint: bool = True,
         max_lag: int = 0,

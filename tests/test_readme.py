@@ -1,0 +1,54 @@
+"""What README tells to type works."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord
+from flwr.serverapp.strategy import FedAvg
+from hydra import compose, initialize_config_module
+from tiny import counting_app
+
+from cdc_flower.simulations.grids import InlineGrid
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CARDS = [*ROOT.glob("cdc_flower/strategies/**/*.md"), *ROOT.glob("docs/*.md")]
+YAMLS = [*ROOT.glob("cdc_flower/configs/**/*.yaml")]
+
+
+def commands(text: str) -> list[list[str]]:
+    """The overrides of each ``cdc-flower`` command line."""
+    lines = re.findall(r"^[#\s]*cdc-flower([^\n`]*)$", text, re.MULTILINE)
+    words = [shlex.split(line, comments=True) for line in lines]
+    return [[word for word in line if word != "-m"] for line in words if line[:1] not in (["report"], ["--cfg"])]
+
+
+def test_the_link_in_front_of_an_ordinary_flower_app_runs_as_readme_shows_it() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    scope = {
+        "grid": InlineGrid(counting_app(), np.arange(3)),
+        "strategy": FedAvg(),
+        "arrays": ArrayRecord([np.zeros(4, np.float32)]),
+    }
+
+    exec(code, scope)
+
+    links = scope["links"]
+    assert len(links.rounds) == 3 and links.now_s > 3 * 0.089  # each round crosses the link there and back, twice
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *CARDS, *YAMLS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_that_is_shown_composes(path: Path) -> None:
+    for overrides in commands(path.read_text(encoding="utf-8")):
+        one_each = [re.sub(r"^(seed|network)=([^,\[]+),.*$", r"\1=\2", word) for word in overrides]
+        with initialize_config_module("cdc_flower.configs", version_base="1.3"):
+            compose("config", overrides=one_each)
+
+
+def test_readme_names_every_network_and_model_that_there_is() -> None:
+    for group in ("network", "model"):
+        for path in ROOT.glob(f"cdc_flower/configs/{group}/*.yaml"):
+            assert f"`{path.stem}`" in README
