@@ -18,10 +18,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from benchmarks import workload
-from benchmarks.by_hand import round_by_hand
-from benchmarks.flower_runtime import device_rounds_per_cpu_s
-from benchmarks.measure import close, interleaved, own_cpu_s, tree_cpu_s
+from benchmarks.support import workload
+from benchmarks.support.by_hand import round_by_hand
+from benchmarks.support.flower_runtime import device_rounds_per_cpu_s
+from benchmarks.support.measure import close, interleaved, own_cpu_s, tree_cpu_s
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
 from cdc_flower.metrics import METRICS

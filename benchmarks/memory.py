@@ -16,8 +16,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from benchmarks import workload
-from benchmarks.measure import close, tree_memory_bytes
+from benchmarks.support import workload
+from benchmarks.support.measure import close, tree_memory_bytes
 from cdc_flower.simulations.grids import BatchedGrid, InlineGrid
 from cdc_flower.simulations.ray_grid import RayGrid
 

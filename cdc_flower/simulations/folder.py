@@ -54,11 +54,14 @@ def make_folder(out: Path) -> None:
         raise UserError(f"out must be a folder that can be written, got {out} ({error.strerror})") from error
 
 
+LOGGERS = ("flwr", "cdc_flower")
+
+
 def log_to(path: Path) -> logging.Handler:
     """Send what Flower and this package log to a file, and nothing of it to the terminal."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-    for name in ("flwr", "cdc_flower"):
+    for name in LOGGERS:
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO)
         logger.propagate = False
@@ -66,3 +69,10 @@ def log_to(path: Path) -> logging.Handler:
             logger.removeHandler(other)
         logger.addHandler(handler)
     return handler
+
+
+def end_log(handler: logging.Handler) -> None:
+    """Close the file of :func:`log_to`; what is logged later is not written to it."""
+    for name in LOGGERS:
+        logging.getLogger(name).removeHandler(handler)
+    handler.close()

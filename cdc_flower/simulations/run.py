@@ -53,7 +53,7 @@ def run(config: Mapping[str, Any], *, grid: Grid | None = None, console: Console
         raise
     finally:
         finish(out, console)
-        handler.close()
+        folder.end_log(handler)
     return out
 
 

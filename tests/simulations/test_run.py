@@ -159,3 +159,12 @@ def test_a_folder_that_cannot_be_written_or_holds_a_run_is_an_error_before_anyth
     for name, text in (("file/run", "out must be a folder that can be written"), ("old", "out must not hold a run")):
         with pytest.raises(UserError, match=text):
             runs.run(config_of(f"out={tmp_path}/{name}"), console=quiet())
+
+
+def test_what_is_logged_after_a_run_does_not_go_to_its_log(tmp_path: Path) -> None:
+    folder = runs.run(config_of("strategies=[static]", f"out={tmp_path}/run"), console=quiet())
+    before = (folder / "run.log").read_text()
+
+    runs.log.warning("later")
+
+    assert (folder / "run.log").read_text() == before

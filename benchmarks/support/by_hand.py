@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import embedding
 
-from benchmarks.workload import FixedStream
+from benchmarks.support.workload import FixedStream
 from cdc_flower.metrics import METRICS, RankingMetrics
 
 DEVICES_PER_CHUNK = 125  # the fastest of 25 to 1,000 where this was written

@@ -17,8 +17,8 @@ import numpy as np
 from flwr.app import Context, Message
 from flwr.serverapp import Grid, ServerApp
 
-from benchmarks import workload
-from benchmarks.measure import tree_cpu_s
+from benchmarks.support import workload
+from benchmarks.support.measure import tree_cpu_s
 from cdc_flower.batch import MessageBatch
 from cdc_flower.device import DeviceApp
 from cdc_flower.simulations.flower import wait_for_nodes
@@ -71,7 +71,7 @@ def device_rounds_per_cpu_s(num_devices: int) -> float:
     Raises:
         RuntimeError: If the simulation fails.
     """
-    command = [sys.executable, "-m", "benchmarks.flower_runtime", str(num_devices)]
+    command = [sys.executable, "-m", "benchmarks.support.flower_runtime", str(num_devices)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
     if done.returncode:
         raise RuntimeError(f"the simulation failed:\n{done.stderr[-2000:]}")

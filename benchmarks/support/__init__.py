@@ -1,0 +1,1 @@
+"""What the benchmarks share; the scripts are one folder up."""
