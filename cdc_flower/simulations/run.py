@@ -61,7 +61,7 @@ def play_all(config: Mapping[str, Any], setup: Setup, grid: Grid | None, writer:
     """Train the cloud, then play each strategy; rows are written as each segment is done."""
     torch.set_num_threads(1)  # small products: a second thread costs more than it gives
     starts_s = setup.stream.segment_starts_s
-    named = {key: value for key, value in config.items() if key not in ("out", "command", "grid")}
+    named = {key: value for key, value in config.items() if key not in ("out", "command", "grid", "cache")}
     run_id = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:12]
     own_grid = grid is None
     with Bars() as bars:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from torch import Tensor
 
+from cdc_flower.checkpoints import Checkpoints, fingerprint
 from cdc_flower.device import DeviceApp
 from cdc_flower.errors import UserError, unknown_name
 from cdc_flower.layers import Parameters
@@ -198,7 +199,7 @@ def grid_of(config: Mapping[str, Any], setup: Setup) -> Grid:
 
 
 def train_cloud(config: Mapping[str, Any], setup: Setup, progress: Callable[[str, int], Callable[[], None]]) -> Cloud:
-    """Train the base model on the historical part, and hand it to the strategies.
+    """The base model, trained on the historical part or taken from the cache, for the strategies.
 
     Raises:
         UserError: If the historical part has no example.
@@ -209,6 +210,13 @@ def train_cloud(config: Mapping[str, Any], setup: Setup, progress: Callable[[str
     if not train.num_examples:
         raise UserError("data: the historical part has no example to train on; raise data.historical_fraction")
     parameters: Parameters = model.init(torch_generator(seed, "model"))
+    key = {
+        "what": "base",
+        "model": config["model"],
+        "cloud": settings,
+        "seed": seed,
+        "data": [train.content_hash(), validation.content_hash()],
+    }
     cloud = Cloud(
         model,
         parameters,
@@ -218,6 +226,8 @@ def train_cloud(config: Mapping[str, Any], setup: Setup, progress: Callable[[str
         batch_size=settings["batch_size"],
         num_negatives=settings["num_negatives"],
         patience=settings["patience"],
+        identity=fingerprint(key),
+        checkpoints=Checkpoints(config["cache"]),
         progress=progress,
     )
     for value in parameters.values():
@@ -227,18 +237,21 @@ def train_cloud(config: Mapping[str, Any], setup: Setup, progress: Callable[[str
         history, candidates = (torch.from_numpy(ids).long() for ids in (batch.history, batch.candidates))
         return cross_entropy(model.score(model.tabulate(parameters), history, candidates)).mean()
 
-    fit(
-        loss,
-        parameters.values(),
-        lambda epoch: train.batches(cloud.batch_size, epoch, seed, cloud.num_negatives),
-        lambda: validation.batches(cloud.batch_size, 0, seed, cloud.num_negatives),
-        epochs=settings["epochs"],
-        rate=settings["rate"],
-        patience=cloud.patience,
-        on_batch=progress(
-            f"{config['model']['name']}: training the base model", settings["epochs"] * cloud.num_batches()
-        ),
-    )
+    step = progress(f"{config['model']['name']}: training the base model", settings["epochs"] * cloud.num_batches())
+
+    def fit_base() -> list[float]:
+        return fit(
+            loss,
+            parameters.values(),
+            lambda epoch: train.batches(cloud.batch_size, epoch, seed, cloud.num_negatives),
+            lambda: validation.batches(cloud.batch_size, 0, seed, cloud.num_negatives),
+            epochs=settings["epochs"],
+            rate=settings["rate"],
+            patience=cloud.patience,
+            on_batch=step,
+        )
+
+    cloud.checkpoints.trained(key, parameters, fit_base)
     for value in parameters.values():
         value.requires_grad_(False)
     return cloud

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
+from cdc_flower.checkpoints import Checkpoints
 from cdc_flower.layers import Parameters
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.replies import answers
@@ -52,6 +53,8 @@ class Cloud:
         seed: Of the run.
         batch_size: For training; ``num_negatives``: for each true item.
         patience: Epochs without a better validation loss after which training stops; None never stops early.
+        identity: A fingerprint of everything that the base model depends on; "" if it is not known.
+        checkpoints: Where trained parameters are kept; nowhere by default.
         progress: (text, steps) -> a function to call after each step.
     """
 
@@ -63,6 +66,8 @@ class Cloud:
     batch_size: int = 1024
     num_negatives: int = 4
     patience: int | None = None
+    identity: str = ""
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
     progress: Callable[[str, int], Callable[[], None]] = field(default=no_progress)
 
     def arrays(self, parameters: Parameters | None = None) -> Arrays:

@@ -168,3 +168,18 @@ def test_what_is_logged_after_a_run_does_not_go_to_its_log(tmp_path: Path) -> No
     runs.log.warning("later")
 
     assert (folder / "run.log").read_text() == before
+
+
+def test_a_run_from_the_cache_gives_the_same_table_and_other_data_train_anew(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    plain = table_of(runs.run(config_of(f"out={tmp_path}/plain"), console=quiet()))
+    folders = [runs.run(config_of(f"cache={cache}", f"out={tmp_path}/{name}"), console=quiet()) for name in "ab"]
+
+    for folder in folders:
+        pd.testing.assert_frame_equal(plain, table_of(folder))
+    assert len(list(cache.iterdir())) == 2  # the base model and DUET's
+    assert (folders[1] / "run.log").read_text().count("parameters from") == 2
+    runs.run(config_of(f"cache={cache}", "network=nb_iot", f"out={tmp_path}/c"), console=quiet())
+    assert len(list(cache.iterdir())) == 2  # the network is nothing that training depends on
+    runs.run(config_of(f"cache={cache}", "data.history_events=21", f"out={tmp_path}/d"), console=quiet())
+    assert len(list(cache.iterdir())) == 4

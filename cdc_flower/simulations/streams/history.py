@@ -205,6 +205,8 @@ class HistoricalData:
     def content_hash(self) -> str:
         """Sixty-four hexadecimal digits that change with anything that training could read."""
         digest = hashlib.sha256(f"{self.num_items},{self.history_length},{self.exclude_seen}".encode())
-        for array, kind in ((self.device_ids, "<i8"), (self.offsets, "<i8"), (self.items, "<i4")):
+        existing = self.items[:0] if self.catalog is None else self.catalog.items[: self.catalog.size]
+        arrays = ((self.device_ids, "<i8"), (self.offsets, "<i8"), (self.items, "<i4"), (existing, "<i4"))
+        for array, kind in arrays:
             digest.update(f";{len(array)};".encode() + np.ascontiguousarray(array, dtype=kind).tobytes())
         return digest.hexdigest()

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
+from cdc_flower.checkpoints import Checkpoints
 from cdc_flower.layers import Parameters
 from cdc_flower.replies import answers
 from cdc_flower.scoring import Arrays
@@ -80,6 +81,8 @@ class Duet(CloudStrategy):
                 raise ValueError(f"{name} must be >= {least}, got {value}")
         self.epochs, self.rate, self.joint, self.max_lag = epochs, rate, joint, max_lag
         self.width, self.decoder_width = width, decoder_width
+        self.knobs = {"epochs": epochs, "rate": rate, "joint": joint, "max_lag": max_lag}
+        self.knobs |= {"width": width, "decoder_width": decoder_width}
         self._generated: tuple[NDArray[np.uint64], Arrays] | None = None
 
     def prepare(self, cloud: Cloud) -> None:
@@ -101,16 +104,23 @@ class Duet(CloudStrategy):
             return cross_entropy(cloud.model.score({**parameters, **own}, history, candidates)).mean()
 
         step = cloud.progress("duet: training the hypernetwork", self.epochs * cloud.num_batches())
-        self.validation_curve = fit(
-            loss,
-            [*self.hypernetwork.parameters(), *(static if self.joint else [])],
-            lambda epoch: self._batches(cloud, cloud.train, epoch, lags),
-            lambda: self._batches(cloud, cloud.validation, 0, generator(cloud.seed, "duet", "validation-lag")),
-            epochs=self.epochs,
-            rate=self.rate,
-            patience=cloud.patience,
-            on_batch=step,
-        )
+
+        def train() -> list[float]:
+            return fit(
+                loss,
+                [*self.hypernetwork.parameters(), *(static if self.joint else [])],
+                lambda epoch: self._batches(cloud, cloud.train, epoch, lags),
+                lambda: self._batches(cloud, cloud.validation, 0, generator(cloud.seed, "duet", "validation-lag")),
+                epochs=self.epochs,
+                rate=self.rate,
+                patience=cloud.patience,
+                on_batch=step,
+            )
+
+        key = {"what": "duet", "base": cloud.identity, "settings": self.knobs}
+        kept = {**dict(self.hypernetwork.named_parameters(prefix="hypernetwork")), **self.parameters}
+        checkpoints = cloud.checkpoints if cloud.identity else Checkpoints()
+        self.validation_curve = checkpoints.trained(key, kept, train)
         self.hypernetwork.eval().requires_grad_(False)
         for value in static:
             value.requires_grad_(False)
