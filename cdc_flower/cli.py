@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -45,16 +46,23 @@ def _hydra_main(config: DictConfig) -> None:
     try:
         values = resolved(config)
         if job.mode is not None and job.mode.name == "MULTIRUN":
-            name = folder_name(list(job.overrides.task)) or str(job.job.num)
+            name = folder_name(list(job.overrides.task), sys.argv[1:]) or str(job.job.num)
             values["out"] = str(Path(values["out"]) / name if values["out"] else default_folder(name))
-        run({**values, "command": " ".join(["cdc-flower", *job.overrides.task])})
+        shown = [text for text in job.overrides.task if not text.startswith("out=")]  # a folder holds one run
+        run({**values, "command": shlex.join(["cdc-flower", *shown])})
     except UserError as error:
         _fail(str(error))
 
 
-def folder_name(overrides: list[str]) -> str:
-    """A folder's name for one run of several: its overrides, without paths and without what Hydra cannot parse."""
-    parts = [text for text in overrides if not text.startswith(("out=", "data.path="))]
+def folder_name(overrides: list[str], arguments: list[str]) -> str:
+    """A folder's name for one run of several: what differs between them.
+
+    Args:
+        overrides: Of this run.
+        arguments: Of the command line, in which a swept key has several values.
+    """
+    swept = {text.partition("=")[0] for text in arguments if "," in text and not text.partition("=")[2].startswith("[")}
+    parts = [text for text in overrides if text.partition("=")[0] in swept]
     return re.sub(r"[^A-Za-z0-9.-]+", "-", "_".join(parts).replace("=", "-"))[:100].strip("-")
 
 
@@ -67,7 +75,7 @@ def report(folders: list[str]) -> None:
         UserError: If a folder is not a run folder.
     """
     from cdc_flower.report import read_folder, report_from_folders
-    from cdc_flower.report.folders import pooled_frame
+    from cdc_flower.report.folders import pooled_frame, silent_differences
     from cdc_flower.simulations.folder import SUMMARY
     from cdc_flower.summary import rich_table, summarize, write_summary
 
@@ -75,7 +83,10 @@ def report(folders: list[str]) -> None:
         print("usage: cdc-flower report RUN_FOLDER...")
         sys.exit(0 if folders else 2)
     path = report_from_folders(folders)
-    summary = summarize(pooled_frame([read_folder(Path(folder).resolve()) for folder in dict.fromkeys(folders)]))
+    runs = [read_folder(Path(folder).resolve()) for folder in dict.fromkeys(folders)]
+    for note in silent_differences(runs):
+        print(f"cdc-flower: pooled although the runs differ in {note}", file=sys.stderr)
+    summary = summarize(pooled_frame(runs))
     write_summary(summary, path.parent / SUMMARY)
     Console().print(rich_table(summary))
     print(path)

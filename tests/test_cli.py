@@ -77,8 +77,10 @@ def test_an_unknown_group_or_key_is_hydras_error(tmp_path: Path) -> None:
         assert done.returncode == 1 and "Traceback" not in done.stderr
 
 
-def test_the_name_of_a_folder_is_made_of_the_overrides_without_paths() -> None:
-    assert folder_name(["seed=1", "network=lte", "out=a/b", "data.path=/c"]) == "seed-1-network-lte"
+def test_the_name_of_a_folder_is_made_of_what_differs_between_the_runs() -> None:
+    overrides = ["seed=1", "network=lte", "out=a/b", "strategies=[static,duet]", "data.path=/c"]
+    arguments = ["-m", "seed=0,1", "network=lte", "out=a/b", "strategies=[static,duet]", "data.path=/c"]
+    assert folder_name(overrides, arguments) == "seed-1"
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")

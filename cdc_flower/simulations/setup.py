@@ -3,6 +3,7 @@
 Everything is checked here, before anything is written or trained.
 """
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,9 @@ GRIDS = ("inline", "ray")
 #: Keys of ``data`` that concern reading a file, or cutting it, and not the embedded generator.
 STREAM_KEYS = ("cut", "historical_fraction", "segment_s", "exclude_seen")
 EMBEDDED = "shifting_interests"
+#: Devices of the embedded data where the configuration leaves it open.
+EMBEDDED_DEVICES = 1000
+LARGEST = 2**31 - 1  # of the configured whole numbers
 #: Keys that must hold a number.
 NUMBERS = (
     "network.rate_up_bps",
@@ -103,7 +107,14 @@ def prepare(config: Mapping[str, Any]) -> Setup:
     speeds = {key: config["fleet"][key] for key in ("device_flops_per_s", "cloud_flops_per_s")}
     Fleet.build(1, network, **speeds, seed=0)
     stream = stream_of(config)
-    model = device_model(config["model"]["name"], stream.num_items, config["model"]["width"], stream.history_length)
+    if stream.num_negatives >= stream.num_items:
+        raise UserError(
+            f"num_negatives must be < {stream.num_items}, the number of items in the data, got {stream.num_negatives}"
+        )
+    try:
+        model = device_model(config["model"]["name"], stream.num_items, config["model"]["width"], stream.history_length)
+    except ValueError as error:
+        raise UserError(f"model.{error}") from error
     fleet = Fleet.build(stream.num_devices, network, **speeds, seed=config["seed"])
     return Setup(stream, model, fleet, strategies)
 
@@ -140,6 +151,8 @@ def whole_number(config: Mapping[str, Any], key: str, least: int) -> int:
     value = lookup(config, key)
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise UserError(f"{key} must be a whole number >= {least}, got {value}")
+    if value > LARGEST:
+        raise UserError(f"{key} must be <= {LARGEST}, got {value}")
     return value
 
 
@@ -177,11 +190,12 @@ def stream_of(config: Mapping[str, Any]) -> EventStream:
     common["num_negatives"] = whole_number(config, "num_negatives", 1)
     num_devices = config["fleet"]["num_devices"]
     if data["name"] == EMBEDDED:
-        if num_devices is None:
-            raise UserError(f"fleet.num_devices must be a number with data={EMBEDDED}, got null")
+        num_devices = EMBEDDED_DEVICES if num_devices is None else num_devices
         knobs = {key: value for key, value in data.items() if key not in ("name", "path", *common)}
         return interests_stream(num_devices, **common, **knobs)
     events = read_events(data)
+    if events.num_skipped:
+        print(f"{events.source}: {events.num_skipped:,} malformed rows skipped", file=sys.stderr)
     if num_devices is not None:
         events = events.first_devices(num_devices)
     return event_stream(events, **common, **{key: data[key] for key in STREAM_KEYS if key in data})

@@ -115,7 +115,10 @@ WRONG = [
     ("network.rate_up_bps=fast", "network.rate_up_bps must be a number, got 'fast'"),
     ("network.rtt_s=-0.1", "network.rtt_s must be >= 0 and finite, got -0.1"),
     ("fleet.num_devices=0", "fleet.num_devices must be a whole number >= 1, got 0"),
-    ("fleet.num_devices=null", "fleet.num_devices must be a number with data=shifting_interests, got null"),
+    ("num_negatives=60", "num_negatives must be < 60, the number of items in the data, got 60"),
+    ("seed=99999999999999999999", "seed must be <= 2147483647, got 99999999999999999999"),
+    ("strategy.duet.rate=nan", "strategy.duet: rate must be >= 0, got nan"),
+    ("strategy.duet.joint=maybe", "strategy.duet: joint must be true or false, got 'maybe'"),
     ("fleet.device_flops_per_s=0", "fleet.device_flops_per_s must be > 0, got 0"),
     ("num_segments=1.5", "num_segments must be a whole number >= 1, got 1.5"),
     ("seed=-1", "seed must be a whole number >= 0, got -1"),
@@ -141,11 +144,27 @@ def test_a_wrong_value_is_one_line_with_the_rule_and_nothing_is_written(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_width_that_the_model_cannot_have_is_told_by_its_key(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"model\.width must be a multiple of 4, got 7"):
+        runs.run(config_of("model=sasrec", "model.width=7", f"out={tmp_path}/run"), console=quiet())
+
+
+def test_without_a_number_of_devices_the_fleet_is_all_that_the_data_have(tmp_path: Path) -> None:
+    path = tmp_path / "u.data"
+    path.write_text("".join(f"{user}\t{item}\t5\t{item}\n" for user in (1, 2, 3) for item in range(1, 9)) + "x\n")
+    small = [text for text in SMALL if not text.startswith(("data.", "fleet.", "num_negatives"))]
+    overrides = ["data=ml_100k", f"data.path={path}", "data.on_error=skip", "num_negatives=3", "strategies=[static]"]
+
+    folder = runs.run(config_of(*overrides, f"out={tmp_path}/run", small=small), console=quiet())
+
+    assert set(table_of(folder)["device_id"]) == {0, 1, 2}
+
+
 def test_more_devices_than_the_data_have_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "u.data"
     path.write_text("".join(f"{user}\t{item}\t5\t{item}\n" for user in (1, 2) for item in range(1, 9)))
     small = [text for text in SMALL if not text.startswith("data.")]
-    overrides = ["data=ml_100k", f"data.path={path}", "fleet.num_devices=3", f"out={tmp_path}/run"]
+    overrides = ["data=ml_100k", f"data.path={path}", "fleet.num_devices=3", "num_negatives=5", f"out={tmp_path}/run"]
 
     with pytest.raises(UserError, match=r"fleet\.num_devices must be <= 2, the number of devices in .*u\.data, got 3"):
         runs.run(config_of(*overrides, small=small), console=quiet())

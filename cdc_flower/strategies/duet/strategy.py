@@ -77,8 +77,10 @@ class Duet(CloudStrategy):
             ("width", width, 1),
             ("decoder_width", decoder_width, 1),
         ):
-            if value < least:
+            if not least <= value < np.inf:
                 raise ValueError(f"{name} must be >= {least}, got {value}")
+        if not isinstance(joint, bool):
+            raise ValueError(f"joint must be true or false, got {joint!r}")
         self.epochs, self.rate, self.joint, self.max_lag = epochs, rate, joint, max_lag
         self.width, self.decoder_width = width, decoder_width
         self.knobs = {"epochs": epochs, "rate": rate, "joint": joint, "max_lag": max_lag}

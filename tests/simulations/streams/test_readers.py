@@ -384,4 +384,4 @@ def test_a_config_says_how_to_run_it_and_reads_a_file_of_its_layout(config: Path
     table = read_events(data)
     assert table.items.tolist() == [1, 2] and (table.times_s is not None) == ("time" in data.get("columns", []))
     assert data["cut"] in ("events", "calendar") and (data["cut"] == "events" or table.times_s is not None)
-    assert 0 < data["historical_fraction"] < 1 and data["segment_s"] > 0 and data["min_events"] >= 1
+    assert 0 < data["historical_fraction"] < 1 and data["segment_s"] > 0
