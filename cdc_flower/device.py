@@ -181,9 +181,9 @@ class DeviceApp(ClientApp):
             for k in range(0, max(1, len(states)), DEVICES_PER_CHUNK)
         ]
         scores = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-        histograms = {sign: scores.pop(sign) for sign in ("positive", "negative")}
+        points = {sign: scores.pop(sign) for sign in ("positive", "negative")}
         reply = batch.reply(
-            arrays={records.HISTOGRAMS: histograms},
+            arrays={records.POINTS: points},
             metrics={records.SCORES: scores},
             configs={records.WORK: work} if work else {},
         )
@@ -238,6 +238,7 @@ class DeviceApp(ClientApp):
             "is-shift": scores.is_shift.astype(np.int64),
             "value-sum": scores.value_sum,
             "value-count": scores.value_count,
+            "num-negatives": scores.num_negative,
             "positive": scores.positive,
             "negative": scores.negative,
         }

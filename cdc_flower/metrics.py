@@ -16,8 +16,9 @@ CUTOFFS = (5, 10, 20)
 #: Metrics that are additive per device, in the order of the columns of ``value_sum``.
 METRICS = ("log_loss", "user_auc", *(f"{name}@{k}" for k in CUTOFFS for name in ("hr", "ndcg")))
 
-NUM_BINS = 512
-MAX_LOGIT = 16.0
+#: Order statistics that stand for a device's logits in the AUC over all devices: of positives, and of negatives.
+POSITIVE_POINTS, NEGATIVE_POINTS = 32, 256
+INFINITY = np.float32(np.inf)
 LOSS_NEGATIVES = 4  # negatives per positive in the loss, as in training
 
 
@@ -27,16 +28,19 @@ class RankingScores:
 
     Attributes:
         value_sum: ``[n, M]``, and ``value_count``: ``[n, M]``; 0 and 0 for a device without events.
-        positive: ``[n, NUM_BINS]``, how many logits of true candidates fall into each bin.
-        negative: ``[n, NUM_BINS]``, the same for the other candidates.
+        positive: ``[n, POSITIVE_POINTS]``, logits of true candidates, ascending: all of them, then NaN, or else
+            evenly spaced order statistics.
+        negative: ``[n, NEGATIVE_POINTS]``, the same for the other candidates.
+        num_negative: ``[n]``, how many other candidates there were.
         context_id: ``[n]``, from the truth of the segment.
         is_shift: ``[n]``, from the truth of the segment.
     """
 
     value_sum: NDArray[np.float64]
     value_count: NDArray[np.float64]
-    positive: NDArray[np.int32]
-    negative: NDArray[np.int32]
+    positive: NDArray[np.float32]
+    negative: NDArray[np.float32]
+    num_negative: NDArray[np.int64]
     context_id: NDArray[np.int64]
     is_shift: NDArray[np.bool_]
 
@@ -74,34 +78,66 @@ class RankingMetrics(TruthReader):
         sums = [np.bincount(row, column, num_devices) for column in columns]
         num_events = np.bincount(row, minlength=num_devices)
 
-        all_bins = _histogram(scores, row, num_devices)
-        positive = _histogram(true_score[:, None], row, num_devices)
-        auc = _user_auc(scores, true_score, is_true, segment, num_events)
+        num_negative = num_events * (shape[1] - 1)
+        ordered = _padded(np.where(is_true, INFINITY, scores), segment, num_events)
+        auc = _user_auc(ordered, true_score, row, num_negative, num_events)
+        positive = points(_padded(true_score[:, None], segment, num_events), num_events, POSITIVE_POINTS)
+        negative = points(ordered, num_negative, NEGATIVE_POINTS)
         value_count = np.repeat(num_events[:, None], len(METRICS), axis=1).astype(np.float64)
         value_count[:, METRICS.index("user_auc")] = (num_events > 0) & (shape[1] > 1)
         value_sum = np.stack([sums[0], auc, *sums[1:]], axis=1)
-        return RankingScores(value_sum, value_count, positive, all_bins - positive, context_id, is_shift)
+        return RankingScores(value_sum, value_count, positive, negative, num_negative, context_id, is_shift)
 
 
-def pooled_auc(positive: ArrayLike, negative: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Each device's share of the AUC over all rows of a segment, from binned logits.
+def pooled_auc(
+    positive: NDArray[np.float32], negative: NDArray[np.float32], num_positive: ArrayLike, num_negative: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Each device's share of the AUC over all rows of a segment, from points of its logits.
 
-    A positive contributes the share of the negatives of *all* devices that lie below it; those in its own bin
-    count by half.
+    A positive contributes the share of the negatives of *all* devices that lie below it, ties by half. Where a
+    device has more logits than points, each point stands for equally many. Exact where it has not.
 
     Args:
-        positive: ``[n, B]``, and ``negative``: ``[n, B]``, counts by bin, lowest first.
+        positive: ``[n, P]``, and ``negative``: ``[n, Q]``, as in :class:`RankingScores`.
+        num_positive: ``[n]``, and ``num_negative``: ``[n]``, how many logits they stand for.
 
     Returns:
         The sums ``[n]`` and the counts ``[n]`` (positives); both 0 where there is no negative at all.
     """
-    positive, negative = np.asarray(positive), np.asarray(negative)
-    pool = negative.sum(axis=0, dtype=np.float64)
-    num_positive = positive.sum(axis=1, dtype=np.float64)
-    if not pool.any():
-        return np.zeros_like(num_positive), np.zeros_like(num_positive)
-    below = (np.cumsum(pool) - pool / 2.0) / pool.sum()
-    return positive @ below, num_positive
+    count = np.asarray(num_positive, np.float64)
+    row, pool = np.nonzero(~np.isnan(negative))[0], negative[~np.isnan(negative)]
+    if not len(pool):
+        return np.zeros_like(count), np.zeros_like(count)
+    weight = (np.asarray(num_negative) / np.maximum(1, (~np.isnan(negative)).sum(1)))[row]
+    order = np.argsort(pool)
+    below = np.concatenate([[0.0], np.cumsum(weight[order])]) / weight.sum()
+    device, column = np.nonzero(~np.isnan(positive))
+    ends = [np.searchsorted(pool[order], positive[device, column], side=side) for side in ("left", "right")]
+    share = np.bincount(device, (below[ends[0]] + below[ends[1]]) / 2.0, len(positive))
+    return share * count / np.maximum(1, (~np.isnan(positive)).sum(1)), count
+
+
+def points(ordered: NDArray[np.float32], counts: NDArray[np.int64], num_points: int) -> NDArray[np.float32]:
+    """Order statistics ``[n, num_points]`` of the first ``counts`` numbers of ascending rows ``[n, w]``.
+
+    All of them, then NaN; or, of more than ``num_points``, the middle ones of as many equal parts.
+    """
+    j, count = np.arange(num_points), counts[:, None]
+    if not ordered.shape[1]:
+        return np.full((len(ordered), num_points), np.nan, np.float32)
+    place = np.where(count > num_points, ((j + 0.5) * count / num_points).astype(np.int64), j)
+    chosen = np.take_along_axis(ordered, np.minimum(place, ordered.shape[1] - 1), axis=1)
+    return np.where(j < count, chosen, np.float32(np.nan))
+
+
+def _padded(scores: NDArray[np.float32], segment: SegmentBatch, num_events: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Scores ``[T, w]`` of each device in one ascending row ``[n, E w]``, with infinity behind them."""
+    num_devices, most = len(num_events), int(num_events.max()) if len(num_events) else 0
+    rows = np.full((num_devices, most, scores.shape[1]), INFINITY)
+    rows[segment.row, segment.slot] = scores
+    ordered = rows.reshape(num_devices, most * scores.shape[1])
+    ordered.sort(axis=1)
+    return ordered
 
 
 def _worst_for_nan(
@@ -133,14 +169,6 @@ def _log_loss(
     return np.logaddexp(0.0, logits.astype(np.float64)).mean(axis=1)
 
 
-def _histogram(scores: NDArray[np.float32], row: NDArray[np.int64], num_devices: int) -> NDArray[np.int32]:
-    """``[n, NUM_BINS]``: how many scores of each device fall into each bin."""
-    scale = np.float32(NUM_BINS / (2.0 * MAX_LOGIT))
-    bins = np.clip((scores + np.float32(MAX_LOGIT)) * scale, 0, NUM_BINS - 1).astype(np.int64)
-    bins += row[:, None] * NUM_BINS
-    return np.bincount(bins.ravel(), minlength=num_devices * NUM_BINS).reshape(num_devices, -1).astype(np.int32)
-
-
 def _ordered_keys(scores: NDArray[np.float32], row: NDArray[np.int64]) -> NDArray[np.int64]:
     """Integers that order as (row, score): the bits of a float32, made monotone, below those of the row."""
     bits = (scores + np.float32(0.0)).view(np.int32)  # adding 0 turns -0 into 0
@@ -149,31 +177,23 @@ def _ordered_keys(scores: NDArray[np.float32], row: NDArray[np.int64]) -> NDArra
 
 
 def _user_auc(
-    scores: NDArray[np.float32],
+    ordered: NDArray[np.float32],
     true_score: NDArray[np.float32],
-    is_true: NDArray[np.bool_],
-    segment: SegmentBatch,
+    row: NDArray[np.int64],
+    num_negative: NDArray[np.int64],
     num_events: NDArray[np.int64],
 ) -> NDArray[np.float64]:
     """``[n]``: the exact AUC of each device over all its pairs, ties by half; 0 without events.
 
-    Sorts one float32 row of padded negatives per device and finds the positives in it. Positives and padding
-    are infinite, so they sort behind what is counted.
+    Finds the positives ``[T]`` among the ascending negatives ``[n, w]`` of their device, behind which infinity stands.
     """
-    row, num_devices, (num_rows, width) = segment.row, len(num_events), scores.shape
-    if not num_rows:
+    num_devices = len(num_events)
+    if not len(row):
         return np.zeros(num_devices)
-    infinity = np.float32(np.inf)
-    negatives = np.full((num_devices, int(num_events.max()), width), infinity)
-    negatives[row, segment.slot] = np.where(is_true, infinity, scores)
-    ordered = negatives.reshape(num_devices, -1)
-    ordered.sort(axis=1)
-
     keys = _ordered_keys(ordered, np.arange(num_devices)[:, None]).ravel()
     true_keys = _ordered_keys(true_score, row)
-    num_negatives = num_events * (width - 1)
     ends = np.stack([np.searchsorted(keys, true_keys, side=side) for side in ("left", "right")])
-    not_above = np.minimum(ends - row * ordered.shape[1], num_negatives[row])  # [2, T], without and with ties
+    not_above = np.minimum(ends - row * ordered.shape[1], num_negative[row])  # [2, T], without and with ties
     wins = 0.5 * np.bincount(row, not_above.sum(axis=0), num_devices)
-    pairs = (num_events * num_negatives).astype(np.float64)
+    pairs = (num_events * num_negative).astype(np.float64)
     return np.divide(wins, pairs, out=np.zeros_like(pairs), where=pairs > 0)

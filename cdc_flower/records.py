@@ -17,13 +17,13 @@ MODEL = "model"  # the whole device model, sent once when it is deployed
 #: Instrument records.
 CLOCK = "clock"  # segment number and the virtual time at which a payload arrives, grid -> device
 SCORES = "scores"  # mergeable sums of the metrics, device -> results
-HISTOGRAMS = "histograms"  # binned scores, device -> results
+POINTS = "points"  # order statistics of the logits, device -> results
 WORK = "work"  # floating-point operations and labels spent, both ways
 
-INSTRUMENTS = frozenset({CLOCK, SCORES, HISTOGRAMS, WORK})
+INSTRUMENTS = frozenset({CLOCK, SCORES, POINTS, WORK})
 
 #: The only records that a device may send up. A label or a context is not among them.
-UPLINK = frozenset({REPORT, ARRAYS, METRICS, SCORES, HISTOGRAMS, WORK})
+UPLINK = frozenset({REPORT, ARRAYS, METRICS, SCORES, POINTS, WORK})
 
 #: Keys inside the records.
 NUM_EXAMPLES = "num-examples"  # Flower's weighting key

@@ -6,7 +6,15 @@ import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdc_flower.metrics import METRICS, NUM_BINS, RankingMetrics, RankingScores, pooled_auc
+from cdc_flower.metrics import (
+    METRICS,
+    NEGATIVE_POINTS,
+    POSITIVE_POINTS,
+    RankingMetrics,
+    RankingScores,
+    points,
+    pooled_auc,
+)
 from cdc_flower.segment import SegmentBatch, Truth
 
 
@@ -37,6 +45,12 @@ def random_case(
     scores = np.round(rng.normal(size=(total, num_candidates)), decimals).astype(np.float32)
     positive = rng.integers(0, num_candidates, total)
     return scores, positive, segment_of(num_events, positive, num_candidates)
+
+
+def auc_over_all(result: RankingScores) -> tuple[np.ndarray, np.ndarray]:
+    """Each device's share of the AUC over all devices."""
+    num_positive = result.value_count[:, METRICS.index("log_loss")]
+    return pooled_auc(result.positive, result.negative, num_positive, result.num_negative)
 
 
 def value(result: RankingScores, metric: str, device: int = 0) -> float:
@@ -129,7 +143,7 @@ def test_a_device_without_events_adds_nothing() -> None:
     scores, _, segment = random_case([2, 0], 10, seed=4)
     result = RankingMetrics().score(scores, segment)
     assert not result.value_sum[1].any() and not result.value_count[1].any()
-    assert not result.positive[1].any() and not result.negative[1].any()
+    assert np.isnan(result.positive[1]).all() and np.isnan(result.negative[1]).all() and result.num_negative[1] == 0
     empty = RankingMetrics().score(np.zeros((0, 10), np.float32), segment_of([0, 0], np.zeros(0, int), 10))
     assert not empty.value_count.any()
 
@@ -149,7 +163,7 @@ def test_a_batch_of_one_gives_the_rows_of_a_batch_of_many(events: list[int], see
     for device, count in enumerate(events):
         mine = segment.row == device
         one = RankingMetrics().score(scores[mine], segment_of([count], positive[mine], 12))
-        for name in ("value_sum", "value_count", "positive", "negative"):
+        for name in ("value_sum", "value_count", "positive", "negative", "num_negative"):
             np.testing.assert_array_equal(getattr(one, name)[0], getattr(result, name)[device])
 
 
@@ -163,40 +177,54 @@ def test_merging_devices_in_any_order_gives_the_same_values(order: list[int], se
     other = RankingMetrics().score(scores[events], segment_of(counts, positive[events], 12))
     np.testing.assert_allclose(other.value_sum.sum(axis=0), result.value_sum.sum(axis=0), rtol=1e-12)
     np.testing.assert_array_equal(other.value_count.sum(axis=0), result.value_count.sum(axis=0))
-    mine, theirs = pooled_auc(result.positive, result.negative), pooled_auc(other.positive, other.negative)
+    mine, theirs = auc_over_all(result), auc_over_all(other)
     np.testing.assert_allclose(theirs[0], mine[0][order], rtol=1e-12)
     np.testing.assert_array_equal(theirs[1], mine[1][order])
 
 
-def test_histograms_hold_every_candidate_once_with_the_extremes_in_the_outer_bins() -> None:
-    scores = np.array([[-1e9, 0.0, 15.99, 1e9]], np.float32)
-    result = RankingMetrics().score(scores, segment_of([1], np.array([1]), 4))
-    assert np.flatnonzero(result.positive[0]).tolist() == [NUM_BINS // 2]
-    assert result.negative[0, 0] == 1 and result.negative[0, -1] == 2
-    assert result.negative.dtype == np.int32
+def test_points_are_all_numbers_or_the_middle_ones_of_equal_parts() -> None:
+    rows = np.array([[1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 9, 9, 9, 9, 9, 9]], np.float32)
+
+    # Four points of eight numbers are the 2nd, 4th, 6th and 8th; of two numbers both, and nothing.
+    np.testing.assert_array_equal(points(rows, np.array([8, 2]), 4), [[2, 4, 6, 8], [1, 2, np.nan, np.nan]])
+    assert np.isnan(points(np.zeros((2, 0), np.float32), np.array([0, 0]), 3)).all()
 
 
 def test_pooled_auc_by_hand() -> None:
-    # Negatives of all devices by bin: 1, 2, 1. A positive of bin 0 is above 0.5 of 4, of bin 1 above 1 + 1 of 4.
-    positive = np.array([[1, 1, 0], [0, 0, 2]])
-    negative = np.array([[1, 0, 1], [0, 2, 0]])
-    value_sum, value_count = pooled_auc(positive, negative)
+    # Negatives of all devices: 1, 2, 2, 3. A positive of 1 beats half of one of 4, 2 beats 1 + 1, 3 beats 3 + half.
+    positive = np.array([[1, 2], [3, np.nan]], np.float32)
+    negative = np.array([[1, 3], [2, np.nan]], np.float32)
+    value_sum, value_count = pooled_auc(positive, negative, [2, 2], [2, 2])  # the points of device 1 stand for two
     np.testing.assert_allclose(value_sum, [0.125 + 0.5, 2 * 0.875])
     np.testing.assert_array_equal(value_count, [2, 2])
 
 
-def test_pooled_auc_is_that_of_scikit_learn_on_the_binned_scores() -> None:
+@pytest.mark.parametrize("scale", [1.0, 1e-4])
+def test_pooled_auc_is_that_of_scikit_learn_however_little_the_logits_differ(scale: float) -> None:
     scores, positive, segment = random_case([5, 8, 3], 30, seed=5)
-    scores = np.floor(scores * 16) / 16  # on the edges of the bins, so that binning loses nothing
-    result = RankingMetrics().score(scores, segment)
-    value_sum, value_count = pooled_auc(result.positive, result.negative)
+    scores = (scores * scale - 1.4).astype(np.float32)
+    value_sum, value_count = auc_over_all(RankingMetrics().score(scores, segment))
     labels = np.arange(30) == positive[:, None]
     expected = sklearn.metrics.roc_auc_score(labels.ravel(), scores.ravel())
     assert value_sum.sum() / value_count.sum() == pytest.approx(expected, abs=1e-12)
 
 
+def test_pooled_auc_of_more_logits_than_points_is_close_to_that_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    events = [3 * POSITIVE_POINTS, 20, 100]
+    positive = rng.integers(0, 100, sum(events))
+    scores = rng.normal(size=(sum(events), 100)).astype(np.float32)
+    scores[np.arange(len(positive)), positive] += 1
+    result = RankingMetrics().score(scores, segment_of(events, positive, 100))
+    assert (result.num_negative > NEGATIVE_POINTS).all()
+    value_sum, value_count = auc_over_all(result)
+    expected = sklearn.metrics.roc_auc_score((np.arange(100) == positive[:, None]).ravel(), scores.ravel())
+    assert value_sum.sum() / value_count.sum() == pytest.approx(expected, abs=2e-3)
+
+
 def test_pooled_auc_without_negatives_counts_nothing() -> None:
-    value_sum, value_count = pooled_auc(np.ones((2, 4), int), np.zeros((2, 4), int))
+    nothing = np.full((2, 4), np.nan, np.float32)
+    value_sum, value_count = pooled_auc(np.ones((2, 4), np.float32), nothing, [4, 4], [0, 0])
     assert not value_sum.any() and not value_count.any()
 
 

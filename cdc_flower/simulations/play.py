@@ -103,8 +103,8 @@ def rows_of(
 ) -> pd.DataFrame:
     """The results table of one segment: one row a device and metric."""
     scores = replies.metrics[records.SCORES]
-    histograms = (replies.array(records.HISTOGRAMS, sign) for sign in ("positive", "negative"))
-    auc_sum, auc_count = pooled_auc(*histograms)
+    positive, negative = (replies.array(records.POINTS, sign) for sign in ("positive", "negative"))
+    auc_sum, auc_count = pooled_auc(positive, negative, scores[records.NUM_EXAMPLES], scores["num-negatives"])
     return segment_frame(
         **labels,
         segment=segment,
