@@ -95,7 +95,7 @@ def segment_frame(
         bytes_up: Bytes on the wire with Flower's framing, device to cloud; ``bytes_down`` the other way.
         payload_bytes_up: The raw numbers among them; ``payload_bytes_down`` the other way.
         latency_s: From the shift to new parameters in use; NaN where nothing arrived.
-        staleness_s: Age of the parameters in use.
+        staleness_s: How long before the segment's start the parameters in use were asked for, a mean over it.
         compute_cloud_s: Seconds of computing spent in the cloud on this device; ``compute_device_s`` on the device.
 
     Raises:

@@ -152,7 +152,8 @@ def _how_to_read() -> str:
         "device as one cluster, because the events of a device are alike. A difference compares the same devices, so "
         "it is often more certain than the two values are. <i>auc</i> compares each true candidate with those of all "
         "devices in its segment, <i>user_auc</i> with those of its own device. Latency runs from a shift to new "
-        "parameters in use; staleness is the age of the parameters in use. Both are in virtual seconds, while seconds "
+        "parameters in use; staleness is the age, at the start of a "
+        "segment, of the parameters in use during it. Both are in virtual seconds, while seconds "
         "of computing are measured.</p></section>"
     )
 

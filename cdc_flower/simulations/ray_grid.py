@@ -20,8 +20,6 @@ from cdc_flower.batch import MessageBatch
 from cdc_flower.replies import Replies, joined
 from cdc_flower.simulations.grids import BatchedGrid, Group, play_rows
 
-#: Shards a worker gets in a round, so that a slow shard does not keep the others waiting.
-SHARDS_PER_WORKER = 1
 MAX_RETRIES = 3
 
 
@@ -62,7 +60,7 @@ class RayGrid(BatchedGrid):
         self.num_workers = num_workers
         self._task: Any = ray.remote(_play).options(num_cpus=1, num_returns=2, max_retries=MAX_RETRIES)
         self._handler_ref = ray.put(self.handler)
-        num_shards = min(len(self.device_ids), SHARDS_PER_WORKER * num_workers)
+        num_shards = min(len(self.device_ids), num_workers)  # more would cost a task each
         self._shards = np.array_split(np.arange(len(self.device_ids)), num_shards)
         self._states: list[Any] = [ray.put(self.fresh_states(self.device_ids[shard])) for shard in self._shards]
 
