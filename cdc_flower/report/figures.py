@@ -164,8 +164,8 @@ def _waiting(panels: Sequence[Panel], colors: dict[str, str]) -> Drawing:
         "How late do new parameters come, and how old are those in use?",
         _grid(panels, draw, columns=(0, 1)),
         "Left: latency from the shift to new parameters in use, as the cumulative share of all devices and segments in "
-        "which something arrived. Right: age of the parameters in use when a segment starts (those asked for then count "
-        "as new), median over devices, band from the first to the "
+        "which something arrived. Right: age of the parameters in use when a segment starts (those asked for then "
+        "count as new), median over devices, band from the first to the "
         "third quartile. Virtual seconds.",
     )
 
