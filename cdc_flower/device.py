@@ -16,15 +16,19 @@ from numpy.typing import NDArray
 
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
-from cdc_flower.metrics import RankingMetrics
 from cdc_flower.models.base import DeviceModel
+from cdc_flower.replies import Replies
 from cdc_flower.scoring import Arrays, Scorer
 from cdc_flower.segment import Stream, TruthReader
 from cdc_flower.state import DeviceStates
+from cdc_flower.task import RECOMMENDATION, Task
 from cdc_flower.training import LocalTraining, train_on_devices
 
 #: Devices whose events are held in memory at a time.
 DEVICES_PER_CHUNK = 512
+
+#: Before the keys of points, where they stand beside scores.
+POINT = "points/"
 
 #: What a device did: ``num-labels`` and ``flops``, ``[n]`` each.
 Work = dict[str, NDArray[Any]]
@@ -51,12 +55,12 @@ class DeviceApp(ClientApp):
     Args:
         model: The device model.
         stream: The devices' data.
+        task: What devices report and how they are scored.
     """
 
-    def __init__(self, model: DeviceModel, stream: Stream) -> None:
+    def __init__(self, model: DeviceModel, stream: Stream, task: Task = RECOMMENDATION) -> None:
         super().__init__()
-        self.model, self.stream = model, stream
-        self.metrics = RankingMetrics()
+        self.model, self.stream, self.task = model, stream, task
 
     def __call__(self, message: Message, context: Context) -> Message:
         """Flower's entrance: one message of one node, whose ``partition-id`` is the device."""
@@ -67,7 +71,7 @@ class DeviceApp(ClientApp):
             context.state = changed.to_record()
         return Message(replies[0].content, reply_to=message)
 
-    def handle(self, batch: MessageBatch, states: DeviceStates) -> tuple[MessageBatch, DeviceStates]:
+    def handle(self, batch: MessageBatch, states: DeviceStates) -> tuple[Replies, DeviceStates]:
         """Replies to ``n`` messages and the states after them.
 
         Args:
@@ -80,7 +84,7 @@ class DeviceApp(ClientApp):
         """
         if len(batch) != len(states):
             raise ValueError(f"a batch must have one message a device, got {len(batch)} for {len(states)} devices")
-        handlers: dict[str, Callable[[MessageBatch, DeviceStates], tuple[MessageBatch, DeviceStates]]] = {
+        handlers: dict[str, Callable[[MessageBatch, DeviceStates], tuple[Replies, DeviceStates]]] = {
             records.DEPLOY: self._deploy,
             records.TRAIN_REPORT: self._report,
             records.TRAIN_LOCAL: self._train_in_place,
@@ -108,9 +112,16 @@ class DeviceApp(ClientApp):
         reply = batch.reply(metrics={records.SCORES: {records.DEVICE_ID: states.device_ids}})
         return reply, states.deployed(model, tuple(self.model.adaptive), settings) if len(batch) else states
 
-    def _report(self, batch: MessageBatch, states: DeviceStates) -> tuple[MessageBatch, DeviceStates]:
-        recent = self.stream.recent(states.device_ids, segment_of(batch))
-        return batch.reply(arrays={records.REPORT: {records.HISTORY: recent}}), states
+    def _report(self, batch: MessageBatch, states: DeviceStates) -> tuple[Replies, DeviceStates]:
+        report, work = self.task.report(self.model, self.stream, states, segment_of(batch))
+        if not any(column.dtype == object for column in report.values()):
+            return batch.reply(arrays={records.REPORT: report}, configs={records.WORK: work} if work else {}), states
+        replies: list[Message] = []  # runs of bytes differ in length, and a batch holds arrays of one shape
+        for row in range(len(batch)):
+            own = {key: column[row][None] for key, column in report.items()}
+            spent = {records.WORK: {key: column[row : row + 1] for key, column in work.items()}} if work else {}
+            replies += batch[row : row + 1].reply(arrays={records.REPORT: own}, configs=spent)
+        return replies, states
 
     def _train_in_place(self, batch: MessageBatch, states: DeviceStates) -> tuple[MessageBatch, DeviceStates]:
         how = LocalTraining.from_settings({**states.settings, **batch.configs.get(records.CONFIG, {})})
@@ -181,9 +192,9 @@ class DeviceApp(ClientApp):
             for k in range(0, max(1, len(states)), DEVICES_PER_CHUNK)
         ]
         scores = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-        points = {sign: scores.pop(sign) for sign in ("positive", "negative")}
+        points = {key.removeprefix(POINT): scores.pop(key) for key in list(scores) if key.startswith(POINT)}
         reply = batch.reply(
-            arrays={records.POINTS: points},
+            arrays={records.POINTS: points} if points else {},
             metrics={records.SCORES: scores},
             configs={records.WORK: work} if work else {},
         )
@@ -230,18 +241,8 @@ class DeviceApp(ClientApp):
         late = data.times_s < arrival_s[device]
         set_of_event = np.where(late, states.in_use[device], newest[device])
         logits = scorer.score(set_of_event, data.history, data.candidates)
-        scores = self.metrics.score(logits, data)
-        return {
-            records.NUM_EXAMPLES: data.num_events,
-            records.DEVICE_ID: data.device_ids,
-            "context-id": scores.context_id.astype(np.int64),
-            "is-shift": scores.is_shift.astype(np.int64),
-            "value-sum": scores.value_sum,
-            "value-count": scores.value_count,
-            "num-negatives": scores.num_negative,
-            "positive": scores.positive,
-            "negative": scores.negative,
-        }
+        scores, points = self.task.score(logits, data)
+        return {**scores, **{POINT + key: value for key, value in points.items()}}
 
 
 def no_work(num_devices: int) -> Work:

@@ -31,6 +31,7 @@ SERVER_ROUND = "server-round"  # Flower's round key
 SEGMENT = "segment"
 ARRIVAL_S = "arrival-s"
 HISTORY = "history"
+FRAMES = "frames"
 FLOPS = "flops"
 FLOPS_PER_S = "flops-per-s"
 NUM_LABELS = "num-labels"

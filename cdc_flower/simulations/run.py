@@ -83,7 +83,7 @@ def play_all(config: Mapping[str, Any], setup: Setup, grid: Grid | None, writer:
                     writer.append(frame)
                     step()
 
-                play(strategy, grid, setup.fleet, starts_s, labels=labels, collect=collect)
+                play(strategy, grid, setup.fleet, starts_s, labels=labels, collect=collect, task=setup.task)
                 log.info("%s: done", name)
         finally:
             if own_grid and hasattr(grid, "close"):

@@ -22,16 +22,18 @@ from cdc_flower.layers import Parameters
 from cdc_flower.models import device_model
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.seeds import torch_generator
+from cdc_flower.simulations.arms import strategies_of
 from cdc_flower.simulations.fleet import Fleet, Network
 from cdc_flower.simulations.grids import InlineGrid
 from cdc_flower.simulations.streams.interests import interests_stream
 from cdc_flower.simulations.streams.readers.read import read_events
 from cdc_flower.simulations.streams.stream import EventStream, event_stream
-from cdc_flower.strategies import STRATEGIES, build_strategy
+from cdc_flower.simulations.video import VIDEO_TASKS, video_parts
 from cdc_flower.strategies.base import Cloud
-from cdc_flower.training import cross_entropy, fit
+from cdc_flower.task import RECOMMENDATION, Task
+from cdc_flower.training import fit
 
-TASKS = ("recommendation",)
+TASKS = ("recommendation", *VIDEO_TASKS)
 GRIDS = ("inline", "ray")
 #: Keys of ``data`` that concern reading a file, or cutting it, and not the embedded generator.
 STREAM_KEYS = ("cut", "historical_fraction", "segment_s", "exclude_seen")
@@ -59,12 +61,14 @@ class Setup:
     Attributes:
         stream: Of every device; ``model``: of the devices; ``fleet``: links and speeds.
         strategies: Name -> strategy, in the order of the configuration.
+        task: What devices report, and how they are scored.
     """
 
-    stream: EventStream
+    stream: Any
     model: DeviceModel
     fleet: Fleet
     strategies: dict[str, Any]
+    task: Task = RECOMMENDATION
 
     @property
     def device_ids(self) -> np.ndarray:
@@ -92,7 +96,8 @@ def prepare(config: Mapping[str, Any]) -> Setup:
     if lookup(config, "fleet.num_devices") is not None:
         whole_number(config, "fleet.num_devices", 1)
     whole_number(config, "model.width", 1)
-    whole_number(config, "model.history_length", 1)
+    if config["task"] not in VIDEO_TASKS:
+        whole_number(config, "model.history_length", 1)
     for key in NUMBERS:
         value = lookup(config, key)
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -106,6 +111,17 @@ def prepare(config: Mapping[str, Any]) -> Setup:
     network = Network(**config["network"])
     speeds = {key: config["fleet"][key] for key in ("device_flops_per_s", "cloud_flops_per_s")}
     Fleet.build(1, network, **speeds, seed=0)
+    stream, model, task = video_parts(config) if config["task"] in VIDEO_TASKS else recommendation_parts(config)
+    fleet = Fleet.build(stream.num_devices, network, **speeds, seed=config["seed"])
+    return Setup(stream, model, fleet, strategies, task)
+
+
+def recommendation_parts(config: Mapping[str, Any]) -> tuple[EventStream, DeviceModel, Task]:
+    """Stream, model and task of a recommendation run.
+
+    Raises:
+        UserError: As :func:`prepare`.
+    """
     stream = stream_of(config)
     if stream.num_negatives >= stream.num_items:
         raise UserError(
@@ -115,8 +131,7 @@ def prepare(config: Mapping[str, Any]) -> Setup:
         model = device_model(config["model"]["name"], stream.num_items, config["model"]["width"], stream.history_length)
     except ValueError as error:
         raise UserError(f"model.{error}") from error
-    fleet = Fleet.build(stream.num_devices, network, **speeds, seed=config["seed"])
-    return Setup(stream, model, fleet, strategies)
+    return stream, model, RECOMMENDATION
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
@@ -156,28 +171,6 @@ def whole_number(config: Mapping[str, Any], key: str, least: int) -> int:
     return value
 
 
-def strategies_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The strategies that the configuration names, in its order.
-
-    Raises:
-        UserError: If one is unknown, named twice, or has a wrong setting.
-    """
-    names = config["strategies"]
-    if isinstance(names, str) or not names:
-        raise UserError(f"strategies must be a list of at least one name, such as [static,duet], got {names}")
-    built: dict[str, Any] = {}
-    for name in names:
-        if name in built:
-            raise UserError(f"strategies must name each strategy once, got {name!r} twice")
-        if name not in STRATEGIES:
-            raise unknown_name("strategy", name, STRATEGIES, "strategies")
-        settings = dict(config["strategy"].get(name) or {})
-        if name == "fedavg":
-            settings["seed"] = config["seed"]
-        built[name] = build_strategy(name, settings)
-    return built
-
-
 def stream_of(config: Mapping[str, Any]) -> EventStream:
     """The stream of the configured data.
 
@@ -203,7 +196,7 @@ def stream_of(config: Mapping[str, Any]) -> EventStream:
 
 def grid_of(config: Mapping[str, Any], setup: Setup) -> Grid:
     """The grid that plays the devices."""
-    app = DeviceApp(setup.model, setup.stream)
+    app = DeviceApp(setup.model, setup.stream, setup.task)
     if config["grid"]["name"] == "inline":
         return InlineGrid(app, setup.device_ids)
     from cdc_flower.simulations.ray_grid import RayGrid
@@ -249,7 +242,7 @@ def train_cloud(config: Mapping[str, Any], setup: Setup, progress: Callable[[str
 
     def loss(batch: Any) -> Tensor:
         history, candidates = (torch.from_numpy(ids).long() for ids in (batch.history, batch.candidates))
-        return cross_entropy(model.score(model.tabulate(parameters), history, candidates)).mean()
+        return model.loss(model.score(model.tabulate(parameters), history, candidates)).mean()
 
     step = progress(f"{config['model']['name']}: training the base model", settings["epochs"] * cloud.num_batches())
 

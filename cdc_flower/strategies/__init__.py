@@ -5,27 +5,30 @@ from typing import Any
 
 from cdc_flower.errors import UserError, unknown_name
 from cdc_flower.strategies.base import CloudStrategy, OnDevices
+from cdc_flower.strategies.cdc_mmpg import CdcMmpg
 from cdc_flower.strategies.duet import Duet
 from cdc_flower.strategies.fedavg import FedAvg
 from cdc_flower.strategies.fine_tuning import FineTuning
 from cdc_flower.strategies.static import Static
 
-__all__ = ["CloudStrategy", "Duet", "FedAvg", "FineTuning", "OnDevices", "Static"]
+__all__ = ["CdcMmpg", "CloudStrategy", "Duet", "FedAvg", "FineTuning", "OnDevices", "Static"]
 
 STRATEGIES: dict[str, type[OnDevices]] = {
     "static": Static,
     "fine_tuning": FineTuning,
     "fedavg": FedAvg,
     "duet": Duet,
+    "cdc_mmpg": CdcMmpg,
 }
 
 
-def build_strategy(name: str, settings: Mapping[str, Any]) -> Any:
+def build_strategy(name: str, settings: Mapping[str, Any], place: str = "") -> Any:
     """The strategy of that name.
 
     Args:
         name: One of ``STRATEGIES``.
         settings: Its arguments, by name.
+        place: The key that errors name; the strategy's own by default.
 
     Raises:
         UserError: If there is no such strategy, or a setting is unknown or out of its range.
@@ -35,4 +38,4 @@ def build_strategy(name: str, settings: Mapping[str, Any]) -> Any:
     try:
         return STRATEGIES[name](**settings)
     except (TypeError, ValueError) as error:
-        raise UserError(f"strategy.{name}: {error}") from error
+        raise UserError(f"{place or f'strategy.{name}'}: {error}") from error

@@ -6,7 +6,7 @@ Model Generalization, WWW 2023, https://arxiv.org/abs/2209.05227
 Equations and choices: see README.md beside this file.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from cdc_flower.scoring import Arrays
 from cdc_flower.seeds import generator
 from cdc_flower.strategies.base import Cloud, CloudStrategy, History, to_every_node
 from cdc_flower.strategies.duet.hypernetwork import Hypernetwork
-from cdc_flower.training import Batch, cross_entropy, fit
+from cdc_flower.training import Batch, fit
 
 #: Devices for which layers are generated in one product.
 DEVICES_PER_CHUNK = 2048
@@ -103,7 +103,7 @@ class Duet(CloudStrategy):
             history, candidates = (torch.from_numpy(ids).long() for ids in (batch.history, batch.candidates))
             own = self._layers(torch.from_numpy(batch.seen).long() if isinstance(batch, Lagged) else history)
             parameters = cloud.model.tabulate(self.parameters)
-            return cross_entropy(cloud.model.score({**parameters, **own}, history, candidates)).mean()
+            return cloud.model.loss(cloud.model.score({**parameters, **own}, history, candidates)).mean()
 
         step = cloud.progress("duet: training the hypernetwork", self.epochs * cloud.num_batches())
 
@@ -141,16 +141,22 @@ class Duet(CloudStrategy):
 
     def _layers(self, history: Tensor) -> Parameters:
         """Generated layers for sequences ``[B, L]``."""
-        return self.hypernetwork(self.cloud.model.item_states(self.parameters, history), (history != 0).sum(-1))
+        return self.hypernetwork(*self.cloud.model.sequence(self.parameters, history))
 
-    @torch.no_grad()
     def generate(self, history: NDArray[np.int32]) -> Arrays:
         """Sequences ``[n, L]`` -> adaptive layers ``[n, ...]``, each from its own sequence alone."""
+        return self.generate_from({records.HISTORY: history})
+
+    @torch.no_grad()
+    def generate_from(self, report: Mapping[str, NDArray[Any]]) -> Arrays:
+        """As :meth:`generate`, from what devices report."""
         torch.set_num_threads(1)
-        parts = [
-            self._layers(torch.from_numpy(history[k : k + DEVICES_PER_CHUNK].astype(np.int64)))
-            for k in range(0, len(history), DEVICES_PER_CHUNK)
+        count = len(next(iter(report.values())))
+        chunks = [
+            {name: value[k : k + DEVICES_PER_CHUNK] for name, value in report.items()}
+            for k in range(0, count, DEVICES_PER_CHUNK)
         ]
+        parts = [self.hypernetwork(*self.cloud.model.reported(self.parameters, chunk)) for chunk in chunks]
         return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
 
     def deployment(self) -> Arrays:
@@ -170,8 +176,8 @@ class Duet(CloudStrategy):
         batch = answers(replies)
         self._generated = None
         if batch is not None:
-            history = np.asarray(batch.array(records.REPORT, records.HISTORY))
-            self._generated = np.asarray(batch.node_ids, np.uint64), self.generate(history)
+            report = {name: batch.array(records.REPORT, name) for name in batch.arrays[records.REPORT]}
+            self._generated = np.asarray(batch.node_ids, np.uint64), self.generate_from(report)
         return None, None
 
     def configure_evaluate(

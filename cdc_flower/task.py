@@ -1,0 +1,71 @@
+"""What a task adds to devices that rank candidates: what they tell of their recent data, and how they are scored.
+
+Everything else is the same for all tasks: a device ranks candidates for a query (items for a history, answers for a
+question, clips for a caption), and a model says how (:class:`~cdc_flower.models.base.DeviceModel`).
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cdc_flower import records
+from cdc_flower.metrics import METRICS, RankingMetrics, pooled_auc
+from cdc_flower.models.base import DeviceModel
+from cdc_flower.segment import SegmentBatch
+from cdc_flower.state import DeviceStates
+
+#: Arrays or numbers of ``n`` devices, by key.
+Columns = dict[str, NDArray[Any]]
+
+
+class Task(Protocol):
+    """How devices report and how they are scored."""
+
+    #: Metrics that are sums over events of a device, in the order of the columns of ``value-sum``.
+    metrics: tuple[str, ...]
+    #: Metrics that need the events of all devices; see :meth:`pool`.
+    pooled: tuple[str, ...]
+
+    def report(self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int) -> tuple[Columns, Columns]:
+        """What devices tell when a segment starts, ``[n, ...]`` each, and the work that it took."""
+
+    def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
+        """Sums for the record ``scores`` and points for the record ``points``, ``[n, ...]`` each."""
+
+    def pool(self, scores: Columns, points: Columns) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Sums and counts ``[n, P]`` of the ``P`` pooled metrics, from the replies of all devices of a segment."""
+
+
+class Recommendation:
+    """Devices tell their last items, and rank the item that their user chooses next."""
+
+    metrics: tuple[str, ...] = METRICS
+    pooled: tuple[str, ...] = ("auc",)
+
+    def __init__(self) -> None:
+        self._ranking = RankingMetrics()
+
+    def report(self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int) -> tuple[Columns, Columns]:
+        return {records.HISTORY: stream.recent(states.device_ids, segment)}, {}
+
+    def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
+        scores = self._ranking.score(logits, data)
+        sums = {
+            records.NUM_EXAMPLES: data.num_events,
+            records.DEVICE_ID: data.device_ids,
+            "context-id": scores.context_id.astype(np.int64),
+            "is-shift": scores.is_shift.astype(np.int64),
+            "value-sum": scores.value_sum,
+            "value-count": scores.value_count,
+            "num-negatives": scores.num_negative,
+        }
+        return sums, {"positive": scores.positive, "negative": scores.negative}
+
+    def pool(self, scores: Columns, points: Columns) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        counts = scores[records.NUM_EXAMPLES], scores["num-negatives"]
+        value_sum, value_count = pooled_auc(points["positive"], points["negative"], *counts)
+        return value_sum[:, None], value_count[:, None]
+
+
+RECOMMENDATION: Task = Recommendation()
