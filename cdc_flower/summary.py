@@ -18,6 +18,8 @@ from cdc_flower.results import per_device_segment
 
 Z_95 = 1.96
 BASELINE = "static"
+#: Metrics that the terminal shows, as far as they exist.
+SHOWN_METRICS = ("auc", "ndcg@10", "hr@10", "accuracy", "log_loss", "r@1", "r@5", "median_rank")
 
 #: Cost columns of the summary that are means over devices of the sum over the whole run, and their source.
 PER_DEVICE = {
@@ -120,14 +122,14 @@ def strategies_in_order(names: Iterable[str]) -> list[str]:
     return sorted(unique, key=lambda name: name != BASELINE)
 
 
-def rich_table(summary: pd.DataFrame, metrics: Sequence[str] = ("auc", "ndcg@10", "hr@10")) -> Table:
+def rich_table(summary: pd.DataFrame, metrics: Sequence[str] = SHOWN_METRICS) -> Table:
     """The summary for a terminal, a row per strategy: value and half interval, below them the same against static.
 
     Args:
         metrics: The columns, as far as they exist; if none does, the first three that do.
     """
     present = list(dict.fromkeys(summary["metric"]))
-    shown = [metric for metric in metrics if metric in present] or present[:3]
+    shown = [metric for metric in metrics if metric in present][:3] or present[:3]
     labels = [name for name in ("run", "task") if summary[name].nunique() > 1]
     table = Table(
         box=box.SIMPLE_HEAD,

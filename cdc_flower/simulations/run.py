@@ -28,7 +28,8 @@ def run(config: Mapping[str, Any], *, grid: Grid | None = None, console: Console
     """Run what a resolved configuration says.
 
     Args:
-        config: As composed from ``configs/config.yaml``.
+        config: As composed from ``configs/config.yaml``. Under ``also`` it may hold those of further tasks, which are
+            played after it and share its folder.
         grid: Where to play the devices; the configured one by default.
         console: Where the table is printed.
 
@@ -41,13 +42,15 @@ def run(config: Mapping[str, Any], *, grid: Grid | None = None, console: Console
     console = console or Console()
     out = Path(config["out"]) if config["out"] else folder.default_folder()
     folder.check_writable(out)
-    setup = prepare(config)
+    configs = [config, *config["also"]]
+    setups = [prepare(one) for one in configs]
     folder.make_folder(out)
     (out / folder.CONFIG).write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
     handler = folder.log_to(out / folder.LOG)
     try:
         with ResultsWriter(out / folder.RESULTS) as writer:
-            play_all(config, setup, grid, writer)
+            for one, setup in zip(configs, setups, strict=True):
+                play_all(one, setup, grid, writer)
     except KeyboardInterrupt:
         log.warning("interrupted")
         raise
@@ -61,7 +64,7 @@ def play_all(config: Mapping[str, Any], setup: Setup, grid: Grid | None, writer:
     """Train the cloud, then play each strategy; rows are written as each segment is done."""
     torch.set_num_threads(1)  # small products: a second thread costs more than it gives
     starts_s = setup.stream.segment_starts_s
-    named = {key: value for key, value in config.items() if key not in ("out", "command", "grid", "cache")}
+    named = {key: value for key, value in config.items() if key not in ("out", "command", "grid", "cache", "also")}
     run_id = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:12]
     own_grid = grid is None
     with Bars() as bars:
@@ -101,6 +104,7 @@ def finish(out: Path, console: Console) -> None:
         return
     summary = summarize(frame)
     write_summary(summary, out / folder.SUMMARY)
-    console.print(rich_table(summary))
+    for _, rows in summary.groupby("task", sort=False, observed=True):
+        console.print(rich_table(rows))
     report_from_folders([out], out / folder.REPORT)
     console.print(f"{out / folder.REPORT}", soft_wrap=True, highlight=False)
