@@ -47,6 +47,7 @@ class DeviceApp(ClientApp):
     query.deploy    install the model and its settings
     train.report    tell of their recent, unlabelled events
     train.local     train in place on labelled events that they have seen; usable once the work is done
+    train.upload    send labelled examples that they have seen
     train           Flower's: train the parameters that came, and send them back
     evaluate        predict the segment: events before the new parameters arrive with the old ones, and
                     those after with the new
@@ -88,6 +89,7 @@ class DeviceApp(ClientApp):
             records.DEPLOY: self._deploy,
             records.TRAIN_REPORT: self._report,
             records.TRAIN_LOCAL: self._train_in_place,
+            records.TRAIN_UPLOAD: self._upload,
             records.TRAIN: self._train,
             records.EVALUATE: self._evaluate,
         }
@@ -122,6 +124,21 @@ class DeviceApp(ClientApp):
             spent = {records.WORK: {key: column[row : row + 1] for key, column in work.items()}} if work else {}
             replies += batch[row : row + 1].reply(arrays={records.REPORT: own}, configs=spent)
         return replies, states
+
+    def _upload(self, batch: MessageBatch, states: DeviceStates) -> tuple[MessageBatch, DeviceStates]:
+        how = LocalTraining.from_settings({**states.settings, **batch.configs.get(records.CONFIG, {})})
+        examples = self.stream.labelled(
+            LabelBudget(), states.device_ids, segment_of(batch), how.max_examples, how.num_negatives
+        )
+        index = examples.row, examples.slot
+        shape = len(states), int(examples.num_examples.max(initial=0))
+        sent = {}
+        for name, value in self.model.to_upload(examples.history, examples.candidates).items():
+            sent[name] = np.zeros((*shape, *value.shape[1:]), value.dtype)
+            sent[name][index] = value
+        sent[records.NUM_EXAMPLES] = examples.num_examples.astype(np.int32)
+        work = {**no_work(len(states)), records.NUM_LABELS: examples.num_examples}
+        return batch.reply(arrays={records.LABELLED: sent}, configs={records.WORK: work}), states
 
     def _train_in_place(self, batch: MessageBatch, states: DeviceStates) -> tuple[MessageBatch, DeviceStates]:
         how = LocalTraining.from_settings({**states.settings, **batch.configs.get(records.CONFIG, {})})

@@ -12,6 +12,7 @@ REPORT = "report"  # what a device tells of its recent, unlabelled data, device 
 ARRAYS = "arrays"  # Flower's own name for a model, both ways (FedAvg)
 CONFIG = "config"  # Flower's own name for a configuration, cloud -> device
 METRICS = "metrics"  # Flower's own name for metrics beside ARRAYS, device -> cloud
+LABELLED = "labelled"  # examples with their labels, device -> cloud: only cloud fine-tuning pays for that
 MODEL = "model"  # the whole device model, sent once when it is deployed
 
 #: Instrument records.
@@ -32,6 +33,8 @@ SEGMENT = "segment"
 ARRIVAL_S = "arrival-s"
 HISTORY = "history"
 FRAMES = "frames"
+CANDIDATES = "candidates"
+WORDS = "words"
 FLOPS = "flops"
 FLOPS_PER_S = "flops-per-s"
 NUM_LABELS = "num-labels"
@@ -43,4 +46,5 @@ DEPLOY = "query.deploy"
 TRAIN = "train"
 TRAIN_REPORT = "train.report"
 TRAIN_LOCAL = "train.local"
+TRAIN_UPLOAD = "train.upload"
 EVALUATE = "evaluate"

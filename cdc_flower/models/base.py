@@ -65,6 +65,15 @@ class DeviceModel(ABC):
         """As :meth:`sequence`, from the arrays ``[n, ...]`` that devices report."""
         return self.sequence(parameters, torch.from_numpy(np.asarray(report[records.HISTORY]).astype(np.int64)))
 
+    def to_upload(self, history: NDArray[np.int32], candidates: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
+        """Labelled examples ``[T, ...]``, the true candidate first, as they go up to be trained on in the cloud."""
+        return {records.HISTORY: history, records.CANDIDATES: candidates}
+
+    def uploaded(self, parameters: Parameters, upload: Mapping[str, NDArray[Any]]) -> tuple[Tensor, Tensor | None]:
+        """Inputs of the head and targets ``[n, E, ...]``, as :meth:`encode` gives them, from what went up."""
+        ids = (torch.from_numpy(upload[name].astype(np.int64)) for name in (records.HISTORY, records.CANDIDATES))
+        return self.encode(parameters, *ids)
+
     @abstractmethod
     def encode(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor | None]:
         """Static layers: ``[..., L]``, ``[..., C]`` ids -> inputs of the head ``[..., k, in]`` and targets.

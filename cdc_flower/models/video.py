@@ -169,6 +169,21 @@ class VideoQA(VideoModel):
         h = encode(self.encoder, parameters, self.frames(clip_ids), self.words(query_ids))
         return self.project(parameters, h)
 
+    def to_upload(self, history: NDArray[np.int32], candidates: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
+        """The clip's frames, the words of the question and the true answer."""
+        queries = history[:, 0].astype(np.int64)
+        frames, words = self.clips.frames(self.clips.clip_of(queries)), self.clips.tokens(queries)
+        return {records.FRAMES: frames, records.WORDS: words, records.CANDIDATES: candidates[:, 0]}
+
+    def uploaded(self, parameters: Parameters, upload: Mapping[str, NDArray[Any]]) -> tuple[Tensor, Tensor | None]:
+        frames, words = (torch.from_numpy(upload[name]) for name in (records.FRAMES, records.WORDS))
+        lead, answers = frames.shape[:2], torch.arange(self.head_sizes[0][1])
+        pairs = zip(frames.flatten(0, 1).split(CLIPS_PER_CHUNK), words.flatten(0, 1).split(CLIPS_PER_CHUNK), strict=True)
+        h = torch.cat([encode(self.encoder, parameters, some, said.long()) for some, said in pairs])
+        true = torch.from_numpy(upload[records.CANDIDATES].astype(np.int64)).unsqueeze(-1)
+        others = answers[:-1] + (answers[:-1] >= true)  # in their order, stepping over the true one
+        return self.project(parameters, h).reshape(*lead, 1, -1), torch.cat([true, others], -1)
+
     def match(self, y: Tensor, targets: Tensor | None) -> Tensor:
         """Logits of the candidate answers, in their order."""
         assert targets is not None
@@ -219,6 +234,24 @@ class VideoRetrieval(VideoModel):
             clips = self._looked_up(parameters, "clips", candidates, see)
             return clips, self._looked_up(parameters, "words", history, read)
         return see(candidates), read(history)
+
+    def to_upload(self, history: NDArray[np.int32], candidates: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
+        """The clip's frames and the words of its caption; the other clips are those of the same upload."""
+        words = self.clips.tokens(history[:, 0].astype(np.int64))
+        return {records.FRAMES: self.clips.frames(candidates[:, 0].astype(np.int64)), records.WORDS: words}
+
+    def uploaded(self, parameters: Parameters, upload: Mapping[str, NDArray[Any]]) -> tuple[Tensor, Tensor | None]:
+        frames, words = (torch.from_numpy(upload[name]) for name in (records.FRAMES, records.WORDS))
+        num_examples = frames.shape[1]
+        seen = torch.cat(
+            [encode(self.encoder, parameters, some, None) for some in frames.flatten(0, 1).split(CLIPS_PER_CHUNK)]
+        )
+        u = self.project(parameters, seen).reshape(len(frames), num_examples, -1)
+        turn = (torch.arange(num_examples)[:, None] + torch.arange(num_examples)) % max(1, num_examples)
+        said = linear(
+            encode(self.encoder, parameters, None, words.long()), parameters["caption.weight"], parameters["caption.bias"]
+        )
+        return u[:, turn], said.unsqueeze(-2)
 
     def match(self, y: Tensor, targets: Tensor | None) -> Tensor:
         """``[..., C, D]`` and ``[..., 1, D]`` -> ``[..., C]``."""

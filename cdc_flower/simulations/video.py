@@ -6,6 +6,7 @@ from typing import Any
 
 from cdc_flower.errors import UserError, unknown_name
 from cdc_flower.models.video import VideoModel, VideoQA, VideoRetrieval
+from cdc_flower.simulations.streams.video.annotated import annotated_stream
 from cdc_flower.simulations.streams.video.moving_digits import digits_stream
 from cdc_flower.simulations.streams.video.stream import VideoStream
 from cdc_flower.video_task import VideoAnswers, VideoSearch, VideoTask
@@ -50,7 +51,13 @@ def video_stream(config: Mapping[str, Any]) -> VideoStream:
         data.pop("path", None)
         check_knobs(digits_stream, data, name)
         return digits_stream(EMBEDDED_DEVICES if num_devices is None else num_devices, **common, **data)
-    raise unknown_name("video data", name, (EMBEDDED,), "data")
+    if "format" not in data:
+        raise UserError(f"data must be one for video, such as moving_digits or msvd, got {name}")
+    check_knobs(annotated_stream, data, name)
+    stream = annotated_stream(**common, **data)
+    if num_devices is not None and num_devices != stream.num_devices:
+        raise UserError(f"fleet.num_devices must be left to the data here, which has {stream.num_devices} devices")
+    return stream
 
 
 def check_knobs(function: Any, data: Mapping[str, Any], name: str) -> None:

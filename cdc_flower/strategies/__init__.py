@@ -6,18 +6,20 @@ from typing import Any
 from cdc_flower.errors import UserError, unknown_name
 from cdc_flower.strategies.base import CloudStrategy, OnDevices
 from cdc_flower.strategies.cdc_mmpg import CdcMmpg
+from cdc_flower.strategies.cloud_fine_tuning import CloudFineTuning
 from cdc_flower.strategies.duet import Duet
 from cdc_flower.strategies.fedavg import FedAvg
 from cdc_flower.strategies.fine_tuning import FineTuning
 from cdc_flower.strategies.static import Static
 
-__all__ = ["CdcMmpg", "CloudStrategy", "Duet", "FedAvg", "FineTuning", "OnDevices", "Static"]
+__all__ = ["CdcMmpg", "CloudFineTuning", "CloudStrategy", "Duet", "FedAvg", "FineTuning", "OnDevices", "Static"]
 
 STRATEGIES: dict[str, type[OnDevices]] = {
     "static": Static,
     "fine_tuning": FineTuning,
     "fedavg": FedAvg,
     "duet": Duet,
+    "cloud_fine_tuning": CloudFineTuning,
     "cdc_mmpg": CdcMmpg,
 }
 

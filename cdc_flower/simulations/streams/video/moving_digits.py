@@ -141,10 +141,10 @@ def digits_stream(
     history_segments: int = 6,
     num_frames: int = 3,
     num_contexts: int = 3,
-    num_places: int = 8,
-    num_namings: int = 8,
+    num_places: int = 12,
+    num_namings: int = 12,
     noise: float = 0.06,
-    flicker: float = 0.6,
+    flicker: float = 0.8,
     mix: float = 0.7,
     identical_frames: bool = False,
 ) -> VideoStream:

@@ -38,11 +38,11 @@ class Places:
     """
 
     seed: int
-    num_places: int = 8
+    num_places: int = 12
     noise: float = 0.06
-    flicker: float = 0.6
+    flicker: float = 0.8
     mix: float = 0.7
-    num_namings: int = 8
+    num_namings: int = 12
 
     def __post_init__(self) -> None:
         """Check the values."""
