@@ -55,7 +55,7 @@ class Places:
     def background(self) -> NDArray[np.float32]:
         """``[P, 32, 32, 3]``, shares of white: stripes of two colors, with a period and an angle of its own."""
         rng, size = generator(self.seed, "place-background"), CELL * SIDE
-        colors = rng.uniform(0.0, 0.55, (self.num_places, 2, 3))
+        colors = rng.uniform(0.0, 0.4, (self.num_places, 2, 3))
         angle = rng.uniform(0, np.pi, self.num_places)
         period = rng.uniform(4, 16, self.num_places)
         y, x = np.mgrid[:size, :size]
