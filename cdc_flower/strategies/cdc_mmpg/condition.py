@@ -24,7 +24,7 @@ class Condition:
     * ``anchor_only``: the feature of the anchor frame.
     * ``anchor+adr``: μ of the distribution that is reasoned from the anchor; in training a sample of it.
 
-    Where all frames are alike the first two are the same, bit by bit.
+    Where all frames are alike the first two are the same, up to rounding.
 
     Attributes:
         arm: One of ``ARMS``; ``anchor``: which frame, see :class:`~cdc_flower.report_video.ClipReport`.
