@@ -147,7 +147,9 @@ def read_report(model: VideoModel, static: Parameters, report: Mapping[str, NDAr
     if FRAMES in report:
         frames = np.array(report[FRAMES])
     else:
-        names = sorted((name for name in report if name.startswith(PICTURE)), key=lambda name: int(name[len(PICTURE) :]))
+        names = sorted(
+            (name for name in report if name.startswith(PICTURE)), key=lambda name: int(name[len(PICTURE) :])
+        )
         if not names:
             raise ValueError(f"a report must hold frames, features or pictures, got {', '.join(report) or 'nothing'}")
         columns = [[decoded(text) for text in report[name]] for name in names]

@@ -86,7 +86,12 @@ def video_strategy(name: str, stream: VideoStream, **settings: Any) -> Any:
 
 
 def video_table(
-    name: str, stream: VideoStream | None = None, grid: Any = None, links: Any = None, built: Any = None, **settings: Any
+    name: str,
+    stream: VideoStream | None = None,
+    grid: Any = None,
+    links: Any = None,
+    built: Any = None,
+    **settings: Any,
 ) -> pd.DataFrame:
     """Play a strategy and return its results."""
     stream = video_stream() if stream is None else stream

@@ -122,7 +122,7 @@ class VideoModel(DeviceModel):
         return torch.from_numpy(flat).long().reshape(*query_ids.shape, flat.shape[1])
 
     def project(self, parameters: Parameters, h: Tensor) -> Tensor:
-        """u = GELU(LN(W h)): ``[..., d] -> [..., U]``."""
+        """The static projection u = GELU(LN(W h)), ``[..., d] -> [..., U]``."""
         u = linear(h, parameters["project.weight"], parameters["project.bias"])
         return gelu(layer_norm(u, parameters["project.norm.weight"], parameters["project.norm.bias"]))
 
@@ -178,7 +178,9 @@ class VideoQA(VideoModel):
     def uploaded(self, parameters: Parameters, upload: Mapping[str, NDArray[Any]]) -> tuple[Tensor, Tensor | None]:
         frames, words = (torch.from_numpy(upload[name]) for name in (records.FRAMES, records.WORDS))
         lead, answers = frames.shape[:2], torch.arange(self.head_sizes[0][1])
-        pairs = zip(frames.flatten(0, 1).split(CLIPS_PER_CHUNK), words.flatten(0, 1).split(CLIPS_PER_CHUNK), strict=True)
+        pairs = zip(
+            frames.flatten(0, 1).split(CLIPS_PER_CHUNK), words.flatten(0, 1).split(CLIPS_PER_CHUNK), strict=True
+        )
         h = torch.cat([encode(self.encoder, parameters, some, said.long()) for some, said in pairs])
         true = torch.from_numpy(upload[records.CANDIDATES].astype(np.int64)).unsqueeze(-1)
         others = answers[:-1] + (answers[:-1] >= true)  # in their order, stepping over the true one
@@ -249,7 +251,9 @@ class VideoRetrieval(VideoModel):
         u = self.project(parameters, seen).reshape(len(frames), num_examples, -1)
         turn = (torch.arange(num_examples)[:, None] + torch.arange(num_examples)) % max(1, num_examples)
         said = linear(
-            encode(self.encoder, parameters, None, words.long()), parameters["caption.weight"], parameters["caption.bias"]
+            encode(self.encoder, parameters, None, words.long()),
+            parameters["caption.weight"],
+            parameters["caption.bias"],
         )
         return u[:, turn], said.unsqueeze(-2)
 

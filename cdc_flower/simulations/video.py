@@ -32,7 +32,11 @@ def video_parts(config: Mapping[str, Any]) -> tuple[VideoStream, VideoModel, Vid
     try:
         kept = {key: sizes[key] for key in _MODEL_KEYS}
         if config["task"] == "video_qa":
-            return stream, VideoQA(stream.table.clips, stream.table.num_answers, **kept), VideoAnswers(stream.table.kinds)
+            return (
+                stream,
+                VideoQA(stream.table.clips, stream.table.num_answers, **kept),
+                VideoAnswers(stream.table.kinds),
+            )
         return stream, VideoRetrieval(stream.table.clips, sizes["match_width"], **kept), VideoSearch()
     except ValueError as error:
         raise UserError(f"model.{error}") from error

@@ -40,9 +40,7 @@ class CloudFineTuning(CloudStrategy):
         ValueError: If a value is out of its range.
     """
 
-    def __init__(
-        self, steps: int = 5, rate: float = 1e-3, max_examples: int = 64, num_negatives: int = 4
-    ) -> None:
+    def __init__(self, steps: int = 5, rate: float = 1e-3, max_examples: int = 64, num_negatives: int = 4) -> None:
         self.how = LocalTraining("head", steps, rate, "adam", max_examples, num_negatives)
         self._layers: dict[int, Arrays] = {}
         self._new: tuple[NDArray[np.uint64], Arrays, NDArray[np.float64]] | None = None
@@ -108,7 +106,7 @@ class CloudFineTuning(CloudStrategy):
 def tune(
     model: DeviceModel, static: Parameters, start: Parameters, upload: dict[str, NDArray[Any]], how: LocalTraining
 ) -> Parameters:
-    """Adaptive layers ``[n, ...]`` after ``how.steps`` steps of Adam, each device's on its own examples ``[n, E, ...]``.
+    """Adaptive layers ``[n, ...]`` after some steps of Adam, each device's on its own examples ``[n, E, ...]``.
 
     A device without an example keeps what it has.
     """

@@ -118,7 +118,9 @@ def test_the_sizes_are_those_of_the_paper_s_shape(
     assert down.payload_bytes()[0] == num_bytes
     few = FastDomainAdaptor("onebias", weight, bias, 192)
     sent = {name: value.detach().numpy() for name, value in few(torch.zeros(1, 192)).items()}
-    assert MessageBatch(records.EVALUATE, np.array([2]), {records.PARAMETERS: sent}).payload_bytes()[0] == 4 * num_answers
+    assert (
+        MessageBatch(records.EVALUATE, np.array([2]), {records.PARAMETERS: sent}).payload_bytes()[0] == 4 * num_answers
+    )
     matrices = {"kernel_weight", "kernel_bias", "bias_weight", "first_weight", "first_bias"}
     for fda, millions in ((one, one_m), (two, two_m)):
         count = sum(value.numel() for name, value in fda.named_parameters() if name in matrices)

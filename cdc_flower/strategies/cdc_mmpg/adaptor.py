@@ -26,7 +26,7 @@ class FastDomainAdaptor(nn.Module):
         variant: One of ``VARIANTS``.
         weight: ``[U, A]``, the base model's adaptive layer; ``bias``: ``[A]``.
         feature_width: ``Z``; ``hidden``: ``H``, 128 in the code that the variants are known from.
-        mean: ``[Z]`` of features over historical data, taken off before anything else; ``scale``: ``[Z]``, their spread.
+        mean: ``[Z]`` of features over historical data, taken off first; ``scale``: ``[Z]``, their spread.
         generator: Of the initialization.
 
     Raises:

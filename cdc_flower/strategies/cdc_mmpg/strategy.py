@@ -37,7 +37,7 @@ NUMBERS_PER_CHUNK = 8_000_000
 
 @dataclass(frozen=True)
 class Opened:
-    """Historical examples ``[B]`` with true candidate first, and the query ``[B]`` whose clip their segment opens with."""
+    """Historical examples ``[B]``, the true candidate first, and the query ``[B]`` that their segment opens with."""
 
     history: NDArray[np.int32]
     candidates: NDArray[np.int32]
@@ -98,7 +98,9 @@ class CdcMmpg(CloudStrategy):
         if not isinstance(cloud.model, VideoModel):
             raise UserError("strategy.cdc_mmpg: task must be video_qa or video_retrieval, for it reads frames")
         if self.report.form in ("png", "jpeg") and not cloud.model.encoder.has_pixels:
-            raise UserError(f"strategy.cdc_mmpg.form must be raw or feature where data are features: {self.report.form}")
+            raise UserError(
+                f"strategy.cdc_mmpg.form must be raw or feature where data are features: {self.report.form}"
+            )
         self.model = cloud.model
         self.parameters = {name: value.detach().clone() for name, value in cloud.parameters.items()}
         self.frames = FrameTable(cloud.model, self.parameters)
@@ -168,7 +170,7 @@ class CdcMmpg(CloudStrategy):
         self.adaptor.settle(z, max(2, NUMBERS_PER_CHUNK // self.adaptor.num_generated))
 
     def _loss(self, batch: Any, noise: torch.Generator) -> Tensor:
-        """The task's loss with generated layers, plus ``adr_weight`` times the mismatch; without the latter held out."""
+        """The task's loss with generated layers, in training plus ``adr_weight`` times the mismatch."""
         is_training = torch.is_grad_enabled()
         self.adaptor.train(is_training)
         clip_ids = self.clips_of(batch.opening)

@@ -177,7 +177,11 @@ def annotated_stream(
         raise unknown_name("split", split, SPLITS, "data.split")
     if (features is None) == (videos is None):
         raise UserError("data: one of data.features and data.videos must be given")
-    for key, value, low in (("num_frames", num_frames, 1), ("size", size, 8), ("clips_per_device", clips_per_device, 1)):
+    for key, value, low in (
+        ("num_frames", num_frames, 1),
+        ("size", size, 8),
+        ("clips_per_device", clips_per_device, 1),
+    ):
         if value < low:
             raise UserError(f"data.{key} must be >= {low}, got {value}")
     if not 0 < historical_fraction < 1:
@@ -219,9 +223,7 @@ def _with_msvd_names(rows: list[Annotation], msvd: str | None) -> list[Annotatio
     return [replace(row, video=names.get(row.video, row.video)) for row in rows]
 
 
-def _with_frames(
-    rows: list[Annotation], frames: dict[str, Any], problems: Problems, partial: bool
-) -> list[Annotation]:
+def _with_frames(rows: list[Annotation], frames: dict[str, Any], problems: Problems, partial: bool) -> list[Annotation]:
     """The annotations whose video is there. With ``partial`` the others are left out without a word.
 
     Raises:
@@ -284,7 +286,7 @@ def _table(
 
 
 def _galleries(plan: Plan, num_clips: int, size: int, seed: int) -> Ints:
-    """``[n, H + S, G]``: the clip of each segment among others of its part (historical or stream), drawn from the seed."""
+    """``[n, H + S, G]``: the clip of each segment among others of its part (historical or stream)."""
     parts = plan.clip[:, : plan.num_historical], plan.clip[:, plan.num_historical :]
     pools = [np.unique(part[part >= 0]) for part in parts]
     count = min([size, *(len(pool) for pool in pools)])

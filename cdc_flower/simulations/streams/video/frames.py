@@ -29,7 +29,7 @@ def read_features(path: str, names: list[str], num_frames: int, problems: Proble
         problems: What to do with a file that cannot be used. Its width must be that of the first.
 
     Raises:
-        UserError: If there is no such path, a file is damaged, or its features are no ``[rows, F]`` or of another width.
+        UserError: If there is no such path, a file is damaged, or its features are not ``[rows, F]`` as the others.
     """
     place = Path(path).expanduser()
     if not place.exists():
@@ -151,7 +151,8 @@ def decode(file: Path, num_frames: int, size: int) -> NDArray[np.uint8]:
             stream = container.streams.video[0]
             declared = stream.frames
             pictures = [
-                frame.reformat(width=size, height=size, format="rgb24").to_ndarray() for frame in container.decode(stream)
+                frame.reformat(width=size, height=size, format="rgb24").to_ndarray()
+                for frame in container.decode(stream)
             ]
     except (av.FFmpegError, IndexError, OSError) as error:
         raise UserError(f"{file}: must be a whole video file ({error})") from error

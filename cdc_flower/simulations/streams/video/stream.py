@@ -165,7 +165,7 @@ class VideoHistory:
     def openings(self, rows: Ints, uniform: NDArray[np.float64]) -> Ints:
         """``[B]``: a query of the same device and segment as each example, chosen by a number in [0, 1).
 
-        Online a segment is adapted to by its first clip; here any clip of the segment may be the one that it opens with.
+        Online a segment is adapted to by its first clip; here any of its clips may be the one that it opens with.
         """
         device, segment = self.table.place(self.queries[rows])
         first, end = self.table.bounds[device, segment], self.table.bounds[device, segment + 1]
@@ -182,14 +182,21 @@ class VideoHistory:
         size = len(self.device_ids)
         count = max(min(max(round(fraction * size), 1), size - 1), 0) if fraction > 0 else 0
         order = np.argsort(hashed_bits(seed, "historical-split", self.device_ids), kind="stable")
-        parts = [VideoHistory(self.table, self.device_ids[np.sort(order[k])]) for k in (slice(count, None), slice(count))]
+        parts = [
+            VideoHistory(self.table, self.device_ids[np.sort(order[k])]) for k in (slice(count, None), slice(count))
+        ]
         return parts[0], parts[1]
 
     def content_hash(self) -> str:
         """Sixty-four hexadecimal digits that change with anything that training could read."""
         digest, queries = hashlib.sha256(), self.queries
         clip_ids = np.unique(self.table.clips.clip_of(queries))
-        for part in (queries, self.table.clips.tokens(queries), self.table.candidates(queries), self.table.answer[queries]):
+        for part in (
+            queries,
+            self.table.clips.tokens(queries),
+            self.table.candidates(queries),
+            self.table.answer[queries],
+        ):
             digest.update(f";{part.shape};".encode() + np.ascontiguousarray(part, np.int64).tobytes())
         for start in range(0, len(clip_ids), 256):
             digest.update(np.ascontiguousarray(self.table.clips.frames(clip_ids[start : start + 256])).tobytes())
