@@ -3,9 +3,9 @@
     python -m benchmarks.video
 
 One device-round is: an adaptive layer (1,552 float32) down, 4 clips of 3 frames of 32×32 pixels drawn, encoded with
-their questions and answered, the sums of the metrics up. The rate is clips per CPU second on ``InlineGrid``, against the same
-model on one plain batch: the same clips drawn, encoded and multiplied with the same layers by hand, and the right ones
-counted. Each round plays a segment that nobody has drawn before.
+their questions and answered, the sums of the metrics up. The rate is clips per CPU second on ``InlineGrid``, against
+the same model on one plain batch: the same clips drawn, encoded and multiplied with the same layers by hand, and the
+right ones counted. Each round plays a segment that nobody has drawn before.
 """
 
 import os
