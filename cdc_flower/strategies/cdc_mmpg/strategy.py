@@ -26,7 +26,7 @@ from cdc_flower.report_video import ClipReport, read_report
 from cdc_flower.scoring import Arrays
 from cdc_flower.seeds import generator, torch_generator
 from cdc_flower.strategies.base import Cloud, CloudStrategy, to_every_node
-from cdc_flower.strategies.cdc_mmpg.adaptor import FastDomainAdaptor
+from cdc_flower.strategies.cdc_mmpg.adaptor import VARIANTS, FastDomainAdaptor
 from cdc_flower.strategies.cdc_mmpg.condition import ARMS, Condition, FrameTable
 from cdc_flower.strategies.cdc_mmpg.reasoner import AnchorFrameReasoner
 from cdc_flower.training import fit
@@ -76,6 +76,8 @@ class CdcMmpg(CloudStrategy):
     ) -> None:
         if arm not in ARMS:
             raise ValueError(f"arm must be one of {', '.join(ARMS)}, got {arm!r}")
+        if variant not in VARIANTS:
+            raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
         least = {"epochs": (epochs, 0), "rate": (rate, 0), "adr_weight": (adr_weight, 0)}
         for name, (value, low) in {**least, "hidden": (hidden, 1), "adr_hidden": (adr_hidden, 1)}.items():
             if not low <= value < np.inf:
@@ -83,7 +85,6 @@ class CdcMmpg(CloudStrategy):
         self.arm, self.variant, self.epochs, self.rate = arm, variant, epochs, rate
         self.adr_weight, self.hidden, self.adr_hidden = adr_weight, hidden, adr_hidden
         self.report = ClipReport("frames" if arm == "full_clip" else "anchor", form, anchor)
-        FastDomainAdaptor(variant, torch.zeros(1, 1), torch.zeros(1), 1)  # checks the variant
         self.knobs = {"arm": arm, "variant": variant, "anchor": anchor, "epochs": epochs, "rate": rate}
         self.knobs |= {"adr_weight": adr_weight, "hidden": hidden, "adr_hidden": adr_hidden}
         self._generated: tuple[NDArray[np.uint64], Arrays] | None = None
