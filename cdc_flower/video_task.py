@@ -1,5 +1,6 @@
 """Video tasks: a device tells an anchor frame of its newest clip, and answers questions or finds clips."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from cdc_flower.state import DeviceStates
 from cdc_flower.task import Columns
 
 
-class VideoTask(TruthReader):
+class VideoTask(TruthReader, ABC):
     """What question answering and retrieval share: the report of a clip, and the ranks."""
 
     metrics: tuple[str, ...]
@@ -30,6 +31,10 @@ class VideoTask(TruthReader):
         clip_ids, _ = stream.opening(states.device_ids, segment)
         static = {name: torch.from_numpy(np.array(value)) for name, value in states.static.items()}
         return how.make(model, static, clip_ids, stream.seed)
+
+    @abstractmethod
+    def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
+        """As :class:`~cdc_flower.task.Task`."""
 
     def _common(self, data: SegmentBatch, context_id: NDArray[np.int64], is_shift: NDArray[np.bool_]) -> Columns:
         return {

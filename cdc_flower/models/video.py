@@ -41,7 +41,7 @@ class VideoModel(DeviceModel):
         ValueError: If a size is out of its range.
     """
 
-    def __init__(self, clips: Clips, num_outputs: int, projection: int = 96, **sizes: int) -> None:
+    def __init__(self, clips: Clips, num_outputs: int, projection: int = 96, **sizes: Any) -> None:
         if projection < 1:
             raise ValueError(f"projection must be >= 1, got {projection}")
         self.clips, self.projection = clips, projection

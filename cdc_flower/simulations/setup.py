@@ -111,7 +111,9 @@ def prepare(config: Mapping[str, Any]) -> Setup:
     network = Network(**config["network"])
     speeds = {key: config["fleet"][key] for key in ("device_flops_per_s", "cloud_flops_per_s")}
     Fleet.build(1, network, **speeds, seed=0)
-    stream, model, task = video_parts(config) if config["task"] in VIDEO_TASKS else recommendation_parts(config)
+    parts: tuple[Any, DeviceModel, Task]
+    parts = video_parts(config) if config["task"] in VIDEO_TASKS else recommendation_parts(config)
+    stream, model, task = parts
     fleet = Fleet.build(stream.num_devices, network, **speeds, seed=config["seed"])
     return Setup(stream, model, fleet, strategies, task)
 
