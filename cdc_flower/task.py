@@ -7,11 +7,14 @@ question, clips for a caption), and a model says how (:class:`~cdc_flower.models
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from cdc_flower import records
+from cdc_flower.features import feature_flops, sequence_feature
 from cdc_flower.metrics import METRICS, RankingMetrics, pooled_auc
 from cdc_flower.models.base import DeviceModel
+from cdc_flower.scoring import Arrays, tensors
 from cdc_flower.segment import SegmentBatch
 from cdc_flower.state import DeviceStates
 
@@ -27,8 +30,10 @@ class Task(Protocol):
     #: Metrics that need the events of all devices; see :meth:`pool`.
     pooled: tuple[str, ...]
 
-    def report(self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int) -> tuple[Columns, Columns]:
-        """What devices tell when a segment starts, ``[n, ...]`` each, and the work that it took."""
+    def report(
+        self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int, lag: int = 0
+    ) -> tuple[Columns, Columns]:
+        """What devices tell when a segment starts, or as it was ``lag`` events earlier: ``[n, ...]`` each, and the work."""
 
     def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
         """Sums for the record ``scores`` and points for the record ``points``, ``[n, ...]`` each."""
@@ -46,8 +51,31 @@ class Recommendation:
     def __init__(self) -> None:
         self._ranking = RankingMetrics()
 
-    def report(self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int) -> tuple[Columns, Columns]:
-        return {records.HISTORY: stream.recent(states.device_ids, segment)}, {}
+    def report(
+        self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int, lag: int = 0
+    ) -> tuple[Columns, Columns]:
+        recent = stream.recent(states.device_ids, segment, lag)
+        told: Columns = {records.HISTORY: recent}
+        work: Columns = {}
+        if states.settings.get(records.REPORT) == records.FEATURE:
+            feature, flops = self._feature(model, recent, states.static)
+            told, work = {records.FEATURE: feature}, {records.FLOPS: np.full(len(recent), flops)}
+        if records.PROTOTYPE in states.settings:
+            told[records.HELD] = states.version
+        return told, work
+
+    @torch.inference_mode()
+    def _feature(
+        self, model: DeviceModel, recent: NDArray[np.int32], static: Arrays
+    ) -> tuple[NDArray[np.float32], float]:
+        """Features ``[n, w]`` of recent items ``[n, L]``, and the work of one.
+
+        The item states are those that the device makes to predict, so they are not counted again.
+        """
+        parameters, items = tensors(static), torch.from_numpy(recent).long()
+        states = model.item_states(parameters, items)
+        feature = sequence_feature(parameters, states, (items != 0).sum(-1))
+        return feature.numpy(), feature_flops(states.shape[-1], feature.shape[-1], recent.shape[-1])
 
     def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
         scores = self._ranking.score(logits, data)

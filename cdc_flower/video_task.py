@@ -24,11 +24,13 @@ class VideoTask(TruthReader, ABC):
     metrics: tuple[str, ...]
     pooled: tuple[str, ...] = ()
 
-    def report(self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int) -> tuple[Columns, Columns]:
+    def report(
+        self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int, lag: int = 0
+    ) -> tuple[Columns, Columns]:
         """As the deployed settings say; see :class:`~cdc_flower.report_video.ClipReport`."""
         assert isinstance(model, VideoModel)
         how = ClipReport.from_settings(states.settings)
-        clip_ids, _ = stream.opening(states.device_ids, segment)
+        clip_ids, _ = stream.opening(states.device_ids, segment, lag)
         static = {name: torch.from_numpy(np.array(value)) for name, value in states.static.items()}
         return how.make(model, static, clip_ids, stream.seed)
 

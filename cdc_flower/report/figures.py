@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from cdc_flower.report import marks, style
 from cdc_flower.report.curves import Panel, ecdf, gain_by, metric_by, shift_shares, with_age
-from cdc_flower.summary import BASELINE
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ def all_drawings(panels: Sequence[Panel], summary: pd.DataFrame, colors: dict[st
     """Every figure that the results allow, in the order of the page."""
     with mpl.rc_context(style.RC):
         drawings = [_over_segments(panels, colors), _against_bytes(panels, summary, colors), _waiting(panels, colors)]
-        if any(BASELINE in panel.strategies and len(panel.strategies) > 1 for panel in panels):
+        if any(panel.baseline in panel.strategies and len(panel.strategies) > 1 for panel in panels):
             drawings.append(_gain(panels, colors))
         if any(panel.single["is_shift"].any() for panel in panels):
             drawings.append(_since_shift(panels, colors))
@@ -58,17 +57,17 @@ def _over_segments(panels: Sequence[Panel], colors: dict[str, str]) -> Drawing:
 def _gain(panels: Sequence[Panel], colors: dict[str, str]) -> Drawing:
     def draw(metric: str) -> Draw:
         def one(axes: Axes, panel: Panel) -> None:
-            table = gain_by(panel.frame, metric, "segment")
-            marks.lines(axes, table[table["strategy"] != BASELINE], "segment", "diff", colors, panel)
-            axes.axhline(0.0, color=colors.get(BASELINE, style.SOFT_INK), linewidth=1.0, zorder=1.5)
+            table = gain_by(panel, metric, "segment")
+            marks.lines(axes, table[table["strategy"] != panel.baseline], "segment", "diff", colors, panel)
+            axes.axhline(0.0, color=colors.get(panel.baseline, style.SOFT_INK), linewidth=1.0, zorder=1.5)
             marks.mark_shifts(axes, panel)
-            axes.set(xlabel="segment", ylabel=f"{metric} minus {BASELINE}")
+            axes.set(xlabel="segment", ylabel=f"{metric} minus {panel.baseline}")
 
         return one
 
     return Drawing(
         "gain",
-        f"What does adapting gain over {BASELINE}?",
+        f"What does adapting gain over {panels[0].baseline}?",
         _grid(panels, draw),
         "Difference on the same devices, segment by segment; bands: 95 % intervals of the paired difference.",
     )

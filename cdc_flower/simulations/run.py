@@ -18,6 +18,7 @@ from cdc_flower.report import report_from_folders
 from cdc_flower.results import ResultsWriter, read_results
 from cdc_flower.simulations import folder
 from cdc_flower.simulations.play import play
+from cdc_flower.simulations.references import reference_frames
 from cdc_flower.simulations.setup import Setup, grid_of, prepare, train_cloud
 from cdc_flower.summary import rich_table, summarize, write_summary
 
@@ -50,7 +51,7 @@ def run(config: Mapping[str, Any], *, grid: Grid | None = None, console: Console
     try:
         with ResultsWriter(out / folder.RESULTS) as writer:
             for one, setup in zip(configs, setups, strict=True):
-                play_all(one, setup, grid, writer)
+                play_all(one, setup, grid, writer, out / folder.STATE)
     except KeyboardInterrupt:
         log.warning("interrupted")
         raise
@@ -60,8 +61,10 @@ def run(config: Mapping[str, Any], *, grid: Grid | None = None, console: Console
     return out
 
 
-def play_all(config: Mapping[str, Any], setup: Setup, grid: Grid | None, writer: ResultsWriter) -> None:
-    """Train the cloud, then play each strategy; rows are written as each segment is done."""
+def play_all(
+    config: Mapping[str, Any], setup: Setup, grid: Grid | None, writer: ResultsWriter, state_folder: Path
+) -> None:
+    """Train the cloud, then play each strategy; rows are written as each segment is done, states after the last."""
     torch.set_num_threads(1)  # small products: a second thread costs more than it gives
     starts_s = setup.stream.segment_starts_s
     named = {key: value for key, value in config.items() if key not in ("out", "command", "grid", "cache", "also")}
@@ -71,23 +74,23 @@ def play_all(config: Mapping[str, Any], setup: Setup, grid: Grid | None, writer:
         cloud = train_cloud(config, setup, bars.bar)
         grid = grid_of(config, setup) if grid is None else grid
         try:
+            shared = {"run_id": run_id, "experiment": config["experiment_name"]}
+            shared |= {"seed": config["seed"], "task": config["task"]}
             for name, strategy in setup.strategies.items():
                 strategy.prepare(cloud)
                 step = bars.bar(f"{name}: playing", setup.stream.num_segments)
-                labels = {
-                    "run_id": run_id,
-                    "experiment": config["experiment_name"],
-                    "strategy": name,
-                    "seed": config["seed"],
-                    "task": config["task"],
-                }
 
                 def collect(frame: pd.DataFrame, step: Any = step) -> None:
                     writer.append(frame)
                     step()
 
+                labels = {**shared, "strategy": name}
                 play(strategy, grid, setup.fleet, starts_s, labels=labels, collect=collect, task=setup.task)
+                folder.save_state(strategy.state(), state_folder / f"{name}.safetensors")
                 log.info("%s: done", name)
+            if setup.references:
+                for frame in reference_frames(setup.references, setup.stream, setup.stream.historical(), shared):
+                    writer.append(frame)
         finally:
             if own_grid and hasattr(grid, "close"):
                 grid.close()

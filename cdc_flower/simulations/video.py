@@ -18,6 +18,18 @@ EMBEDDED_DEVICES = 100
 _MODEL_KEYS = ("width", "depth", "heads", "patch", "stem", "projection")
 
 
+def check_video(config: Mapping[str, Any]) -> None:
+    """Refuse what only recommendation has.
+
+    Raises:
+        UserError: If there is something.
+    """
+    if config["references"]:
+        raise UserError(f"references must be empty with video, got {config['references']}")
+    if config["cloud"]["validation"] != "devices":
+        raise UserError(f"cloud.validation must be devices with video, got {config['cloud']['validation']}")
+
+
 def video_parts(config: Mapping[str, Any]) -> tuple[VideoStream, VideoModel, VideoTask]:
     """Stream, model and task of a video run.
 

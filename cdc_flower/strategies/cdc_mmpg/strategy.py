@@ -19,7 +19,6 @@ from torch import Tensor
 
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
-from cdc_flower.checkpoints import Checkpoints
 from cdc_flower.errors import UserError
 from cdc_flower.models.video import VideoModel
 from cdc_flower.report_video import ClipReport, read_report
@@ -29,7 +28,6 @@ from cdc_flower.strategies.base import Cloud, CloudStrategy, to_every_node
 from cdc_flower.strategies.cdc_mmpg.adaptor import VARIANTS, FastDomainAdaptor
 from cdc_flower.strategies.cdc_mmpg.condition import ARMS, Condition, FrameTable
 from cdc_flower.strategies.cdc_mmpg.reasoner import AnchorFrameReasoner
-from cdc_flower.training import fit
 
 #: Generated numbers held at a time, which bound the memory.
 NUMBERS_PER_CHUNK = 8_000_000
@@ -117,25 +115,18 @@ class CdcMmpg(CloudStrategy):
         trained = dict(self.adaptor.named_parameters(prefix="adaptor"))
         if self.condition.reasoner is not None:
             trained |= dict(reasoner.named_parameters(prefix="reasoner"))
-        step = cloud.progress(f"cdc_mmpg ({self.arm}): training", self.epochs * cloud.num_batches())
-
-        def train() -> list[float]:
-            draws = generator(cloud.seed, "cdc_mmpg", "openings")
-            noise = torch_generator(cloud.seed, "cdc_mmpg", "noise")
-            return fit(
-                lambda batch: self._loss(batch, noise),
-                list(trained.values()),
-                lambda epoch: self._batches(cloud, epoch, draws),
-                lambda: self._held_out(cloud),
-                epochs=self.epochs,
-                rate=self.rate,
-                patience=cloud.patience,
-                on_batch=step,
-            )
-
-        key = {"what": "cdc_mmpg", "base": cloud.identity, "settings": self.knobs}
-        checkpoints = cloud.checkpoints if cloud.identity else Checkpoints()
-        self.validation_curve = checkpoints.trained(key, trained, train)
+        noise = torch_generator(cloud.seed, "cdc_mmpg", "noise")
+        self.validation_curve = cloud.fit(
+            f"cdc_mmpg ({self.arm}): training",
+            self.knobs,
+            trained,
+            list(trained.values()),
+            lambda batch: self._loss(batch, noise),
+            epochs=self.epochs,
+            rate=self.rate,
+            batches=lambda epoch: self._batches(cloud, epoch, noise),
+            held_out=lambda: self._held_out(cloud),
+        )
         self._settle()
         self.adaptor.eval().requires_grad_(False)
         reasoner.eval().requires_grad_(False)
@@ -147,9 +138,14 @@ class CdcMmpg(CloudStrategy):
     def _first_openings(self, history: Any) -> NDArray[np.int64]:
         return history.openings(np.arange(history.num_examples), np.zeros(history.num_examples))
 
-    def _batches(self, cloud: Cloud, epoch: int, draws: np.random.Generator) -> Iterator[Opened]:
-        """Historical batches; any clip of an example's segment may be the one that it opens with."""
+    def _batches(self, cloud: Cloud, epoch: int, noise: torch.Generator) -> Iterator[Opened]:
+        """Historical batches; any clip of an example's segment may be the one that it opens with.
+
+        What is drawn depends on the epoch alone, so that training can go on after an interruption.
+        """
         history: Any = cloud.train
+        draws = generator(cloud.seed, "cdc_mmpg", "openings", epoch)
+        noise.set_state(torch_generator(cloud.seed, "cdc_mmpg", "noise", epoch).get_state())
         for batch in history.batches(cloud.batch_size, epoch, cloud.seed, cloud.num_negatives):
             opening = history.openings(batch.rows, draws.uniform(size=len(batch.rows)))
             if len(batch.rows) > 1 or not self.adaptor.has_kernel:  # normalization needs two rows

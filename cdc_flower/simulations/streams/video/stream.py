@@ -76,18 +76,18 @@ class VideoStream:
         first, end = self._ends(device_ids, segment)
         return end - first
 
-    def opening(self, device_ids: Ints, segment: int) -> tuple[Ints, Ints]:
-        """``[n]`` the clip that the segment opens with, and ``[n]`` the first query about it.
+    def opening(self, device_ids: Ints, segment: int, lag: int = 0) -> tuple[Ints, Ints]:
+        """``[n]`` the clip that the segment opens with, or that of ``lag`` queries earlier, and ``[n]`` its first query.
 
         A device without a query in the segment has those of the segment before.
         """
         first, end = self._ends(device_ids, segment)
-        query = np.where(first < end, first, np.maximum(first - 1, self.table.bounds[device_ids, 0]))
+        query = np.maximum(np.where(first < end, first, first - 1) - lag, self.table.bounds[device_ids, 0])
         return self.table.clips.clip_of(query), query
 
-    def recent(self, device_ids: Ints, segment: int) -> NDArray[np.int32]:
-        """``[n, 1]``: the first query about the opening clip."""
-        return self.opening(device_ids, segment)[1][:, None].astype(np.int32)
+    def recent(self, device_ids: Ints, segment: int, lag: int = 0) -> NDArray[np.int32]:
+        """``[n, 1]``: the query of :meth:`opening`."""
+        return self.opening(device_ids, segment, lag)[1][:, None].astype(np.int32)
 
     def labelled(
         self, reader: TruthReader, device_ids: Ints, segment: int, max_examples: int, num_negatives: int
