@@ -33,7 +33,7 @@ class Task(Protocol):
     def report(
         self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int, lag: int = 0
     ) -> tuple[Columns, Columns]:
-        """What devices tell when a segment starts, or as it was ``lag`` events earlier: ``[n, ...]`` each, and the work."""
+        """What devices tell when a segment starts, or ``lag`` events earlier, ``[n, ...]`` each, and the work of it."""
 
     def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
         """Sums for the record ``scores`` and points for the record ``points``, ``[n, ...]`` each."""

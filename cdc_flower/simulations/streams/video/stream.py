@@ -77,7 +77,7 @@ class VideoStream:
         return end - first
 
     def opening(self, device_ids: Ints, segment: int, lag: int = 0) -> tuple[Ints, Ints]:
-        """``[n]`` the clip that the segment opens with, or that of ``lag`` queries earlier, and ``[n]`` its first query.
+        """``[n]`` the clip that the segment opens with (or that of ``lag`` queries earlier), ``[n]`` its first query.
 
         A device without a query in the segment has those of the segment before.
         """
