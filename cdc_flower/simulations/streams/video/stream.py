@@ -149,8 +149,8 @@ class VideoHistory:
     ) -> Iterator[HistoricalBatch]:
         """Every example once, in an order of the epoch; the last batch may be smaller.
 
-        Each has all its candidates, the true one first; ``num_negatives`` does not matter. ``first`` and ``stop`` are
-        places in that order, from which on and up to which examples are taken.
+        Each has all its candidates, the true one first; ``num_negatives`` does not matter. Only batches ``first`` to
+        ``stop`` are made.
 
         Raises:
             ValueError: If ``batch_size < 1``.
@@ -158,8 +158,8 @@ class VideoHistory:
         if batch_size < 1:
             raise ValueError(f"batch_size must be >= 1, got {batch_size}")
         queries = self.queries
-        order = generator(seed, "historical-order", epoch).permutation(len(queries))[first:stop]
-        for start in range(0, len(order), batch_size):
+        order = generator(seed, "historical-order", epoch).permutation(len(queries))
+        for start in range(0, len(queries), batch_size)[first:stop]:
             rows = order[start : start + batch_size]
             query = queries[rows]
             device, _ = self.table.place(query)
