@@ -59,7 +59,8 @@ class Recommendation:
         work: Columns = {}
         if states.settings.get(records.REPORT) == records.FEATURE:
             feature, flops = self._feature(model, recent, states.static)
-            told, work = {records.FEATURE: feature}, {records.FLOPS: np.full(len(recent), flops)}
+            told = {records.FEATURE: feature}
+            work = {records.NUM_LABELS: np.zeros(len(recent), np.int64), records.FLOPS: np.full(len(recent), flops)}
         if records.PROTOTYPE in states.settings:
             told[records.HELD] = states.version
         return told, work
