@@ -42,10 +42,12 @@ def _hydra_main(config: DictConfig) -> None:
     from cdc_flower.simulations.folder import default_folder
     from cdc_flower.simulations.run import run
     from cdc_flower.simulations.setup import resolved
+    from cdc_flower.simulations.tasks import companions
 
     job = HydraConfig.get()
     try:
         values = resolved(config)
+        values["also"] = companions(list(job.overrides.task))
         if job.mode is not None and job.mode.name == "MULTIRUN":
             name = folder_name(list(job.overrides.task), sys.argv[1:]) or str(job.job.num)
             values["out"] = str(Path(values["out"]) / name if values["out"] else default_folder(name))

@@ -14,7 +14,7 @@ from cdc_flower.simulations.setup import prepare
 @lru_cache(maxsize=2)
 def _device_app(run_config: str, num_devices: int) -> DeviceApp:
     setup = prepare(config_of(json.loads(run_config), num_devices))
-    return DeviceApp(setup.model, setup.stream)
+    return DeviceApp(setup.model, setup.stream, setup.task)
 
 
 class ConfiguredDeviceApp(ClientApp):

@@ -16,17 +16,21 @@ from numpy.typing import NDArray
 
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
-from cdc_flower.features import FEATURE_NAMES, feature_flops, sequence_feature
+from cdc_flower.features import FEATURE_NAMES
 from cdc_flower.forms import names_of, receive
-from cdc_flower.metrics import RankingMetrics
 from cdc_flower.models.base import DeviceModel
-from cdc_flower.scoring import Arrays, Scorer, tensors
+from cdc_flower.replies import Replies
+from cdc_flower.scoring import Arrays, Scorer
 from cdc_flower.segment import Stream, TruthReader
 from cdc_flower.state import DeviceStates
+from cdc_flower.task import RECOMMENDATION, Task
 from cdc_flower.training import LocalTraining, train_on_devices
 
 #: Devices whose events are held in memory at a time.
 DEVICES_PER_CHUNK = 512
+
+#: Before the keys of points, where they stand beside scores.
+POINT = "points/"
 
 #: What a device did: ``num-labels`` and ``flops``, ``[n]`` each.
 Work = dict[str, NDArray[Any]]
@@ -47,6 +51,7 @@ class DeviceApp(ClientApp):
                     the items, or with the setting ``report: feature`` a feature of them, made from the deployed
                     layers ``feature.*``; with a setting ``prototype``, which one they hold as well
     train.local     train in place on labelled events that they have seen; usable once the work is done
+    train.upload    send labelled examples that they have seen
     train           Flower's: train the parameters that came, and send them back
     evaluate        predict the segment: events before the new parameters arrive with the old ones, and
                     those after with the new, which come whole or in another form: see
@@ -56,12 +61,12 @@ class DeviceApp(ClientApp):
     Args:
         model: The device model.
         stream: The devices' data.
+        task: What devices report and how they are scored.
     """
 
-    def __init__(self, model: DeviceModel, stream: Stream) -> None:
+    def __init__(self, model: DeviceModel, stream: Stream, task: Task = RECOMMENDATION) -> None:
         super().__init__()
-        self.model, self.stream = model, stream
-        self.metrics = RankingMetrics()
+        self.model, self.stream, self.task = model, stream, task
 
     def __call__(self, message: Message, context: Context) -> Message:
         """Flower's entrance: one message of one node, whose ``partition-id`` is the device."""
@@ -72,7 +77,7 @@ class DeviceApp(ClientApp):
             context.state = changed.to_record()
         return Message(replies[0].content, reply_to=message)
 
-    def handle(self, batch: MessageBatch, states: DeviceStates) -> tuple[MessageBatch, DeviceStates]:
+    def handle(self, batch: MessageBatch, states: DeviceStates) -> tuple[Replies, DeviceStates]:
         """Replies to ``n`` messages and the states after them.
 
         Args:
@@ -85,10 +90,11 @@ class DeviceApp(ClientApp):
         """
         if len(batch) != len(states):
             raise ValueError(f"a batch must have one message a device, got {len(batch)} for {len(states)} devices")
-        handlers: dict[str, Callable[[MessageBatch, DeviceStates], tuple[MessageBatch, DeviceStates]]] = {
+        handlers: dict[str, Callable[[MessageBatch, DeviceStates], tuple[Replies, DeviceStates]]] = {
             records.DEPLOY: self._deploy,
             records.TRAIN_REPORT: self._report,
             records.TRAIN_LOCAL: self._train_in_place,
+            records.TRAIN_UPLOAD: self._upload,
             records.TRAIN: self._train,
             records.EVALUATE: self._evaluate,
         }
@@ -117,29 +123,32 @@ class DeviceApp(ClientApp):
         reply = batch.reply(metrics={records.SCORES: {records.DEVICE_ID: states.device_ids}})
         return reply, states.deployed(model, tuple(self.model.adaptive), settings) if len(batch) else states
 
-    def _report(self, batch: MessageBatch, states: DeviceStates) -> tuple[MessageBatch, DeviceStates]:
+    def _report(self, batch: MessageBatch, states: DeviceStates) -> tuple[Replies, DeviceStates]:
         lag = int(batch.configs.get(records.CLOCK, {}).get(records.LAG, 0))
-        recent = self.stream.recent(states.device_ids, segment_of(batch), lag)
-        told: dict[str, NDArray[Any]] = {records.HISTORY: recent}
-        work: Work = {}
-        if states.settings.get(records.REPORT) == records.FEATURE:
-            feature, flops = self._feature(recent, states.static)
-            told, work = {records.FEATURE: feature}, no_work(len(states))
-            work[records.FLOPS] += flops
-        if records.PROTOTYPE in states.settings:
-            told[records.HELD] = states.version
-        return batch.reply(arrays={records.REPORT: told}, configs={records.WORK: work} if work else {}), states
+        report, work = self.task.report(self.model, self.stream, states, segment_of(batch), lag)
+        if not any(column.dtype == object for column in report.values()):
+            return batch.reply(arrays={records.REPORT: report}, configs={records.WORK: work} if work else {}), states
+        replies: list[Message] = []  # runs of bytes differ in length, and a batch holds arrays of one shape
+        for row in range(len(batch)):
+            own = {key: column[row][None] for key, column in report.items()}
+            spent = {records.WORK: {key: column[row : row + 1] for key, column in work.items()}} if work else {}
+            replies += batch[row : row + 1].reply(arrays={records.REPORT: own}, configs=spent)
+        return replies, states
 
-    @torch.inference_mode()
-    def _feature(self, recent: NDArray[np.int32], static: Arrays) -> tuple[NDArray[np.float32], float]:
-        """Features ``[n, w]`` of recent items ``[n, L]``, and the work of one.
-
-        The item states are those that the device makes to predict, so they are not counted again.
-        """
-        parameters, items = tensors(static), torch.from_numpy(recent).long()
-        states = self.model.item_states(parameters, items)
-        feature = sequence_feature(parameters, states, (items != 0).sum(-1))
-        return feature.numpy(), feature_flops(states.shape[-1], feature.shape[-1], recent.shape[-1])
+    def _upload(self, batch: MessageBatch, states: DeviceStates) -> tuple[MessageBatch, DeviceStates]:
+        how = LocalTraining.from_settings({**states.settings, **batch.configs.get(records.CONFIG, {})})
+        examples = self.stream.labelled(
+            LabelBudget(), states.device_ids, segment_of(batch), how.max_examples, how.num_negatives
+        )
+        index = examples.row, examples.slot
+        shape = len(states), int(examples.num_examples.max(initial=0))
+        sent = {}
+        for name, value in self.model.to_upload(examples.history, examples.candidates).items():
+            sent[name] = np.zeros((*shape, *value.shape[1:]), value.dtype)
+            sent[name][index] = value
+        sent[records.NUM_EXAMPLES] = examples.num_examples.astype(np.int32)
+        work = {**no_work(len(states)), records.NUM_LABELS: examples.num_examples}
+        return batch.reply(arrays={records.LABELLED: sent}, configs={records.WORK: work}), states
 
     def _train_in_place(self, batch: MessageBatch, states: DeviceStates) -> tuple[MessageBatch, DeviceStates]:
         how = LocalTraining.from_settings({**states.settings, **batch.configs.get(records.CONFIG, {})})
@@ -210,9 +219,9 @@ class DeviceApp(ClientApp):
             for k in range(0, max(1, len(states)), DEVICES_PER_CHUNK)
         ]
         scores = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-        points = {sign: scores.pop(sign) for sign in ("positive", "negative")}
+        points = {key.removeprefix(POINT): scores.pop(key) for key in list(scores) if key.startswith(POINT)}
         reply = batch.reply(
-            arrays={records.POINTS: points},
+            arrays={records.POINTS: points} if points else {},
             metrics={records.SCORES: scores},
             configs={records.WORK: work} if work else {},
         )
@@ -259,18 +268,8 @@ class DeviceApp(ClientApp):
         late = data.times_s < arrival_s[device]
         set_of_event = np.where(late, states.in_use[device], newest[device])
         logits = scorer.score(set_of_event, data.history, data.candidates)
-        scores = self.metrics.score(logits, data)
-        return {
-            records.NUM_EXAMPLES: data.num_events,
-            records.DEVICE_ID: data.device_ids,
-            "context-id": scores.context_id.astype(np.int64),
-            "is-shift": scores.is_shift.astype(np.int64),
-            "value-sum": scores.value_sum,
-            "value-count": scores.value_count,
-            "num-negatives": scores.num_negative,
-            "positive": scores.positive,
-            "negative": scores.negative,
-        }
+        scores, points = self.task.score(logits, data)
+        return {**scores, **{POINT + key: value for key, value in points.items()}}
 
 
 def no_work(num_devices: int) -> Work:

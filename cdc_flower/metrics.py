@@ -67,10 +67,10 @@ class RankingMetrics(TruthReader):
             raise ValueError(f"scores must have the candidates' shape {shape}, got {scores.shape}")
         true_column, context_id, is_shift = segment.truth.read(self)
         num_devices, row = len(segment.device_ids), segment.row
-        scores, is_true = _worst_for_nan(np.asarray(scores, np.float32), true_column)
+        scores, is_true = worst_for_nan(np.asarray(scores, np.float32), true_column)
         true_score = scores[np.arange(len(row)), true_column]
 
-        rank = _ranks(scores, true_score)
+        rank = ranks(scores, true_score)
         columns = [_log_loss(scores, true_column, true_score)]
         for k in CUTOFFS:
             hit = rank <= k
@@ -140,7 +140,7 @@ def _padded(scores: NDArray[np.float32], segment: SegmentBatch, num_events: NDAr
     return ordered
 
 
-def _worst_for_nan(
+def worst_for_nan(
     scores: NDArray[np.float32], true_column: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Scores ``[T, C]`` with minus infinity for a positive and infinity for a negative that is no number."""
@@ -152,7 +152,7 @@ def _worst_for_nan(
     return scores, is_true
 
 
-def _ranks(scores: NDArray[np.float32], true_score: NDArray[np.float32]) -> NDArray[np.float64]:
+def ranks(scores: NDArray[np.float32], true_score: NDArray[np.float32]) -> NDArray[np.float64]:
     """``[T]``: the rank of the positive, ties by half."""
     above = np.count_nonzero(scores > true_score[:, None], axis=1)
     ties = np.count_nonzero(scores == true_score[:, None], axis=1) - 1  # without itself

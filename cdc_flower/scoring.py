@@ -92,7 +92,8 @@ class Scorer:
         self, set_of_event: NDArray[np.int64], history: NDArray[np.int32], candidates: NDArray[np.int32]
     ) -> NDArray[np.float32]:
         """Logits ``[T, C]``; the arguments are those of :func:`score_events`."""
-        if self._only_heads and not self._is_tabulated and history.size + candidates.size > self.model.num_items:
+        num_lookups = history.size + candidates.size
+        if self._only_heads and not self._is_tabulated and self.model.pays_to_tabulate(num_lookups):
             self._shared, self._is_tabulated = self.model.tabulate(self._shared), True
         scores = np.empty(candidates.shape, np.float32)
         inputs = torch.from_numpy(history).long(), torch.from_numpy(candidates).long()

@@ -21,6 +21,8 @@ from cdc_flower.seeds import generator
 
 Z_95 = 1.96
 BASELINE = "static"
+#: Metrics that the terminal shows, as far as they exist.
+SHOWN_METRICS = ("auc", "ndcg@10", "hr@10", "accuracy", "log_loss", "r@1", "r@5", "median_rank")
 NUM_RESAMPLES = 1000
 _WEIGHTS_PER_CHUNK = 2_000_000  # of the resamples, which bound the memory
 
@@ -160,14 +162,14 @@ def strategies_in_order(names: Iterable[str], baseline: str = BASELINE) -> list[
     return sorted(unique, key=lambda name: name != baseline)
 
 
-def rich_table(summary: pd.DataFrame, metrics: Sequence[str] = ("auc", "ndcg@10", "hr@10")) -> Table:
+def rich_table(summary: pd.DataFrame, metrics: Sequence[str] = SHOWN_METRICS) -> Table:
     """The summary for a terminal, a row per strategy: value and half interval, below them against the baseline.
 
     Args:
         metrics: The columns, as far as they exist; if none does, the first three that do.
     """
     present = list(dict.fromkeys(summary["metric"]))
-    shown = [metric for metric in metrics if metric in present] or present[:3]
+    shown = [metric for metric in metrics if metric in present][:3] or present[:3]
     labels = [name for name in ("run", "task") if summary[name].nunique() > 1]
     baseline = summary["baseline"].iloc[0] if len(summary) else BASELINE
     table = Table(

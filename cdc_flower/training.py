@@ -1,6 +1,7 @@
 """Gradient steps: on historical data in the cloud, and on many devices at once for the baselines.
 
-Both minimize binary cross-entropy with logits over one true item and its negatives, as DUET and Persona do.
+Both minimize the loss of the device model over one true candidate and others; for recommendation binary
+cross-entropy with logits, as DUET and Persona do.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,9 +15,12 @@ from torch import Tensor
 
 from cdc_flower.checkpoints import Kept, Resume
 from cdc_flower.layers import Parameters
+from cdc_flower.losses import cross_entropy
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.scoring import Arrays, pad, tensors
 from cdc_flower.segment import LabelledBatch
+
+__all__ = ["LocalTraining", "cross_entropy", "fit", "train_on_devices"]
 
 #: Numbers of stacked parameters trained in one batched product, which bound its memory.
 NUMBERS_PER_CHUNK = 4_000_000
@@ -32,12 +36,6 @@ class Batch(Protocol):
     @property
     def candidates(self) -> NDArray[np.int32]:
         """``[B, C]``, the true one first."""
-
-
-def cross_entropy(logits: Tensor) -> Tensor:
-    """Mean over ``C`` of the binary cross-entropy, ``[..., C] -> [...]``; candidate 0 is the true one."""
-    losses = torch.nn.functional.softplus(logits)
-    return losses.mean(-1) - logits[..., 0] / logits.shape[-1]
 
 
 def fit(
@@ -192,7 +190,7 @@ def train_on_devices(
     first = start(np.arange(1))
     shared = tensors(static)
     only_heads = all(name in model.adaptive for name in first)
-    if only_heads and examples.history.size + examples.candidates.size > model.num_items:
+    if only_heads and model.pays_to_tabulate(examples.history.size + examples.candidates.size):
         with torch.no_grad():
             shared = model.tabulate(shared)
     size = max(1, NUMBERS_PER_CHUNK // sum(value[0].size for value in first.values()))
@@ -247,7 +245,7 @@ def _train_chunk(
     optimizer = kind(list(leaves.values()), lr=how.rate)
     for _ in range(how.steps):
         optimizer.zero_grad()
-        loss = (cross_entropy(logits()) * weight).sum()
+        loss = (model.loss(logits()) * weight).sum()
         for name, value in anchor.items():
             loss = loss + 0.5 * how.proximal_mu * (leaves[name] - value).square().sum()
         loss.backward()

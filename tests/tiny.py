@@ -31,6 +31,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "static": {},
     "fine_tuning": {"steps": 2, "rate": 0.05, "max_examples": 8},
     "fedavg": {"num_train_devices": 3, "steps": 2, "rate": 0.05, "max_examples": 8},
+    "cloud_fine_tuning": {"steps": 2, "rate": 0.05, "max_examples": 8},
     "duet": {"epochs": 2, "rate": 0.01, "width": 8, "decoder_width": 8},
     "apg": {"epochs": 2, "rate": 0.01, "rank": 4, "width": 8},
 }

@@ -6,11 +6,17 @@ A model is a description without parameters. Its functions take a dictionary of 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from cdc_flower import records
 from cdc_flower.layers import Parameters, mlp, uniform_linear
+from cdc_flower.losses import cross_entropy
 
 
 class DeviceModel(ABC):
@@ -51,6 +57,23 @@ class DeviceModel(ABC):
     def item_states(self, parameters: Parameters, history: Tensor) -> Tensor:
         """``[..., L]`` ids -> ``[..., L, d]``: the sequence that a generator may condition on."""
 
+    def sequence(self, parameters: Parameters, history: Tensor) -> tuple[Tensor, Tensor]:
+        """``[B, L]`` ids -> the states ``[B, k, d]`` that a generator may condition on, and how many count ``[B]``."""
+        return self.item_states(parameters, history), (history != 0).sum(-1)
+
+    def reported(self, parameters: Parameters, report: Mapping[str, NDArray[Any]]) -> tuple[Tensor, Tensor]:
+        """As :meth:`sequence`, from the arrays ``[n, ...]`` that devices report."""
+        return self.sequence(parameters, torch.from_numpy(np.asarray(report[records.HISTORY]).astype(np.int64)))
+
+    def to_upload(self, history: NDArray[np.int32], candidates: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
+        """Labelled examples ``[T, ...]``, the true candidate first, as they go up to be trained on in the cloud."""
+        return {records.HISTORY: history, records.CANDIDATES: candidates}
+
+    def uploaded(self, parameters: Parameters, upload: Mapping[str, NDArray[Any]]) -> tuple[Tensor, Tensor | None]:
+        """Inputs of the head and targets ``[n, E, ...]``, as :meth:`encode` gives them, from what went up."""
+        ids = (torch.from_numpy(upload[name].astype(np.int64)) for name in (records.HISTORY, records.CANDIDATES))
+        return self.encode(parameters, *ids)
+
     @abstractmethod
     def encode(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor | None]:
         """Static layers: ``[..., L]``, ``[..., C]`` ids -> inputs of the head ``[..., k, in]`` and targets.
@@ -77,6 +100,14 @@ class DeviceModel(ABC):
         if targets is None:
             return y.squeeze(-1)
         return (targets @ y.transpose(-1, -2)).squeeze(-1)
+
+    def loss(self, logits: Tensor) -> Tensor:
+        """What training minimizes, ``[..., C] -> [...]``; candidate 0 is the true one."""
+        return cross_entropy(logits)
+
+    def pays_to_tabulate(self, num_lookups: int) -> bool:
+        """Whether :meth:`tabulate` pays for so many items looked up."""
+        return num_lookups > self.num_items
 
     def score(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> Tensor:
         """Logits ``[..., C]`` with one set of parameters, shared or stacked."""

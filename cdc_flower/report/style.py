@@ -21,8 +21,8 @@ COLORS = {
     "persona": "#D55E00",
 }
 SPARE_COLORS = ("#000000", "#CC79A7", "#56B4E9", "#E69F00", "#009E73", "#0072B2", "#D55E00")
-LOWER_IS_BETTER = frozenset({"log_loss"})
-MAIN_METRICS = ("ndcg@10", "auc", "hr@10", "accuracy", "user_auc")
+LOWER_IS_BETTER = frozenset({"log_loss", "median_rank", "mean_rank"})
+MAIN_METRICS = ("ndcg@10", "auc", "hr@10", "accuracy", "r@1", "user_auc", "log_loss", "r@5")
 
 INK, SOFT_INK, SHIFT_INK = "#222222", "#666666", "#9a9a9a"
 WIDTH_IN, ROW_IN = 10.2, 3.4

@@ -27,7 +27,7 @@ def config_of(run_config: Mapping[str, Any], num_devices: int) -> dict[str, Any]
     Raises:
         UserError: If a value is wrong.
     """
-    groups = [f"{group}={run_config[group]}" for group in ("data", "model", "network")]
+    groups = [f"{group}={run_config[group]}" for group in ("task", "data", "model", "network") if run_config.get(group)]
     with initialize_config_module("cdc_flower.configs", version_base="1.3"):
         config = compose("config", overrides=[*groups, *shlex.split(str(run_config.get("overrides", "")))])
     values = {

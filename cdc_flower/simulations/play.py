@@ -10,15 +10,12 @@ from numpy.typing import NDArray
 
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
-from cdc_flower.metrics import METRICS, pooled_auc
 from cdc_flower.replies import concat
 from cdc_flower.results import segment_frame
 from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.simulations.link_grid import LinkGrid
 from cdc_flower.simulations.usage import Usage
-
-#: Metrics of the results table: those of a device, and the AUC over all devices of a segment.
-ALL_METRICS = ("auc", *METRICS)
+from cdc_flower.task import RECOMMENDATION, Task
 
 
 def deploy(grid: Grid, strategy: Any) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
@@ -59,6 +56,7 @@ def play(
     *,
     labels: dict[str, Any],
     collect: Callable[[pd.DataFrame], None],
+    task: Task = RECOMMENDATION,
 ) -> None:
     """Run a strategy over all segments.
 
@@ -69,6 +67,7 @@ def play(
         segment_starts_s: ``[num_segments + 1]``.
         labels: ``run_id``, ``experiment``, ``strategy``, ``seed`` and ``task`` for the table.
         collect: Given the rows of each segment when it is done.
+        task: Of the devices.
     """
     node_ids, device_ids = deploy(grid, strategy)
 
@@ -79,7 +78,7 @@ def play(
         rows = links.rows(whole.node_ids)
         order = np.argsort(rows, kind="stable")
         whole, rows = whole.select(order), rows[order]
-        collect(rows_of(segment, segment_starts_s[segment], device_ids[rows], whole, rows, usage, labels))
+        collect(rows_of(segment, segment_starts_s[segment], device_ids[rows], whole, rows, usage, labels, task))
 
     links = LinkGrid(
         grid,
@@ -100,19 +99,19 @@ def rows_of(
     rows: NDArray[np.int64],
     usage: Usage,
     labels: dict[str, Any],
+    task: Task,
 ) -> pd.DataFrame:
     """The results table of one segment: one row a device and metric."""
-    scores = replies.metrics[records.SCORES]
-    positive, negative = (replies.array(records.POINTS, sign) for sign in ("positive", "negative"))
-    auc_sum, auc_count = pooled_auc(positive, negative, scores[records.NUM_EXAMPLES], scores["num-negatives"])
+    scores, points = replies.metrics[records.SCORES], replies.arrays.get(records.POINTS, {})
+    pooled_sum, pooled_count = task.pool(scores, points)
     return segment_frame(
         **labels,
         segment=segment,
         time_s=float(time_s),
         device_ids=device_ids,
-        metrics=ALL_METRICS,
-        value_sum=np.column_stack([auc_sum, scores["value-sum"]]),
-        value_count=np.column_stack([auc_count, scores["value-count"]]),
+        metrics=(*task.pooled, *task.metrics),
+        value_sum=np.column_stack([pooled_sum, scores["value-sum"]]),
+        value_count=np.column_stack([pooled_count, scores["value-count"]]),
         context_id=scores["context-id"],
         is_shift=scores["is-shift"].astype(bool),
         num_examples=scores[records.NUM_EXAMPLES],

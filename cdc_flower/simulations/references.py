@@ -21,9 +21,9 @@ from cdc_flower.errors import UserError, unknown_name
 from cdc_flower.metrics import LOSS_NEGATIVES, RankingMetrics, RankingScores, pooled_auc
 from cdc_flower.results import segment_frame
 from cdc_flower.segment import SegmentBatch, Stream
-from cdc_flower.simulations.play import ALL_METRICS
 from cdc_flower.simulations.streams.history import HistoricalData
 from cdc_flower.simulations.usage import Usage
+from cdc_flower.task import RECOMMENDATION
 
 #: Weight of what followed the last item, the one before it, and the one before that.
 WEIGHTS = (1.0, 1.0 / 2.0, 1.0 / 3.0)
@@ -139,7 +139,7 @@ def reference_frames(
                 segment=segment,
                 time_s=float(stream.segment_starts_s[segment]),
                 device_ids=everyone,
-                metrics=ALL_METRICS,
+                metrics=(*RECOMMENDATION.pooled, *RECOMMENDATION.metrics),
                 value_sum=np.column_stack([auc[0], scores.value_sum]),
                 value_count=np.column_stack([auc[1], scores.value_count]),
                 context_id=scores.context_id,

@@ -29,7 +29,8 @@ def run(config: Mapping[str, Any], *, grid: Grid | None = None, console: Console
     """Run what a resolved configuration says.
 
     Args:
-        config: As composed from ``configs/config.yaml``.
+        config: As composed from ``configs/config.yaml``. Under ``also`` it may hold those of further tasks, which are
+            played after it and share its folder.
         grid: Where to play the devices; the configured one by default.
         console: Where the table is printed.
 
@@ -42,13 +43,15 @@ def run(config: Mapping[str, Any], *, grid: Grid | None = None, console: Console
     console = console or Console()
     out = Path(config["out"]) if config["out"] else folder.default_folder()
     folder.check_writable(out)
-    setup = prepare(config)
+    configs = [config, *config["also"]]
+    setups = [prepare(one) for one in configs]
     folder.make_folder(out)
     (out / folder.CONFIG).write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
     handler = folder.log_to(out / folder.LOG)
     try:
         with ResultsWriter(out / folder.RESULTS) as writer:
-            play_all(config, setup, grid, writer, out / folder.STATE)
+            for one, setup in zip(configs, setups, strict=True):
+                play_all(one, setup, grid, writer, out / folder.STATE)
     except KeyboardInterrupt:
         log.warning("interrupted")
         raise
@@ -64,7 +67,7 @@ def play_all(
     """Train the cloud, then play each strategy; rows are written as each segment is done, states after the last."""
     torch.set_num_threads(1)  # small products: a second thread costs more than it gives
     starts_s = setup.stream.segment_starts_s
-    named = {key: value for key, value in config.items() if key not in ("out", "command", "grid", "cache")}
+    named = {key: value for key, value in config.items() if key not in ("out", "command", "grid", "cache", "also")}
     run_id = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:12]
     own_grid = grid is None
     with Bars() as bars:
@@ -81,7 +84,8 @@ def play_all(
                     writer.append(frame)
                     step()
 
-                play(strategy, grid, setup.fleet, starts_s, labels={**shared, "strategy": name}, collect=collect)
+                labels = {**shared, "strategy": name}
+                play(strategy, grid, setup.fleet, starts_s, labels=labels, collect=collect, task=setup.task)
                 folder.save_state(strategy.state(), state_folder / f"{name}.safetensors")
                 log.info("%s: done", name)
             if setup.references:
@@ -103,6 +107,7 @@ def finish(out: Path, console: Console) -> None:
         return
     summary = summarize(frame)
     write_summary(summary, out / folder.SUMMARY)
-    console.print(rich_table(summary))
+    for _, rows in summary.groupby("task", sort=False, observed=True):
+        console.print(rich_table(rows))
     report_from_folders([out], out / folder.REPORT)
     console.print(f"{out / folder.REPORT}", soft_wrap=True, highlight=False)

@@ -29,10 +29,11 @@ from cdc_flower.simulations.references import references_of
 from cdc_flower.simulations.streams.interests import interests_stream
 from cdc_flower.simulations.streams.readers.read import read_events
 from cdc_flower.simulations.streams.stream import EventStream, event_stream
+from cdc_flower.simulations.video import VIDEO_TASKS, check_video, video_parts
 from cdc_flower.strategies.base import Cloud
-from cdc_flower.training import cross_entropy
+from cdc_flower.task import RECOMMENDATION, Task
 
-TASKS = ("recommendation",)
+TASKS = ("recommendation", *VIDEO_TASKS)
 GRIDS = ("inline", "ray")
 VALIDATIONS = ("devices", "last")
 #: Keys of ``data`` that concern reading a file, or cutting it, and not the embedded generator.
@@ -62,13 +63,15 @@ class Setup:
         stream: Of every device; ``model``: of the devices; ``fleet``: links and speeds.
         strategies: Name -> strategy, in the order of the configuration.
         references: Names of reference lines.
+        task: What devices report, and how they are scored.
     """
 
-    stream: EventStream
+    stream: Any
     model: DeviceModel
     fleet: Fleet
     strategies: dict[str, Any]
     references: list[str]
+    task: Task = RECOMMENDATION
 
     @property
     def device_ids(self) -> np.ndarray:
@@ -99,7 +102,10 @@ def prepare(config: Mapping[str, Any]) -> Setup:
     if lookup(config, "fleet.num_devices") is not None:
         whole_number(config, "fleet.num_devices", 1)
     whole_number(config, "model.width", 1)
-    whole_number(config, "model.history_length", 1)
+    if config["task"] in VIDEO_TASKS:
+        check_video(config)
+    else:
+        whole_number(config, "model.history_length", 1)
     for key in NUMBERS:
         value = lookup(config, key)
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -113,6 +119,19 @@ def prepare(config: Mapping[str, Any]) -> Setup:
     network = Network(**config["network"])
     speeds = {key: config["fleet"][key] for key in ("device_flops_per_s", "cloud_flops_per_s")}
     Fleet.build(1, network, **speeds, seed=0)
+    parts: tuple[Any, DeviceModel, Task]
+    parts = video_parts(config) if config["task"] in VIDEO_TASKS else recommendation_parts(config)
+    stream, model, task = parts
+    fleet = Fleet.build(stream.num_devices, network, **speeds, seed=config["seed"])
+    return Setup(stream, model, fleet, strategies, references, task)
+
+
+def recommendation_parts(config: Mapping[str, Any]) -> tuple[EventStream, DeviceModel, Task]:
+    """Stream, model and task of a recommendation run.
+
+    Raises:
+        UserError: As :func:`prepare`.
+    """
     stream = stream_of(config)
     if stream.num_negatives >= stream.num_items:
         raise UserError(
@@ -122,8 +141,7 @@ def prepare(config: Mapping[str, Any]) -> Setup:
         model = device_model(config["model"]["name"], stream.num_items, config["model"]["width"], stream.history_length)
     except ValueError as error:
         raise UserError(f"model.{error}") from error
-    fleet = Fleet.build(stream.num_devices, network, **speeds, seed=config["seed"])
-    return Setup(stream, model, fleet, strategies, references)
+    return stream, model, RECOMMENDATION
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
@@ -189,7 +207,7 @@ def stream_of(config: Mapping[str, Any]) -> EventStream:
 
 def grid_of(config: Mapping[str, Any], setup: Setup) -> Grid:
     """The grid that plays the devices."""
-    app = DeviceApp(setup.model, setup.stream)
+    app = DeviceApp(setup.model, setup.stream, setup.task)
     if config["grid"]["name"] == "inline":
         return InlineGrid(app, setup.device_ids)
     from cdc_flower.simulations.ray_grid import RayGrid
@@ -240,7 +258,7 @@ def train_cloud(config: Mapping[str, Any], setup: Setup, progress: Callable[[str
 
     def loss(batch: Any) -> Tensor:
         history, candidates = (torch.from_numpy(ids).long() for ids in (batch.history, batch.candidates))
-        return cross_entropy(model.score(model.tabulate(parameters), history, candidates)).mean()
+        return model.loss(model.score(model.tabulate(parameters), history, candidates)).mean()
 
     cloud.fit(
         f"{config['model']['name']}: training the base model",

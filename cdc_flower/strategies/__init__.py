@@ -6,6 +6,8 @@ from typing import Any
 from cdc_flower.errors import UserError, unknown_name
 from cdc_flower.strategies.apg import Apg
 from cdc_flower.strategies.base import CloudStrategy, OnDevices
+from cdc_flower.strategies.cdc_mmpg import CdcMmpg
+from cdc_flower.strategies.cloud_fine_tuning import CloudFineTuning
 from cdc_flower.strategies.duet import Duet
 from cdc_flower.strategies.fedavg import FedAvg
 from cdc_flower.strategies.fine_tuning import FineTuning
@@ -13,7 +15,19 @@ from cdc_flower.strategies.group_fine_tuning import GroupFineTuning
 from cdc_flower.strategies.persona import Persona
 from cdc_flower.strategies.static import Static
 
-__all__ = ["Apg", "CloudStrategy", "Duet", "FedAvg", "FineTuning", "GroupFineTuning", "OnDevices", "Persona", "Static"]
+__all__ = [
+    "Apg",
+    "CdcMmpg",
+    "CloudFineTuning",
+    "CloudStrategy",
+    "Duet",
+    "FedAvg",
+    "FineTuning",
+    "GroupFineTuning",
+    "OnDevices",
+    "Persona",
+    "Static",
+]
 
 STRATEGIES: dict[str, type[OnDevices]] = {
     "static": Static,
@@ -23,6 +37,8 @@ STRATEGIES: dict[str, type[OnDevices]] = {
     "apg": Apg,
     "group_fine_tuning": GroupFineTuning,
     "persona": Persona,
+    "cloud_fine_tuning": CloudFineTuning,
+    "cdc_mmpg": CdcMmpg,
 }
 
 

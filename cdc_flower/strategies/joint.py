@@ -19,7 +19,6 @@ from cdc_flower.seeds import generator
 from cdc_flower.strategies.base import Cloud, History
 from cdc_flower.strategies.checks import check_range, check_switches, check_whole
 from cdc_flower.strategies.generation import DEVICES_PER_CHUNK
-from cdc_flower.training import cross_entropy
 
 #: Historical sequences whose mean generated layers every device starts with.
 NUM_START_SEQUENCES = 4096
@@ -91,7 +90,7 @@ class JointTraining:
             leaf.requires_grad_()
 
         def loss(examples: Examples) -> Tensor:
-            return cross_entropy(logits(parameters, examples)).mean()
+            return cloud.model.loss(logits(parameters, examples)).mean()
 
         curve = cloud.fit(
             f"{name}: training the hypernetwork",

@@ -9,7 +9,8 @@ from cdc_flower import records
 from cdc_flower.batch import MessageBatch
 from cdc_flower.results import COLUMNS
 from cdc_flower.simulations.fleet import Fleet
-from cdc_flower.simulations.play import ALL_METRICS, deploy, play
+from cdc_flower.simulations.play import deploy, play
+from cdc_flower.task import RECOMMENDATION
 
 
 def shuffled(_: MessageBatch, replies: Any) -> Any:
@@ -19,7 +20,7 @@ def shuffled(_: MessageBatch, replies: Any) -> Any:
 
 def test_there_is_a_row_for_each_device_segment_and_metric() -> None:
     rows = table("static")
-    assert len(rows) == 4 * NUM_SEGMENTS * len(ALL_METRICS)
+    assert len(rows) == 4 * NUM_SEGMENTS * len((*RECOMMENDATION.pooled, *RECOMMENDATION.metrics))
     assert list(rows.columns) == list(COLUMNS)
     assert rows.groupby(["segment", "device_id", "metric"], observed=True).size().eq(1).all()
     assert rows.time_s.unique().tolist() == stream().segment_starts_s[:-1].tolist()

@@ -95,7 +95,6 @@ WRONG = [
     ("num_segments=1.5", "num_segments must be a whole number >= 1, got 1.5"),
     ("seed=-1", "seed must be a whole number >= 0, got -1"),
     ("grid.name=spark", "grid.name: unknown grid 'spark'"),
-    ("task=vision", "task: unknown task 'vision'"),
     ("model.name=bert", "model.name: unknown model 'bert'"),
     ("cloud.validation_fraction=1", "cloud.validation_fraction must be in (0, 1), got 1"),
     ("cloud.rate=-1", "cloud.rate must be >= 0, got -1"),

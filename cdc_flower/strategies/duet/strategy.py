@@ -6,9 +6,11 @@ Model Generalization, WWW 2023, https://arxiv.org/abs/2209.05227
 Equations and choices: see README.md beside this file.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,8 +21,8 @@ from cdc_flower.scoring import Arrays
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.strategies.checks import check_switches, check_whole
 from cdc_flower.strategies.duet.hypernetwork import Hypernetwork
-from cdc_flower.strategies.generation import GenerationStrategy, parameters_message
-from cdc_flower.strategies.joint import Examples, JointTraining, in_chunks, mean_generated
+from cdc_flower.strategies.generation import DEVICES_PER_CHUNK, GenerationStrategy, parameters_message
+from cdc_flower.strategies.joint import Examples, JointTraining, mean_generated
 
 
 class Duet(GenerationStrategy):
@@ -82,22 +84,33 @@ class Duet(GenerationStrategy):
 
     def _layers(self, parameters: Parameters, history: Tensor) -> Parameters:
         """Generated layers for sequences ``[B, L]``."""
-        return self.hypernetwork(self.cloud.model.item_states(parameters, history), (history != 0).sum(-1))
+        return self.hypernetwork(*self.cloud.model.sequence(parameters, history))
 
     def _logits(self, parameters: Parameters, examples: Examples) -> Tensor:
         """Logits ``[B, C]``, each example with layers of its own."""
         model, reported = self.cloud.model, examples.reported
         x, targets = model.encode(model.tabulate(parameters), examples.history, examples.candidates)
-        states = model.item_states(parameters, reported)
-        return model.match(self.hypernetwork.head(x, states, (reported != 0).sum(-1)), targets)
+        return model.match(self.hypernetwork.head(x, *model.sequence(parameters, reported)), targets)
 
     def generate(self, history: NDArray[np.int32]) -> Arrays:
         """Sequences ``[n, L]`` -> adaptive layers ``[n, ...]``, each from its own sequence alone."""
-        return in_chunks(lambda part: self._layers(self.parameters, part), history)
+        return self.generate_from({records.HISTORY: history})
+
+    @torch.no_grad()
+    def generate_from(self, report: Mapping[str, NDArray[Any]]) -> Arrays:
+        """As :meth:`generate`, from what devices report, ``[n, ...]`` each."""
+        torch.set_num_threads(1)
+        parts = []
+        for first in range(0, len(next(iter(report.values()))), DEVICES_PER_CHUNK):
+            chunk = {name: value[first : first + DEVICES_PER_CHUNK] for name, value in report.items()}
+            parts.append(self.hypernetwork(*self.cloud.model.reported(self.parameters, chunk)))
+        return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
 
     def answer(self, reports: MessageBatch) -> list[MessageBatch]:
         """To each device the layers that its report generates."""
-        generated = self.generate(np.asarray(reports.array(records.REPORT, records.HISTORY)))
+        generated = self.generate_from(
+            {name: reports.array(records.REPORT, name) for name in reports.arrays[records.REPORT]}
+        )
         flops = self.hypernetwork.flops(self.cloud.model.history_length)
         return [parameters_message(reports.node_ids, generated, flops)]
 

@@ -1,0 +1,90 @@
+"""What the adaptor is conditioned on: the frames of a clip, one anchor frame, or what is reasoned from it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cdc_flower.layers import Parameters
+from cdc_flower.models.video import VideoModel
+from cdc_flower.report_video import choose
+from cdc_flower.strategies.cdc_mmpg.reasoner import AnchorFrameReasoner
+
+ARMS = ("full_clip", "anchor_only", "anchor+adr")
+_CLIPS_PER_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Condition:
+    """The feature that stands for a clip, by arm.
+
+    * ``full_clip``: the mean over the features of all frames.
+    * ``anchor_only``: the feature of the anchor frame.
+    * ``anchor+adr``: μ of the distribution that is reasoned from the anchor; in training a sample of it.
+
+    Where all frames are alike the first two are the same, up to rounding.
+
+    Attributes:
+        arm: One of ``ARMS``; ``anchor``: which frame, see :class:`~cdc_flower.report_video.ClipReport`.
+        reasoner: None except with ``anchor+adr``.
+        seed: Of the run.
+    """
+
+    arm: str
+    anchor: str
+    reasoner: AnchorFrameReasoner | None
+    seed: int
+
+    def of_report(self, features: Tensor) -> Tensor:
+        """``[B, m, Z]`` features of the frames that were told (m = n, or 1 with an anchor) -> ``[B, Z]``."""
+        if self.arm == "full_clip":
+            return features.mean(1)
+        if self.reasoner is None:
+            return features[:, 0]
+        return self.reasoner(features[:, 0])[0]
+
+    def in_training(self, features: Tensor, clip_ids: NDArray[np.int64], noise: Tensor) -> tuple[Tensor, Tensor]:
+        """``[B, n, Z]`` features of all frames -> ``[B, Z]`` and the mismatch of what was reasoned ``[B]``.
+
+        Args:
+            noise: ``[B, Z]``, standard normal; z = μ + σ ⊙ noise. Zeros give μ.
+        """
+        none = features.new_zeros(len(features))
+        if self.arm == "full_clip":
+            return features.mean(1), none
+        anchor = self.anchors(features, clip_ids)
+        if self.reasoner is None:
+            return anchor, none
+        mu, variance = self.reasoner(anchor)
+        return mu + variance.sqrt() * noise, self.reasoner.mismatch(mu, variance, features)
+
+    def anchors(self, features: Tensor, clip_ids: NDArray[np.int64]) -> Tensor:
+        """``[B, n, Z] -> [B, Z]``: the feature of each clip's anchor frame."""
+        chosen = torch.from_numpy(choose(self.anchor, features, clip_ids, features.shape[1], self.seed))
+        return features[torch.arange(len(features)), chosen]
+
+
+class FrameTable:
+    """Features of the frames of clips, made once for each clip with the base model's static layers.
+
+    Args:
+        model: The device model; ``parameters``: its static layers.
+    """
+
+    def __init__(self, model: VideoModel, parameters: Parameters) -> None:
+        self.model, self.parameters = model, parameters
+        shape = model.clips.num_clips, model.clips.num_frames, model.width
+        self._features, self._is_known = torch.zeros(shape), np.zeros(model.clips.num_clips, np.bool_)
+
+    @torch.no_grad()
+    def __call__(self, clip_ids: NDArray[np.int64]) -> Tensor:
+        """``[B] -> [B, n, Z]``."""
+        missing = np.unique(clip_ids[~self._is_known[clip_ids]])
+        for start in range(0, len(missing), _CLIPS_PER_CHUNK):
+            part = missing[start : start + _CLIPS_PER_CHUNK]
+            frames = torch.from_numpy(self.model.clips.frames(part))
+            self._features[part] = self.model.frame_features(self.parameters, frames)
+        self._is_known[missing] = True
+        return self._features[clip_ids]

@@ -1,0 +1,117 @@
+"""Video tasks: a device tells an anchor frame of its newest clip, and answers questions or finds clips."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cdc_flower import records
+from cdc_flower.metrics import ranks, worst_for_nan
+from cdc_flower.models.base import DeviceModel
+from cdc_flower.models.video import VideoModel
+from cdc_flower.report_video import ClipReport
+from cdc_flower.segment import SegmentBatch, TruthReader
+from cdc_flower.state import DeviceStates
+from cdc_flower.task import Columns
+
+
+class VideoTask(TruthReader, ABC):
+    """What question answering and retrieval share: the report of a clip, and the ranks."""
+
+    metrics: tuple[str, ...]
+    pooled: tuple[str, ...] = ()
+
+    def report(
+        self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int, lag: int = 0
+    ) -> tuple[Columns, Columns]:
+        """As the deployed settings say; see :class:`~cdc_flower.report_video.ClipReport`."""
+        assert isinstance(model, VideoModel)
+        how = ClipReport.from_settings(states.settings)
+        clip_ids, _ = stream.opening(states.device_ids, segment, lag)
+        static = {name: torch.from_numpy(np.array(value)) for name, value in states.static.items()}
+        return how.make(model, static, clip_ids, stream.seed)
+
+    @abstractmethod
+    def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
+        """As :class:`~cdc_flower.task.Task`."""
+
+    def _common(self, data: SegmentBatch, context_id: NDArray[np.int64], is_shift: NDArray[np.bool_]) -> Columns:
+        return {
+            records.NUM_EXAMPLES: data.num_events,
+            records.DEVICE_ID: data.device_ids,
+            "context-id": context_id.astype(np.int64),
+            "is-shift": is_shift.astype(np.int64),
+        }
+
+    def pool(self, scores: Columns, points: Columns) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        nothing = np.empty((len(scores[records.NUM_EXAMPLES]), 0))
+        return nothing, nothing
+
+
+def true_ranks(scores: NDArray[np.float32], true_column: NDArray[np.int64]) -> NDArray[np.float64]:
+    """``[T]``: the rank of the true candidate, 1 at the top, ties by half; what is no number counts as the worst."""
+    scores, _ = worst_for_nan(np.asarray(scores, np.float32), true_column)
+    return ranks(scores, scores[np.arange(len(scores)), true_column])
+
+
+class VideoAnswers(VideoTask):
+    """Accuracy of the highest answer, over all questions and by their type, and the log loss.
+
+    Args:
+        kinds: Names of the types of questions, which ``SegmentBatch.kind`` counts.
+    """
+
+    def __init__(self, kinds: Sequence[str]) -> None:
+        self.metrics = ("accuracy", "log_loss", *(f"accuracy: {kind}" for kind in kinds))
+        self._num_kinds = len(kinds)
+
+    def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
+        true_column, context_id, is_shift = data.truth.read(self)
+        n, row = len(data.device_ids), data.row
+        is_right = true_ranks(logits, true_column) == 1
+        exact = logits.astype(np.float64)
+        loss = np.logaddexp.reduce(exact, 1) - exact[np.arange(len(row)), true_column]
+        num_events = np.bincount(row, minlength=n).astype(np.float64)
+        kind: NDArray[np.int64] = data.kind  # type: ignore[attr-defined]
+        cell, size = row * self._num_kinds + kind, n * self._num_kinds
+        right_of = np.bincount(cell, is_right, size).reshape(n, -1)
+        asked_of = np.bincount(cell, minlength=size).reshape(n, -1).astype(np.float64)
+        value_sum = np.column_stack([np.bincount(row, is_right, n), np.bincount(row, loss, n), right_of])
+        value_count = np.column_stack([num_events, num_events, asked_of])
+        sums = {"value-sum": value_sum, "value-count": value_count}
+        return {**self._common(data, context_id, is_shift), **sums}, {}
+
+
+class VideoSearch(VideoTask):
+    """R@1, R@5, R@10, mean and median rank of the clip that a caption describes among those of its gallery.
+
+    The median is that over the queries of all devices of a segment, and a mean of those over segments.
+    """
+
+    metrics = ("r@1", "r@5", "r@10", "mean_rank")
+    pooled = ("median_rank",)
+
+    def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
+        true_column, context_id, is_shift = data.truth.read(self)
+        n, row = len(data.device_ids), data.row
+        rank = true_ranks(logits, true_column)
+        columns = [*(rank <= k for k in (1, 5, 10)), rank]
+        num_events = np.bincount(row, minlength=n).astype(np.float64)
+        most = int(data.num_events.max()) if n else 0
+        each = np.full((n, most), np.nan, np.float32)
+        each[row, data.slot] = rank
+        sums = {
+            "value-sum": np.stack([np.bincount(row, column, n) for column in columns], 1),
+            "value-count": np.repeat(num_events[:, None], len(columns), 1),
+        }
+        return {**self._common(data, context_id, is_shift), **sums}, {"rank": each}
+
+    def pool(self, scores: Columns, points: Columns) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        count = np.asarray(scores[records.NUM_EXAMPLES], np.float64)[:, None]
+        rank = points["rank"]
+        if not np.isfinite(rank).any():
+            return np.zeros_like(count), np.zeros_like(count)
+        return float(np.nanmedian(rank)) * count, count

@@ -1,0 +1,337 @@
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny import cloud, fleet
+from video_tiny import (
+    VIDEO_SETTINGS,
+    video_cloud,
+    video_inline,
+    video_model,
+    video_strategy,
+    video_stream,
+    video_table,
+)
+
+from cdc_flower import records
+from cdc_flower.batch import MessageBatch
+from cdc_flower.errors import UserError
+from cdc_flower.layers import linear
+from cdc_flower.models.video import VideoQA
+from cdc_flower.report_video import read_report
+from cdc_flower.strategies import build_strategy
+from cdc_flower.strategies.cdc_mmpg.adaptor import VARIANTS, FastDomainAdaptor
+from cdc_flower.strategies.cdc_mmpg.condition import ARMS
+from cdc_flower.strategies.cdc_mmpg.reasoner import AnchorFrameReasoner
+
+every_arm = pytest.mark.parametrize("arm", ARMS)
+every_variant = pytest.mark.parametrize("variant", VARIANTS)
+FRAME = 32 * 32 * 3
+
+
+def adaptor(variant: str, num_inputs: int = 6, num_answers: int = 5, seed: int = 0) -> FastDomainAdaptor:
+    random = torch.Generator().manual_seed(seed)
+    weight, bias = torch.randn(num_inputs, num_answers, generator=random), torch.randn(num_answers, generator=random)
+    return FastDomainAdaptor(variant, weight, bias, 7, hidden=4, generator=random)
+
+
+def moved(fda: FastDomainAdaptor) -> FastDomainAdaptor:
+    """An adaptor away from its start, with statistics of some features."""
+    random = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for value in fda.parameters():
+            value += 0.3 * torch.randn(value.shape, generator=random)
+    fda.settle(torch.randn(64, 7, generator=random))
+    return fda.eval()
+
+
+@every_variant
+def test_every_feature_generates_the_base_layer_at_first(variant: str) -> None:
+    fda = adaptor(variant).eval()
+    start = adaptor(variant)
+    random = torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(6, 5, generator=random), torch.randn(5, generator=random)
+    generated = fda(torch.randn(3, 7))
+    assert ("head.0.weight" in generated) == start.has_kernel
+    for row in range(3):
+        torch.testing.assert_close(generated["head.0.bias"][row], bias)
+        if start.has_kernel:
+            torch.testing.assert_close(generated["head.0.weight"][row], weight)
+
+
+@every_variant
+def test_one_device_gets_the_same_layer_alone_and_in_a_batch(variant: str) -> None:
+    fda, features = moved(adaptor(variant)), torch.randn(9, 7)
+    together = fda(features)
+    for row in range(9):
+        for name, value in fda(features[row : row + 1]).items():
+            torch.testing.assert_close(value[0], together[name][row])
+    if fda.has_kernel:  # in training mode who else is in the batch would matter
+        fda.train()
+        alone, others = fda(features[:2]), fda(features)
+        assert not torch.allclose(alone["head.0.bias"][0], others["head.0.bias"][0])
+
+
+def test_the_stages_are_those_of_the_equations() -> None:
+    z = torch.randn(5, 7)
+
+    def normal(norm: torch.nn.BatchNorm1d, x: torch.Tensor) -> torch.Tensor:
+        spread = (norm.running_var + norm.eps).sqrt()  # type: ignore[operator]
+        return (x - norm.running_mean) / spread * norm.weight + norm.bias
+
+    one = moved(adaptor("oneM+bias"))
+    kernel = normal(one.kernel_norm, z @ one.kernel_weight + one.kernel_bias)
+    torch.testing.assert_close(one(z)["head.0.weight"], kernel.reshape(5, 6, 5))
+    torch.testing.assert_close(one(z)["head.0.bias"], normal(one.bias_norm, z @ one.bias_weight))
+    two = moved(adaptor("twoM+bias"))
+    q = normal(two.first_norm, z @ two.first_weight + two.first_bias)
+    kernel = normal(two.kernel_norm, q @ two.kernel_weight + two.kernel_bias)
+    torch.testing.assert_close(two(z)["head.0.weight"], kernel.reshape(5, 6, 5))
+    bias = moved(adaptor("twobias"))
+    expected = bias.base_bias + (z @ bias.first_weight + bias.first_bias) @ bias.bias_weight
+    torch.testing.assert_close(bias(z)["head.0.bias"], expected)
+    only = moved(adaptor("onebias"))
+    torch.testing.assert_close(only(z)["head.0.bias"], only.base_bias + z @ only.bias_weight)
+
+
+@pytest.mark.parametrize(
+    ("num_answers", "numbers", "num_bytes", "one_m", "two_m"),
+    [
+        (1001, 97_097, 388_388, 18.74, 12.55),
+        (1501, 145_597, 582_388, 28.10, 18.81),
+        (1541, 149_477, 597_908, 28.85, 19.31),
+    ],
+)
+def test_the_sizes_are_those_of_the_paper_s_shape(
+    num_answers: int, numbers: int, num_bytes: int, one_m: float, two_m: float
+) -> None:
+    weight, bias = torch.zeros(96, num_answers), torch.zeros(num_answers)
+    one = FastDomainAdaptor("oneM+bias", weight, bias, 192)
+    two = FastDomainAdaptor("twoM+bias", weight, bias, 192, hidden=128)
+    assert one.num_generated == two.num_generated == numbers
+    stream = video_stream()
+    assert VideoQA(stream.table.clips, num_answers, 96).num_adaptive == numbers
+    sent = {name: value.detach().numpy() for name, value in one.eval()(torch.zeros(1, 192)).items()}
+    down = MessageBatch(records.EVALUATE, np.array([2]), {records.PARAMETERS: sent})
+    assert down.payload_bytes()[0] == num_bytes
+    few = FastDomainAdaptor("onebias", weight, bias, 192)
+    sent = {name: value.detach().numpy() for name, value in few(torch.zeros(1, 192)).items()}
+    assert (
+        MessageBatch(records.EVALUATE, np.array([2]), {records.PARAMETERS: sent}).payload_bytes()[0] == 4 * num_answers
+    )
+    matrices = {"kernel_weight", "kernel_bias", "bias_weight", "first_weight", "first_bias"}
+    for fda, millions in ((one, one_m), (two, two_m)):
+        count = sum(value.numel() for name, value in fda.named_parameters() if name in matrices)
+        assert round(count / 1e6, 2) == pytest.approx(millions, abs=0.011)
+
+
+@every_variant
+def test_every_matrix_is_registered_and_moves_in_training(variant: str) -> None:
+    fda = adaptor(variant)
+    before = {name: value.detach().clone() for name, value in fda.named_parameters()}
+    numbers = {"onebias": 35, "twobias": 7 * 4 + 4 + 20, "oneM+bias": 7 * 30 + 30 + 35 + 60 + 10}
+    numbers["twoM+bias"] = 7 * 4 + 4 + 8 + 4 * 30 + 30 + 20 + 60 + 10
+    assert fda.num_parameters == numbers[variant]
+    optimizer = torch.optim.Adam(fda.parameters(), lr=0.05)
+    z, u = torch.randn(32, 7), torch.randn(32, 1, 6)
+    for _ in range(3):  # the last normalization starts at 0, so what is before it moves from the second step on
+        generated = fda.train()(z)
+        weight = generated.get("head.0.weight", torch.zeros(32, 6, 5))
+        loss = (linear(u, weight, generated["head.0.bias"]) - torch.randn(32, 1, 5)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    for name, value in fda.named_parameters():
+        if name not in ("kernel_bias",):  # normalization takes a constant off again
+            assert not torch.equal(value, before[name]), name
+
+
+def test_the_reasoner_begins_with_the_anchor_itself_and_a_positive_variance() -> None:
+    adr = AnchorFrameReasoner(5, 8, torch.zeros(5), torch.ones(5))
+    anchor = torch.randn(4, 5)
+    mu, variance = adr(anchor)
+    torch.testing.assert_close(mu, anchor)
+    assert (variance > 0).all()
+
+
+def test_of_frames_around_a_known_mean_the_reasoner_learns_mean_and_spread() -> None:
+    mean, spread = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([0.3, 1.0, 2.0])
+    random = torch.Generator().manual_seed(0)
+    adr = AnchorFrameReasoner(3, 16, torch.zeros(3), torch.ones(3))
+    optimizer = torch.optim.Adam(adr.parameters(), lr=0.01)
+    for _ in range(600):
+        frames = mean + spread * torch.randn(128, 40, 3, generator=random)
+        loss = adr.mismatch(*adr(frames[:, 0]), frames).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    mu, variance = adr(mean + spread * torch.randn(500, 3, generator=random))
+    torch.testing.assert_close(mu.mean(0), mean, atol=0.12, rtol=0)
+    torch.testing.assert_close(variance.sqrt().mean(0), spread, atol=0, rtol=0.1)
+
+
+def test_the_mismatch_is_least_at_the_mean_and_variance_of_the_frames() -> None:
+    frames = torch.randn(1, 50, 3)
+    adr = AnchorFrameReasoner(3, 4, torch.zeros(3), torch.ones(3))
+    best = frames.mean(1), frames.var(1, unbiased=False)
+    least = adr.mismatch(*best, frames)
+    for mu, variance in ((best[0] + 0.1, best[1]), (best[0], best[1] * 1.2), (best[0], best[1] * 0.8)):
+        assert adr.mismatch(mu, variance, frames) > least
+    sampled = -torch.distributions.Normal(best[0], best[1].sqrt()).log_prob(frames[0]).mean()
+    torch.testing.assert_close(least[0], sampled - 0.5 * np.log(2 * np.pi), atol=1e-5, rtol=0)
+
+
+@every_arm
+@pytest.mark.parametrize("neutral", [{"epochs": 0}, {"rate": 0.0}])
+def test_without_training_it_is_static(arm: str, neutral: dict) -> None:
+    rows = video_table("cdc_mmpg", arm=arm, **neutral)
+    np.testing.assert_allclose(rows.value_sum, video_table("static").value_sum, rtol=1e-5, atol=1e-5)
+
+
+def test_where_all_frames_are_alike_the_arms_agree() -> None:
+    stream = video_stream(identical_frames=True)
+    tables = {arm: video_table("cdc_mmpg", stream, arm=arm) for arm in ARMS}
+    np.testing.assert_allclose(tables["full_clip"].value_sum, tables["anchor_only"].value_sum, rtol=1e-5, atol=1e-5)
+    losses = {arm: rows[rows.metric == "log_loss"].value_sum.to_numpy() for arm, rows in tables.items()}
+    np.testing.assert_allclose(losses["anchor+adr"], losses["full_clip"], rtol=0.2)
+    static = video_table("static", stream)
+    assert (static.value_sum != tables["full_clip"].value_sum).any()
+
+
+def up(**settings: Any) -> pd.DataFrame:
+    rows = video_table("cdc_mmpg", epochs=0, **settings)
+    return rows[rows.metric == "accuracy"]
+
+
+@pytest.mark.parametrize("num_frames", [2, 3, 5])
+def test_an_anchor_costs_exactly_one_frame_of_n(num_frames: int) -> None:
+    stream = video_stream(num_frames=num_frames)
+    tables = {
+        arm: video_table("cdc_mmpg", stream, arm=arm, epochs=0).payload_bytes_up for arm in ("full_clip", "anchor+adr")
+    }
+    assert (tables["anchor+adr"] == FRAME).all()
+    assert (tables["full_clip"] == num_frames * FRAME).all()
+
+
+def test_features_and_pictures_cost_what_they_are() -> None:
+    assert (up(form="feature").payload_bytes_up == 4 * 16).all()
+    png, jpeg = up(form="png").payload_bytes_up, up(form="jpeg").payload_bytes_up
+    assert png.nunique() > 5 and jpeg.nunique() > 5  # pictures differ in length, and each is counted as it is
+    assert (png < FRAME + 100).all() and (jpeg < png.mean()).all()
+
+
+def test_png_tells_the_same_as_raw_pixels_and_a_feature_nearly() -> None:
+    raw = video_table("cdc_mmpg")
+    for form in ("png", "feature"):
+        np.testing.assert_allclose(video_table("cdc_mmpg", form=form).value_sum, raw.value_sum, rtol=1e-3, atol=1e-3)
+    assert (video_table("cdc_mmpg", form="jpeg").value_sum != raw.value_sum).any()
+
+
+def test_what_goes_up_is_the_middle_frame_of_the_clip_that_the_segment_opens_with() -> None:
+    stream = video_stream()
+    grid, built = video_inline(stream), video_strategy("cdc_mmpg", stream)
+    from cdc_flower.simulations.play import deploy
+
+    deploy(grid, built)
+    asked = MessageBatch(records.TRAIN_REPORT, np.arange(2, 6), configs={records.CLOCK: {records.SEGMENT: 2}})
+    reply: Any = grid.send_and_receive(asked)
+    first = stream.segment(np.arange(4), 2)
+    opening = first.history[first.slot == 0, 0].astype(np.int64)
+    told = reply.arrays[records.REPORT]
+    assert set(told) == {"frames"}
+    np.testing.assert_array_equal(told["frames"][:, 0], stream.table.clips.frames(opening)[:, 1])
+
+
+def test_the_same_anchor_gives_the_same_layer_and_another_one_another() -> None:
+    stream = video_stream()
+    built = video_strategy("cdc_mmpg", stream)
+    frames = stream.table.clips.frames(np.array([0, 0, 40]))[:, 1:2]
+    generated = built.generate(read_report(built.model, built.parameters, {"frames": frames}))
+    for value in generated.values():
+        np.testing.assert_array_equal(value[0], value[1])
+        assert (value[0] != value[2]).any()
+
+
+def test_what_a_device_applies_is_what_the_cloud_generated_after_the_wire() -> None:
+    stream = video_stream()
+    built, grid = video_strategy("cdc_mmpg", stream), video_inline(stream)
+    video_table("cdc_mmpg", grid=grid, built=built)
+    states: Any = grid.states
+    nodes, generated = built._generated
+    sent = MessageBatch(records.EVALUATE, nodes, {records.PARAMETERS: generated})
+    for row, message in enumerate(sent):
+        for name, array in message.content[records.PARAMETERS].items():  # type: ignore[union-attr]
+            np.testing.assert_array_equal(array.numpy(), states.pool[name][states.in_use[row]])
+
+
+def test_bias_variants_send_the_bias_alone_and_keep_the_static_kernel() -> None:
+    rows = video_table("cdc_mmpg", variant="onebias")
+    assert (rows.payload_bytes_down == 4 * 16).all()
+    whole = video_table("cdc_mmpg")
+    assert (whole.payload_bytes_down == 4 * 25 * 16).all()
+
+
+@pytest.fixture(scope="module")
+def world() -> Any:
+    """Places that matter much, and a model and arms trained enough to use them."""
+    return video_stream(num_devices=24, clips_per_segment=8, history_segments=6, noise=0.02, mix=0.3)
+
+
+def test_shuffled_anchors_hurt(world: Any) -> None:
+    model, given = video_model(world), video_cloud(world)
+    built = build_strategy("cdc_mmpg", {**VIDEO_SETTINGS["cdc_mmpg"], "epochs": 15, "rate": 0.02})
+    built.prepare(given)
+    device = np.arange(world.num_devices)
+    right, wrong = 0.0, 0.0
+    for segment in range(4):
+        data = world.segment(device, segment)
+        opening, _ = world.opening(device, segment)
+        place = world.table.context_id[device, segment]
+        other = opening[np.lexsort((device, place))[::-1].argsort()]  # another device's, of another place mostly
+        ids = torch.from_numpy(data.history).long(), torch.from_numpy(data.candidates).long()
+        true = torch.from_numpy(world.table.answer[data.history[:, 0]])
+        for clips, name in ((opening, "right"), (other, "wrong")):
+            layers = built.generate(built.frames(clips)[:, 1:2])
+            own = {key: torch.from_numpy(value[data.row]) for key, value in layers.items()}
+            with torch.no_grad():
+                logits = model.score({**built.parameters, **own}, *ids)
+            loss = float(torch.nn.functional.cross_entropy(logits, true))
+            right, wrong = (right + loss, wrong) if name == "right" else (right, wrong + loss)
+    assert built.validation_curve[0] > min(built.validation_curve)
+    assert wrong > right + 0.02
+
+
+def test_late_parameters_answer_late() -> None:
+    slow = video_table("cdc_mmpg", links=fleet(down_bps=800.0))
+    assert slow.latency_s.dropna().gt(10).all()
+    assert (slow.staleness_s > 0).any()
+
+
+def test_the_adaptor_is_in_evaluation_mode_once_it_is_prepared() -> None:
+    built = video_strategy("cdc_mmpg", video_stream())
+    assert not built.adaptor.training
+    assert not any(value.requires_grad for value in built.adaptor.parameters())
+
+
+@pytest.mark.parametrize(
+    ("setting", "rule"),
+    [
+        ({"arm": "half"}, "arm must be one of full_clip, anchor_only, anchor.adr, got 'half'"),
+        ({"variant": "threeM"}, "variant must be one of .*, got 'threeM'"),
+        ({"anchor": "last"}, "anchor must be one of middle, first, random, medoid, got 'last'"),
+        ({"form": "gif"}, "form must be one of raw, png, jpeg, feature, got 'gif'"),
+        ({"epochs": -1}, "epochs must be >= 0, got -1"),
+        ({"hidden": 0}, "hidden must be >= 1, got 0"),
+        ({"adr_weight": -0.1}, "adr_weight must be >= 0, got -0.1"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_its_key_and_value(setting: dict, rule: str) -> None:
+    with pytest.raises(UserError, match="strategy.cdc_mmpg: .*" + rule):
+        build_strategy("cdc_mmpg", setting)
+
+
+def test_recommendation_is_refused() -> None:
+    with pytest.raises(UserError, match="task must be video_qa or video_retrieval"):
+        build_strategy("cdc_mmpg", {}).prepare(cloud())

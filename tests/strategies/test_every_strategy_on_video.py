@@ -1,0 +1,119 @@
+"""What holds for every strategy that plays video, in question answering and in retrieval."""
+
+import pickle
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import NUM_SEGMENTS, SETTINGS, Around, same
+from video_tiny import VIDEO_SETTINGS, video_cloud, video_inline, video_strategy, video_stream, video_table
+
+from cdc_flower import records
+from cdc_flower.batch import MessageBatch
+from cdc_flower.strategies import STRATEGIES
+
+every_strategy = pytest.mark.parametrize("name", VIDEO_SETTINGS)
+every_task = pytest.mark.parametrize("captions", [False, True], ids=["answers", "search"])
+#: Those that read item sequences, and so play recommendation only.
+ITEM_STRATEGIES = {"apg", "group_fine_tuning", "persona"}
+
+
+def test_each_strategy_plays_video_or_is_known_not_to() -> None:
+    assert set(STRATEGIES) <= set(VIDEO_SETTINGS) | ITEM_STRATEGIES
+    assert set(STRATEGIES) == set(SETTINGS) | {"cdc_mmpg"}
+
+
+@every_task
+@every_strategy
+def test_a_seed_gives_the_same_rows_again_and_no_global_randomness_is_used(name: str, captions: bool) -> None:
+    first = video_table(name, video_stream(captions))
+    random.seed(5)
+    np.random.seed(5)
+    torch.manual_seed(5)
+    before = random.getstate(), torch.get_rng_state()
+    same(first, video_table(name, video_stream(captions)))
+    assert random.getstate() == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])
+
+
+@every_strategy
+def test_it_changes_nothing_that_it_is_given_and_pickles(name: str) -> None:
+    stream = video_stream()
+    given = video_cloud(stream)
+    copies = {key: value.clone() for key, value in given.parameters.items()}
+    built = video_strategy(name, stream)
+    again = pickle.loads(pickle.dumps(built))
+    same(video_table(name, built=again), video_table(name, built=built))
+    for key, value in copies.items():
+        assert torch.equal(given.parameters[key], value)
+
+
+@every_strategy
+def test_it_survives_lost_and_error_replies(name: str) -> None:
+    def lose(sent: MessageBatch, replies: Any) -> Any:
+        if sent.message_type == records.DEPLOY:
+            return replies
+        errors = sent.select(np.isin(sent.node_ids, [3]))
+        kept = [reply for k, reply in enumerate(replies) if k % 2 or reply.metadata.src_node_id > 4]
+        kept = [reply for reply in kept if reply.metadata.src_node_id != 3]
+        return [*kept, *errors.reply(errors={k: (2, "no battery") for k in range(len(errors))})]
+
+    rows = video_table(name, grid=Around(video_inline(video_stream()), lose))
+    assert len(rows) and np.isfinite(rows.value_sum).all()
+    silent = lambda sent, replies: [] if sent.message_type.startswith("train") else replies  # noqa: E731
+    rows = video_table(name, grid=Around(video_inline(video_stream()), silent))
+    assert len(rows) == 4 * NUM_SEGMENTS * 7
+
+
+@every_task
+@every_strategy
+def test_labels_go_up_only_where_they_are_paid_for(name: str, captions: bool) -> None:
+    around = Around(video_inline(video_stream(captions)))
+    rows = video_table(name, video_stream(captions), grid=around)
+    up: set[str] = set()
+    for replies in around.replies[1:]:
+        for batch, _ in MessageBatch.group(replies):
+            up |= set(batch.record_names())
+    assert up <= records.UPLINK | ({records.LABELLED} if name == "cloud_fine_tuning" else set())
+    assert (rows.num_labels.sum() > 0) == (name in ("fine_tuning", "cloud_fine_tuning", "fedavg"))
+
+
+@pytest.mark.parametrize("name", ["static", "fine_tuning", "cloud_fine_tuning", "fedavg", "duet", "cdc_mmpg"])
+def test_static_layers_on_devices_stay_as_deployed(name: str) -> None:
+    stream = video_stream()
+    grid, built = video_inline(stream), video_strategy(name, stream)
+    video_table(name, grid=grid, built=built)
+    states: Any = grid.states
+    assert set(states.pool) == {"head.0.weight", "head.0.bias"}
+    for key, value in states.static.items():
+        np.testing.assert_array_equal(value, built.deployment()[key])
+
+
+@pytest.mark.parametrize("name", ["static", "duet", "cdc_mmpg"])
+def test_no_gradient_runs_once_it_is_prepared(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = video_strategy(name, video_stream())
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("a gradient")
+
+    monkeypatch.setattr(torch.Tensor, "backward", refuse)
+    monkeypatch.setattr(torch.autograd, "grad", refuse)
+    monkeypatch.setattr(torch.optim.Adam, "__init__", refuse)
+    video_table(name, built=built)
+
+
+@every_task
+def test_cloud_fine_tuning_does_what_fine_tuning_on_the_device_does(captions: bool) -> None:
+    stream = video_stream(captions)
+    device, cloud = (video_table(name, stream) for name in ("fine_tuning", "cloud_fine_tuning"))
+    np.testing.assert_allclose(cloud.value_sum, device.value_sum, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(cloud.num_labels, device.num_labels)
+    assert (cloud.payload_bytes_up[cloud.segment > 0] >= 4 * 3 * 32 * 32 * 3).all() and not device.bytes_up.any()
+
+
+def test_cloud_fine_tuning_without_steps_is_static_and_sends_nothing() -> None:
+    rows = video_table("cloud_fine_tuning", steps=0)
+    np.testing.assert_array_equal(rows.value_sum, video_table("static").value_sum)
+    assert not rows.bytes_up.any() and not rows.bytes_down.any()
