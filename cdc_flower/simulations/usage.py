@@ -24,6 +24,11 @@ class Usage:
             segment. 0 where everything arrives at once.
         compute_cloud_s: Seconds of work in the cloud for this device; ``compute_device_s``: on the device.
         num_labels: Labels that the device used.
+        flops_cloud: Floating-point operations in the cloud for this device; ``flops_device``: on the device.
+        num_reports: Reports (or trained updates) that the device gave to its link.
+        num_dropped: Messages that will never arrive, counted in the segment in which that is known.
+        num_late: Messages to the device that were not there when the segment ended.
+        bytes_again: Bytes that were lost and sent again, both ways; they are in neither of the counts above.
     """
 
     bytes_up: Ints
@@ -35,18 +40,23 @@ class Usage:
     compute_cloud_s: Floats
     compute_device_s: Floats
     num_labels: Ints
+    flops_cloud: Floats
+    flops_device: Floats
+    num_reports: Ints
+    num_dropped: Ints
+    num_late: Ints
+    bytes_again: Ints
 
     @staticmethod
     def zeros(num_devices: int) -> "Usage":
         """Nothing sent, nothing arrived."""
 
-        def ints() -> Ints:
-            return np.zeros(num_devices, np.int64)
-
-        def floats(value: float = 0.0) -> Floats:
-            return np.full(num_devices, value)
-
-        return Usage(ints(), ints(), ints(), ints(), floats(np.nan), floats(), floats(), floats(), ints())
+        columns = {
+            name: np.zeros(num_devices, np.int64 if name.startswith(("bytes", "payload", "num")) else np.float64)
+            for name in Usage.__dataclass_fields__
+        }
+        columns["latency_s"][:] = np.nan
+        return Usage(**columns)  # type: ignore[arg-type]
 
     def add_bytes(self, way: str, rows: Ints, payload: MessageBatch) -> Ints:
         """Count the messages of these rows, and return their bytes on the wire ``[k]``.
