@@ -200,7 +200,7 @@ class Fleet:
         )
 
     def median_rates_bps(self) -> tuple[float, float]:
-        """Median over the devices of the rate up, and of the rate down, that each has or exceeds half of the time."""
+        """Medians over the devices, of the median over seconds of the rate up, and of the rate down."""
         up, down = (float(np.median(channel.median_bps())) for channel in self.channels())
         return up, down
 

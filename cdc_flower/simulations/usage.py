@@ -50,7 +50,6 @@ class Usage:
     @staticmethod
     def zeros(num_devices: int) -> "Usage":
         """Nothing sent, nothing arrived."""
-
         columns = {
             name: np.zeros(num_devices, np.int64 if name.startswith(("bytes", "payload", "num")) else np.float64)
             for name in Usage.__dataclass_fields__

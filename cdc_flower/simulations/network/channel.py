@@ -62,7 +62,7 @@ class Channel:
         return replace(self, **own, **follows, outages=outages)  # type: ignore[arg-type]
 
     def median_bps(self) -> Floats:
-        """``[n]``, the rate that each link has or exceeds half of the time that it is up."""
+        """``[n]``, the median over seconds of the rate of each link while it is up."""
         if self.bank is None:
             return self.rate_bps
         medians = np.array([trace.median_bps for trace in self.bank.traces])

@@ -31,7 +31,7 @@ class Column:
     def __getitem__(self, tickets: Ints) -> Floats:
         return self._values[tickets]
 
-    def __setitem__(self, tickets: Ints, values: Floats | float) -> None:
+    def __setitem__(self, tickets: Ints, values: Floats | Ints | float) -> None:
         self._values[tickets] = values
 
 

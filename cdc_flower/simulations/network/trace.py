@@ -50,10 +50,11 @@ class Trace:
 
     @property
     def median_bps(self) -> float:
-        """The rate that the link has or exceeds half of the time."""
-        order = np.argsort(self.rates_bps, kind="stable")
-        share = np.cumsum(np.diff(self.edges_s)[order])
-        return float(self.rates_bps[order][np.searchsorted(share, self.duration_s / 2)])
+        """The median of its means over whole seconds; the mean if it is shorter than that."""
+        if self.duration_s < 1:
+            return self.mean_bps
+        carried = np.append(0.0, np.cumsum(np.diff(self.edges_s) * self.rates_bps))
+        return float(np.median(np.diff(np.interp(np.arange(int(self.duration_s) + 1), self.edges_s, carried))))
 
     def scaled(self, factor: float) -> "Trace":
         """The same trace with all rates times a factor."""
