@@ -153,9 +153,7 @@ class Model:
 
                 one = lambda value: np.array([value])  # noqa: E731
                 missing = int(
-                    lost_packets(
-                        one(missing), loss.chance, loss.seed, loss.name, one(device), one(message), attempt
-                    )[0]
+                    lost_packets(one(missing), loss.chance, loss.seed, loss.name, one(device), one(message), attempt)[0]
                 )
             if not loss.chance or not missing:
                 return

@@ -15,6 +15,8 @@ from cdc_flower.simulations.network.trace import Trace
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+#: So little, of a byte and of a lap, is not waited for across a gap of the trace: it is less than rounding may add.
+SLACK_BYTES, SLACK_SHARE = 1e-6, 1e-14
 #: Steps from a guide table's entry before the rest is searched by halving.
 STEPS = 3
 
@@ -92,6 +94,7 @@ class TraceBank:
         ]
         self.total = np.array([part[-1] for part in carried])  # bytes until it begins anew
         self._times, self._bytes = _Axis([trace.edges_s for trace in traces]), _Axis(carried)
+        self._slack = np.maximum(SLACK_BYTES, SLACK_SHARE * self.total)
         self._rate = np.concatenate([np.append(rate, 0.0) for rate in rates])
 
     def __len__(self) -> int:
@@ -104,14 +107,14 @@ class TraceBank:
 
     def time_s(self, trace: Ints, position: Floats) -> Floats:
         """The first time at which each trace has carried ``position > 0`` bytes."""
-        lap = np.ceil(position / self.total[trace]) - 1
+        lap = np.ceil((position - self._slack[trace]) / self.total[trace]) - 1
         return self._time_in_lap(trace, lap, position - lap * self.total[trace])
 
     def finish_s(self, trace: Ints, begin_s: Floats, num_bytes: Floats) -> Floats:
         """When transfers of ``num_bytes > 0`` that begin at ``begin_s`` end. Shapes ``[k]``."""
         lap, piece, phase_s = self._find(trace, begin_s)
         target, total = self._at(piece, phase_s) + num_bytes, self.total[trace]
-        more = np.ceil(target / total) - 1
+        more = np.ceil((target - self._slack[trace]) / total) - 1
         return np.maximum(self._time_in_lap(trace, lap + more, target - more * total), begin_s)
 
     def resume_s(self, trace: Ints, time_s: Floats) -> Floats:
@@ -132,6 +135,7 @@ class TraceBank:
 
     def _time_in_lap(self, trace: Ints, lap: Floats, target: Floats) -> Floats:
         target = np.clip(target, np.finfo(np.float64).tiny, self.total[trace])
-        piece = self._bytes.left(trace, target)
+        reached = np.maximum(target - self._slack[trace], np.finfo(np.float64).tiny)
+        piece = self._bytes.left(trace, reached)
         phase_s = self._times.flat[piece] + (target - self._bytes.flat[piece]) / self._rate[piece]
-        return lap * self.duration_s[trace] + phase_s
+        return lap * self.duration_s[trace] + np.minimum(phase_s, self._times.flat[piece + 1])
