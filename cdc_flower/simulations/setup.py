@@ -22,7 +22,8 @@ from cdc_flower.layers import Parameters
 from cdc_flower.models import device_model
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.seeds import torch_generator
-from cdc_flower.simulations.fleet import Fleet, Network
+from cdc_flower.simulations.fleet import Fleet
+from cdc_flower.simulations.fleet_setup import fleet_of, network_of
 from cdc_flower.simulations.grids import InlineGrid
 from cdc_flower.simulations.streams.interests import interests_stream
 from cdc_flower.simulations.streams.readers.read import read_events
@@ -41,12 +42,6 @@ EMBEDDED_DEVICES = 1000
 LARGEST = 2**31 - 1  # of the configured whole numbers
 #: Keys that must hold a number.
 NUMBERS = (
-    "network.rate_up_bps",
-    "network.rate_down_bps",
-    "network.rtt_s",
-    "network.spread",
-    "fleet.device_flops_per_s",
-    "fleet.cloud_flops_per_s",
     "cloud.rate",
     "cloud.validation_fraction",
 )
@@ -103,9 +98,8 @@ def prepare(config: Mapping[str, Any]) -> Setup:
     if not 0 < fraction < 1:
         raise UserError(f"cloud.validation_fraction must be in (0, 1), got {fraction}")
     strategies = strategies_of(config)
-    network = Network(**config["network"])
-    speeds = {key: config["fleet"][key] for key in ("device_flops_per_s", "cloud_flops_per_s")}
-    Fleet.build(1, network, **speeds, seed=0)
+    network = network_of(config["network"])
+    fleet_of(config, network, 1)
     stream = stream_of(config)
     if stream.num_negatives >= stream.num_items:
         raise UserError(
@@ -115,7 +109,7 @@ def prepare(config: Mapping[str, Any]) -> Setup:
         model = device_model(config["model"]["name"], stream.num_items, config["model"]["width"], stream.history_length)
     except ValueError as error:
         raise UserError(f"model.{error}") from error
-    fleet = Fleet.build(stream.num_devices, network, **speeds, seed=config["seed"])
+    fleet = fleet_of(config, network, stream.num_devices)
     return Setup(stream, model, fleet, strategies)
 
 
