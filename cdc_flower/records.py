@@ -13,12 +13,16 @@ ARRAYS = "arrays"  # Flower's own name for a model, both ways (FedAvg)
 CONFIG = "config"  # Flower's own name for a configuration, cloud -> device
 METRICS = "metrics"  # Flower's own name for metrics beside ARRAYS, device -> cloud
 MODEL = "model"  # the whole device model, sent once when it is deployed
+VERSIONS = "versions"  # what a difference is taken from, and what it makes; cloud -> device
 
 #: Instrument records.
 CLOCK = "clock"  # segment number and the virtual time at which a payload arrives, grid -> device
 SCORES = "scores"  # mergeable sums of the metrics, device -> results
 POINTS = "points"  # order statistics of the logits, device -> results
 WORK = "work"  # floating-point operations and labels spent, both ways
+
+#: Lengths of compressed payloads, which are held in rows of the longest: neither payload nor instrument.
+PADDING = "padding"
 
 INSTRUMENTS = frozenset({CLOCK, SCORES, POINTS, WORK})
 

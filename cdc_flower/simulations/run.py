@@ -18,6 +18,8 @@ from cdc_flower.report import report_from_folders
 from cdc_flower.results import ResultsWriter, read_results
 from cdc_flower.simulations import folder
 from cdc_flower.simulations.play import play
+from cdc_flower.simulations.protocol.codecs import codecs_of
+from cdc_flower.simulations.requests.setup import requests_of
 from cdc_flower.simulations.setup import Setup, grid_of, prepare, train_cloud
 from cdc_flower.summary import rich_table, summarize, write_summary
 
@@ -83,7 +85,17 @@ def play_all(config: Mapping[str, Any], setup: Setup, grid: Grid | None, writer:
                     writer.append(frame)
                     step()
 
-                play(strategy, grid, setup.fleet, starts_s, labels=labels, collect=collect)
+                requests = requests_of(config["policy"], setup.stream, cloud, strategy)
+                play(
+                    strategy,
+                    grid,
+                    setup.fleet,
+                    starts_s,
+                    labels=labels,
+                    collect=collect,
+                    codecs=codecs_of(config["protocol"]),
+                    requests=requests,
+                )
                 log.info("%s: done", name)
         finally:
             if own_grid and hasattr(grid, "close"):

@@ -25,6 +25,8 @@ from cdc_flower.seeds import torch_generator
 from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.simulations.fleet_setup import fleet_of, network_of
 from cdc_flower.simulations.grids import InlineGrid
+from cdc_flower.simulations.protocol.codecs import codecs_of
+from cdc_flower.simulations.requests.setup import check_policy
 from cdc_flower.simulations.streams.interests import interests_stream
 from cdc_flower.simulations.streams.readers.read import read_events
 from cdc_flower.simulations.streams.stream import EventStream, event_stream
@@ -100,6 +102,8 @@ def prepare(config: Mapping[str, Any]) -> Setup:
     strategies = strategies_of(config)
     network = network_of(config["network"])
     fleet_of(config, network, 1)
+    codecs_of(config["protocol"])
+    check_policy(config["policy"])
     stream = stream_of(config)
     if stream.num_negatives >= stream.num_items:
         raise UserError(

@@ -65,9 +65,9 @@ class Usage:
             rows: ``[k]``, without repeats.
             payload: The messages without instrument records.
         """
-        wire_bytes = payload.wire_bytes()
+        wire_bytes, payload_bytes = sizes_of(payload)
         getattr(self, f"bytes_{way}")[rows] += wire_bytes
-        getattr(self, f"payload_bytes_{way}")[rows] += payload.payload_bytes()
+        getattr(self, f"payload_bytes_{way}")[rows] += payload_bytes
         return wire_bytes
 
 
@@ -119,3 +119,20 @@ def work_of(batch: MessageBatch) -> tuple[Floats, Ints]:
     failed = list(batch.errors)
     flops[failed], num_labels[failed] = 0.0, 0
     return flops, num_labels
+
+
+def sizes_of(payload: MessageBatch) -> tuple[Ints, Ints]:
+    """Bytes on the wire ``[n]`` and raw bytes ``[n]``, of compressed payloads without their padding."""
+    padding = payload.configs.get(records.PADDING)
+    payload = payload.without({records.PADDING})
+    if padding is None:
+        return payload.wire_bytes(), payload.payload_bytes()
+    ((record, lengths),) = padding.items()
+    wire_bytes, payload_bytes = np.zeros((2, len(payload)), np.int64)
+    for length in np.unique(lengths):
+        rows = np.flatnonzero(np.asarray(lengths) == length)
+        whole = payload.select(rows[:1])
+        cut = {name: blob[:, :length] for name, blob in whole.arrays[record].items()}
+        one = whole.with_records(arrays={record: cut})
+        wire_bytes[rows], payload_bytes[rows] = one.wire_bytes(), one.payload_bytes()
+    return wire_bytes, payload_bytes
