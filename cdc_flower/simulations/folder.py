@@ -9,6 +9,7 @@ from cdc_flower.errors import UserError
 
 RUNS = Path("results") / "runs"
 RESULTS, SUMMARY, REPORT, CONFIG, LOG = "results.parquet", "summary.csv", "report.html", "config.yaml", "run.log"
+LINKS = "links.yaml"
 
 
 def check_writable(out: Path) -> None:

@@ -45,6 +45,7 @@ def run(config: Mapping[str, Any], *, grid: Grid | None = None, console: Console
     folder.check_writable(out)
     setup = prepare(config)
     folder.make_folder(out)
+    (out / folder.LINKS).write_text(yaml.safe_dump(link_facts(setup), sort_keys=False), encoding="utf-8")
     (out / folder.CONFIG).write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
     handler = folder.log_to(out / folder.LOG)
     try:
@@ -57,6 +58,12 @@ def run(config: Mapping[str, Any], *, grid: Grid | None = None, console: Console
         finish(out, console)
         folder.end_log(handler)
     return out
+
+
+def link_facts(setup: Setup) -> dict[str, float]:
+    """What a reader of the results cannot see in the configuration: how fast the links really are."""
+    up_bps, down_bps = setup.fleet.median_rates_bps()
+    return {"median_rate_up_bps": up_bps, "median_rate_down_bps": down_bps}
 
 
 def play_all(config: Mapping[str, Any], setup: Setup, grid: Grid | None, writer: ResultsWriter) -> None:

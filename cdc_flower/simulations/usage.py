@@ -129,8 +129,9 @@ def sizes_of(payload: MessageBatch) -> tuple[Ints, Ints]:
         return payload.wire_bytes(), payload.payload_bytes()
     ((record, lengths),) = padding.items()
     wire_bytes, payload_bytes = np.zeros((2, len(payload)), np.int64)
-    for length in np.unique(lengths):
-        rows = np.flatnonzero(np.asarray(lengths) == length)
+    each = np.broadcast_to(np.asarray(lengths), len(payload))  # one value where all are alike
+    for length in np.unique(each):
+        rows = np.flatnonzero(each == length)
         whole = payload.select(rows[:1])
         cut = {name: blob[:, :length] for name, blob in whole.arrays[record].items()}
         one = whole.with_records(arrays={record: cut})

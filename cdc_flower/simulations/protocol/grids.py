@@ -107,11 +107,11 @@ class Lighter:
         for name, parts in self._unpacked(batch, record, self._down_differs).items():
             reference = None
             if numbers is not None and self._down_differs(name):
-                reference = self.versions.reference(name, rows[:count], np.asarray(numbers[BASE])[:count])
+                reference = self.versions.reference(name, rows[:count], each(numbers[BASE], len(batch))[:count])
             shape, dtype = self._shapes[record][name]
             arrays[name] = self.codecs.decode(parts, shape, dtype, reference)
         if numbers is not None:
-            self.versions.arrived(rows, np.asarray(numbers[MADE]))
+            self.versions.arrived(rows, each(numbers[MADE], len(batch)))
         plain = batch.without({record, records.VERSIONS, records.PADDING})
         if batch.message_type.split(".")[0] == records.TRAIN:
             self._sent = {name: value for name, value in arrays.items() if is_shared}
@@ -200,12 +200,17 @@ class Lighter:
             }
             blobs = held[BLOB]
             lengths = batch.configs.get(records.PADDING, {}).get(record, np.full(len(blobs), blobs.shape[1]))
-            held = expand(blobs, np.asarray(lengths), layout)
+            held = expand(blobs, np.broadcast_to(np.asarray(lengths), len(blobs)), layout)
         found: dict[str, Parts] = {}
         for key, value in held.items():
             name, _, part = key.partition(MARK)
             found.setdefault(name, {})[part] = value
         return found
+
+
+def each(value: Any, count: int) -> Ints:
+    """``[count]``: a config that all messages of a batch have alike is held as one value."""
+    return np.array(np.broadcast_to(np.asarray(value, np.int64), count))
 
 
 class _Side(BlockingGrid):

@@ -9,6 +9,8 @@ from cdc_flower.scoring import Arrays
 from cdc_flower.simulations.network.rates import Ints
 
 DEPLOYED = 0
+#: So many versions later a message that has not arrived is taken for lost.
+LONGEST = 200
 
 
 @dataclass
@@ -42,8 +44,7 @@ class Versions:
     def add(self, rows: Ints, arrays: Arrays, base: Ints) -> int:
         """A new version for these devices, which differs from ``base`` ``[k]``, and its number.
 
-        Versions that nobody holds, and from which nothing that may still arrive differs, are forgotten. A link keeps
-        the order, so nothing older than what a device holds will arrive.
+        Versions that nobody holds, and from which nothing that may still arrive differs, are forgotten.
         """
         self._last += 1
         first = next(iter(arrays.values()))
@@ -54,10 +55,9 @@ class Versions:
         needed = {DEPLOYED, *np.unique(self.held).tolist()}
         still = []
         for number, devices, bases in self._under_way:
-            waits = self.held[devices] < number
-            if waits.any():
-                still.append((number, devices[waits], bases[waits]))
-                needed |= {number, *np.unique(bases[waits]).tolist()}
+            if len(devices) and number > self._last - LONGEST:
+                still.append((number, devices, bases))
+                needed |= {number, *np.unique(bases).tolist()}
         self._under_way = still
         self._kept = {number: version for number, version in self._kept.items() if number in needed}
         return self._last
@@ -65,6 +65,10 @@ class Versions:
     def arrived(self, rows: Ints, numbers: Ints) -> None:
         """These devices hold these versions now; an older one than theirs changes nothing."""
         self.held[rows] = np.maximum(self.held[rows], numbers)
+        for k, (number, devices, bases) in enumerate(self._under_way):
+            here = np.isin(devices, rows[numbers == number])
+            if here.any():
+                self._under_way[k] = number, devices[~here], bases[~here]
 
     def reference(self, name: str, rows: Ints, numbers: Ints) -> NDArray:
         """``[k, ...]``, an array of the versions ``[k]`` that these devices hold.
