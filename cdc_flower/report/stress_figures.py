@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -122,7 +123,7 @@ def _by_link(study: Study, draw: Callable) -> Figure:
     links = _thinnest(study)
     figure, all_axes = _axes(max(1, len(links)))
     single = plain(study.single)
-    names = single["network"].astype(str) + np.where(
+    names: pd.Series = single["network"].astype(str) + np.where(
         single["rate_scale"] == 1, "", " × " + single["rate_scale"].map("{:g}".format)
     )
     for link, axes in zip(links, all_axes, strict=False):
@@ -133,7 +134,7 @@ def _by_link(study: Study, draw: Callable) -> Figure:
 
 
 def _latency(study: Study, colors: dict[str, str]) -> tuple[Figure, str]:
-    def draw(axes: Axes, name: str, own) -> None:  # type: ignore[no-untyped-def]
+    def draw(axes: Axes, name: str, own: pd.DataFrame) -> None:
         xs, ys = ecdf(own["latency_s"])
         if len(xs):
             axes.step(np.maximum(xs, 1e-3), ys, where="post", color=colors[name], label=name)
@@ -150,7 +151,7 @@ def _latency(study: Study, colors: dict[str, str]) -> tuple[Figure, str]:
 
 
 def _staleness(study: Study, colors: dict[str, str]) -> tuple[Figure, str]:
-    def draw(axes: Axes, name: str, own) -> None:  # type: ignore[no-untyped-def]
+    def draw(axes: Axes, name: str, own: pd.DataFrame) -> None:
         mean = own.groupby("segment")["staleness_s"].mean()
         axes.plot(mean.index, mean, color=colors[name], label=name)
         axes.legend(frameon=False, fontsize=8)
