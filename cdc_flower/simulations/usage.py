@@ -127,13 +127,17 @@ def sizes_of(payload: MessageBatch) -> tuple[Ints, Ints]:
     payload = payload.without({records.PADDING})
     if padding is None:
         return payload.wire_bytes(), payload.payload_bytes()
-    ((record, lengths),) = padding.items()
     wire_bytes, payload_bytes = np.zeros((2, len(payload)), np.int64)
-    each = np.broadcast_to(np.asarray(lengths), len(payload))  # one value where all are alike
-    for length in np.unique(each):
-        rows = np.flatnonzero(each == length)
+    # One value where all are alike; a column for each record that is compressed.
+    each = np.column_stack([np.broadcast_to(np.asarray(lengths), len(payload)) for lengths in padding.values()])
+    kinds, kind_of = np.unique(each, axis=0, return_inverse=True)
+    for kind, lengths in enumerate(kinds.tolist()):
+        rows = np.flatnonzero(kind_of == kind)
         whole = payload.select(rows[:1])
-        cut = {name: blob[:, :length] for name, blob in whole.arrays[record].items()}
-        one = whole.with_records(arrays={record: cut})
+        cut = {
+            record: {name: blob[:, :length] for name, blob in whole.arrays[record].items()}
+            for record, length in zip(padding, lengths, strict=True)
+        }
+        one = whole.with_records(arrays=cut)
         wire_bytes[rows], payload_bytes[rows] = one.wire_bytes(), one.payload_bytes()
     return wire_bytes, payload_bytes

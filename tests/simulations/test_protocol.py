@@ -264,3 +264,25 @@ def test_half_precision_halves_the_payload() -> None:
     plain, light = table("duet"), played("duet", Codecs(("float16",)))
     assert 2 * light.payload_bytes_down.sum() == plain.payload_bytes_down.sum()
     assert (light.payload_bytes_up == plain.payload_bytes_up).all()  # ids of items
+
+
+@pytest.mark.parametrize("names", [("float16",), ("delta", "top_k", "zstd"), ("int8", "zstd")])
+def test_what_is_no_model_goes_whole_in_as_many_records_as_there_are(names: tuple) -> None:
+    rng, lighter = np.random.default_rng(0), Lighter(Codecs(names), NODES, DEPLOYED)
+    edit, other = rng.normal(size=(3, 4, 4)).astype(np.float32), np.zeros((3, 30), np.float32)
+    other[1] = rng.normal(size=30)
+    numbers = np.arange(3, dtype=np.int64)
+    content = {"edit": {"w": edit, "index": numbers}, "more": {"x": other}}
+    batch = MessageBatch("evaluate", NODES, arrays=content, configs={records.CLOCK: {"segment": 0}})
+    ((encoded, _),) = lighter.encode_down(batch)
+    sizes = sizes_of(encoded.without(records.INSTRUMENTS))[0]
+    assert (sizes > 0).all()
+    if "zstd" in names:
+        assert sizes[1] > sizes[0]  # zeros compress
+    ((decoded, _),) = lighter.decode_down(encoded)
+    assert set(decoded.record_names()) == {"edit", "more", records.CLOCK}
+    np.testing.assert_allclose(decoded.array("edit", "w"), edit, atol=0.02)
+    np.testing.assert_allclose(decoded.array("more", "x"), other, atol=0.02)
+    np.testing.assert_array_equal(decoded.array("edit", "index"), numbers)
+    if "float16" not in names and "int8" not in names:
+        np.testing.assert_array_equal(decoded.array("edit", "w"), edit)

@@ -41,6 +41,7 @@ class Lighter:
 
     def __init__(self, codecs: Codecs, node_ids: NDArray[np.uint64], deployed: Arrays) -> None:
         self.codecs = codecs
+        self._whole = replace(codecs, names=tuple(n for n in codecs.names if n not in ("delta", "top_k")))
         self.versions = Versions(len(node_ids), deployed)
         self._row = {int(node_id): row for row, node_id in enumerate(node_ids)}
         self._shapes: dict[str, dict[str, tuple[tuple[int, ...], np.dtype]]] = {}  # record -> array, known to both ends
@@ -64,14 +65,38 @@ class Lighter:
         Those that share an array but not what it differs from are apart.
         """
         everyone = np.arange(len(batch))
+        if batch.message_type == records.DEPLOY:
+            return [(batch, everyone)]
+        batch = self._encode_others(batch)
         record = next((name for name in MODELS if name in batch.array_names()), None)
-        if record is None or batch.message_type == records.DEPLOY:
+        if record is None:
             return [(batch, everyone)]
         base = self.versions.held[self.rows(batch)]
         if "delta" not in self.codecs or not batch.shared.get(record):
             return [(self._encode_model(batch, record, base), everyone)]
         groups = [np.flatnonzero(base == number) for number in np.unique(base)]
         return [(self._encode_model(batch.select(where), record, base[where]), where) for where in groups]
+
+    def _encode_others(self, batch: MessageBatch) -> MessageBatch:
+        """What goes down and is no model, such as an edit: whole, without a difference."""
+        for record in [name for name in batch.arrays if name not in (*MODELS, *records.INSTRUMENTS)]:
+            parts = {}
+            for name in [*batch.arrays[record], *batch.shared.get(record, {})]:
+                value = batch.array(record, name)
+                self._know(record, name, value)
+                parts[name] = self._whole.encode(value, None)
+            batch = self._packed(batch, record, parts, shared=False)
+        return batch
+
+    def _decode_others(self, batch: MessageBatch) -> MessageBatch:
+        """The inverse."""
+        for record in [name for name in batch.arrays if name not in (*MODELS, *records.INSTRUMENTS)]:
+            arrays = {}
+            for name, parts in self._unpacked(batch, record, lambda _: False).items():
+                shape, dtype = self._shapes[record][name]
+                arrays[name] = self._whole.decode(parts, shape, dtype, None)
+            batch = batch.with_records(arrays={record: arrays})
+        return batch if set(batch.array_names()) & set(MODELS) else batch.without({records.PADDING})
 
     def _encode_model(self, batch: MessageBatch, record: str, base: Ints) -> MessageBatch:
         """One version for these devices, with its number where it is a difference."""
@@ -97,8 +122,11 @@ class Lighter:
     def decode_down(self, batch: MessageBatch) -> list[Group]:
         """Messages as the devices understand them, with their positions ``[k]``."""
         everyone = np.arange(len(batch))
+        if batch.message_type == records.DEPLOY:
+            return [(batch, everyone)]
+        batch = self._decode_others(batch)
         record = next((name for name in MODELS if name in batch.array_names()), None)
-        if record is None or batch.message_type == records.DEPLOY:
+        if record is None:
             return [(batch, everyone)]
         rows, numbers = self.rows(batch), batch.configs.get(records.VERSIONS)
         is_shared = not batch.arrays.get(record)
@@ -149,10 +177,8 @@ class Lighter:
         return [(plain.with_records(arrays={record: arrays}), everyone)]
 
     def _for_up(self, record: str) -> Codecs:
-        """A report is no difference from anything, and all of its numbers are sent."""
-        if record != records.REPORT:
-            return self.codecs
-        return replace(self.codecs, names=tuple(n for n in self.codecs.names if n not in ("delta", "top_k")))
+        """Only of a model some numbers may be left out."""
+        return self.codecs if record in MODELS else self._whole
 
     def _down_differs(self, name: str) -> bool:
         """Whether an array to devices is a difference."""
@@ -185,7 +211,7 @@ class Lighter:
         blobs, lengths = compress(list(flat.values()))
         if shared:
             return plain.with_records(shared={record: {BLOB: blobs[0]}})
-        padding = {records.PADDING: {record: lengths}}
+        padding = {records.PADDING: {**batch.configs.get(records.PADDING, {}), record: lengths}}
         return plain.with_records(arrays={record: {BLOB: blobs}}, configs=padding)
 
     def _unpacked(self, batch: MessageBatch, record: str, differs: Callable[[str], bool]) -> dict[str, Parts]:

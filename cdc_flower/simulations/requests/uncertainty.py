@@ -163,6 +163,7 @@ def train_uncertainty(cloud: Cloud, strategy: Any, epochs: int) -> Trained:
         """t, u, and whether stale parameters put the true item above one half and the other below, ``[B, 2]``."""
         old = history.lagged(batch.rows, draw.integers(1, MAX_LAG + 1, len(batch.rows)))
         own = tensors(stale(old)) if stale is not None else {}
+        own = own if set(own) <= set(cloud.model.adaptive) else {}  # it generates something else than layers
         ids = torch.from_numpy(batch.history).long(), torch.from_numpy(batch.candidates[:, :2]).long()
         logits = cloud.model.score({**deployed, **own}, *ids)
         right = (logits > 0) == torch.tensor([True, False])
