@@ -1,5 +1,6 @@
 """The command ``cdc-flower``: Hydra's configuration in, a run folder out; or ``cdc-flower report|stress FOLDER...``."""
 
+import argparse
 import os
 import re
 import shlex
@@ -11,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
-from cdc_flower.errors import UserError
+from cdc_flower.errors import UserError, unknown_name
 
 INTERRUPTED = 130
 
@@ -68,27 +69,33 @@ def folder_name(overrides: list[str], arguments: list[str]) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "-", "_".join(parts).replace("=", "-"))[:100].strip("-")
 
 
-def report(folders: list[str]) -> None:
+def report(arguments: list[str]) -> None:
     """``cdc-flower report FOLDER...``: the report and the summary again, of one run or of several side by side.
 
-    They are written into the folder, or beside the first of several folders.
+    They are written into the folder, or beside the first of several folders. ``--baseline NAME`` compares with
+    another strategy than ``static``.
 
     Raises:
-        UserError: If a folder is not a run folder.
+        UserError: If a folder is not a run folder, or no run has the baseline.
     """
     from cdc_flower.report import read_folder, report_from_folders
     from cdc_flower.report.folders import pooled_frame, silent_differences
     from cdc_flower.simulations.folder import SUMMARY
-    from cdc_flower.summary import rich_table, summarize, write_summary
+    from cdc_flower.summary import BASELINE, rich_table, summarize, write_summary
 
-    if not folders or folders[0] in ("-h", "--help"):
-        print("usage: cdc-flower report RUN_FOLDER...")
-        sys.exit(0 if folders else 2)
-    path = report_from_folders(folders)
-    runs = [read_folder(Path(folder).resolve()) for folder in dict.fromkeys(folders)]
+    parser = argparse.ArgumentParser("cdc-flower report", description="Write the report of run folders again.")
+    parser.add_argument("folders", nargs="+", metavar="RUN_FOLDER")
+    parser.add_argument("--baseline", default=BASELINE, help=f"the strategy to compare with; {BASELINE} by default")
+    parsed = parser.parse_args(arguments)
+    runs = [read_folder(Path(folder).resolve()) for folder in dict.fromkeys(parsed.folders)]
+    frame = pooled_frame(runs)
+    names = [str(name) for name in frame["strategy"].unique()]
+    if parsed.baseline not in (*names, BASELINE):
+        raise unknown_name("strategy", parsed.baseline, names, "--baseline")
+    path = report_from_folders(parsed.folders, baseline=parsed.baseline)
     for note in silent_differences(runs):
         print(f"cdc-flower: pooled although the runs differ in {note}", file=sys.stderr)
-    summary = summarize(pooled_frame(runs))
+    summary = summarize(frame, parsed.baseline)
     write_summary(summary, path.parent / SUMMARY)
     Console().print(rich_table(summary))
     print(path)

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
+from cdc_flower.features import FEATURE_NAMES, feature_flops, sequence_feature
+from cdc_flower.forms import names_of, receive
 from cdc_flower.metrics import RankingMetrics
 from cdc_flower.models.base import DeviceModel
-from cdc_flower.scoring import Arrays, Scorer
+from cdc_flower.scoring import Arrays, Scorer, tensors
 from cdc_flower.segment import Stream, TruthReader
 from cdc_flower.state import DeviceStates
 from cdc_flower.training import LocalTraining, train_on_devices
@@ -41,11 +43,14 @@ class DeviceApp(ClientApp):
     message         what the devices do
     ==============  =====================================================================================
     query.deploy    install the model and its settings
-    train.report    tell of their recent, unlabelled events
+    train.report    tell of their recent, unlabelled events (with ``lag``, as they were so many events earlier):
+                    the items, or with the setting ``report: feature`` a feature of them, made from the deployed
+                    layers ``feature.*``; with a setting ``prototype``, which one they hold as well
     train.local     train in place on labelled events that they have seen; usable once the work is done
     train           Flower's: train the parameters that came, and send them back
     evaluate        predict the segment: events before the new parameters arrive with the old ones, and
-                    those after with the new
+                    those after with the new, which come whole or in another form: see
+                    :mod:`cdc_flower.forms`
     ==============  =====================================================================================
 
     Args:
@@ -101,16 +106,40 @@ class DeviceApp(ClientApp):
             if (value != value[:1]).any():
                 raise ValueError(f"a batch must deploy one model, got several values of {name}")
         model = {**{name: value[0] for name, value in own.items()}, **batch.shared.get(records.MODEL, {})}
-        missing = [name for name in self.model.adaptive if name not in model]
+        settings = dict(batch.configs.get(records.CONFIG, {}))
+        report = settings.get(records.REPORT, records.HISTORY)
+        if report not in (records.HISTORY, records.FEATURE):
+            raise ValueError(f"{records.REPORT} must be {records.HISTORY} or {records.FEATURE}, got {report!r}")
+        needed = (*self.model.adaptive, *(FEATURE_NAMES if report == records.FEATURE else ()))
+        missing = [name for name in needed if name not in model]
         if missing and len(batch):
             raise ValueError(f"{records.DEPLOY} must carry every layer, got none for {', '.join(missing)}")
-        settings = dict(batch.configs.get(records.CONFIG, {}))
         reply = batch.reply(metrics={records.SCORES: {records.DEVICE_ID: states.device_ids}})
         return reply, states.deployed(model, tuple(self.model.adaptive), settings) if len(batch) else states
 
     def _report(self, batch: MessageBatch, states: DeviceStates) -> tuple[MessageBatch, DeviceStates]:
-        recent = self.stream.recent(states.device_ids, segment_of(batch))
-        return batch.reply(arrays={records.REPORT: {records.HISTORY: recent}}), states
+        lag = int(batch.configs.get(records.CLOCK, {}).get(records.LAG, 0))
+        recent = self.stream.recent(states.device_ids, segment_of(batch), lag)
+        told: dict[str, NDArray[Any]] = {records.HISTORY: recent}
+        work: Work = {}
+        if states.settings.get(records.REPORT) == records.FEATURE:
+            feature, flops = self._feature(recent, states.static)
+            told, work = {records.FEATURE: feature}, no_work(len(states))
+            work[records.FLOPS] += flops
+        if records.PROTOTYPE in states.settings:
+            told[records.HELD] = states.version
+        return batch.reply(arrays={records.REPORT: told}, configs={records.WORK: work} if work else {}), states
+
+    @torch.inference_mode()
+    def _feature(self, recent: NDArray[np.int32], static: Arrays) -> tuple[NDArray[np.float32], float]:
+        """Features ``[n, w]`` of recent items ``[n, L]``, and the work of one.
+
+        The item states are those that the device makes to predict, so they are not counted again.
+        """
+        parameters, items = tensors(static), torch.from_numpy(recent).long()
+        states = self.model.item_states(parameters, items)
+        feature = sequence_feature(parameters, states, (items != 0).sum(-1))
+        return feature.numpy(), feature_flops(states.shape[-1], feature.shape[-1], recent.shape[-1])
 
     def _train_in_place(self, batch: MessageBatch, states: DeviceStates) -> tuple[MessageBatch, DeviceStates]:
         how = LocalTraining.from_settings({**states.settings, **batch.configs.get(records.CONFIG, {})})
@@ -168,7 +197,7 @@ class DeviceApp(ClientApp):
     def _evaluate(self, batch: MessageBatch, states: DeviceStates) -> tuple[MessageBatch, DeviceStates]:
         segment, clock = segment_of(batch), batch.configs.get(records.CLOCK, {})
         arrival_s = np.broadcast_to(np.asarray(clock.get(records.ARRIVAL_S, -np.inf), np.float64), len(states))
-        after, received, newest = receive(batch, states)
+        after, received, newest = receive(batch, states, self.model.adaptive)
         work: Work = {}
         if received and states.settings.get(records.FINE_TUNING_STEPS):
             after, newest, work = self._fine_tune(batch, after.add(received)[0], newest)
@@ -261,33 +290,3 @@ def segment_of(batch: MessageBatch) -> int:
     if records.SERVER_ROUND in config:
         return int(config[records.SERVER_ROUND]) - 1
     raise ValueError(f"{batch.message_type} must carry {records.SEGMENT} or {records.SERVER_ROUND}, got neither")
-
-
-def names_of(batch: MessageBatch, record: str) -> list[str]:
-    """Names of the arrays of a record, whether each device has its own or all share them."""
-    return [*batch.arrays.get(record, {}), *batch.shared.get(record, {})]
-
-
-def receive(batch: MessageBatch, states: DeviceStates) -> tuple[DeviceStates, Arrays, NDArray[np.int64]]:
-    """The states, the received parameters ``[Q, ...]``, and each device's newest set ``[n]``.
-
-    The received sets are counted after those of the pool, and hold the same names. A device that received nothing
-    has as newest what it made itself, or else what it uses. Parameters of which nothing was received stay as they
-    are in that set.
-    """
-    newest = np.where(states.pending >= 0, states.pending, states.in_use)
-    for record in (records.PARAMETERS, records.ARRAYS):
-        names = names_of(batch, record)
-        if not names:
-            continue
-        kept = [name for name in states.pool if name not in names]
-        if batch.arrays.get(record):
-            base, index = newest, np.arange(len(states))
-        elif kept:
-            base, index = np.unique(newest, return_inverse=True)
-        else:  # all devices get the same
-            base, index = newest[:1], np.zeros(len(states), np.int64)
-        received = {name: batch.array(record, name)[: len(base)] for name in names}
-        states, fitted = states.fitted({**{name: states.pool[name][base] for name in kept}, **received})
-        return states, fitted, states.num_sets + index
-    return states, {}, newest

@@ -14,6 +14,10 @@ CONFIG = "config"  # Flower's own name for a configuration, cloud -> device
 METRICS = "metrics"  # Flower's own name for metrics beside ARRAYS, device -> cloud
 MODEL = "model"  # the whole device model, sent once when it is deployed
 VERSIONS = "versions"  # what a difference is taken from, and what it makes; cloud -> device
+EDIT = "edit"  # what is added to the prototype that the device holds, cloud -> device
+PROTOTYPE = "prototype"  # adaptive layers that the device keeps, and edits are added to, cloud -> device
+VERSION = "version"  # which prototype an edit belongs to, cloud -> device
+CORE = "core"  # low-rank cores of adaptive layers (APG), cloud -> device
 
 #: Instrument records.
 CLOCK = "clock"  # segment number and the virtual time at which a payload arrives, grid -> device
@@ -34,7 +38,11 @@ NUM_EXAMPLES = "num-examples"  # Flower's weighting key
 SERVER_ROUND = "server-round"  # Flower's round key
 SEGMENT = "segment"
 ARRIVAL_S = "arrival-s"
+LAG = "lag"
 HISTORY = "history"
+FEATURE = "feature"
+HELD = "held"  # index and version of the prototype that a device holds
+INDEX = "index"
 FLOPS = "flops"
 FLOPS_PER_S = "flops-per-s"
 NUM_LABELS = "num-labels"

@@ -105,8 +105,11 @@ class Stream(Protocol):
     def num_events(self, device_ids: NDArray[np.int64], segment: int) -> NDArray[np.int64]:
         """``[n]``: how many events each of these devices has in the segment."""
 
-    def recent(self, device_ids: NDArray[np.int64], segment: int) -> NDArray[np.int32]:
-        """``[n, L]``: the last items before the segment starts, oldest first, padded on the right with 0."""
+    def recent(self, device_ids: NDArray[np.int64], segment: int, lag: int = 0) -> NDArray[np.int32]:
+        """``[n, L]``: the last items before the segment starts, oldest first, padded on the right with 0.
+
+        With a ``lag``, as they were so many events earlier, at the earliest when the device had one event.
+        """
 
     def labelled(
         self,

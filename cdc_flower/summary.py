@@ -3,7 +3,8 @@
 A value is a ratio of sums, ``sum of value_sum / sum of value_count``. Its 95 % interval takes devices as the
 clusters, because events of one device are alike: with ``S_i`` and ``N_i`` the sums of device ``i`` over
 segments and seeds, ``R = sum S / sum N`` and ``e_i = (S_i - R N_i) / sum N``, the standard error is
-``sqrt(n / (n - 1) * sum e_i**2)``. A paired difference uses ``e_i`` of the one minus ``e_i`` of the other.
+``sqrt(n / (n - 1) * sum e_i**2)``. The interval of a paired difference is a bootstrap: devices are drawn anew
+with all their segments and seeds, the same for both, and it runs from the 2.5th to the 97.5th percentile.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,13 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from rich import box
 from rich.table import Table
 
 from cdc_flower.results import per_device_segment
+from cdc_flower.seeds import generator
 
 Z_95 = 1.96
 BASELINE = "static"
+NUM_RESAMPLES = 1000
+_WEIGHTS_PER_CHUNK = 2_000_000  # of the resamples, which bound the memory
 
 #: Cost columns of the summary that are means over devices of the sum over the whole run, and their source.
 PER_DEVICE = {
@@ -30,7 +35,7 @@ PER_DEVICE = {
 }
 SUMMARY_COLUMNS = (
     *("run", "task", "strategy", "metric", "mean", "low", "high", "num_devices", "num_seeds"),
-    *("diff_static", "diff_static_low", "diff_static_high"),
+    *("baseline", "diff", "diff_low", "diff_high"),
     *("bytes_up_per_device", "bytes_down_per_device", "payload_bytes_up_per_device", "payload_bytes_down_per_device"),
     *("latency_s_median", "staleness_s_median", "num_labels"),
     *("compute_cloud_s_per_device", "compute_device_s_per_device"),
@@ -71,26 +76,61 @@ def paired_difference(sums: pd.DataFrame, by: Sequence[str], baseline: str = BAS
         baseline: The strategy to compare with. Where it is absent, there are no rows.
 
     Returns:
-        ``by``, ``strategy``, ``diff``, ``low``, ``high``, ``num_devices``.
+        ``by``, ``strategy``, ``diff``, ``low``, ``high``, ``num_devices``. The interval is NaN for one device.
     """
-    by = list(by)
-    theirs = sums.loc[sums["strategy"] == baseline, [*by, "seed", "device_id", "value_sum", "value_count"]]
-    both = sums.merge(theirs, on=[*by, "seed", "device_id"], suffixes=("", "_base"))
-    group = [*by, "strategy"]
-    ours = _influence(both, group)
-    base = both.assign(value_sum=both["value_sum_base"], value_count=both["value_count_base"])
-    other = _influence(base, group)
-    ours["value"] -= other["value"]
-    ours["influence"] -= other["influence"]
-    return _interval(ours, group, "diff")
+    by, group, key = list(by), [*by, "strategy"], [*by, "seed", "device_id"]
+    theirs = sums.loc[sums["strategy"] == baseline, [*key, "value_sum", "value_count"]]
+    both = sums.merge(theirs, on=key, suffixes=("", "_base"))
+    parts = ["value_sum", "value_count", "value_sum_base", "value_count_base"]
+    device = both.groupby([*group, "device_id"], observed=True, sort=False)[parts].sum(skipna=False).reset_index()
+    groups = device.groupby(group, observed=True, sort=False)
+    result = groups.size().rename("num_devices").reset_index()
+    rows, _ = pd.factorize(device["device_id"], sort=True)
+    table = np.zeros((len(parts), rows.max(initial=-1) + 1, len(result)))
+    table[:, rows, groups.ngroup()] = device[parts].to_numpy().T
+    low, high = _bootstrap(table)
+    few = result["num_devices"] < 2
+    result = result.assign(diff=_difference(table.sum(axis=1)), low=low, high=high)
+    result.loc[few, ["low", "high"]] = np.nan
+    return result[[*group, "diff", "low", "high", "num_devices"]]
 
 
-def summarize(frame: pd.DataFrame) -> pd.DataFrame:
+def _difference(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``[4, ...]`` sums and counts of a strategy and of its baseline -> the difference of the two ratios."""
+    with np.errstate(invalid="ignore"):  # an infinite loss has no difference
+        return sums[0] / sums[1] - sums[2] / sums[3]
+
+
+def _bootstrap(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The 2.5th and the 97.5th percentile of resampled differences, each ``[k]``.
+
+    Args:
+        table: ``[4, n, k]``, as :func:`_difference` takes them, for ``n`` devices; zeros where a device is absent.
+            Groups with the same devices are resampled alike.
+    """
+    ends = np.full((2, table.shape[2]), np.nan)
+    present, which = np.unique(table[1] != 0, axis=1, return_inverse=True)
+    for number in range(present.shape[1]):
+        rows, columns = np.flatnonzero(present[:, number]), np.flatnonzero(which.reshape(-1) == number)
+        sums = table[:, rows][:, :, columns].transpose(1, 0, 2).reshape(len(rows), -1)
+        rng, size, done = generator(0, "bootstrap", len(rows)), max(1, _WEIGHTS_PER_CHUNK // len(rows)), []
+        for first in range(0, NUM_RESAMPLES, size):
+            num_draws = min(size, NUM_RESAMPLES - first)
+            drawn = rng.integers(len(rows), size=(num_draws, len(rows))) + np.arange(num_draws)[:, None] * len(rows)
+            weights = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.float64)
+            with np.errstate(invalid="ignore"):
+                resampled = (weights @ sums).reshape(num_draws, len(table), len(columns))
+            done.append(_difference(resampled.transpose(1, 0, 2)))
+        ends[:, columns] = np.quantile(np.concatenate(done), (0.025, 0.975), axis=0)
+    return ends[0], ends[1]
+
+
+def summarize(frame: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
     """One row per run label, task, strategy and metric; the columns are ``SUMMARY_COLUMNS``.
 
     Seeds are pooled. Rows of runs that differ by more than their seed need different labels in an optional column
-    ``run``, else they are pooled too. Differences are NaN where the strategy ``static`` did not run. Costs are
-    those of the strategy, repeated on each metric: means over devices of the sum over a run, labels the total of
+    ``run``, else they are pooled too. Differences are from the strategy ``baseline``, NaN where it did not run. Costs
+    are those of the strategy, repeated on each metric: means over devices of the sum over a run, labels the total of
     a run, both averaged over runs; medians are over devices and segments, NaN where nothing arrived.
     """
     if "run" not in frame:
@@ -99,14 +139,14 @@ def summarize(frame: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=list(SUMMARY_COLUMNS))
     group = ["run", "task", "strategy", "metric"]
     sums = device_sums(frame, group)
-    pairs = paired_difference(sums, ["run", "task", "metric"]).drop(columns="num_devices")
-    pairs = pairs.rename(columns={"diff": "diff_static", "low": "diff_static_low", "high": "diff_static_high"})
-    table = frame[group].drop_duplicates()
+    pairs = paired_difference(sums, ["run", "task", "metric"], baseline).drop(columns="num_devices")
+    pairs = pairs.rename(columns={"low": "diff_low", "high": "diff_high"})
+    table = frame[group].drop_duplicates().assign(baseline=baseline)
     for part, key in ((estimate(sums, group), group), (pairs, group), (_costs(frame), group[:3])):
         table = table.merge(part.astype(dict.fromkeys(key, object)), on=key, how="left")
     counts = ["num_devices", "num_seeds"]
     table[counts] = table[counts].fillna(0).astype(int)
-    return _ordered(table)[list(SUMMARY_COLUMNS)]
+    return _ordered(table, baseline)[list(SUMMARY_COLUMNS)]
 
 
 def write_summary(frame: pd.DataFrame, path: str | Path) -> None:
@@ -114,14 +154,14 @@ def write_summary(frame: pd.DataFrame, path: str | Path) -> None:
     frame.to_csv(path, index=False, float_format="%.8g", lineterminator="\n")
 
 
-def strategies_in_order(names: Iterable[str]) -> list[str]:
+def strategies_in_order(names: Iterable[str], baseline: str = BASELINE) -> list[str]:
     """Each name once, the baseline first and the others as they come."""
     unique = list(dict.fromkeys(str(name) for name in names))
-    return sorted(unique, key=lambda name: name != BASELINE)
+    return sorted(unique, key=lambda name: name != baseline)
 
 
 def rich_table(summary: pd.DataFrame, metrics: Sequence[str] = ("auc", "ndcg@10", "hr@10")) -> Table:
-    """The summary for a terminal, a row per strategy: value and half interval, below them the same against static.
+    """The summary for a terminal, a row per strategy: value and half interval, below them against the baseline.
 
     Args:
         metrics: The columns, as far as they exist; if none does, the first three that do.
@@ -129,10 +169,11 @@ def rich_table(summary: pd.DataFrame, metrics: Sequence[str] = ("auc", "ndcg@10"
     present = list(dict.fromkeys(summary["metric"]))
     shown = [metric for metric in metrics if metric in present] or present[:3]
     labels = [name for name in ("run", "task") if summary[name].nunique() > 1]
+    baseline = summary["baseline"].iloc[0] if len(summary) else BASELINE
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=0,
-        caption="± is 95 % over devices; the second line is against static on the same devices",
+        caption=f"± is 95 % over devices; the second line is against {baseline} on the same devices",
     )
     for name in [*labels, "strategy"]:
         table.add_column(name, no_wrap=True)
@@ -186,10 +227,10 @@ def _costs(frame: pd.DataFrame) -> pd.DataFrame:
     return means.join(medians).reset_index()
 
 
-def _ordered(table: pd.DataFrame) -> pd.DataFrame:
+def _ordered(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """The rows by label and task as they come, the baseline first within them."""
     table = table.astype(dict.fromkeys(["run", "task", "strategy", "metric"], object))
-    order = {name: position for position, name in enumerate(strategies_in_order(table["strategy"]))}
+    order = {name: position for position, name in enumerate(strategies_in_order(table["strategy"], baseline))}
     firsts = {name: {value: i for i, value in enumerate(table[name].unique())} for name in ("run", "task", "metric")}
     keys = table.assign(**{name: table[name].map(known) for name, known in firsts.items()})
     keys["strategy"] = table["strategy"].map(order)
@@ -213,6 +254,6 @@ def _half(low: float, high: float) -> str:
 def _value_cell(row: pd.Series) -> str:
     """Two lines: the value with half its interval, and the same for the difference from the baseline."""
     lines = f"{_number(row['mean'], '.3f')} {_half(row['low'], row['high'])}"
-    if row["strategy"] != BASELINE and np.isfinite(row["diff_static"]):
-        lines += f"\n{row['diff_static']:+.3f} {_half(row['diff_static_low'], row['diff_static_high'])}"
+    if row["strategy"] != row["baseline"] and np.isfinite(row["diff"]):
+        lines += f"\n{row['diff']:+.3f} {_half(row['diff_low'], row['diff_high'])}"
     return lines

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cdc_flower.checkpoints import Kept, Resume
 from cdc_flower.layers import Parameters
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.scoring import Arrays, pad, tensors
@@ -49,6 +50,7 @@ def fit(
     rate: float,
     patience: int | None = None,
     on_batch: Callable[[], None] = lambda: None,
+    resume: Resume | None = None,
 ) -> list[float]:
     """Adam on historical data; ends with the epoch that is best on held-out historical data.
 
@@ -61,6 +63,7 @@ def fit(
         epochs: 0 leaves the parameters as they are; so does a ``rate`` of 0.
         patience: Stop after this many epochs in a row that are worse than the best; None never stops early.
         on_batch: Called after each batch, to show progress.
+        resume: Where each finished epoch is kept, and taken up again after an interruption; None keeps nothing.
 
     Returns:
         Validation loss before training and after each epoch.
@@ -78,25 +81,33 @@ def fit(
             losses = [(float(loss(batch)), len(batch.history)) for batch in validation()]
         return sum(value * size for value, size in losses) / max(1, sum(size for _, size in losses))
 
-    curve = [held_out()]
-    best, waited = [leaf.detach().clone() for leaf in leaves], 0
-    for epoch in range(epochs):
+    best = [leaf.detach().clone() for leaf in leaves]
+    kept = Kept(optimizer, leaves, best)
+    curve = resume.load(kept) if resume else None
+    curve = [held_out()] if curve is None else curve
+    for epoch in range(len(curve) - 1, epochs):
+        if _epochs_without_gain(curve) == patience:
+            break
         for batch in batches(epoch):
             optimizer.zero_grad()
             loss(batch).backward()
             optimizer.step()
             on_batch()
         curve.append(held_out())
-        if curve[-1] == min(curve):
-            best, waited = [leaf.detach().clone() for leaf in leaves], 0
-        else:
-            waited += 1
-        if waited == patience:
-            break
+        if not _epochs_without_gain(curve):
+            for value, leaf in zip(best, leaves, strict=True):
+                value.copy_(leaf.detach())
+        if resume:
+            resume.save(kept, curve)
     with torch.no_grad():
         for leaf, value in zip(leaves, best, strict=True):
             leaf.copy_(value)
     return curve
+
+
+def _epochs_without_gain(curve: list[float]) -> int:
+    """How many epochs at the end of a validation curve are worse than the best; of equals the last one is best."""
+    return curve[::-1].index(min(curve))
 
 
 @dataclass(frozen=True)
@@ -186,12 +197,11 @@ def train_on_devices(
             shared = model.tabulate(shared)
     size = max(1, NUMBERS_PER_CHUNK // sum(value[0].size for value in first.values()))
     order = np.argsort(examples.num_examples, kind="stable")
-    parts = [
-        _train_chunk(model, shared, start(rows), examples, rows, how, only_heads)
-        for rows in (order[k : k + size] for k in range(0, num_devices, size))
-    ]
-    back = np.argsort(order, kind="stable")
-    return {name: np.concatenate([part[name] for part in parts])[back] for name in first}
+    trained = {name: np.empty((num_devices, *value.shape[1:]), value.dtype) for name, value in first.items()}
+    for rows in (order[k : k + size] for k in range(0, num_devices, size)):
+        for name, value in _train_chunk(model, shared, start(rows), examples, rows, how, only_heads).items():
+            trained[name][rows] = value
+    return trained
 
 
 def _train_chunk(

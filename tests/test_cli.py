@@ -41,6 +41,8 @@ def test_two_seeds_make_two_run_folders_and_latest_points_at_the_newest(tmp_path
 
     again = command("report", str(runs / folders[0]), str(runs / folders[1]), cwd=tmp_path)
     assert again.returncode == 0 and (runs / "report.html").exists(), again.stderr
+    wrong = command("report", str(runs / folders[0]), "--baseline", "statik", cwd=tmp_path)
+    assert wrong.returncode == 2 and "--baseline: unknown strategy 'statik'; did you mean 'static'?" in wrong.stderr
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,8 @@ from flwr.app import Context, RecordDict
 
 from cdc_flower import device, records
 from cdc_flower.batch import MessageBatch
-from cdc_flower.device import DeviceApp, LabelBudget, receive, segment_of
+from cdc_flower.device import DeviceApp, LabelBudget, segment_of
+from cdc_flower.forms import receive
 from cdc_flower.metrics import RankingMetrics
 from cdc_flower.segment import Truth, TruthAccessError
 from cdc_flower.state import DeviceStates
@@ -228,7 +229,7 @@ def test_received_layers_leave_a_devices_other_layers_alone() -> None:
             arrays={records.PARAMETERS: {k: v.repeat(NUM_DEVICES, 0) for k, v in new.items()}},
         ),
     ):
-        states, received, newest = receive(batch, own)
+        states, received, newest = receive(batch, own, app.model.adaptive)
         states, _ = states.add(received)
         for row in EVERYONE:
             np.testing.assert_array_equal(states.pool["head.0.weight"][newest[row]], new["head.0.weight"][0])

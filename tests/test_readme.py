@@ -23,7 +23,9 @@ def commands(text: str) -> list[list[str]]:
     """The overrides of each ``cdc-flower`` command line."""
     lines = re.findall(r"^[#\s]*cdc-flower([^\n`]*)$", text, re.MULTILINE)
     words = [shlex.split(line, comments=True) for line in lines]
-    return [[word for word in line if word != "-m"] for line in words if line[:1] not in (["report"], ["--cfg"])]
+    return [
+        [word for word in line if word != "-m"] for line in words if line[:1] not in (["report"], ["stress"], ["--cfg"])
+    ]
 
 
 def test_the_link_in_front_of_an_ordinary_flower_app_runs_as_readme_shows_it() -> None:
@@ -43,7 +45,7 @@ def test_the_link_in_front_of_an_ordinary_flower_app_runs_as_readme_shows_it() -
 @pytest.mark.parametrize("path", [ROOT / "README.md", *CARDS, *YAMLS], ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_command_that_is_shown_composes(path: Path) -> None:
     for overrides in commands(path.read_text(encoding="utf-8")):
-        one_each = [re.sub(r"^(seed|network)=([^,\[]+),.*$", r"\1=\2", word) for word in overrides]
+        one_each = [re.sub(r"^(seed|network|model)=([^,\[]+),.*$", r"\1=\2", word) for word in overrides]
         with initialize_config_module("cdc_flower.configs", version_base="1.3"):
             compose("config", overrides=one_each)
 

@@ -1,5 +1,7 @@
 """States of devices, against a naive model in which every device has arrays of its own."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from flwr.app import RecordDict
@@ -18,8 +20,8 @@ def model_of(value: float) -> Arrays:
     return {name: np.full(shape, value + k, np.float32) for k, (name, shape) in enumerate(shapes.items())}
 
 
-def deployed(num_devices: int, value: float = 0.0) -> DeviceStates:
-    return DeviceStates(np.arange(num_devices) + 10).deployed(model_of(value), ADAPTIVE, {"steps": 3})
+def deployed(num_devices: int, value: float = 0.0, **settings: int) -> DeviceStates:
+    return DeviceStates(np.arange(num_devices) + 10).deployed(model_of(value), ADAPTIVE, {"steps": 3, **settings})
 
 
 def own(states: DeviceStates, index: np.ndarray) -> list[dict[str, list] | None]:
@@ -35,8 +37,9 @@ def own(states: DeviceStates, index: np.ndarray) -> list[dict[str, list] | None]
     ]
 
 
-def everything(states: DeviceStates) -> tuple[list, list]:
-    return own(states, states.in_use), own(states, states.pending)
+def everything(states: DeviceStates) -> tuple[list, ...]:
+    """What each device uses, has pending and holds, and which prototype that is."""
+    return (*(own(states, index) for index in (states.in_use, states.pending, states.held)), states.version.tolist())
 
 
 class Naive:
@@ -45,21 +48,31 @@ class Naive:
     def __init__(self, num_devices: int) -> None:
         self.in_use: list = [None] * num_devices
         self.pending: list = [None] * num_devices
+        self.held: list = [None] * num_devices
+        self.version: list = [[-1, 0]] * num_devices
+
+    def everything(self) -> tuple[list, ...]:
+        return self.in_use, self.pending, self.held, self.version
 
 
 @given(st.integers(1, 5), st.data())
 def test_random_operations_keep_what_each_device_uses(num_devices: int, data: st.DataObject) -> None:
     states, naive = DeviceStates(np.arange(num_devices)), Naive(num_devices)
     subsets = st.lists(st.integers(0, num_devices - 1), min_size=1, max_size=num_devices, unique=True)
-    steps = st.lists(st.sampled_from(["deploy", "deploy", "add", "wait", "done", "record", "reorder"]), max_size=8)
+    steps = st.lists(
+        st.sampled_from(["deploy", "deploy", "add", "wait", "hold", "done", "record", "reorder"]), max_size=8
+    )
     for step, operation in enumerate(["deploy", *data.draw(steps)]):
         rows = np.array(data.draw(subsets))
         if operation == "deploy" or any(naive.in_use[row] is None for row in rows):
-            part = states.select(rows).deployed(model_of(100 * step), ADAPTIVE, {})
+            prototype = data.draw(st.integers(-1, 2))
+            part = states.select(rows).deployed(model_of(100 * step), ADAPTIVE, {"prototype": prototype})
             for row in rows:
                 naive.in_use[row] = {name: value.tolist() for name, value in model_of(100 * step).items()}
                 naive.pending[row] = None
-        elif operation in ("add", "wait"):
+                naive.held[row] = naive.in_use[row] if prototype >= 0 else None
+                naive.version[row] = [prototype, 0]
+        elif operation in ("add", "wait", "hold"):
             part = states.select(rows)
             name = data.draw(st.sampled_from(["head", "body"]))
             shape = (len(rows), *part.static[name].shape)
@@ -67,15 +80,23 @@ def test_random_operations_keep_what_each_device_uses(num_devices: int, data: st
             kept = {key: value[part.in_use] for key, value in part.widen((name,)).pool.items() if key != name}
             part, offset = part.add({**kept, name: new})
             index = offset + np.arange(len(rows))
-            fields = (index, part.pending) if operation == "add" else (part.in_use, index)
-            part = DeviceStates(part.device_ids, part.static, part.pool, *fields, settings=part.settings)
+            if operation == "hold":
+                version = np.stack([rows, np.full(len(rows), step)], 1).astype(np.int32)
+                part = replace(part, held=index, version=version)
+            elif data.draw(st.booleans()):
+                part = replace(part, **{"in_use" if operation == "add" else "pending": index})
+            else:  # the same, from sets that are not in the pool yet
+                fitted = {key: value[offset:] for key, value in part.pool.items()}
+                part = replace(part, pool={key: value[:offset] for key, value in part.pool.items()})
+                part = part.adopt(fitted, *((index, part.pending) if operation == "add" else (part.in_use, index)))
             for k, row in enumerate(rows):
-                target = naive.in_use if operation == "add" else naive.pending
+                target = {"add": naive.in_use, "wait": naive.pending, "hold": naive.held}[operation]
                 target[row] = {**naive.in_use[row], name: new[k].tolist()}
+                naive.version[row] = [row, step] if operation == "hold" else naive.version[row]
         elif operation == "done":
             part = states.select(rows)
             in_use = np.where(part.pending < 0, part.in_use, part.pending)
-            part = DeviceStates(part.device_ids, part.static, part.pool, in_use, np.full(len(rows), -1))
+            part = replace(part, in_use=in_use, pending=np.full(len(rows), -1))
             for row in rows:
                 naive.in_use[row] = naive.pending[row] or naive.in_use[row]
                 naive.pending[row] = None
@@ -88,9 +109,9 @@ def test_random_operations_keep_what_each_device_uses(num_devices: int, data: st
         after = states.update(rows, part)
         assert everything(states) == before  # the old states are untouched
         states = after
-        assert everything(states) == (naive.in_use, naive.pending)
+        assert everything(states) == naive.everything()
         assert states.device_ids.tolist() == list(range(num_devices))
-        assert states.num_sets <= 2 * num_devices
+        assert states.num_sets <= 3 * num_devices
         assert everything(states.compact()) == everything(states)
 
 
@@ -99,6 +120,26 @@ def test_a_deployment_gives_every_device_the_layers_that_came_with_the_model() -
     assert states.num_sets == 1 and list(states.pool) == ["head"]
     assert states.in_use.tolist() == [0, 0, 0] and states.pending.tolist() == [-1, -1, -1]
     assert own(states, states.in_use)[2] == {name: value.tolist() for name, value in model_of(0.0).items()}
+
+
+@pytest.mark.parametrize(("prototype", "held"), [(2, [0, 0, 0]), (0, [0, 0, 0]), (-1, [-1, -1, -1])])
+def test_a_deployed_prototype_is_held_in_version_0(prototype: int, held: list[int]) -> None:
+    states = deployed(3, prototype=prototype)
+    assert states.held.tolist() == held and states.num_sets == 1
+    assert states.version.tolist() == [[prototype, 0]] * 3 and states.version.dtype == np.int32
+    plain = deployed(3)
+    assert plain.held.tolist() == [-1, -1, -1] and plain.version.tolist() == [[-1, 0]] * 3
+
+
+def test_a_prototype_that_nobody_uses_is_kept_and_one_that_nobody_holds_is_not() -> None:
+    states = deployed(3, prototype=0)
+    sets = {"head": np.arange(12, dtype=np.float32).reshape(3, 2, 2)}
+    moved = states.adopt(sets, np.array([1, 2, 3]), np.full(3, -1))
+    assert moved.num_sets == 4 and own(moved, moved.held) == own(states, states.held)
+    np.testing.assert_array_equal(moved.pool["head"][moved.in_use], sets["head"])
+    without = replace(moved, held=np.full(3, -1)).compact()
+    assert without.num_sets == 3
+    assert deployed(3).adopt(sets, np.array([1, 2, 3]), np.full(3, -1)).pool["head"] is sets["head"]  # no copy
 
 
 def test_before_the_deployment_nobody_has_parameters() -> None:
@@ -110,7 +151,7 @@ def test_before_the_deployment_nobody_has_parameters() -> None:
 def test_ten_thousand_devices_that_share_parameters_hold_one_set() -> None:
     few, many = deployed(1), deployed(10_000)
     assert many.num_sets == 1
-    assert many.nbytes - few.nbytes == 9_999 * 3 * 8  # a device id and two indices
+    assert many.nbytes - few.nbytes == 9_999 * 5 * 8  # a device id, three indices, and a version
     received, offset = many.add({"head": np.ones((1, 2, 2), np.float32)})
     adopted = DeviceStates(many.device_ids, many.static, received.pool, np.full(10_000, offset)).compact()
     assert adopted.nbytes == many.nbytes

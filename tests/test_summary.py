@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from cdc_flower.results import segment_frame
+from cdc_flower.seeds import generator
 from cdc_flower.summary import (
     SUMMARY_COLUMNS,
     device_sums,
@@ -53,6 +54,9 @@ def frame_of(value_sum: Any, value_count: Any, **changes: Any) -> pd.DataFrame:
     return segment_frame(**(arguments | changes))
 
 
+BY_NAME = {"static": [0.1, 0.9], "duet": [0.3, 1.1], "persona": [0.4, 1.2]}
+
+
 def joined(*frames: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
@@ -82,23 +86,76 @@ def test_with_equal_counts_the_interval_is_that_of_a_mean() -> None:
 
 
 def test_a_pair_cancels_what_its_devices_share() -> None:
-    # Devices differ a lot, but persona is 0.1 better on the first and 0.3 on the second: 0.2, se = 0.1.
+    # Devices differ a lot, but persona is 0.1 better on the first and 0.3 on the second. Two devices drawn anew are
+    # the first twice in a quarter of all draws, and the second twice in another: the percentiles are 0.1 and 0.3.
     table = summarize(joined(frame_of([0.1, 0.9], [1, 1], strategy="static"), frame_of([0.2, 1.2], [1, 1])))
     row = table[table["strategy"] == "persona"].iloc[0]
-    assert row["diff_static"] == pytest.approx(0.2)
-    assert row["diff_static_low"] == pytest.approx(0.2 - 1.96 * 0.1)
-    assert row["diff_static_high"] == pytest.approx(0.2 + 1.96 * 0.1)
-    assert table.iloc[0]["strategy"] == "static" and table.iloc[0]["diff_static"] == 0
+    assert row["diff"] == pytest.approx(0.2)
+    assert row["diff_low"] == pytest.approx(0.1)
+    assert row["diff_high"] == pytest.approx(0.3)
+    assert table.iloc[0]["strategy"] == "static" and table.iloc[0]["diff"] == 0
 
 
 def test_a_pair_takes_only_devices_and_seeds_that_both_have() -> None:
     static = frame_of([0.1, 0.9, 0.0], [1, 1, 1], strategy="static")
     table = summarize(joined(static, frame_of([0.2, 1.2], [1, 1]), frame_of([9.0, 9.0], [1, 1], seed=1)))
-    assert table.iloc[1]["diff_static"] == pytest.approx(0.2)
+    assert table.iloc[1]["diff"] == pytest.approx(0.2)
+
+
+def test_the_interval_of_a_difference_is_that_of_devices_drawn_anew_with_all_their_seeds() -> None:
+    rng = np.random.default_rng(0)
+    num_devices, shape = 40, (2, 2, 40)  # seeds, strategies, devices
+    counts, values = rng.integers(1, 9, shape).astype(float), rng.random(shape)
+    frames = [
+        frame_of(values[seed, k] * counts[seed, k], counts[seed, k], strategy=name, seed=seed)
+        for seed in (0, 1)
+        for k, name in enumerate(("static", "duet"))
+    ]
+    table = summarize(joined(*frames))
+    row = table[table["strategy"] == "duet"].iloc[0]
+
+    drawn = generator(0, "bootstrap", num_devices).integers(num_devices, size=(1000, num_devices))
+    sums, counts = (values * counts).sum(0)[:, drawn].sum(-1), counts.sum(0)[:, drawn].sum(-1)
+    wanted = np.quantile(sums[1] / counts[1] - sums[0] / counts[0], (0.025, 0.975))
+    assert row[["diff_low", "diff_high"]].tolist() == pytest.approx(wanted.tolist())
+
+
+def test_groups_of_other_devices_are_resampled_for_themselves() -> None:
+    rng = np.random.default_rng(0)
+    parts = [frame_of(rng.random(30), np.ones(30), strategy=name) for name in ("static", "duet")]
+    more = [part.assign(metric="auc", device_id=part["device_id"] + 7) for part in parts]
+    alone, beside = summarize(joined(*parts)), summarize(joined(*parts, *more))
+    for metric in ("ndcg@10", "auc"):
+        columns = ["diff", "diff_low", "diff_high"]
+        assert beside.loc[beside["metric"] == metric, columns].to_numpy().tolist() == alone[columns].to_numpy().tolist()
+
+
+def test_many_devices_are_resampled_in_parts() -> None:
+    rng = np.random.default_rng(0)
+    num_devices, metrics = 6040, tuple(f"m{k}" for k in range(9))
+    frames = [
+        frame_of(rng.random((num_devices, 9)), np.ones((num_devices, 9)), strategy=name, metrics=metrics)
+        for name in ("static", "duet")
+    ]
+    table = summarize(joined(*frames))
+    other = table[table["strategy"] != "static"]
+    width = (other["diff_high"] - other["diff_low"]).to_numpy(float)
+    assert width == pytest.approx(2 * 1.96 * np.sqrt(2 / 12 / num_devices), rel=0.15)
+
+
+def test_another_strategy_can_be_the_baseline() -> None:
+    frames = joined(*(frame_of(values, [1, 1], strategy=name) for name, values in BY_NAME.items()))
+    table = summarize(frames, baseline="duet")
+    assert table["strategy"].tolist() == ["duet", "static", "persona"]
+    assert table["baseline"].tolist() == ["duet"] * 3
+    assert table["diff"].tolist() == pytest.approx([0.0, -0.2, 0.1])
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(rich_table(table))
+    assert "against duet on" in " ".join(console.export_text().split())
 
 
 def test_without_static_the_difference_is_not_a_number() -> None:
-    assert np.isnan(summarize(frame_of([1.0, 2.0], [2.0, 8.0])).iloc[0]["diff_static"])
+    assert np.isnan(summarize(frame_of([1.0, 2.0], [2.0, 8.0])).iloc[0]["diff"])
 
 
 def test_costs_are_means_over_devices_of_a_whole_run_averaged_over_seeds() -> None:
@@ -150,7 +207,7 @@ def test_the_order_of_rows_changes_nothing(seed: int) -> None:
         )
     )
     shuffled = frame.sample(frac=1.0, random_state=seed)
-    columns = ["mean", "low", "high", "diff_static", "diff_static_low", "diff_static_high"]
+    columns = ["mean", "low", "high", "diff", "diff_low", "diff_high"]
     np.testing.assert_allclose(summarize(shuffled)[columns], summarize(frame)[columns], rtol=1e-9, atol=1e-12)
 
 

@@ -32,7 +32,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "fine_tuning": {"steps": 2, "rate": 0.05, "max_examples": 8},
     "fedavg": {"num_train_devices": 3, "steps": 2, "rate": 0.05, "max_examples": 8},
     "duet": {"epochs": 2, "rate": 0.01, "width": 8, "decoder_width": 8},
+    "apg": {"epochs": 2, "rate": 0.01, "rank": 4, "width": 8},
 }
+SETTINGS["group_fine_tuning"] = {"num_groups": 2, "epochs": 2, "rate": 0.01, "width": 8}
+SETTINGS["persona"] = {"num_prototypes": 2, "refinement_rate": 0.5, "epochs": 2, "rate": 0.01, "width": 8}
 LABELS = {"run_id": "r", "experiment": "e", "seed": 0, "task": "t"}
 
 

@@ -51,7 +51,7 @@ class FixedStream:
             truth,
         )
 
-    def recent(self, device_ids: NDArray[np.int64], segment: int) -> NDArray[np.int32]:
+    def recent(self, device_ids: NDArray[np.int64], segment: int, lag: int = 0) -> NDArray[np.int32]:
         """As in ``Stream``."""
         return self.history[device_ids * self.events]
 

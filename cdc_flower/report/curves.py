@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from cdc_flower.results import DEVICE_SEGMENT, per_device_segment
-from cdc_flower.summary import device_sums, estimate, paired_difference, strategies_in_order
+from cdc_flower.summary import BASELINE, device_sums, estimate, paired_difference, strategies_in_order
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,14 @@ class Panel:
         frame: The rows.
         single: The same, one row per run, strategy, device and segment.
         strategies: Their names, the baseline first.
+        baseline: The strategy that others are compared with.
     """
 
     title: str
     frame: pd.DataFrame
     single: pd.DataFrame
     strategies: list[str]
+    baseline: str = BASELINE
 
     @property
     def size(self) -> str:
@@ -33,15 +35,14 @@ class Panel:
         return f"n = {devices:,} devices, {seeds} {'seed' if seeds == 1 else 'seeds'}"
 
 
-def panels_of(frame: pd.DataFrame) -> list[Panel]:
+def panels_of(frame: pd.DataFrame, baseline: str = BASELINE) -> list[Panel]:
     """One panel per run label and task, in the order of the rows."""
     panels = []
     num_tasks = frame["task"].nunique()
     for (run, task), rows in frame.groupby(["run", "task"], observed=True, sort=False):
         title = " · ".join(part for part in (str(run), str(task) if num_tasks > 1 else "") if part)
-        panels.append(
-            Panel(title, rows, per_device_segment(rows), strategies_in_order(rows["strategy"].unique().tolist()))
-        )
+        names = strategies_in_order(rows["strategy"].unique().tolist(), baseline)
+        panels.append(Panel(title, rows, per_device_segment(rows), names, baseline))
     return panels
 
 
@@ -52,10 +53,10 @@ def metric_by(frame: pd.DataFrame, metric: str, column: str) -> pd.DataFrame:
     return estimate(device_sums(rows, by), by).sort_values(by, kind="stable")
 
 
-def gain_by(frame: pd.DataFrame, metric: str, column: str) -> pd.DataFrame:
+def gain_by(panel: Panel, metric: str, column: str) -> pd.DataFrame:
     """As :func:`metric_by`, the paired difference from the baseline in ``diff``; no rows without a baseline."""
-    rows = frame[frame["metric"] == metric]
-    table = paired_difference(device_sums(rows, ["strategy", column]), [column])
+    rows = panel.frame[panel.frame["metric"] == metric]
+    table = paired_difference(device_sums(rows, ["strategy", column]), [column], panel.baseline)
     return table.sort_values(["strategy", column], kind="stable")
 
 

@@ -19,19 +19,20 @@ from cdc_flower.report.page_style import CSS
 from cdc_flower.report.papers import papers_for
 from cdc_flower.report.tables import cost_table, metric_table, summary_table
 from cdc_flower.report.words import reading
-from cdc_flower.summary import strategies_in_order, summarize
+from cdc_flower.summary import BASELINE, strategies_in_order, summarize
 
 PACKAGES = ("torch", "flwr", "ray", "numpy")
 _LOG_LINES = 200
 NO_EXPERIMENT = "none"
 
 
-def report_from_folders(folders: Sequence[str | Path], out: str | Path | None = None) -> Path:
+def report_from_folders(folders: Sequence[str | Path], out: str | Path | None = None, baseline: str = BASELINE) -> Path:
     """Write the report of one run folder, or of several side by side.
 
     Args:
         folders: Run folders; one that is named twice counts once.
         out: The file to write. By default ``report.html`` in the folder, or beside the first of several folders.
+        baseline: The strategy that others are compared with.
 
     Returns:
         The file that was written.
@@ -44,30 +45,30 @@ def report_from_folders(folders: Sequence[str | Path], out: str | Path | None = 
         raise UserError("no run folder was given; name at least one, such as results/runs/latest")
     runs = [read_folder(folder) for folder in unique]
     path = Path(out) if out is not None else (unique[0] if len(unique) == 1 else unique[0].parent) / "report.html"
-    write_report(runs, path)
+    write_report(runs, path, baseline)
     return path
 
 
-def write_report(runs: Sequence[RunFolder], path: str | Path) -> None:
+def write_report(runs: Sequence[RunFolder], path: str | Path, baseline: str = BASELINE) -> None:
     """Write the report of these runs. The same runs give the same bytes.
 
     Raises:
         UserError: If the file cannot be written.
     """
-    text = render(runs)
+    text = render(runs, baseline)
     try:
         Path(path).write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         raise UserError(f"{path}: the report cannot be written ({error.strerror or error})") from error
 
 
-def render(runs: Sequence[RunFolder]) -> str:
+def render(runs: Sequence[RunFolder], baseline: str = BASELINE) -> str:
     """The page as text."""
     frame = pooled_frame(runs)
-    names = strategies_in_order(frame["strategy"].unique().tolist())
+    names = strategies_in_order(frame["strategy"].unique().tolist(), baseline)
     colors = style.strategy_colors(names)
-    summary = summarize(frame)
-    panels = panels_of(frame)
+    summary = summarize(frame, baseline)
+    panels = panels_of(frame, baseline)
     body = [_header(runs, frame, panels)]
     if panels:
         sources = _sources(runs)
@@ -150,7 +151,8 @@ def _how_to_read() -> str:
         "<section><h2>How to read this</h2><p>Every event is predicted before anything learns from it. A value is a "
         "sum over events divided by their number, over all devices, segments and seeds; its 95 % interval treats each "
         "device as one cluster, because the events of a device are alike. A difference compares the same devices, so "
-        "it is often more certain than the two values are. <i>auc</i> compares each true candidate with those of all "
+        "it is often more certain than the two values are; its interval comes from 1,000 draws of as many devices. "
+        "<i>auc</i> compares each true candidate with those of all "
         "devices in its segment, <i>user_auc</i> with those of its own device. Latency runs from a shift to new "
         "parameters in use; staleness is the age, at the start of a "
         "segment, of the parameters in use during it. Both are in virtual seconds, while seconds "

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cdc_flower.report.style import LOWER_IS_BETTER, main_metrics
-from cdc_flower.summary import BASELINE, PER_DEVICE
+from cdc_flower.summary import PER_DEVICE
 
 
 def summary_table(rows: pd.DataFrame, colors: dict[str, str]) -> str:
@@ -19,7 +19,8 @@ def summary_table(rows: pd.DataFrame, colors: dict[str, str]) -> str:
     metrics = main_metrics([str(name) for name in rows["metric"].unique()])
     groups = ["<th></th>", *(f"<th colspan='2'>{escape(metric)}</th>" for metric in metrics)]
     groups += ["<th colspan='2'>kB per device</th>", "<th colspan='2'>median seconds</th>", "<th></th>"]
-    heads = ["strategy", *(["value", f"vs {BASELINE}"] * len(metrics)), "up", "down", "latency", "staleness", "labels"]
+    baseline = rows["baseline"].iloc[0]
+    heads = ["strategy", *(["value", f"vs {baseline}"] * len(metrics)), "up", "down", "latency", "staleness", "labels"]
     best = {metric: _best(rows, metric) for metric in metrics}
     body = []
     for name, mine in rows.groupby("strategy", sort=False, observed=True):
@@ -31,8 +32,8 @@ def summary_table(rows: pd.DataFrame, colors: dict[str, str]) -> str:
                 continue
             row = by_metric[metric]
             cells.append(_cell(_value(row["mean"], row["low"], row["high"]), name == best[metric]))
-            gain = _value(row["diff_static"], row["diff_static_low"], row["diff_static_high"], "+.4f")
-            cells.append(_cell("–" if name == BASELINE else gain))
+            gain = _value(row["diff"], row["diff_low"], row["diff_high"], "+.4f")
+            cells.append(_cell("–" if name == baseline else gain))
         cells += [_cell(_number(first[f"bytes_{way}_per_device"] / 1000, ",.1f")) for way in ("up", "down")]
         cells += [_cell(_seconds(first[f"{name}_s_median"])) for name in ("latency", "staleness")]
         cells.append(_cell(_number(first["num_labels"], ",.0f")))
@@ -42,13 +43,14 @@ def summary_table(rows: pd.DataFrame, colors: dict[str, str]) -> str:
 
 def metric_table(rows: pd.DataFrame, colors: dict[str, str]) -> str:
     """A row per strategy and metric: value, interval, gain and what they rest on."""
-    heads = ["strategy", "metric", "value", "95 % interval", f"vs {BASELINE}", "95 % interval", "devices", "seeds"]
+    baseline = rows["baseline"].iloc[0]
+    heads = ["strategy", "metric", "value", "95 % interval", f"vs {baseline}", "95 % interval", "devices", "seeds"]
     body = []
     for _, row in rows.iterrows():
-        is_base = row["strategy"] == BASELINE
+        is_base = row["strategy"] == baseline
         cells = [row["metric"], _number(row["mean"], ".4f"), _range(row["low"], row["high"], ".4f")]
-        cells += ["–" if is_base else _number(row["diff_static"], "+.4f")]
-        cells += ["–" if is_base else _range(row["diff_static_low"], row["diff_static_high"], "+.4f")]
+        cells += ["–" if is_base else _number(row["diff"], "+.4f")]
+        cells += ["–" if is_base else _range(row["diff_low"], row["diff_high"], "+.4f")]
         cells += [f"{row['num_devices']:,}", f"{row['num_seeds']:,}"]
         body.append(_name(str(row["strategy"]), colors) + "".join(_cell(escape(str(cell))) for cell in cells))
     return _table(heads, body)

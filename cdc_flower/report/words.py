@@ -5,7 +5,7 @@ import pandas as pd
 
 from cdc_flower.report.curves import Panel
 from cdc_flower.report.style import LOWER_IS_BETTER, main_metrics
-from cdc_flower.summary import BASELINE, device_sums, paired_difference
+from cdc_flower.summary import device_sums, paired_difference
 
 
 def reading(panel: Panel, summary: pd.DataFrame) -> str:
@@ -25,10 +25,10 @@ def reading(panel: Panel, summary: pd.DataFrame) -> str:
     if len(rows) == 1:
         return f"Only {best['strategy']} ran: its {metric} is {value}, for {_bytes(best)}."
     text = f"On {metric}, {best['strategy']} is {'lowest' if downward else 'highest'} with {value}"
-    if best["strategy"] == BASELINE:
-        text += f": no strategy improves on {BASELINE} here"
-    elif np.isfinite(best["diff_static"]):
-        text += f", {_signed(best, 'diff_static')} against {BASELINE} on the same devices, for {_bytes(best)}"
+    if best["strategy"] == panel.baseline:
+        text += f": no strategy improves on {panel.baseline} here"
+    elif np.isfinite(best["diff"]):
+        text += f", {_signed(best, 'diff')} against {panel.baseline} on the same devices, for {_bytes(best)}"
     else:
         text += f", for {_bytes(best)}"
     text += f". {_runner_up(panel, metric, best, rows.iloc[1])}"

@@ -2,14 +2,21 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
 from cdc_flower.errors import UserError
 
 RUNS = Path("results") / "runs"
 RESULTS, SUMMARY, REPORT, CONFIG, LOG = "results.parquet", "summary.csv", "report.html", "config.yaml", "run.log"
 LINKS = "links.yaml"
+STATE = "state"  # a folder: what the cloud side of each strategy learned during the stream
 
 
 def check_writable(out: Path) -> None:
@@ -53,6 +60,13 @@ def make_folder(out: Path) -> None:
                 link.symlink_to(out.name)
     except OSError as error:
         raise UserError(f"out must be a folder that can be written, got {out} ({error.strerror})") from error
+
+
+def save_state(state: Mapping[str, NDArray[Any]], path: Path) -> None:
+    """Keep what a strategy learned during the stream, as a safetensors file; nothing is written for nothing."""
+    if state:
+        path.parent.mkdir(exist_ok=True)
+        save_file({name: np.ascontiguousarray(value) for name, value in state.items()}, path)
 
 
 LOGGERS = ("flwr", "cdc_flower")

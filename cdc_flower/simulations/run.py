@@ -20,6 +20,7 @@ from cdc_flower.simulations import folder
 from cdc_flower.simulations.play import play
 from cdc_flower.simulations.protocol.codecs import codecs_of
 from cdc_flower.simulations.requests.setup import requests_of
+from cdc_flower.simulations.references import reference_frames
 from cdc_flower.simulations.setup import Setup, grid_of, prepare, train_cloud
 from cdc_flower.summary import rich_table, summarize, write_summary
 
@@ -50,7 +51,7 @@ def run(config: Mapping[str, Any], *, grid: Grid | None = None, console: Console
     handler = folder.log_to(out / folder.LOG)
     try:
         with ResultsWriter(out / folder.RESULTS) as writer:
-            play_all(config, setup, grid, writer)
+            play_all(config, setup, grid, writer, out / folder.STATE)
     except KeyboardInterrupt:
         log.warning("interrupted")
         raise
@@ -66,8 +67,10 @@ def link_facts(setup: Setup) -> dict[str, float]:
     return {"median_rate_up_bps": up_bps, "median_rate_down_bps": down_bps}
 
 
-def play_all(config: Mapping[str, Any], setup: Setup, grid: Grid | None, writer: ResultsWriter) -> None:
-    """Train the cloud, then play each strategy; rows are written as each segment is done."""
+def play_all(
+    config: Mapping[str, Any], setup: Setup, grid: Grid | None, writer: ResultsWriter, state_folder: Path
+) -> None:
+    """Train the cloud, then play each strategy; rows are written as each segment is done, states after the last."""
     torch.set_num_threads(1)  # small products: a second thread costs more than it gives
     starts_s = setup.stream.segment_starts_s
     named = {key: value for key, value in config.items() if key not in ("out", "command", "grid", "cache")}
@@ -77,16 +80,11 @@ def play_all(config: Mapping[str, Any], setup: Setup, grid: Grid | None, writer:
         cloud = train_cloud(config, setup, bars.bar)
         grid = grid_of(config, setup) if grid is None else grid
         try:
+            shared = {"run_id": run_id, "experiment": config["experiment_name"]}
+            shared |= {"seed": config["seed"], "task": config["task"]}
             for name, strategy in setup.strategies.items():
                 strategy.prepare(cloud)
                 step = bars.bar(f"{name}: playing", setup.stream.num_segments)
-                labels = {
-                    "run_id": run_id,
-                    "experiment": config["experiment_name"],
-                    "strategy": name,
-                    "seed": config["seed"],
-                    "task": config["task"],
-                }
 
                 def collect(frame: pd.DataFrame, step: Any = step) -> None:
                     writer.append(frame)
@@ -98,12 +96,16 @@ def play_all(config: Mapping[str, Any], setup: Setup, grid: Grid | None, writer:
                     grid,
                     setup.fleet,
                     starts_s,
-                    labels=labels,
+                    labels={**shared, "strategy": name},
                     collect=collect,
                     codecs=codecs_of(config["protocol"]),
                     requests=requests,
                 )
+                folder.save_state(strategy.state(), state_folder / f"{name}.safetensors")
                 log.info("%s: done", name)
+            if setup.references:
+                for frame in reference_frames(setup.references, setup.stream, setup.stream.historical(), shared):
+                    writer.append(frame)
         finally:
             if own_grid and hasattr(grid, "close"):
                 grid.close()

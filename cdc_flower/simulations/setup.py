@@ -22,20 +22,22 @@ from cdc_flower.layers import Parameters
 from cdc_flower.models import device_model
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.seeds import torch_generator
+from cdc_flower.simulations.arms import strategies_of
 from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.simulations.fleet_setup import fleet_of, network_of
 from cdc_flower.simulations.grids import InlineGrid
 from cdc_flower.simulations.protocol.codecs import codecs_of
+from cdc_flower.simulations.references import references_of
 from cdc_flower.simulations.requests.setup import check_policy
 from cdc_flower.simulations.streams.interests import interests_stream
 from cdc_flower.simulations.streams.readers.read import read_events
 from cdc_flower.simulations.streams.stream import EventStream, event_stream
-from cdc_flower.strategies import STRATEGIES, build_strategy
 from cdc_flower.strategies.base import Cloud
-from cdc_flower.training import cross_entropy, fit
+from cdc_flower.training import cross_entropy
 
 TASKS = ("recommendation",)
 GRIDS = ("inline", "ray")
+VALIDATIONS = ("devices", "last")
 #: Keys of ``data`` that concern reading a file, or cutting it, and not the embedded generator.
 STREAM_KEYS = ("cut", "historical_fraction", "segment_s", "exclude_seen")
 EMBEDDED = "shifting_interests"
@@ -56,12 +58,14 @@ class Setup:
     Attributes:
         stream: Of every device; ``model``: of the devices; ``fleet``: links and speeds.
         strategies: Name -> strategy, in the order of the configuration.
+        references: Names of reference lines.
     """
 
     stream: EventStream
     model: DeviceModel
     fleet: Fleet
     strategies: dict[str, Any]
+    references: list[str]
 
     @property
     def device_ids(self) -> np.ndarray:
@@ -75,10 +79,10 @@ def prepare(config: Mapping[str, Any]) -> Setup:
     Raises:
         UserError: If a value is wrong, a file is missing or a row is malformed.
     """
-    for key, known in (("task", TASKS), ("grid.name", GRIDS)):
+    for key, known in (("task", TASKS), ("grid.name", GRIDS), ("cloud.validation", VALIDATIONS)):
         value = lookup(config, key)
         if value not in known:
-            raise unknown_name(key.split(".")[0], value, known, key)
+            raise unknown_name(key.removesuffix(".name").split(".")[-1], value, known, key)
     whole_number(config, "seed", 0)
     whole_number(config, "num_segments", 1)
     whole_number(config, "grid.num_workers", 1)
@@ -86,6 +90,9 @@ def prepare(config: Mapping[str, Any]) -> Setup:
     whole_number(config, "cloud.batch_size", 1)
     whole_number(config, "cloud.num_negatives", 1)
     whole_number(config, "cloud.patience", 1)
+    for key in ("cloud.adaptation.batch_size", "cloud.adaptation.examples_per_epoch"):
+        if lookup(config, key) is not None:
+            whole_number(config, key, 1)
     if lookup(config, "fleet.num_devices") is not None:
         whole_number(config, "fleet.num_devices", 1)
     whole_number(config, "model.width", 1)
@@ -99,7 +106,7 @@ def prepare(config: Mapping[str, Any]) -> Setup:
     fraction = lookup(config, "cloud.validation_fraction")
     if not 0 < fraction < 1:
         raise UserError(f"cloud.validation_fraction must be in (0, 1), got {fraction}")
-    strategies = strategies_of(config)
+    strategies, references = strategies_of(config), references_of(config)
     network = network_of(config["network"])
     fleet_of(config, network, 1)
     codecs_of(config["protocol"])
@@ -114,7 +121,7 @@ def prepare(config: Mapping[str, Any]) -> Setup:
     except ValueError as error:
         raise UserError(f"model.{error}") from error
     fleet = fleet_of(config, network, stream.num_devices)
-    return Setup(stream, model, fleet, strategies)
+    return Setup(stream, model, fleet, strategies, references)
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
@@ -154,28 +161,6 @@ def whole_number(config: Mapping[str, Any], key: str, least: int) -> int:
     return value
 
 
-def strategies_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The strategies that the configuration names, in its order.
-
-    Raises:
-        UserError: If one is unknown, named twice, or has a wrong setting.
-    """
-    names = config["strategies"]
-    if isinstance(names, str) or not names:
-        raise UserError(f"strategies must be a list of at least one name, such as [static,duet], got {names}")
-    built: dict[str, Any] = {}
-    for name in names:
-        if name in built:
-            raise UserError(f"strategies must name each strategy once, got {name!r} twice")
-        if name not in STRATEGIES:
-            raise unknown_name("strategy", name, STRATEGIES, "strategies")
-        settings = dict(config["strategy"].get(name) or {})
-        if name == "fedavg":
-            settings["seed"] = config["seed"]
-        built[name] = build_strategy(name, settings)
-    return built
-
-
 def stream_of(config: Mapping[str, Any]) -> EventStream:
     """The stream of the configured data.
 
@@ -194,6 +179,7 @@ def stream_of(config: Mapping[str, Any]) -> EventStream:
     events = read_events(data)
     if events.num_skipped:
         print(f"{events.source}: {events.num_skipped:,} malformed rows skipped", file=sys.stderr)
+    events = events.frequent(data.get("min_user_events", 1), data.get("min_item_events", 1))
     if num_devices is not None:
         events = events.first_devices(num_devices)
     return event_stream(events, **common, **{key: data[key] for key in STREAM_KEYS if key in data})
@@ -217,15 +203,19 @@ def train_cloud(config: Mapping[str, Any], setup: Setup, progress: Callable[[str
         UserError: If the historical part has no example.
     """
     settings, seed, model = config["cloud"], config["seed"], setup.model
+    batch_size = settings["batch_size"]
     history = setup.stream.historical()
-    train, validation = history.split(settings["validation_fraction"], seed)
+    if settings["validation"] == "last":
+        train, validation = history.split_last()
+    else:
+        train, validation = history.split(settings["validation_fraction"], seed)
     if not train.num_examples:
         raise UserError("data: the historical part has no example to train on; raise data.historical_fraction")
     parameters: Parameters = model.init(torch_generator(seed, "model"))
     key = {
         "what": "base",
         "model": config["model"],
-        "cloud": settings,
+        "cloud": {name: value for name, value in settings.items() if name != "adaptation"},
         "seed": seed,
         "data": [train.content_hash(), validation.content_hash()],
     }
@@ -235,9 +225,10 @@ def train_cloud(config: Mapping[str, Any], setup: Setup, progress: Callable[[str
         train,
         validation,
         seed,
-        batch_size=settings["batch_size"],
+        batch_size=settings["adaptation"]["batch_size"] or settings["batch_size"],
         num_negatives=settings["num_negatives"],
         patience=settings["patience"],
+        examples_per_epoch=settings["adaptation"]["examples_per_epoch"],
         identity=fingerprint(key),
         checkpoints=Checkpoints(config["cache"]),
         progress=progress,
@@ -249,21 +240,18 @@ def train_cloud(config: Mapping[str, Any], setup: Setup, progress: Callable[[str
         history, candidates = (torch.from_numpy(ids).long() for ids in (batch.history, batch.candidates))
         return cross_entropy(model.score(model.tabulate(parameters), history, candidates)).mean()
 
-    step = progress(f"{config['model']['name']}: training the base model", settings["epochs"] * cloud.num_batches())
-
-    def fit_base() -> list[float]:
-        return fit(
-            loss,
-            parameters.values(),
-            lambda epoch: train.batches(cloud.batch_size, epoch, seed, cloud.num_negatives),
-            lambda: validation.batches(cloud.batch_size, 0, seed, cloud.num_negatives),
-            epochs=settings["epochs"],
-            rate=settings["rate"],
-            patience=cloud.patience,
-            on_batch=step,
-        )
-
-    cloud.checkpoints.trained(key, parameters, fit_base)
+    cloud.fit(
+        f"{config['model']['name']}: training the base model",
+        {"rate": settings["rate"]},
+        parameters,
+        parameters.values(),
+        loss,
+        epochs=settings["epochs"],
+        rate=settings["rate"],
+        batches=lambda epoch: train.batches(batch_size, epoch, seed, cloud.num_negatives),
+        held_out=lambda: validation.batches(batch_size, 0, seed, cloud.num_negatives),
+        num_batches=-(-train.num_examples // batch_size),
+    )
     for value in parameters.values():
         value.requires_grad_(False)
     return cloud

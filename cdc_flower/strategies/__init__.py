@@ -4,28 +4,35 @@ from collections.abc import Mapping
 from typing import Any
 
 from cdc_flower.errors import UserError, unknown_name
+from cdc_flower.strategies.apg import Apg
 from cdc_flower.strategies.base import CloudStrategy, OnDevices
 from cdc_flower.strategies.duet import Duet
 from cdc_flower.strategies.fedavg import FedAvg
 from cdc_flower.strategies.fine_tuning import FineTuning
+from cdc_flower.strategies.group_fine_tuning import GroupFineTuning
+from cdc_flower.strategies.persona import Persona
 from cdc_flower.strategies.static import Static
 
-__all__ = ["CloudStrategy", "Duet", "FedAvg", "FineTuning", "OnDevices", "Static"]
+__all__ = ["Apg", "CloudStrategy", "Duet", "FedAvg", "FineTuning", "GroupFineTuning", "OnDevices", "Persona", "Static"]
 
 STRATEGIES: dict[str, type[OnDevices]] = {
     "static": Static,
     "fine_tuning": FineTuning,
     "fedavg": FedAvg,
     "duet": Duet,
+    "apg": Apg,
+    "group_fine_tuning": GroupFineTuning,
+    "persona": Persona,
 }
 
 
-def build_strategy(name: str, settings: Mapping[str, Any]) -> Any:
+def build_strategy(name: str, settings: Mapping[str, Any], place: str | None = None) -> Any:
     """The strategy of that name.
 
     Args:
         name: One of ``STRATEGIES``.
         settings: Its arguments, by name.
+        place: The config key that holds them, for errors; ``strategy.<name>`` if None.
 
     Raises:
         UserError: If there is no such strategy, or a setting is unknown or out of its range.
@@ -35,4 +42,4 @@ def build_strategy(name: str, settings: Mapping[str, Any]) -> Any:
     try:
         return STRATEGIES[name](**settings)
     except (TypeError, ValueError) as error:
-        raise UserError(f"strategy.{name}: {error}") from error
+        raise UserError(f"{place or f'strategy.{name}'}: {error}") from error

@@ -1,47 +1,19 @@
 """A run from a configuration to a run folder, on a small fleet."""
 
-from collections.abc import Sequence
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
-from hydra import compose, initialize_config_module
-from omegaconf import OmegaConf
-from rich.console import Console
+from run_cases import SMALL, config_of, quiet, table_of
+from safetensors.numpy import load_file
 
 from cdc_flower.errors import UserError
 from cdc_flower.results import COLUMNS
 from cdc_flower.simulations import run as runs
 from cdc_flower.simulations.play import play
-
-SMALL = (
-    "fleet.num_devices=8",
-    "num_segments=2",
-    "num_negatives=19",
-    "data.history_events=20",
-    "data.num_items=60",
-    "cloud.epochs=1",
-    "strategy.duet.epochs=1",
-    "strategy.fedavg.num_train_devices=3",
-)
-
-
-def config_of(*overrides: str, small: Sequence[str] = SMALL) -> dict[str, Any]:
-    with initialize_config_module("cdc_flower.configs", version_base="1.3"):
-        config = compose("config", overrides=[*small, *overrides])
-    resolved: Any = OmegaConf.to_container(config, resolve=True)
-    return resolved
-
-
-def quiet() -> Console:
-    return Console(file=StringIO(), width=100)
-
-
-def table_of(folder: Path) -> pd.DataFrame:
-    return pd.read_parquet(folder / "results.parquet")
+from cdc_flower.strategies.persona.prototypes import Bank
 
 
 def test_a_run_folder_holds_the_table_the_summary_the_report_the_configuration_and_the_log(tmp_path: Path) -> None:
@@ -130,6 +102,13 @@ WRONG = [
     ("strategy.fine_tuning.steps=-1", "strategy.fine_tuning: steps must be >= 0, got -1"),
     ("+strategy.duet.depth=3", "strategy.duet: "),
     ("data.shift=sudden", "unknown shift 'sudden'"),
+    ("cloud.validation=lst", "cloud.validation: unknown validation 'lst'; did you mean 'last'?"),
+    ("data.cut=last", "num_segments must be 1 with data.cut=last, got 2"),
+    ("data.cut=calendar", "data.cut: unknown cut 'calendar'"),
+    ("references=[markow]", "references: unknown reference 'markow'; did you mean 'markov'?"),
+    ("references=popularity", "references must be a list, such as [popularity,markov], got popularity"),
+    ("references=[markov,markov]", "references must be names of their own, got 'markov' twice"),
+    ("+strategy.static.method=duet", "strategy.static.method must be left out, since static is a method itself"),
 ]
 
 
@@ -202,3 +181,14 @@ def test_a_run_from_the_cache_gives_the_same_table_and_other_data_train_anew(tmp
     assert len(list(cache.iterdir())) == 2  # the network is nothing that training depends on
     runs.run(config_of(f"cache={cache}", "data.history_events=21", f"out={tmp_path}/d"), console=quiet())
     assert len(list(cache.iterdir())) == 4
+
+
+def test_what_a_strategy_learned_during_the_stream_is_kept_and_can_be_taken_up(tmp_path: Path) -> None:
+    knobs = {"num_prototypes": 2, "epochs": 1, "refinement_rate": 0.5}
+    persona = [f"strategy.persona.{name}={value}" for name, value in knobs.items()]
+    folder = runs.run(config_of(f"out={tmp_path}/run", "strategies=[static,persona]", *persona), console=quiet())
+
+    assert [path.name for path in (folder / "state").iterdir()] == ["persona.safetensors"]
+    bank = Bank.from_arrays(load_file(folder / "state" / "persona.safetensors"))
+    assert len(bank) == 2
+    assert bank.version.sum() > 0

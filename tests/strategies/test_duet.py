@@ -1,11 +1,20 @@
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny import WIDTH, cloud, inline, model, strategy, stream, table
+from generation_cases import (
+    layers_on_devices,
+    logits_in_a_batch_and_in_a_loop,
+    loss_of_known_optimum,
+    num_trained,
+    reports,
+    sequences,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import WIDTH, Around, cloud, inline, model, strategy, stream, table
 
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
@@ -13,17 +22,13 @@ from cdc_flower.errors import UserError
 from cdc_flower.models import DIN, GRU4Rec, SASRec
 from cdc_flower.seeds import torch_generator
 from cdc_flower.strategies import Duet, build_strategy
-from cdc_flower.strategies.base import Cloud
+from cdc_flower.strategies.duet.decoders import Decoder
 from cdc_flower.strategies.duet.hypernetwork import Hypernetwork
-from cdc_flower.training import cross_entropy
 
 
-def sequences() -> np.ndarray:
-    return stream().recent(np.arange(4), 0)
-
-
-def test_without_training_it_generates_the_base_model_to_the_bit() -> None:
-    duet, base = strategy("duet", epochs=0), cloud().parameters
+@pytest.mark.parametrize("num_generators", [1, 3])
+def test_without_training_it_generates_the_base_model_to_the_bit(num_generators: int) -> None:
+    duet, base = strategy("duet", epochs=0, num_generators=num_generators), cloud().parameters
     for name, value in duet.generate(sequences()).items():
         for device in range(4):
             np.testing.assert_array_equal(value[device], base[name].numpy())
@@ -36,10 +41,16 @@ def test_without_training_it_predicts_as_static_does() -> None:
     np.testing.assert_allclose(rows.value_sum, table("static").value_sum, rtol=1e-5, atol=1e-6)
 
 
-def test_the_decoders_and_with_joint_the_static_layers_move_in_training() -> None:
-    duet, base = strategy("duet"), cloud().parameters
-    for decoder in duet.hypernetwork.decoder_out:
-        assert decoder.weight.abs().max() > 0
+@pytest.mark.parametrize("num_generators", [1, 3])
+def test_the_decoders_and_with_joint_the_static_layers_move_in_training(num_generators: int) -> None:
+    start, duet = (strategy("duet", epochs=epochs, num_generators=num_generators) for epochs in (0, 2))
+    for before, after in zip(start.hypernetwork.decoders, duet.hypernetwork.decoders, strict=True):
+        for name, value in before.named_parameters():
+            moved = (after.get_parameter(name) - value).abs()
+            assert moved.max() > 0
+            if value.dim() == 3:
+                assert (moved.flatten(1).amax(1) > 0).all(), f"not every parallel map of {name} moves"
+    base = cloud().parameters
     assert not torch.equal(duet.parameters["embedding"], base["embedding"])
     frozen = strategy("duet", joint=False)
     for name, value in base.items():
@@ -47,12 +58,22 @@ def test_the_decoders_and_with_joint_the_static_layers_move_in_training() -> Non
             np.testing.assert_array_equal(frozen.deployment()[name], value.numpy())
 
 
-def test_every_weight_of_the_hypernetwork_is_registered() -> None:
-    built = Hypernetwork(GRU4Rec(60, 32), {n: v for n, v in GRU4Rec(60, 32).init(torch_generator(0, "m")).items()})
-    linear = lambda a, b: a * b + b  # noqa: E731
-    layer = linear(32, 32) + linear(32, 32) + linear(32, 33 * 32)
-    expected = 2 * linear(32, 96) + 2 * linear(32, 32) + 2 * layer
+@pytest.mark.parametrize("num_generators", [1, 3])
+def test_every_weight_of_the_hypernetwork_is_registered(num_generators: int) -> None:
+    device_model = GRU4Rec(60, 32)
+    base = device_model.init(torch_generator(0, "m"))
+    built = Hypernetwork(device_model, base, num_generators=num_generators)
+    linear = lambda a, b, m=1: m * a * b + b  # noqa: E731
+    decoder = linear(32, 32, num_generators) + linear(32, 33 * 32, num_generators)
+    expected = 2 * linear(32, 96) + 2 * linear(32, 32) + 2 * (linear(32, 32) + decoder)
     assert sum(p.numel() for p in built.parameters()) == expected
+
+
+def test_the_optimizer_gets_the_hypernetwork_and_with_joint_the_static_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = sum(value.numel() for value in strategy("duet").hypernetwork.parameters())
+    static = sum(value.numel() for name, value in cloud().parameters.items() if name not in model().adaptive)
+    assert num_trained(lambda: strategy("duet"), monkeypatch) == own + static
+    assert num_trained(lambda: strategy("duet", joint=False), monkeypatch) == own
 
 
 def test_training_never_ends_worse_than_it_began_on_held_out_data() -> None:
@@ -62,7 +83,7 @@ def test_training_never_ends_worse_than_it_began_on_held_out_data() -> None:
 
 
 def test_a_device_alone_gets_what_it_gets_among_others() -> None:
-    duet, histories = strategy("duet"), sequences()
+    duet, histories = strategy("duet", num_generators=2), sequences()
     together = duet.generate(histories)
     for device in range(4):
         for name, value in duet.generate(histories[device : device + 1]).items():
@@ -90,16 +111,19 @@ def test_a_device_without_any_item_gets_finite_layers() -> None:
     assert all(np.isfinite(v).all() for v in strategy("duet").generate(np.zeros((1, 10), np.int32)).values())
 
 
-def test_many_devices_are_generated_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices_use_what_was_generated_and_predict_as_the_cloud_does_in_a_batch() -> None:
     duet = strategy("duet")
-    whole = duet.generate(sequences())
-    monkeypatch.setattr("cdc_flower.strategies.duet.strategy.DEVICES_PER_CHUNK", 3)
-    for name, value in duet.generate(sequences()).items():
-        np.testing.assert_allclose(value, whole[name], rtol=1e-5, atol=1e-6)
+    generated, on_devices = duet.generate(sequences()), layers_on_devices(duet)
+    for name, value in generated.items():
+        np.testing.assert_array_equal(on_devices[name], value)
+    batch, loop = logits_in_a_batch_and_in_a_loop(duet)
+    torch.testing.assert_close(batch, loop, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("kind", "numbers"), [(GRU4Rec, 2112), (SASRec, 2112), (DIN, 16641)])
-def test_it_generates_the_adaptive_layers_of_every_model(kind: Any, numbers: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "numbers", "wire_bytes"), [(GRU4Rec, 2112, 9315), (SASRec, 2112, 9315), (DIN, 16641, 67800)]
+)
+def test_it_generates_and_sends_the_adaptive_layers_of_every_model(kind: Any, numbers: int, wire_bytes: int) -> None:
     device_model = kind(60, 32)
     parameters = device_model.init(torch_generator(0, "model"))
     duet = Duet(epochs=1)
@@ -108,23 +132,23 @@ def test_it_generates_the_adaptive_layers_of_every_model(kind: Any, numbers: int
     assert {name: value.shape for name, value in generated.items()} == {
         name: (4, *shape) for name, shape in device_model.adaptive.items()
     }
-    assert sum(value[0].size for value in generated.values()) == numbers
+    down = duet.answer(reports([0, 1]))[0].without(records.INSTRUMENTS)
+    assert down.payload_bytes().tolist() == [4 * numbers] * 2
+    assert down.wire_bytes().tolist() == [wire_bytes] * 2
 
 
 def test_work_in_the_cloud_is_that_of_one_generation() -> None:
-    network = strategy("duet").hypernetwork
     w = WIDTH
-    gru = 10 * 2 * (w * 3 * w)
+    encoder = 10 * 2 * (w * 3 * w) + 2 * w * w
     layers = 2 * (w * w + w * w + w * (w + 1) * w)
-    assert network.flops(10) == 2 * (gru + 2 * w * w + layers)
+    assert strategy("duet").hypernetwork.flops(10) == 2 * (encoder + layers)
+    assert strategy("duet", num_generators=3).hypernetwork.flops(10) == 2 * (encoder + layers)
+    assert strategy("duet", released_code=True).hypernetwork.flops(10) == 2 * (encoder + 2 * w * (w + 1) * w)
 
 
 def test_only_devices_that_reported_get_layers() -> None:
     duet = strategy("duet")
-    reports = MessageBatch(
-        "train.report", np.array([4, 2]), arrays={records.REPORT: {records.HISTORY: sequences()[[2, 0]]}}, is_reply=True
-    )
-    duet.aggregate_train(1, reports)
+    duet.aggregate_train(1, reports([2, 0]))
     adapted, silent = duet.configure_evaluate(1, duet.initial_arrays(), None, inline())  # type: ignore[arg-type]
     assert adapted.node_ids.tolist() == [4, 2]
     assert silent.node_ids.tolist() == [3, 5]
@@ -138,84 +162,135 @@ def test_only_devices_that_reported_get_layers() -> None:
     assert not nobody.without(records.INSTRUMENTS).record_names()
 
 
-def test_a_lag_reads_the_past_of_the_very_example() -> None:
-    duet = strategy("duet", max_lag=3)
-    for history in (duet.cloud.train, duet.cloud.validation):
-        all_rows = np.arange(history.num_examples)
-        batches = list(zip(duet._batches(duet.cloud, history, 0, np.random.default_rng(0)), strict=False))
-        plain = list(history.batches(32, 0, 0, 4))
-        for (batch,), one in zip(batches, plain, strict=True):
-            np.testing.assert_array_equal(batch.history, one.history)
-            past = [history.lagged(one.rows, np.full(len(one.rows), lag)) for lag in range(4)]
-            matches = np.array([(batch.seen == each).all(1) for each in past])
-            assert matches.any(0).all()
-        assert len(all_rows)
+@pytest.mark.parametrize("lag", [0, 1, 3])
+def test_with_a_report_lag_layers_are_made_from_what_a_device_saw_so_many_events_earlier(lag: int) -> None:
+    duet, around = strategy("duet", report_lag=lag), Around(inline())
+    rows = table("duet", around, built=duet)
+    answers = [batch for batch in around.sent if records.PARAMETERS in batch.array_names()]
+    assert len(answers) == 6
+    for segment, batch in enumerate(answers):
+        expected = duet.generate(stream().recent(np.arange(4), segment, lag))
+        for name, value in expected.items():
+            np.testing.assert_allclose(batch.arrays[records.PARAMETERS][name], value, rtol=1e-5, atol=1e-6)
+    assert (rows.value_sum.to_numpy() != table("duet").value_sum.to_numpy()).any() == (lag > 0)
 
 
-def test_a_lag_of_zero_is_the_paper_s() -> None:
-    duet = strategy("duet")
-    batch = next(iter(duet._batches(duet.cloud, duet.cloud.train, 0, np.random.default_rng(0))))
-    assert not hasattr(batch, "seen")
+# The stable weight adapter, equations (6)-(8).
 
 
-@dataclass
-class KnownOptimum:
-    """The user chooses item 1 if the last item of what the device reported is even, else item 2.
+def decoder(first: Any, second: Any, temperature: float = 1.0) -> Decoder:
+    """A decoder from one number to one number, with these parallel maps and without biases."""
+    built = Decoder(torch.zeros(1), 1, 1, len(first), temperature)
+    with torch.no_grad():
+        built.first.copy_(torch.tensor(first).view(-1, 1, 1))
+        built.second.copy_(torch.tensor(second).view(-1, 1, 1))
+        built.first_bias.zero_()
+    return built.requires_grad_(False)
 
-    The history that the device model sees is noise, so one head for all cannot know.
-    """
 
-    num_examples: int
-    seed: int
-    is_shuffled: bool = False
+def test_maps_are_mixed_by_the_row_sums_of_their_similarities() -> None:
+    # S = [[1, 2, -1], [2, 4, -2], [-1, -2, 1]], row sums 2, 4 and -2, p = softmax([2, 4, -2] / 2)
+    built = decoder([1.0, 2.0, -1.0], [10.0, 20.0, 30.0], temperature=2.0)
+    shares = np.exp([1, 2, -1]) / np.exp([1, 2, -1]).sum()
+    np.testing.assert_allclose(built.shares(), shares, rtol=1e-6)
+    expected = 5.0 * (shares @ [1, 2, -1]) * (shares @ [10, 20, 30])
+    np.testing.assert_allclose(built(torch.tensor([[5.0]])), [[expected]], rtol=1e-6)
 
-    def __post_init__(self) -> None:
-        rng = np.random.default_rng(self.seed)
-        self.history = rng.integers(3, 30, (self.num_examples, 6)).astype(np.int32)
-        self.reported = rng.integers(3, 30, (self.num_examples, 6)).astype(np.int32)
-        chosen = 1 + self.reported[:, -1] % 2
-        self.candidates = np.stack([chosen, 3 - chosen], 1).astype(np.int32)
-        if self.is_shuffled:
-            self.reported = self.reported[rng.permutation(self.num_examples)]
 
-    def batches(self, batch_size: int, epoch: int, seed: int, num_negatives: int) -> Iterable[Any]:
-        @dataclass
-        class Rows:
-            rows: np.ndarray
-            history: np.ndarray
-            candidates: np.ndarray
+@given(st.lists(st.floats(-2, 2, width=32), min_size=1, max_size=5), st.floats(0.1, 10))
+def test_shares_sum_to_one_and_a_very_hot_mixture_is_the_mean(maps: list[float], temperature: float) -> None:
+    shares = decoder(maps, maps, temperature).shares()
+    assert float(shares.sum()) == pytest.approx(1, abs=1e-5)
+    assert (shares >= 0).all()
+    np.testing.assert_allclose(decoder(maps, maps, 1e9).shares(), 1 / len(maps), atol=1e-6)
 
-        for k in range(0, self.num_examples, batch_size):
-            rows = np.arange(k, min(k + batch_size, self.num_examples))
-            yield Rows(rows, self.history[rows], self.candidates[rows])
 
-    def lagged(self, rows: np.ndarray, lag: np.ndarray) -> np.ndarray:
-        return self.reported[rows]
+def test_one_map_is_equation_4_to_the_bit_also_in_its_gradients() -> None:
+    torch.manual_seed(0)
+    embedding, target = torch.randn(7, 5), torch.randn(7, 6)
+    mixed = Decoder(torch.randn(6), 5, 3, temperature=0.3)
+    plain = torch.nn.Sequential(torch.nn.Linear(5, 3), torch.nn.Linear(3, 6))
+    with torch.no_grad():
+        mixed.second.normal_()
+        for layer, weight, bias in ((0, mixed.first, mixed.first_bias), (1, mixed.second, mixed.second_bias)):
+            plain[layer].weight.copy_(weight[0])
+            plain[layer].bias.copy_(bias)
+    for network in (mixed, plain):
+        torch.nn.functional.mse_loss(network(embedding), target).backward()
+    assert torch.equal(mixed(embedding), plain(embedding))
+    assert torch.equal(mixed.first.grad[0], plain[0].weight.grad)  # type: ignore[index]
+    assert torch.equal(mixed.second.grad[0], plain[1].weight.grad)  # type: ignore[index]
+
+
+def test_with_one_map_the_temperature_does_nothing() -> None:
+    for one, other in zip(*(strategy("duet", temperature=t).deployment().values() for t in (0.1, 5.0)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_several_maps_are_trained_to_something_else_than_one() -> None:
+    one, three = (strategy("duet", num_generators=m).deployment() for m in (1, 3))
+    assert any(np.abs(value - three[name]).max() > 1e-4 for name, value in one.items())
+
+
+# What the released code does.
+
+
+def test_the_released_code_never_trains_its_decoders_and_does_not_start_at_the_base_model() -> None:
+    start, trained = (strategy("duet", released_code=True, epochs=epochs) for epochs in (0, 2))
+    for before, after in zip(start.hypernetwork.decoders, trained.hypernetwork.decoders, strict=True):
+        assert torch.equal(before.weight, after.weight)
+        assert torch.equal(before.bias, after.bias)
+        assert before.weight.abs().max() < 2
+        assert before.weight.std() == pytest.approx(0.88, abs=0.05)  # of a remainder by 2 of a standard normal number
+    base = cloud().parameters
+    assert np.abs(start.deployment()["head.0.weight"] - base["head.0.weight"].numpy()).max() > 0.5
+    assert not torch.equal(trained.parameters["embedding"], base["embedding"])
+
+
+def test_the_released_code_projects_one_feature_once_for_each_layer() -> None:
+    duet = strategy("duet", released_code=True)
+    history = torch.from_numpy(sequences()).long()
+    with torch.no_grad():
+        states = model().item_states(duet.parameters, history)
+        feature = duet.hypernetwork.embed(states, (history != 0).sum(-1))
+    for layer, decoder in enumerate(duet.hypernetwork.decoders):
+        flat = feature @ decoder.weight + decoder.bias
+        generated = duet.generate(sequences())
+        weight, bias = generated[f"head.{layer}.weight"], generated[f"head.{layer}.bias"]
+        np.testing.assert_allclose(np.concatenate([weight.reshape(4, -1), bias], 1), flat, rtol=1e-4, atol=1e-5)
+
+
+def test_the_released_code_trains_fewer_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    linear = lambda a, b: a * b + b  # noqa: E731
+    static = sum(value.numel() for name, value in cloud().parameters.items() if name not in model().adaptive)
+    encoder = 2 * linear(WIDTH, 3 * WIDTH) + 2 * linear(WIDTH, WIDTH)
+    assert num_trained(lambda: strategy("duet", released_code=True), monkeypatch) == static + encoder
 
 
 def test_it_finds_a_head_that_is_a_function_of_the_sequence_and_only_from_the_right_sequence() -> None:
-    device_model = GRU4Rec(30, 16, history_length=6)
-    parameters = device_model.init(torch_generator(0, "model"))
-
-    def final_loss(is_shuffled: bool) -> tuple[float, float]:
-        train, held_out = KnownOptimum(2000, 1, is_shuffled), KnownOptimum(400, 2, is_shuffled)
-        duet = Duet(epochs=12, rate=0.01, max_lag=1, width=16, decoder_width=16)
-        duet.prepare(Cloud(device_model, parameters, train, held_out, 0, batch_size=250))
-        own = {name: torch.from_numpy(value) for name, value in duet.generate(held_out.reported).items()}
-        inputs = torch.from_numpy(held_out.history).long(), torch.from_numpy(held_out.candidates).long()
-        logits = device_model.score({**duet.parameters, **own}, inputs[0], inputs[1])
-        return float(cross_entropy(logits).mean()), duet.validation_curve[0]
-
+    build = lambda: Duet(epochs=12, rate=0.01, max_lag=1, width=16, decoder_width=16)  # noqa: E731
     chance = float(np.log(2))
-    loss, before = final_loss(is_shuffled=False)
+    before, loss = loss_of_known_optimum(build(), is_shuffled=False)
     assert before > 0.9 * chance
     assert loss < 0.1 * chance
-    assert final_loss(is_shuffled=True)[0] == pytest.approx(chance, abs=0.03)
+    assert loss_of_known_optimum(build(), is_shuffled=True)[1] == pytest.approx(chance, abs=0.03)
 
 
 @pytest.mark.parametrize(
-    ("key", "least"), [("epochs", 0), ("rate", 0), ("max_lag", 0), ("width", 1), ("decoder_width", 1)]
+    ("settings", "rule"),
+    [
+        ({"epochs": -1}, "epochs must be >= 0, got -1"),
+        ({"rate": -1}, "rate must be >= 0, got -1"),
+        ({"max_lag": -1}, "max_lag must be >= 0, got -1"),
+        ({"report_lag": -1}, "report_lag must be >= 0, got -1"),
+        ({"width": 0}, "width must be >= 1, got 0"),
+        ({"decoder_width": 2.5}, "decoder_width must be a whole number, got 2.5"),
+        ({"num_generators": 0}, "num_generators must be >= 1, got 0"),
+        ({"temperature": 0}, "temperature must be > 0, got 0"),
+        ({"released_code": 1}, "released_code must be true or false, got 1"),
+        ({"released_code": True, "num_generators": 2}, "num_generators must be 1 with released_code.*, got 2"),
+    ],
 )
-def test_a_setting_out_of_its_range_is_refused(key: str, least: int) -> None:
-    with pytest.raises(UserError, match=f"strategy.duet: {key} must be >= {least}, got -1"):
-        build_strategy("duet", {key: -1})
+def test_a_setting_out_of_its_range_is_refused(settings: dict[str, Any], rule: str) -> None:
+    with pytest.raises(UserError, match=f"strategy.duet: {rule}"):
+        build_strategy("duet", settings)

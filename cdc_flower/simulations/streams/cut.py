@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from cdc_flower.errors import UserError
 
+#: One that only serves as history, one example to train on, and the one that is left out.
+LEAST_EVENTS_TO_LEAVE_ONE_OUT = 3
+
 
 def check_cut(num_segments: int, historical_fraction: float) -> None:
     """Refuse values that cut nothing.
@@ -48,6 +51,29 @@ def cut_by_events(offsets: NDArray[np.int64], num_segments: int, historical_frac
     remaining = num_events - historical
     parts = remaining[:, None] * np.arange(num_segments + 1) // num_segments
     return np.asarray((offsets[:-1] + historical)[:, None] + parts, dtype=np.int64)
+
+
+def cut_last(offsets: NDArray[np.int64], num_segments: int = 1) -> NDArray[np.int64]:
+    """Leave the last event of each device out: one segment that holds it alone, and all before it is historical.
+
+    A device with fewer than ``LEAST_EVENTS_TO_LEAVE_ONE_OUT`` events is not scored, since it would have no example
+    to train on; its events are historical.
+
+    Args:
+        offsets: ``[num_devices + 1]``, where the events of each device start.
+        num_segments: Must be 1.
+
+    Returns:
+        ``[num_devices, 2]``, absolute event indices.
+
+    Raises:
+        UserError: If ``num_segments`` is not 1.
+    """
+    if num_segments != 1:
+        raise UserError(f"num_segments must be 1 with data.cut=last, got {num_segments}")
+    end = np.asarray(offsets[1:], dtype=np.int64)
+    scored = np.diff(offsets) >= LEAST_EVENTS_TO_LEAVE_ONE_OUT
+    return np.stack([end - scored, end], axis=1)
 
 
 def cut_by_calendar(

@@ -149,6 +149,43 @@ class EventTable:
             device_names=self.device_names[:num_devices],
         )
 
+    def frequent(self, min_user_events: int = 1, min_item_events: int = 1) -> "EventTable":
+        """The events of devices and of items with at least so many of them, numbered anew without gaps.
+
+        One pass: both are counted in this table as it is, so what is left of a device (or an item) may be less than
+        its minimum, because its rare items (or devices) are gone. A device without any event left is gone too.
+
+        Args:
+            min_user_events: 1 keeps every device.
+            min_item_events: 1 keeps every item.
+
+        Raises:
+            UserError: If a minimum is below 1, or nothing is left.
+        """
+        for key, value in (("min_user_events", min_user_events), ("min_item_events", min_item_events)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise UserError(f"data.{key} must be a whole number >= 1, got {value}")
+        if min_user_events == min_item_events == 1:
+            return self
+        device = np.repeat(np.arange(self.num_devices), np.diff(self.offsets))
+        kept = (np.diff(self.offsets) >= min_user_events)[device]
+        kept &= (np.bincount(self.items, minlength=self.num_items + 1) >= min_item_events)[self.items]
+        if not kept.any():
+            raise UserError(
+                f"data.min_user_events={min_user_events} and data.min_item_events={min_item_events} leave "
+                f"no event of {self.source}"
+            )
+        devices, device = np.unique(device[kept], return_inverse=True)
+        items, item = np.unique(self.items[kept], return_inverse=True)
+        return replace(
+            self,
+            offsets=np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(device), dtype=np.int64)]),
+            items=(item + 1).astype(np.int32),
+            times_s=None if self.times_s is None else self.times_s[kept],
+            device_names=[self.device_names[index] for index in devices],
+            item_names=[self.item_names[index - 1] for index in items],
+        )
+
     def content_hash(self) -> str:
         """SHA-256 over offsets, items and times, in hexadecimal. Names and the path do not matter."""
         digest = hashlib.sha256()

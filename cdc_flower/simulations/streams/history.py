@@ -6,7 +6,7 @@ are made when they are asked for: for a million events they would take ten times
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -39,7 +39,8 @@ class HistoricalBatch:
 class HistoricalData:
     """Historical events of ``n`` devices, and the ``M`` training examples in them.
 
-    The first event of a device has no past and is no example.
+    The first event of a device has no past and is no example. A part that is held out may have events that are no
+    examples, but only the past of those that are.
 
     Attributes:
         device_ids: ``[n]``, ids in the stream.
@@ -49,6 +50,10 @@ class HistoricalData:
         history_length: ``L``.
         exclude_seen: Whether negatives avoid what the device has in this part. The cloud does not know its future.
         catalog: The items that exist at the cut, from which negatives are drawn; None for all.
+        first_example: ``[n]``, which event of each device, counted from 0, is its first example; None for 1.
+
+    Raises:
+        ValueError: If a first example has nothing before it.
     """
 
     device_ids: NDArray[np.int64]
@@ -58,6 +63,12 @@ class HistoricalData:
     history_length: int
     exclude_seen: bool = True
     catalog: Catalog | None = None
+    first_example: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        """Check that every example has a past."""
+        if self.first_example is not None and np.any(self.first_example < 1):
+            raise ValueError(f"first_example must be >= 1, got {np.min(self.first_example)}")
 
     @property
     def num_devices(self) -> int:
@@ -71,7 +82,8 @@ class HistoricalData:
 
     @cached_property
     def _rows_of_examples(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        place, _, index = flat_ranges(self.offsets[:-1] + 1, self.offsets[1:])
+        first = 1 if self.first_example is None else self.first_example
+        place, _, index = flat_ranges(self.offsets[:-1] + first, self.offsets[1:])
         return place, index
 
     @property
@@ -95,12 +107,6 @@ class HistoricalData:
         return self.items[self._index]
 
     @cached_property
-    def first_row(self) -> NDArray[np.int64]:
-        """``[M]``, the row of the first example of each example's device."""
-        num_examples = np.maximum(np.diff(self.offsets) - 1, 0)
-        return (np.cumsum(num_examples) - num_examples)[self._place]
-
-    @cached_property
     def _seen(self) -> SeenItems | None:
         if not self.exclude_seen:
             return None
@@ -110,10 +116,14 @@ class HistoricalData:
     def history(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.int32]:
         """``[B, L]``: the items before these examples; before all of them if None."""
         rows = np.arange(self.num_examples) if rows is None else rows
-        return windows(self.items, self.offsets[self._place[rows]], self._index[rows], self.history_length)
+        return self._window(rows, np.zeros(len(rows), np.int64))
+
+    def _window(self, rows: NDArray[np.int64], lag: NDArray[np.int64]) -> NDArray[np.int32]:
+        start = self.offsets[self._place[rows]]
+        return windows(self.items, start, np.maximum(self._index[rows] - lag, start + 1), self.history_length)
 
     def lagged(self, rows: NDArray[np.int64], lag: NDArray[np.int64]) -> NDArray[np.int32]:
-        """``[B, L]``: the history as it was ``lag`` examples earlier, at the earliest that of the device's first.
+        """``[B, L]``: the history as it was ``lag`` events earlier, at the earliest when the device had one event.
 
         Args:
             rows: ``[B]``.
@@ -124,7 +134,7 @@ class HistoricalData:
         """
         if np.any(np.asarray(lag) < 0):
             raise ValueError(f"lag must be >= 0, got {np.min(lag)}")
-        return self.history(np.maximum(rows - lag, self.first_row[rows]))
+        return self._window(rows, np.asarray(lag))
 
     def batch(self, rows: NDArray[np.int64], epoch: int, seed: int, num_negatives: int) -> HistoricalBatch:
         """These examples, with the negatives of this epoch; see :meth:`batches`."""
@@ -144,9 +154,17 @@ class HistoricalData:
         return HistoricalBatch(rows, self.history(rows), candidates, self.device_ids[place])
 
     def batches(
-        self, batch_size: int, epoch: int, seed: int, num_negatives: int, shuffle: bool = True
+        self,
+        batch_size: int,
+        epoch: int,
+        seed: int,
+        num_negatives: int,
+        shuffle: bool = True,
+        *,
+        first: int = 0,
+        stop: int | None = None,
     ) -> Iterator[HistoricalBatch]:
-        """Every example once, in batches of which the last may be smaller.
+        """Every example once, in batches of which the last may be smaller; only batches ``first`` to ``stop``.
 
         Order and negatives are new in each epoch, and the same again for the same (seed, epoch). The negatives of
         an example do not depend on the order or on the batch size.
@@ -159,7 +177,7 @@ class HistoricalData:
         order = np.arange(self.num_examples)
         if shuffle:
             order = generator(seed, "historical-order", epoch).permutation(self.num_examples)
-        for start in range(0, self.num_examples, batch_size):
+        for start in range(0, self.num_examples, batch_size)[first:stop]:
             yield self.batch(order[start : start + batch_size], epoch, seed, num_negatives)
 
     def split(self, fraction: float, seed: int) -> tuple["HistoricalData", "HistoricalData"]:
@@ -184,6 +202,19 @@ class HistoricalData:
         order = np.argsort(hashed_bits(seed, "historical-split", self.device_ids), kind="stable")
         return self._subset(np.sort(order[count:])), self._subset(np.sort(order[:count]))
 
+    def split_last(self) -> tuple["HistoricalData", "HistoricalData"]:
+        """A part to train on and a part to validate on: the last example of each device is held out.
+
+        The first part holds nothing of it, not even among what negatives avoid. The second part holds all events,
+        as the past of its examples, and avoids them as negatives.
+        """
+        num_events = np.diff(self.offsets)
+        kept = num_events - (num_events > 1)
+        offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(kept)])
+        _, _, index = flat_ranges(self.offsets[:-1], self.offsets[:-1] + kept)
+        train = replace(self, offsets=offsets, items=self.items[index])
+        return train, replace(self, first_example=np.maximum(num_events - 1, 1))
+
     def _subset(self, places: NDArray[np.int64]) -> "HistoricalData":
         first, end = self.offsets[places], self.offsets[places + 1]
         _, _, index = flat_ranges(first, end)
@@ -196,6 +227,7 @@ class HistoricalData:
             self.history_length,
             self.exclude_seen,
             self.catalog,
+            None if self.first_example is None else self.first_example[places],
         )
 
     def popularity(self) -> NDArray[np.int64]:
@@ -206,7 +238,8 @@ class HistoricalData:
         """Sixty-four hexadecimal digits that change with anything that training could read."""
         digest = hashlib.sha256(f"{self.num_items},{self.history_length},{self.exclude_seen}".encode())
         existing = self.items[:0] if self.catalog is None else self.catalog.items[: self.catalog.size]
+        firsts = np.ones(self.num_devices) if self.first_example is None else self.first_example
         arrays = ((self.device_ids, "<i8"), (self.offsets, "<i8"), (self.items, "<i4"), (existing, "<i4"))
-        for array, kind in arrays:
+        for array, kind in (*arrays, (firsts, "<i8")):
             digest.update(f";{len(array)};".encode() + np.ascontiguousarray(array, dtype=kind).tobytes())
         return digest.hexdigest()

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cdc_flower.errors import UserError, unknown_name
 from cdc_flower.seeds import hashed_integers, hashed_uniform
+from cdc_flower.simulations.streams.cut import cut_last
 from cdc_flower.simulations.streams.shift import ShiftSchedule
 from cdc_flower.simulations.streams.stream import EventStream, even_starts_s
 
@@ -271,6 +272,7 @@ def interests_stream(
     num_segments: int,
     *,
     seed: int,
+    cut: str = "events",
     segment_s: float = 60.0,
     history_length: int = 10,
     num_negatives: int = 99,
@@ -283,6 +285,8 @@ def interests_stream(
         num_devices: How many devices.
         num_segments: How many segments.
         seed: Of the run.
+        cut: ``events`` keeps the segments as they are drawn; ``last`` leaves the last event of each device out, the
+            only one of the only segment.
         segment_s: How long a segment lasts, in seconds.
         history_length: See :class:`~cdc_flower.simulations.streams.stream.EventStream`.
         num_negatives: Candidates besides the true one.
@@ -297,10 +301,12 @@ def interests_stream(
     for name in knobs:
         if name not in known:
             raise unknown_name("knob", name, known, "data.name=shifting_interests")
+    if cut not in ("events", "last"):
+        raise unknown_name("cut", cut, ("events", "last"), "data.cut")
     events = shifting_interests(num_devices, num_segments, seed=seed, **knobs)  # type: ignore[arg-type]
     return EventStream(
         events,
-        events.bounds,
+        cut_last(events.offsets, num_segments) if cut == "last" else events.bounds,
         even_starts_s(num_segments, segment_s),
         None,
         seed=seed,

@@ -13,11 +13,18 @@ from cdc_flower.errors import UserError, unknown_name
 from cdc_flower.seeds import hashed_integers
 from cdc_flower.segment import LabelledBatch, SegmentBatch, Truth, TruthAccessError, TruthReader
 from cdc_flower.simulations.streams.catalog import Catalog, catalogs
-from cdc_flower.simulations.streams.cut import cut_by_calendar, cut_by_events, even_times_s, flat_ranges, windows
+from cdc_flower.simulations.streams.cut import (
+    cut_by_calendar,
+    cut_by_events,
+    cut_last,
+    even_times_s,
+    flat_ranges,
+    windows,
+)
 from cdc_flower.simulations.streams.history import HistoricalData
 from cdc_flower.simulations.streams.negatives import SeenItems, draw_unseen
 
-CUTS = ("calendar", "events")
+CUTS = ("calendar", "events", "last")
 
 
 class Events(Protocol):
@@ -182,13 +189,22 @@ class EventStream:
         first, end = self._ends(self._checked(device_ids, segment, self.num_segments - 1), segment)
         return end - first
 
-    def recent(self, device_ids: NDArray[np.int64], segment: int) -> NDArray[np.int32]:
+    def recent(self, device_ids: NDArray[np.int64], segment: int, lag: int = 0) -> NDArray[np.int32]:
         """``[n, L]``: the last items before the segment starts, oldest first, padded on the right with 0.
 
-        ``segment=num_segments`` asks for the last items of the whole stream.
+        Args:
+            device_ids: ``[n]``.
+            segment: ``num_segments`` asks for the last items of the whole stream.
+            lag: As they were so many events earlier, at the earliest when the device had one event; 0 is now.
+
+        Raises:
+            ValueError: If the lag is negative, or as :meth:`segment`.
         """
+        if lag < 0:
+            raise ValueError(f"lag must be >= 0, got {lag}")
         device_ids = self._checked(device_ids, segment, self.num_segments)
-        return windows(self.items, self.offsets[device_ids], self.bounds[device_ids, segment], self.history_length)
+        start, end = self.offsets[device_ids], self.bounds[device_ids, segment]
+        return windows(self.items, start, np.maximum(end - lag, np.minimum(start + 1, end)), self.history_length)
 
     def labelled(
         self,
@@ -270,8 +286,9 @@ def event_stream(
         num_segments: How many segments follow the historical part.
         seed: Of the run.
         cut: ``events`` cuts each device by its own number of events and sets the clock by ``segment_s``;
-            ``calendar`` cuts all devices at the same real times, and negatives are then items that exist by then.
-        historical_fraction: Share of the events that is historical, in (0, 1).
+            ``calendar`` cuts all devices at the same real times, and negatives are then items that exist by then;
+            ``last`` leaves the last event of each device out, the only one of its only segment.
+        historical_fraction: Share of the events that is historical, in (0, 1); unused by ``last``.
         segment_s: How long a segment lasts on the virtual clock, in seconds; unused by ``calendar``.
         history_length: See :class:`EventStream`, as are ``num_negatives`` and ``exclude_seen``.
         num_negatives: Candidates besides the true one.
@@ -288,7 +305,10 @@ def event_stream(
             events.offsets, events.times_s, num_segments, historical_fraction, events.source
         )
     else:
-        bounds = cut_by_events(events.offsets, num_segments, historical_fraction)
+        if cut == "last":
+            bounds = cut_last(events.offsets, num_segments)
+        else:
+            bounds = cut_by_events(events.offsets, num_segments, historical_fraction)
         starts_s = even_starts_s(num_segments, segment_s)
     return EventStream(
         events,

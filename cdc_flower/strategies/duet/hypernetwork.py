@@ -3,46 +3,66 @@
 The equation numbers are those of the paper (see README.md beside this file).
 """
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 
+from cdc_flower.features import feature_flops
+from cdc_flower.generated import generated_head
 from cdc_flower.layers import Parameters, gru_last_state
 from cdc_flower.models.base import DeviceModel
+from cdc_flower.seeds import torch_generator
+from cdc_flower.strategies.duet.decoders import Decoder, RandomDecoder
 
 
 class Hypernetwork(nn.Module):
     """Generates every adaptive layer of a device model from a sequence.
 
     The shared encoder E_share is a GRU with a two-layer MLP on its last valid state; each layer has an encoder
-    of its own (2) and a decoder of two linear maps (4). The decoders are registered parameters. They start
-    so that every sequence generates the base model's layers.
+    of its own (2) and a decoder (3). At first every sequence generates the base model's layers.
 
     Args:
         model: The device model.
         base: Its base parameters; the adaptive layers are where generation starts.
         width: Of the encoder and of the layer embeddings; ``decoder_width``: between a decoder's two maps.
+        num_generators: Parallel maps in a decoder; ``temperature``: of their mixture.
+        released_code: One random decoder a layer that is never trained and does not know the base model, and no
+            layer encoders.
         seed: Of the initialization.
     """
 
     def __init__(
-        self, model: DeviceModel, base: Parameters, *, width: int = 32, decoder_width: int = 32, seed: int = 0
+        self,
+        model: DeviceModel,
+        base: Parameters,
+        *,
+        width: int = 32,
+        decoder_width: int = 32,
+        num_generators: int = 1,
+        temperature: float = 1.0,
+        released_code: bool = False,
+        seed: int = 0,
     ) -> None:
         super().__init__()
-        self.shapes, self.width, self.decoder_width = model.head_sizes, width, decoder_width
+        self.shapes, self.width = model.head_sizes, width
+        starts = [
+            torch.cat([base[f"head.{layer}.weight"].flatten(), base[f"head.{layer}.bias"]])
+            for layer in range(len(self.shapes))
+        ]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.gru_input = nn.Linear(model.width, 3 * width)
             self.gru_hidden = nn.Linear(width, 3 * width)
             self.encoder = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, width))
-            self.layer_encoders = nn.ModuleList(nn.Linear(width, width) for _ in self.shapes)
-            self.decoder_in = nn.ModuleList(nn.Linear(width, decoder_width) for _ in self.shapes)
-            self.decoder_out = nn.ModuleList(nn.Linear(decoder_width, (a + 1) * b) for a, b in self.shapes)
-        with torch.no_grad():
-            for layer, decoder in enumerate(self.decoder_out):
-                start = [base[f"head.{layer}.weight"].flatten(), base[f"head.{layer}.bias"]]
-                decoder.load_state_dict(
-                    {"weight": torch.zeros(sum(map(len, start)), decoder_width), "bias": torch.cat(start)}
-                )
+            if released_code:
+                draws = torch_generator(seed, "duet", "released")
+                self.layer_encoders = nn.ModuleList(nn.Identity() for _ in starts)
+                self.decoders = nn.ModuleList(RandomDecoder(width, len(start), draws) for start in starts)
+            else:
+                mixture = num_generators, temperature
+                self.layer_encoders = nn.ModuleList(nn.Linear(width, width) for _ in starts)
+                self.decoders = nn.ModuleList(Decoder(start, width, decoder_width, *mixture) for start in starts)
 
     def embed(self, item_states: Tensor, num_steps: Tensor) -> Tensor:
         """E_share: ``[B, L, d]`` and the number of items that count ``[B]`` -> ``[B, width]``."""
@@ -52,21 +72,27 @@ class Hypernetwork(nn.Module):
     def forward(self, item_states: Tensor, num_steps: Tensor) -> Parameters:
         """Generated adaptive layers, stacked ``[B, in, out]`` and ``[B, out]``.
 
-        e⁽ⁿ⁾ = L_layer⁽ⁿ⁾(E_share(S)) (2);  [K⁽ⁿ⁾, k⁽ⁿ⁾] = (W₁ e⁽ⁿ⁾ + B₁) W₂ + B₂ (3, 4).
+        e⁽ⁿ⁾ = L_layer⁽ⁿ⁾(E_share(S)) (2);  [K⁽ⁿ⁾, k⁽ⁿ⁾] = g⁽ⁿ⁾(e⁽ⁿ⁾) (3).
         """
         shared = self.embed(item_states, num_steps)
         generated: Parameters = {}
         for layer, (num_inputs, num_outputs) in enumerate(self.shapes):
-            embedding = self.layer_encoders[layer](shared)
-            flat = self.decoder_out[layer](self.decoder_in[layer](embedding))
+            flat = self.decoders[layer](self.layer_encoders[layer](shared))
             weight, bias = flat.split([num_inputs * num_outputs, num_outputs], -1)
             generated[f"head.{layer}.weight"] = weight.reshape(-1, num_inputs, num_outputs)
             generated[f"head.{layer}.bias"] = bias
         return generated
 
+    def head(self, x: Tensor, item_states: Tensor, num_steps: Tensor) -> Tensor:
+        """The generated head on ``x`` ``[B, k, in]``: the same as through :meth:`forward`, made for training."""
+        shared, decoders = self.embed(item_states, num_steps), cast(list[Decoder | RandomDecoder], list(self.decoders))
+        maps = [decoder.last_map(encode(shared)) for decoder, encode in zip(decoders, self.layer_encoders, strict=True)]
+        bases = [x.new_zeros(num_inputs + 1, num_outputs) for num_inputs, num_outputs in self.shapes]
+        return generated_head(x, bases, [hidden for hidden, _, _ in maps], [(weight, bias) for _, weight, bias in maps])
+
     def flops(self, history_length: int) -> float:
         """Floating-point operations of one generation, counting a multiply-add as two."""
-        w, d = self.width, self.gru_input.in_features
-        sequence = history_length * (d * 3 * w + w * 3 * w) + 2 * w * w
-        decoders = sum(w * w + w * self.decoder_width + self.decoder_width * (a + 1) * b for a, b in self.shapes)
-        return 2.0 * (sequence + decoders)
+        decoders: list[Any] = [*self.decoders]
+        layers = sum(decoder.flops for decoder in decoders)
+        layers += sum(2.0 * self.width**2 for encoder in self.layer_encoders if isinstance(encoder, nn.Linear))
+        return feature_flops(self.gru_input.in_features, self.width, history_length) + layers

@@ -6,44 +6,24 @@ Model Generalization, WWW 2023, https://arxiv.org/abs/2209.05227
 Equations and choices: see README.md beside this file.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
-from flwr.serverapp import Grid
 from numpy.typing import NDArray
 from torch import Tensor
 
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
-from cdc_flower.checkpoints import Checkpoints
 from cdc_flower.layers import Parameters
-from cdc_flower.replies import answers
 from cdc_flower.scoring import Arrays
-from cdc_flower.seeds import generator
-from cdc_flower.strategies.base import Cloud, CloudStrategy, History, to_every_node
+from cdc_flower.strategies.base import Cloud
+from cdc_flower.strategies.checks import check_switches, check_whole
 from cdc_flower.strategies.duet.hypernetwork import Hypernetwork
-from cdc_flower.training import Batch, cross_entropy, fit
-
-#: Devices for which layers are generated in one product.
-DEVICES_PER_CHUNK = 2048
-#: Historical sequences whose mean generated layers every device starts with.
-NUM_START_SEQUENCES = 4096
+from cdc_flower.strategies.generation import GenerationStrategy, parameters_message
+from cdc_flower.strategies.joint import Examples, JointTraining, in_chunks, mean_generated
 
 
-@dataclass(frozen=True)
-class Lagged:
-    """Labelled examples, and the older sequence ``seen`` ``[B, L]`` that the layers are generated from."""
-
-    history: NDArray[np.int32]
-    candidates: NDArray[np.int32]
-    seen: NDArray[np.int32]
-
-
-class Duet(CloudStrategy):
+class Duet(GenerationStrategy):
     """Full generation of the adaptive layers by a hypernetwork in the cloud.
 
     Up goes a device's last items; down come its adaptive layers. No gradient runs on the device and no label
@@ -56,6 +36,10 @@ class Duet(CloudStrategy):
         max_lag: In training, the sequence to generate from ends up to this many events before the one to
             predict, as it does on a device that was adapted a while ago. 0 is the paper's.
         width: Of the encoder; ``decoder_width``: between a decoder's two linear maps.
+        num_generators: m, parallel maps of the stable weight adapter (6)-(8). 1 is equation (4).
+        temperature: τ of their mixture, above 0. Without effect if there is one.
+        report_lag: How many events before the segment a report ends. 0 is the present, 1 the stale arm.
+        released_code: Whether to do as the released code does, with random decoders that are never trained.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -69,128 +53,54 @@ class Duet(CloudStrategy):
         max_lag: int = 0,
         width: int = 32,
         decoder_width: int = 32,
+        num_generators: int = 1,
+        temperature: float = 1.0,
+        report_lag: int = 0,
+        released_code: bool = False,
     ) -> None:
-        for name, value, least in (
-            ("epochs", epochs, 0),
-            ("rate", rate, 0),
-            ("max_lag", max_lag, 0),
-            ("width", width, 1),
-            ("decoder_width", decoder_width, 1),
-        ):
-            if not least <= value < np.inf:
-                raise ValueError(f"{name} must be >= {least}, got {value}")
-        if not isinstance(joint, bool):
-            raise ValueError(f"joint must be true or false, got {joint!r}")
-        self.epochs, self.rate, self.joint, self.max_lag = epochs, rate, joint, max_lag
-        self.width, self.decoder_width = width, decoder_width
-        self.knobs = {"epochs": epochs, "rate": rate, "joint": joint, "max_lag": max_lag}
-        self.knobs |= {"width": width, "decoder_width": decoder_width}
-        self._generated: tuple[NDArray[np.uint64], Arrays] | None = None
+        self.training = JointTraining(epochs, rate, joint, max_lag)
+        self.knobs: dict[str, Any] = {"width": width, "decoder_width": decoder_width, "released_code": released_code}
+        self.knobs |= {"num_generators": num_generators, "temperature": temperature}
+        check_whole(self.knobs, width=1, decoder_width=1, num_generators=1)
+        check_whole({"report_lag": report_lag}, report_lag=0)
+        check_switches(self.knobs, "released_code")
+        if not 0 < temperature < np.inf:
+            raise ValueError(f"temperature must be > 0, got {temperature}")
+        if released_code and num_generators > 1:
+            raise ValueError(f"num_generators must be 1 with released_code, which has no mixture, got {num_generators}")
+        self.report_lag = report_lag
 
     def prepare(self, cloud: Cloud) -> None:
         """Train the hypernetwork, and the static layers with it, on historical data (5)."""
         super().prepare(cloud)
-        self.parameters = {name: value.detach().clone() for name, value in cloud.parameters.items()}
-        self.hypernetwork = Hypernetwork(
-            cloud.model, self.parameters, width=self.width, decoder_width=self.decoder_width, seed=cloud.seed
-        )
-        static = [value for name, value in self.parameters.items() if name not in cloud.model.adaptive]
-        for value in static:
-            value.requires_grad_(self.joint)
-        lags = generator(cloud.seed, "duet", "lag")
+        self.hypernetwork = Hypernetwork(cloud.model, cloud.parameters, **self.knobs, seed=cloud.seed)
+        trained = dict(self.hypernetwork.named_parameters())
+        settings = {**vars(self.training), **self.knobs}
+        self.parameters, self.validation_curve = self.training.fit(cloud, "duet", settings, trained, self._logits)
+        self.hypernetwork.eval()
+        self.parameters |= mean_generated(cloud, lambda history: self._layers(self.parameters, history))
 
-        def loss(batch: Batch) -> Tensor:
-            history, candidates = (torch.from_numpy(ids).long() for ids in (batch.history, batch.candidates))
-            own = self._layers(torch.from_numpy(batch.seen).long() if isinstance(batch, Lagged) else history)
-            parameters = cloud.model.tabulate(self.parameters)
-            return cross_entropy(cloud.model.score({**parameters, **own}, history, candidates)).mean()
-
-        step = cloud.progress("duet: training the hypernetwork", self.epochs * cloud.num_batches())
-
-        def train() -> list[float]:
-            return fit(
-                loss,
-                [*self.hypernetwork.parameters(), *(static if self.joint else [])],
-                lambda epoch: self._batches(cloud, cloud.train, epoch, lags),
-                lambda: self._batches(cloud, cloud.validation, 0, generator(cloud.seed, "duet", "validation-lag")),
-                epochs=self.epochs,
-                rate=self.rate,
-                patience=cloud.patience,
-                on_batch=step,
-            )
-
-        key = {"what": "duet", "base": cloud.identity, "settings": self.knobs}
-        kept = {**dict(self.hypernetwork.named_parameters(prefix="hypernetwork")), **self.parameters}
-        checkpoints = cloud.checkpoints if cloud.identity else Checkpoints()
-        self.validation_curve = checkpoints.trained(key, kept, train)
-        self.hypernetwork.eval().requires_grad_(False)
-        for value in static:
-            value.requires_grad_(False)
-        first = next(iter(cloud.train.batches(NUM_START_SEQUENCES, 0, cloud.seed, cloud.num_negatives)))
-        start = self._layers(torch.from_numpy(first.history).long())
-        self.parameters |= {name: value[0] + (value - value[0]).mean(0) for name, value in start.items()}
-
-    def _batches(self, cloud: Cloud, history: History, epoch: int, lags: np.random.Generator) -> Iterator[Batch]:
-        """Historical batches, each with the sequences to generate from; without a lag they are its own."""
-        for batch in history.batches(cloud.batch_size, epoch, cloud.seed, cloud.num_negatives):
-            if not self.max_lag:
-                yield batch
-                continue
-            seen = history.lagged(batch.rows, lags.integers(0, self.max_lag + 1, len(batch.rows)))
-            yield Lagged(batch.history, batch.candidates, seen)
-
-    def _layers(self, history: Tensor) -> Parameters:
+    def _layers(self, parameters: Parameters, history: Tensor) -> Parameters:
         """Generated layers for sequences ``[B, L]``."""
-        return self.hypernetwork(self.cloud.model.item_states(self.parameters, history), (history != 0).sum(-1))
+        return self.hypernetwork(self.cloud.model.item_states(parameters, history), (history != 0).sum(-1))
 
-    @torch.no_grad()
+    def _logits(self, parameters: Parameters, examples: Examples) -> Tensor:
+        """Logits ``[B, C]``, each example with layers of its own."""
+        model, reported = self.cloud.model, examples.reported
+        x, targets = model.encode(model.tabulate(parameters), examples.history, examples.candidates)
+        states = model.item_states(parameters, reported)
+        return model.match(self.hypernetwork.head(x, states, (reported != 0).sum(-1)), targets)
+
     def generate(self, history: NDArray[np.int32]) -> Arrays:
         """Sequences ``[n, L]`` -> adaptive layers ``[n, ...]``, each from its own sequence alone."""
-        torch.set_num_threads(1)
-        parts = [
-            self._layers(torch.from_numpy(history[k : k + DEVICES_PER_CHUNK].astype(np.int64)))
-            for k in range(0, len(history), DEVICES_PER_CHUNK)
-        ]
-        return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
+        return in_chunks(lambda part: self._layers(self.parameters, part), history)
+
+    def answer(self, reports: MessageBatch) -> list[MessageBatch]:
+        """To each device the layers that its report generates."""
+        generated = self.generate(np.asarray(reports.array(records.REPORT, records.HISTORY)))
+        flops = self.hypernetwork.flops(self.cloud.model.history_length)
+        return [parameters_message(reports.node_ids, generated, flops)]
 
     def deployment(self) -> Arrays:
         """Static layers as trained, and the mean generated adaptive layers to start with."""
         return self.cloud.arrays(self.parameters)
-
-    def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """Every device reports its recent items."""
-        return to_every_node(grid, records.TRAIN_REPORT, server_round)
-
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Generate, from each device's report alone."""
-        batch = answers(replies)
-        self._generated = None
-        if batch is not None:
-            history = np.asarray(batch.array(records.REPORT, records.HISTORY))
-            self._generated = np.asarray(batch.node_ids, np.uint64), self.generate(history)
-        return None, None
-
-    def configure_evaluate(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """To each device that reported, its layers; the others go on with what they have."""
-        everyone = to_every_node(grid, records.EVALUATE, server_round)
-        if self._generated is None:
-            return everyone
-        node_ids, generated = self._generated
-        flops = self.hypernetwork.flops(self.cloud.model.history_length)
-        adapted = MessageBatch(
-            records.EVALUATE,
-            node_ids,
-            arrays={records.PARAMETERS: generated},
-            configs={**everyone.configs, records.WORK: {records.FLOPS: flops}},
-        )
-        silent = ~np.isin(everyone.node_ids, node_ids)
-        if not silent.any():
-            return adapted
-        both: list[Any] = [adapted, everyone.select(silent)]
-        return both

@@ -4,7 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdc_flower.errors import UserError
-from cdc_flower.simulations.streams.cut import cut_by_calendar, cut_by_events, even_times_s, flat_ranges, windows
+from cdc_flower.simulations.streams.cut import (
+    cut_by_calendar,
+    cut_by_events,
+    cut_last,
+    even_times_s,
+    flat_ranges,
+    windows,
+)
 
 
 def test_ten_events_cut_at_0_4_into_three_segments_by_hand() -> None:
@@ -15,6 +22,11 @@ def test_ten_events_cut_at_0_4_into_three_segments_by_hand() -> None:
 
 def test_a_device_with_any_event_keeps_its_first_one_as_history() -> None:
     assert cut_by_events(np.array([0, 2, 2]), 1, 0.1).tolist() == [[1, 2], [2, 2]]
+
+
+def test_all_but_the_last_event_are_historical_where_there_are_three() -> None:
+    # devices with 4, 3, 2, 1 and 0 events
+    assert cut_last(np.array([0, 4, 7, 9, 10, 10])).tolist() == [[3, 4], [6, 7], [9, 9], [10, 10], [10, 10]]
 
 
 @settings(max_examples=30, deadline=None)

@@ -111,6 +111,53 @@ def test_the_hash_changes_with_an_item_a_time_or_a_device_and_with_nothing_else(
     assert len({base, *others}) == 5
 
 
+def test_rare_devices_and_items_are_left_out_in_one_pass_and_the_others_are_numbered_anew() -> None:
+    # user 1: a b c, user 2: a b, user 3: a, user 4: b c d; a 3 times, b 3, c 2, d 1
+    users, items = [1, 1, 1, 2, 2, 3, 4, 4, 4], ["a", "b", "c", "a", "b", "a", "b", "c", "d"]
+    table = EventTable.build(users, items, list(range(9)), "FILE")
+
+    kept = table.frequent(min_user_events=2, min_item_events=3)
+    # User 3 has one event. Of a, b, c and d only a and b are frequent: user 4 keeps one event of three.
+    assert kept.device_names == ["1", "2", "4"] and kept.item_names == ["a", "b"]
+    assert kept.offsets.tolist() == [0, 2, 4, 5]
+    assert kept.items.tolist() == [1, 2, 1, 2, 2]
+    assert kept.times_s is not None and kept.times_s.tolist() == [0, 1, 3, 4, 6]
+
+    # Counted in the table as it is: c is frequent enough although user 4, who is not, gives one of its two events.
+    users[8] = 5
+    again = EventTable.build(users, items, None, "FILE").frequent(min_user_events=3, min_item_events=2)
+    assert (again.device_names, again.item_names, again.items.tolist()) == (["1"], ["a", "b", "c"], [1, 2, 3])
+
+
+def test_minimums_of_one_leave_the_table_as_it_is_and_too_high_ones_are_an_error() -> None:
+    table = EventTable.build([1, 1, 2], [5, 6, 6], None, "FILE")
+    assert table.frequent(1, 1) is table
+    with pytest.raises(UserError, match=r"data\.min_user_events=3 and data.min_item_events=1 leave no event of FILE"):
+        table.frequent(min_user_events=3)
+    with pytest.raises(UserError, match=r"data\.min_item_events must be a whole number >= 1, got 0"):
+        table.frequent(min_item_events=0)
+
+
+@given(EVENTS, st.integers(1, 4), st.integers(1, 4))
+def test_what_is_left_keeps_its_order_and_leaves_no_gap(rows: list, least: int, least_item: int) -> None:
+    table = EventTable.build([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows], "FILE")
+    try:
+        kept = table.frequent(least, least_item)
+    except UserError:
+        return
+    users, items = [str(row[0]) for row in rows], [row[1] for row in rows]
+    device = np.repeat(np.arange(table.num_devices), np.diff(table.offsets))
+    wanted = [
+        (table.device_names[d], table.item_names[i - 1])
+        for d, i in zip(device, table.items, strict=True)
+        if users.count(table.device_names[d]) >= least and items.count(table.item_names[i - 1]) >= least_item
+    ]
+    device = np.repeat(np.arange(kept.num_devices), np.diff(kept.offsets))
+    found = [(kept.device_names[d], kept.item_names[i - 1]) for d, i in zip(device, kept.items, strict=True)]
+    assert found == wanted
+    assert (np.diff(kept.offsets) > 0).all() and set(kept.items) == set(range(1, kept.num_items + 1))
+
+
 @pytest.mark.parametrize(
     ("users", "items", "times", "rule"),
     [

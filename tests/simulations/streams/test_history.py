@@ -17,7 +17,6 @@ def test_every_event_but_the_first_of_a_device_is_an_example() -> None:
     assert (data.num_devices, data.num_examples) == (4, 4)
     assert data.target.tolist() == [2, 3, 4, 7]
     assert data.device.tolist() == [3, 3, 3, 9]
-    assert data.first_row.tolist() == [0, 0, 0, 3]
     assert data.history().tolist() == [[1, 0], [1, 2], [2, 3], [6, 0]]
     assert data.history(np.array([3, 1])).tolist() == [[6, 0], [1, 2]]
 
@@ -103,6 +102,33 @@ def test_a_split_of_zero_leaves_everything_for_training() -> None:
         by_hand().split(1, seed=0)
 
 
+def test_the_last_example_of_each_device_can_be_held_out() -> None:
+    train, held_out = by_hand().split_last()
+    assert train.target.tolist() == [2, 3]  # device 3 keeps 1, 2, 3; of device 9 only the first event is left
+    assert train.items.tolist() == [1, 2, 3, 5, 6] and train.offsets.tolist() == [0, 3, 3, 4, 5]
+    assert held_out.target.tolist() == [4, 7] and held_out.device.tolist() == [3, 9]
+    assert held_out.history().tolist() == [[2, 3], [6, 0]]
+    assert held_out.lagged(np.arange(2), np.array([1, 0])).tolist() == [[1, 2], [6, 0]]
+    assert held_out.lagged(np.arange(2), np.array([9, 9])).tolist() == [[1, 0], [6, 0]]
+    with pytest.raises(ValueError, match="first_example must be >= 1, got 0"):
+        HistoricalData(held_out.device_ids, held_out.offsets, held_out.items, 40, 2, first_example=np.zeros(4, int))
+
+
+def test_nothing_of_what_is_held_out_is_in_training() -> None:
+    train, held_out = by_hand().split_last()
+    negatives = np.concatenate([batch.candidates[:, 1:] for batch in train.batches(2, 0, 0, 2000)])
+    assert 4 in negatives  # if they avoided the item that is held out, they would tell it
+    assert not np.isin([1, 2, 3], negatives).any()
+    avoided = held_out.batch(np.array([0]), 0, 0, 2000).candidates[0, 1:]
+    assert set(avoided.tolist()) == set(range(5, 41))
+
+
+def test_a_part_of_what_is_held_out_keeps_its_examples() -> None:
+    _, held_out = by_hand().split_last()
+    parts = held_out.split(0.5, seed=0)
+    assert sorted(target for part in parts for target in part.target.tolist()) == [4, 7]
+
+
 def test_the_content_hash_changes_with_an_item_a_device_or_a_length() -> None:
     data = by_hand()
     others = [
@@ -112,8 +138,11 @@ def test_the_content_hash_changes_with_an_item_a_device_or_a_length() -> None:
         HistoricalData(data.device_ids, data.offsets, data.items, 41, 2),
         HistoricalData(data.device_ids, data.offsets, data.items, 40, 3),
         HistoricalData(data.device_ids, data.offsets, data.items, 40, 2, exclude_seen=False),
+        *data.split_last(),
     ]
-    assert len({data.content_hash(), *(other.content_hash() for other in others)}) == 7
+    assert len({data.content_hash(), *(other.content_hash() for other in others)}) == 9
+    ones = HistoricalData(data.device_ids, data.offsets, data.items, 40, 2, first_example=np.ones(4, int))
+    assert ones.content_hash() == data.content_hash()
     assert by_hand().content_hash() == data.content_hash()
 
 

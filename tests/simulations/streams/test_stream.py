@@ -123,6 +123,30 @@ def test_recent_items_are_those_before_the_segment() -> None:
     assert stream.recent(np.array([0]), 2).tolist() == [[4, 5, 6]]
 
 
+def test_recent_items_can_be_asked_for_as_they_were_some_events_earlier() -> None:
+    stream, everyone = by_hand(), np.array([0, 1, 2])
+    assert (stream.recent(everyone, 1, lag=0) == stream.recent(everyone, 1)).all()
+    assert stream.recent(everyone, 1, lag=1).tolist() == [[1, 2, 3], [7, 0, 0], [0, 0, 0]]
+    # not further back than the first event; a device that has none yet has none
+    assert stream.recent(everyone, 1, lag=99).tolist() == [[1, 0, 0], [7, 0, 0], [0, 0, 0]]
+    assert stream.recent(everyone, 0, lag=2).tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
+    with pytest.raises(ValueError, match="lag must be >= 0, got -1"):
+        stream.recent(everyone, 0, lag=-1)
+
+
+def test_a_cut_of_the_last_event_scores_it_alone() -> None:
+    # devices with 6, 3 and 2 events: the third has too few, so it is not scored
+    table = Table(np.array([0, 6, 9, 11]), np.arange(1, 12, dtype=np.int32))
+    stream = event_stream(table, num_segments=1, seed=0, cut="last", history_length=3, num_negatives=5)
+    batch = stream.segment(np.arange(3), 0)
+    assert batch.num_events.tolist() == [1, 1, 0]
+    assert batch.history.tolist() == [[3, 4, 5], [7, 8, 0]]
+    assert true_items(stream, [0, 1, 2], 0) == [6, 9]
+    assert stream.historical().items.tolist() == [1, 2, 3, 4, 5, 7, 8, 10, 11]
+    with pytest.raises(UserError, match=r"num_segments must be 1 with data.cut=last, got 2"):
+        event_stream(table, num_segments=2, seed=0, cut="last")
+
+
 def test_labelled_examples_are_the_newest_before_the_segment() -> None:
     batch = by_hand().labelled(TruthReader(), np.array([0, 2, 1]), 1, 2, 4)
     assert batch.num_examples.tolist() == [2, 0, 1]

@@ -1,0 +1,216 @@
+"""Persona's training in the cloud, in stages that are kept one by one (see ``cache``).
+
+    S1   global editor        on the base model; frozen static layers, or with ``joint`` trained along
+    S2   groups               k-means over historical samples
+    S3a  group prototypes     the base model's head, trained on each group's samples
+    S3b  group editors        the global editor without its feature part, trained on top of each prototype
+
+The base model itself (S0) is trained before any strategy.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cdc_flower.layers import Parameters
+from cdc_flower.seeds import generator, torch_generator
+from cdc_flower.strategies.base import Cloud, History
+from cdc_flower.strategies.persona.editor import ParameterEditor
+from cdc_flower.strategies.persona.prototypes import cluster, nearest
+from cdc_flower.training import cross_entropy
+
+#: Samples that go through the editor at a time.
+SAMPLES_PER_CHUNK = 8192
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The result of S2.
+
+    Attributes:
+        settings: All that it depends on beside S1, as plain values.
+        centers: ``[N, c]``.
+        train: ``[M]``, the group of each training example; ``validation``: of each held-out one.
+    """
+
+    settings: Mapping[str, Any]
+    centers: Tensor
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Training examples of each group."""
+        return [int(count) for count in np.bincount(self.train, minlength=len(self.centers))]
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What the stages have in common.
+
+    Attributes:
+        cloud: Data and base model; ``editor``: functions of the editor.
+        epochs: Of every stage at most; ``rate``: of Adam; ``joint``: whether S1 trains the static layers along.
+    """
+
+    cloud: Cloud
+    editor: ParameterEditor
+    epochs: int
+    rate: float
+    joint: bool
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that S1 depends on beside the cloud, as plain values."""
+        editor = {key: value for key, value in vars(self.editor).items() if key != "model"}
+        return {**editor, "epochs": self.epochs, "rate": self.rate, "joint": self.joint}
+
+    def global_editor(self) -> tuple[Parameters, Parameters]:
+        """S1: the whole device model (head of the base model) and the editor's parameters."""
+        cloud, editor = self.cloud, self.editor
+        model = {name: value.detach().clone() for name, value in cloud.parameters.items()}
+        own = editor.init(torch_generator(cloud.seed, "persona"))
+        static = [value for name, value in model.items() if name not in cloud.model.adaptive and self.joint]
+        leaves = [*editor.trained(own).values(), *static]
+        fixed = None if self.joint else cloud.model.tabulate(model)
+
+        def loss(batch: Any) -> Tensor:
+            history, candidates = tensors_of(batch)
+            shared = cloud.model.tabulate(model) if fixed is None else fixed
+            embeddings = editor.embeddings(own, editor.feature(own, model, history))
+            x, targets = cloud.model.encode(shared, history, candidates)
+            logits = cloud.model.match(editor.head(own, embeddings, model, x), targets)
+            return cross_entropy(logits).mean()
+
+        self._fit("persona: global editor", {**model, **own}, leaves, loss)
+        return model, own
+
+    def group(self, model: Parameters, own: Parameters, num_groups: int, cluster_on: str, max_samples: int) -> Groups:
+        """S2: k-means over samples, fitted on at most ``max_samples`` of them; every sample to its nearest center."""
+        train, validation = (
+            points_of(self.editor, model, own, part, cluster_on) for part in (self.cloud.train, self.cloud.validation)
+        )
+        chosen = generator(self.cloud.seed, "persona", "samples").permutation(len(train))[:max_samples]
+        centers = cluster(train[torch.from_numpy(np.sort(chosen))], num_groups, self.cloud.seed)
+        settings = {"num_groups": num_groups, "cluster_on": cluster_on, "max_samples": max_samples}
+        return Groups(settings, centers, nearest(train, centers), nearest(validation, centers))
+
+    def prototypes(self, model: Parameters, groups: Groups, names: Iterable[str]) -> list[Parameters]:
+        """S3a: for each group its own copy of these layers of the model, trained on the group's samples."""
+        names, device_model, trained = list(names), self.cloud.model, []
+        only_head = set(names) <= set(device_model.adaptive)
+        fixed = device_model.tabulate(model) if only_head else None
+        for index in range(len(groups.centers)):
+            layers = {name: model[name].detach().clone() for name in names}
+
+            def loss(batch: Any, layers: Parameters = layers) -> Tensor:
+                shared = device_model.tabulate({**model, **layers}) if fixed is None else {**fixed, **layers}
+                return cross_entropy(device_model.score(shared, *tensors_of(batch))).mean()
+
+            what = f"persona: prototype {index + 1} of {len(groups.centers)}"
+            self._fit(what, layers, list(layers.values()), loss, groups, index)
+            trained.append(layers)
+        return trained
+
+    def group_editors(
+        self, model: Parameters, own: Parameters, prototypes: list[Parameters], groups: Groups
+    ) -> list[Parameters]:
+        """S3b: for each group its own copy of the editor behind the feature, on top of the group's prototype."""
+        editor, device_model, trained = self.editor, self.cloud.model, []
+        fixed = device_model.tabulate(model)
+        for index, prototype in enumerate(prototypes):
+            mine = {name: value.detach().clone() for name, value in own.items() if not name.startswith("feature.")}
+            whole = {**own, **mine}
+            layers = {name: prototype[name] for name in device_model.adaptive}
+
+            def loss(batch: Any, whole: Parameters = whole, layers: Parameters = layers) -> Tensor:
+                history, candidates = tensors_of(batch)
+                with torch.no_grad():
+                    feature = editor.feature(whole, model, history)
+                    x, targets = device_model.encode(fixed, history, candidates)
+                y = editor.head(whole, editor.embeddings(whole, feature), layers, x)
+                return cross_entropy(device_model.match(y, targets)).mean()
+
+            what = f"persona: editor {index + 1} of {len(prototypes)}"
+            self._fit(what, mine, list(editor.trained(mine).values()), loss, groups, index)
+            trained.append(whole)
+        return trained
+
+    def _fit(
+        self,
+        what: str,
+        kept: Parameters,
+        leaves: list[Tensor],
+        loss: Any,
+        groups: Groups | None = None,
+        index: int = 0,
+    ) -> None:
+        """One stage, on all examples or on those of a group. A group without examples keeps what it has."""
+        cloud = self.cloud
+        own: dict[str, Any] = {}
+        if groups is not None:
+            train, validation = np.flatnonzero(groups.train == index), np.flatnonzero(groups.validation == index)
+            if not len(train):
+                return
+            count = -(-len(train) // cloud.batch_size)
+            if cloud.examples_per_epoch is not None:
+                share = len(train) / len(groups.train) * cloud.examples_per_epoch
+                count = max(1, min(count, round(share / cloud.batch_size)))
+            own = {
+                "batches": lambda epoch: rows_in_batches(cloud, cloud.train, train, epoch, count),
+                "held_out": lambda: rows_in_batches(cloud, cloud.validation, validation),
+                "num_batches": count,
+            }
+        for leaf in leaves:
+            leaf.requires_grad_()
+        settings = {**self.settings, **(groups.settings if groups else {}), "tensors": sorted(kept)}
+        cloud.fit(what, settings, kept, leaves, loss, epochs=self.epochs, rate=self.rate, **own)
+        for leaf in leaves:
+            leaf.requires_grad_(False)
+
+
+def rows_in_batches(
+    cloud: Cloud, history: History, rows: NDArray[np.int64], epoch: int = 0, num_batches: int | None = None
+) -> Iterable[Any]:
+    """Some examples in a new order for each epoch, in batches of which the last may be smaller.
+
+    With ``num_batches`` below those of a pass, passes go on from epoch to epoch; None is one pass, in order.
+    """
+    size = cloud.batch_size
+    whole = -(-len(rows) // size)
+    if num_batches is None:
+        for start in range(0, len(rows), size):
+            yield history.batch(rows[start : start + size], epoch, cloud.seed, cloud.num_negatives)
+        return
+    for number in range(epoch * num_batches, (epoch + 1) * num_batches):
+        done, batch = divmod(number, whole)
+        order = generator(cloud.seed, "group-order", done).permutation(len(rows))
+        chosen = rows[order[batch * size : (batch + 1) * size]]
+        yield history.batch(chosen, done, cloud.seed, cloud.num_negatives)
+
+
+@torch.no_grad()
+def points_of(editor: ParameterEditor, model: Parameters, own: Parameters, history: History, cluster_on: str) -> Tensor:
+    """Where historical samples lie, ``[M, c]``; see :func:`points`."""
+    parts = []
+    for start in range(0, history.num_examples, SAMPLES_PER_CHUNK):
+        rows = np.arange(start, min(start + SAMPLES_PER_CHUNK, history.num_examples))
+        sequences = torch.from_numpy(history.lagged(rows, np.zeros_like(rows))).long()
+        parts.append(points(editor, own, editor.feature(own, model, sequences), cluster_on))
+    return torch.cat(parts) if parts else torch.zeros(0, 1)
+
+
+def points(editor: ParameterEditor, own: Parameters, feature: Tensor, cluster_on: str) -> Tensor:
+    """Where devices with these features ``[n, w]`` lie: by the coordinates of their ``edits``, or by ``embeddings``."""
+    embeddings = editor.embeddings(own, feature)
+    return editor.coordinates(own, embeddings) if cluster_on == "edits" else torch.cat(embeddings, -1)
+
+
+def tensors_of(batch: Any) -> tuple[Tensor, Tensor]:
+    """Histories ``[B, L]`` and candidates ``[B, C]``."""
+    return torch.from_numpy(batch.history).long(), torch.from_numpy(batch.candidates).long()

@@ -1,0 +1,122 @@
+"""Cross-layer knowledge transfer: from one feature of a device to an embedding for each adaptive layer.
+
+``u(l) = A_l z + a_l`` is a linear map of its own for each layer (Fig. 2a of the paper). A sequence model then runs over
+the layers, so that what one layer needs is known to the next.
+"""
+
+import torch
+from torch import Tensor
+
+from cdc_flower.layers import Parameters, gru_last_state, layer_norm, linear, mlp
+from cdc_flower.models.base import init_layers
+
+#: ``cloned`` is what the released code does: L copies of z through a GRU of L layers, of which layer l gives e(l).
+KINDS = ("gru", "transformer", "none", "cloned")
+NUM_HEADS = 4
+
+
+def init_transfer(generator: torch.Generator, kind: str, num_layers: int, width: int) -> Parameters:
+    """Fresh parameters, named ``transfer.*``, for ``num_layers`` adaptive layers."""
+    w = width
+    sizes: dict[str, tuple[int, int]] = {}
+    if kind != "cloned":
+        sizes |= {f"transfer.{layer}.input": (w, w) for layer in range(num_layers)}
+    if kind == "gru":
+        sizes |= {"transfer.gru.input": (w, 3 * w), "transfer.gru.hidden": (w, 3 * w)}
+    if kind == "cloned":
+        for layer in range(num_layers):
+            sizes |= {f"transfer.gru.{layer}.input": (w, 3 * w), f"transfer.gru.{layer}.hidden": (w, 3 * w)}
+    if kind == "transformer":
+        sizes |= {"transfer.attention": (w, 3 * w), "transfer.attention.output": (w, w)}
+        sizes |= {"transfer.feed_forward.0": (w, 4 * w), "transfer.feed_forward.1": (4 * w, w)}
+    if kind != "none":
+        sizes |= {"transfer.output.0": (w, w), "transfer.output.1": (w, w)}
+    parameters = init_layers(generator, sizes)
+    if kind == "transformer":
+        for norm in (0, 1):
+            parameters[f"transfer.norm.{norm}.weight"] = torch.ones(w)
+            parameters[f"transfer.norm.{norm}.bias"] = torch.zeros(w)
+    return parameters
+
+
+def layer_embeddings(parameters: Parameters, kind: str, feature: Tensor, num_layers: int) -> list[Tensor]:
+    """e(1), ..., e(L): the embedding of each adaptive layer.
+
+    ``gru`` and ``transformer``: ``e(l) = Tanh(MLP(h_l))`` with h over u(1), ..., u(L); ``none``: ``e(l) = u(l)``.
+
+    Args:
+        parameters: From :func:`init_transfer`.
+        kind: One of ``KINDS``.
+        feature: z, ``[B, w]``.
+        num_layers: L.
+
+    Returns:
+        L times ``[B, w]``.
+    """
+    if kind == "cloned":
+        states = _stacked_gru(parameters, feature, num_layers)
+    else:
+        inputs = [_named(parameters, f"transfer.{layer}.input", feature) for layer in range(num_layers)]
+        if kind == "none":
+            return inputs
+        over_layers = torch.stack(inputs, 1)
+        run = _gru_over_layers if kind == "gru" else _attention_over_layers
+        states = run(parameters, over_layers)
+    return [torch.tanh(mlp(state, parameters, "transfer.output", 2)) for state in states]
+
+
+def _named(parameters: Parameters, name: str, x: Tensor) -> Tensor:
+    return linear(x, parameters[f"{name}.weight"], parameters[f"{name}.bias"])
+
+
+def _gru_over_layers(parameters: Parameters, inputs: Tensor) -> list[Tensor]:
+    """h_l: the state of one GRU after the inputs ``[B, L, w]`` of layers 1 to l."""
+    gates = _named(parameters, "transfer.gru.input", inputs)
+    hidden = parameters["transfer.gru.hidden.weight"], parameters["transfer.gru.hidden.bias"]
+    steps = [torch.full((len(inputs),), layer + 1) for layer in range(inputs.shape[1])]
+    return [gru_last_state(gates[:, : layer + 1], count, *hidden) for layer, count in enumerate(steps)]
+
+
+def _stacked_gru(parameters: Parameters, feature: Tensor, num_layers: int) -> list[Tensor]:
+    """h_l: the last state of layer l of a stacked GRU that reads the same feature L times."""
+    inputs, states = feature.unsqueeze(1).expand(-1, num_layers, -1), []
+    for layer in range(num_layers):
+        gates = _named(parameters, f"transfer.gru.{layer}.input", inputs)
+        name = f"transfer.gru.{layer}.hidden"
+        hidden = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
+        steps = [torch.full((len(feature),), step + 1) for step in range(num_layers)]
+        outputs = [gru_last_state(gates[:, : step + 1], count, *hidden) for step, count in enumerate(steps)]
+        inputs = torch.stack(outputs, 1)
+        states.append(outputs[-1])
+    return states
+
+
+def _attention_over_layers(parameters: Parameters, inputs: Tensor) -> list[Tensor]:
+    """h_l: position l of one post-norm Transformer encoder layer over the inputs ``[B, L, w]``."""
+    num_rows, num_layers, width = inputs.shape
+    shape = num_rows, num_layers, 3, NUM_HEADS, width // NUM_HEADS
+    query, key, value = _named(parameters, "transfer.attention", inputs).view(shape).permute(2, 0, 3, 1, 4)
+    attended = torch.nn.functional.scaled_dot_product_attention(query, key, value)
+    attended = attended.transpose(1, 2).reshape(inputs.shape)
+    x = _normed(parameters, 0, inputs + _named(parameters, "transfer.attention.output", attended))
+    hidden = _named(parameters, "transfer.feed_forward.0", x).relu()
+    x = _normed(parameters, 1, x + _named(parameters, "transfer.feed_forward.1", hidden))
+    return list(x.unbind(1))
+
+
+def _normed(parameters: Parameters, number: int, x: Tensor) -> Tensor:
+    name = f"transfer.norm.{number}"
+    return layer_norm(x, parameters[f"{name}.weight"], parameters[f"{name}.bias"])
+
+
+def transfer_flops(kind: str, num_layers: int, width: int) -> float:
+    """Floating-point operations for one device, counting a multiply-add as two."""
+    square = float(width * width)
+    over_layers = {
+        "none": 0.0,
+        "gru": 6 * num_layers + 2 * num_layers,
+        "cloned": 6 * num_layers**2 + 2 * num_layers,
+        "transformer": 12 * num_layers + 2 * num_layers,
+    }[kind]
+    own = 0 if kind == "cloned" else num_layers
+    return 2.0 * square * (own + over_layers)
