@@ -19,8 +19,8 @@ from cdc_flower.results import ResultsWriter, read_results
 from cdc_flower.simulations import folder
 from cdc_flower.simulations.play import play
 from cdc_flower.simulations.protocol.codecs import codecs_of
-from cdc_flower.simulations.requests.setup import requests_of
 from cdc_flower.simulations.references import reference_frames
+from cdc_flower.simulations.requests.setup import requests_of
 from cdc_flower.simulations.setup import Setup, grid_of, prepare, train_cloud
 from cdc_flower.summary import rich_table, summarize, write_summary
 
