@@ -20,6 +20,8 @@ LINKS_FILE = "links.yaml"
 CONDITION = ("task", "data", "network", "rate_scale", "loss", "protocol", "policy", "budget")
 #: What is neutral: strategies are compared over links where both are so.
 NO_PROTOCOL, ALWAYS = "as it is", "always"
+#: A difference that the four digits of the summary do not show is none.
+SMALLEST = 5e-5
 #: Quantiles of the latency in the table.
 QUANTILES = (0.1, 0.5, 0.9)
 
@@ -173,7 +175,7 @@ def crossings(study: Study, network: str | None = None) -> list[Crossing]:
         for other in names[k + 1 :]:
             rates = np.intersect1d(curves[one].index, curves[other].index)
             diff = curves[one].loc[rates].to_numpy() - curves[other].loc[rates].to_numpy()
-            known = np.flatnonzero(diff != 0)  # where they are equal nothing is decided
+            known = np.flatnonzero(np.abs(diff) > SMALLEST)  # where they are equal nothing is decided
             for left, right in pairwise(known.tolist()):
                 if (diff[left] > 0) == (diff[right] > 0):
                     continue
@@ -187,14 +189,14 @@ def crossings(study: Study, network: str | None = None) -> list[Crossing]:
 def half_gain(study: Study, network: str | None = None) -> dict[str, float]:
     """Strategy -> the uplink at which half of its gain over static is left, of those that gain and that links slow.
 
-    The gain is that on the fastest link. NaN where more than half is left on the slowest link.
+    The gain is that on the fastest link, where its interval must be above 0. NaN where more than half is left on the slowest link.
     """
     rows = study.over_links
     rows = rows[np.isfinite(rows["rate_up_bps"]) & (rows["network"] == network if network else True)]
     found = {}
     for name, own in rows.groupby("strategy", observed=True):
-        own = own.groupby("rate_up_bps")["gain"].mean()
-        if name in sends_nothing(study.table) or len(own) < 2 or not own.iloc[-1] > 0:
+        least, own = own["gain_low"].iloc[-1], own.groupby("rate_up_bps")["gain"].mean()
+        if name in sends_nothing(study.table) or len(own) < 2 or not least > 0:
             continue
         lost = np.flatnonzero(own.to_numpy() < own.iloc[-1] / 2)
         if not len(lost):
