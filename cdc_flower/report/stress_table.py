@@ -189,7 +189,8 @@ def crossings(study: Study, network: str | None = None) -> list[Crossing]:
 def half_gain(study: Study, network: str | None = None) -> dict[str, float]:
     """Strategy -> the uplink at which half of its gain over static is left, of those that gain and that links slow.
 
-    The gain is that on the fastest link, where its interval must be above 0. NaN where more than half is left on the slowest link.
+    The gain is that on the fastest link, where its interval must be above 0. NaN where more than half is left on
+    the slowest link.
     """
     rows = study.over_links
     rows = rows[np.isfinite(rows["rate_up_bps"]) & (rows["network"] == network if network else True)]
