@@ -1,4 +1,4 @@
-"""The command ``cdc-flower``: Hydra's configuration in, a run folder out; or ``cdc-flower report FOLDER...``."""
+"""The command ``cdc-flower``: Hydra's configuration in, a run folder out; or ``cdc-flower report|stress FOLDER...``."""
 
 import argparse
 import os
@@ -23,6 +23,8 @@ def main() -> None:
     try:
         if sys.argv[1:2] == ["report"]:
             report(sys.argv[2:])
+        elif sys.argv[1:2] == ["stress"]:
+            stress(sys.argv[2:])
         else:
             _hydra_main()
     except UserError as error:
@@ -99,3 +101,21 @@ def report(arguments: list[str]) -> None:
     write_summary(summary, path.parent / SUMMARY)
     Console().print(rich_table(summary))
     print(path)
+
+
+def stress(folders: list[str]) -> None:
+    """``cdc-flower stress FOLDER... [out=FOLDER] [metric=NAME]``: table, page and summary of a study of thin links.
+
+    Raises:
+        UserError: If a folder is not a run folder, or the metric is not in the results.
+    """
+    from cdc_flower.report.stress import WORDS, write_stress
+
+    given = dict(text.split("=", 1) for text in folders if text.startswith(("out=", "metric=")))
+    runs = [text for text in folders if not text.startswith(("out=", "metric="))]
+    if not runs or runs[0] in ("-h", "--help"):
+        print("usage: cdc-flower stress RUN_FOLDER... [out=FOLDER] [metric=ndcg@10]")
+        sys.exit(0 if runs else 2)
+    page = write_stress(runs, given.get("out", str(Path(runs[0]).parent)), given.get("metric", "ndcg@10"))
+    print((page.parent / WORDS).read_text(encoding="utf-8"))
+    print(page)

@@ -14,6 +14,7 @@ CONFIG = "config"  # Flower's own name for a configuration, cloud -> device
 METRICS = "metrics"  # Flower's own name for metrics beside ARRAYS, device -> cloud
 LABELLED = "labelled"  # examples with their labels, device -> cloud: only cloud fine-tuning pays for that
 MODEL = "model"  # the whole device model, sent once when it is deployed
+VERSIONS = "versions"  # what a difference is taken from, and what it makes; cloud -> device
 EDIT = "edit"  # what is added to the prototype that the device holds, cloud -> device
 PROTOTYPE = "prototype"  # adaptive layers that the device keeps, and edits are added to, cloud -> device
 VERSION = "version"  # which prototype an edit belongs to, cloud -> device
@@ -24,6 +25,9 @@ CLOCK = "clock"  # segment number and the virtual time at which a payload arrive
 SCORES = "scores"  # mergeable sums of the metrics, device -> results
 POINTS = "points"  # order statistics of the logits, device -> results
 WORK = "work"  # floating-point operations and labels spent, both ways
+
+#: Lengths of compressed payloads, which are held in rows of the longest: neither payload nor instrument.
+PADDING = "padding"
 
 INSTRUMENTS = frozenset({CLOCK, SCORES, POINTS, WORK})
 

@@ -46,6 +46,12 @@ SCHEMA = pa.schema(
         ("compute_device_s", pa.float64()),
         ("payload_bytes_up", pa.int64()),
         ("payload_bytes_down", pa.int64()),
+        ("flops_cloud", pa.float64()),
+        ("flops_device", pa.float64()),
+        ("num_reports", pa.int64()),
+        ("num_dropped", pa.int64()),
+        ("num_late", pa.int64()),
+        ("bytes_again", pa.int64()),
     ]
 )
 COLUMNS: tuple[str, ...] = tuple(SCHEMA.names)
@@ -80,6 +86,12 @@ def segment_frame(
     staleness_s: ArrayLike,
     compute_cloud_s: ArrayLike,
     compute_device_s: ArrayLike,
+    flops_cloud: ArrayLike = 0.0,
+    flops_device: ArrayLike = 0.0,
+    num_reports: ArrayLike = 0,
+    num_dropped: ArrayLike = 0,
+    num_late: ArrayLike = 0,
+    bytes_again: ArrayLike = 0,
 ) -> pd.DataFrame:
     """The rows of one segment: ``n`` devices times ``M`` metrics, the metrics of a device together.
 
@@ -97,6 +109,10 @@ def segment_frame(
         latency_s: From the shift to new parameters in use; NaN where nothing arrived.
         staleness_s: How long before the segment's start the parameters in use were asked for, a mean over it.
         compute_cloud_s: Seconds of computing spent in the cloud on this device; ``compute_device_s`` on the device.
+        flops_cloud: Floating-point operations of the same; ``flops_device`` on the device.
+        num_reports: Reports that the device sent; ``num_dropped``: messages that will never arrive; ``num_late``: those
+            to the device that did not arrive in the segment.
+        bytes_again: Bytes that were lost and sent again, both ways, beside those above.
 
     Raises:
         ValueError: If a shape does not fit.
@@ -144,6 +160,12 @@ def segment_frame(
         "compute_device_s": each("compute_device_s", compute_device_s).astype(np.float64),
         "payload_bytes_up": each("payload_bytes_up", payload_bytes_up).astype(np.int64),
         "payload_bytes_down": each("payload_bytes_down", payload_bytes_down).astype(np.int64),
+        "flops_cloud": each("flops_cloud", flops_cloud).astype(np.float64),
+        "flops_device": each("flops_device", flops_device).astype(np.float64),
+        "num_reports": each("num_reports", num_reports).astype(np.int64),
+        "num_dropped": each("num_dropped", num_dropped).astype(np.int64),
+        "num_late": each("num_late", num_late).astype(np.int64),
+        "bytes_again": each("bytes_again", bytes_again).astype(np.int64),
     }
     return pd.DataFrame(columns)
 

@@ -23,7 +23,9 @@ def commands(text: str) -> list[list[str]]:
     """The overrides of each ``cdc-flower`` command line."""
     lines = re.findall(r"^[#\s]*cdc-flower([^\n`]*)$", text, re.MULTILINE)
     words = [shlex.split(line, comments=True) for line in lines]
-    return [[word for word in line if word != "-m"] for line in words if line[:1] not in (["report"], ["--cfg"])]
+    return [
+        [word for word in line if word != "-m"] for line in words if line[:1] not in (["report"], ["stress"], ["--cfg"])
+    ]
 
 
 def test_the_link_in_front_of_an_ordinary_flower_app_runs_as_readme_shows_it() -> None:

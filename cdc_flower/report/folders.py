@@ -15,7 +15,16 @@ from cdc_flower.results import read_results
 RESULTS_FILE, CONFIG_FILE, LOG_FILE = "results.parquet", "config.yaml", "run.log"
 
 #: Config keys that put runs side by side where they differ; runs that differ in none of them are pooled.
-LABEL_KEYS = {"data.name": "", "model.name": "", "network.name": "", "fleet.num_devices": " devices"}
+LABEL_KEYS = {
+    "data.name": "",
+    "model.name": "",
+    "network.name": "",
+    "conditions.rate_scale": " × rate",
+    "protocol.codecs": "",
+    "policy.name": "",
+    "policy.rate": " of requests",
+    "fleet.num_devices": " devices",
+}
 #: Keys that may differ between pooled runs without a word.
 _EXPECTED = ("seed", "command", "run_id", "experiment", "strategies", "hydra", "output", "time", "path", "label")
 

@@ -15,6 +15,7 @@ from cdc_flower.errors import UserError
 
 RUNS = Path("results") / "runs"
 RESULTS, SUMMARY, REPORT, CONFIG, LOG = "results.parquet", "summary.csv", "report.html", "config.yaml", "run.log"
+LINKS = "links.yaml"
 STATE = "state"  # a folder: what the cloud side of each strategy learned during the stream
 
 

@@ -1,5 +1,6 @@
 """Parameters on their way to devices, and the age of those in use."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,17 +17,17 @@ class Payload:
     Attributes:
         batch: The records, without instruments.
         rows: ``[k]``, devices.
-        arrival_s: ``[k]``, when the downlink has moved each; ``made_s``: ``[k]``, when each was asked for.
+        tickets: ``[k]``, under which the links know each; ``made_s``: ``[k]``, when each was asked for.
     """
 
     batch: MessageBatch
     rows: Ints
-    arrival_s: Floats
+    tickets: Ints
     made_s: Floats
 
     def select(self, which: NDArray[np.bool_]) -> "Payload":
         """Those of a mask ``[k]``."""
-        return Payload(self.batch.select(which), self.rows[which], self.arrival_s[which], self.made_s[which])
+        return Payload(self.batch.select(which), self.rows[which], self.tickets[which], self.made_s[which])
 
 
 class InFlight:
@@ -39,22 +40,33 @@ class InFlight:
         """Put payloads behind those that wait."""
         self._payloads.append(payload)
 
-    def land(self, asked: NDArray[np.bool_], served: NDArray[np.bool_], before_s: float) -> list[Payload]:
-        """Take off what arrives, the newest of each device; what is older than it is dropped.
+    def land(
+        self,
+        asked: NDArray[np.bool_],
+        served: NDArray[np.bool_],
+        before_s: float,
+        arrival_of: Callable[[Ints], Floats],
+    ) -> list[Payload]:
+        """Take off what arrives, the newest of each device; what is older than it, or will never arrive, is dropped.
 
         Args:
             asked: ``[n]``, devices that can be handed something now.
             served: ``[n]``, devices that have got something newer; those that land here are added.
             before_s: What arrives later stays.
+            arrival_of: Tickets ``[k]`` -> when each arrives: inf for not known yet, -inf for never.
         """
         landed, waiting = [], []
         for payload in reversed(self._payloads):
-            lands = (payload.arrival_s < before_s) & asked[payload.rows]
+            arrival_s = arrival_of(payload.tickets)
+            comes = arrival_s > -np.inf
+            if not comes.all():
+                payload, arrival_s = payload.select(comes), arrival_s[comes]
+            lands = (arrival_s < before_s) & asked[payload.rows]
             newest = lands & ~served[payload.rows]
             served[payload.rows[newest]] = True
             if newest.any():
                 landed.append(payload.select(newest))
-            if not lands.all():
+            if not lands.all():  # an empty payload goes too
                 waiting.append(payload.select(~lands))
         self._payloads = waiting[::-1]
         return landed

@@ -8,7 +8,7 @@ comes from this computer's clock.
 trains); the cloud answers when it has the report and has done its own work; parameters arrive when the
 downlink has moved them. What arrives after T(r+1) waits on the link and is handed to the device in the
 segment in which it arrives. If two payloads arrive in one segment, the device gets the newer one. The cloud
-sends nothing that depends on what it does not have yet.
+sends nothing that depends on what it does not have yet, and nothing in answer to a report that is lost.
 
 **Rounds.** Without segments rounds follow one another, as in a synchronous Flower app: an exchange lasts until
 the slowest reply is in the cloud, and nothing is held back.
@@ -135,6 +135,7 @@ class LinkGrid(BlockingGrid):
     def _finish(self, replies: list[MessageBatch]) -> None:
         """Tell the observer, and begin with a new usage."""
         number = self._segment if self.starts_s is not None else len(self._rounds.done)
+        self._links.end_round(self._rounds.usage)
         usage = self._rounds.close(self._now_s).usage
         if self.observer is not None:
             answered = [batch.select(batch.ok_rows()) if batch.errors else batch for batch in replies]
@@ -163,37 +164,57 @@ class LinkGrid(BlockingGrid):
         ]
 
     def _exchange(self, groups: list[Group], timeout: float | None) -> list[tuple[MessageBatch, Ints]]:
-        """Messages down, replies up. In rounds, time goes on until the last reply is in the cloud."""
-        played, end_s, usage = [], self._now_s, self._rounds.usage
+        """Messages down, replies up. In rounds, time goes on until the last reply is in the cloud.
+
+        What does not arrive by the deadline is not played, and a reply that is known to be lost is not given back.
+        """
+        told: list[tuple[MessageBatch, Ints, Ints]] = []
+        end_s, asked_s, usage = self._now_s, self._now_s, self._rounds.usage
         for batch, positions in groups:
             start_s, rows = self._start_s(batch), self.rows(batch.node_ids)
-            wire_bytes, arrival_s = self._links.down(rows, batch, start_s, usage)
+            asked_s = start_s
+            wire_bytes, tickets = self._links.down(rows, batch, start_s, usage, is_answer=False)
+            arrival_s = self._links.deliver(tickets, start_s + self._links.deadline_s)
+            arrival_s = np.where(wire_bytes > 0, arrival_s, start_s)
+            got = arrival_s >= start_s
             if self.starts_s is None and batch.message_type.startswith("evaluate"):
-                got = wire_bytes > 0
-                usage.latency_s[rows[got]] = arrival_s[got] - self._rounds.start_s
-            for replies, place in self._play(batch, timeout):
-                answered = rows[place]
+                new = got & (wire_bytes > 0)
+                usage.latency_s[rows[new]] = arrival_s[new] - self._rounds.start_s
+            end_s = max(end_s, float(np.max(arrival_s, initial=end_s, where=got)))
+            if not got.any():
+                continue
+            sent, where = (batch, np.arange(len(batch))) if got.all() else (batch.select(got), np.flatnonzero(got))
+            for replies, place in self._play(sent, timeout):
+                answered, place = rows[where[place]], where[place]
                 ready_s = arrival_s[place] + self._links.work(answered, replies, usage)
-                sent, told_s = self._links.up(answered, replies, ready_s, usage)
-                makes_own = (sent == 0) & (work_of(replies)[0] > 0)
+                up_bytes, reports = self._links.up(answered, replies, ready_s, usage, asked_s=start_s)
+                makes_own = (up_bytes == 0) & (work_of(replies)[0] > 0)
                 self._ages.begin_own(answered[makes_own], start_s, ready_s[makes_own])
-                played.append((replies, positions[place]))
-                end_s = max(end_s, float(told_s.max()))
-        if self.waits_for_all or self.starts_s is None:
-            self._links.wait_for_all()
+                end_s = max(end_s, float(np.max(ready_s, initial=end_s, where=up_bytes == 0)))
+                told.append((replies, positions[place], reports))
+        waits = self.waits_for_all or self.starts_s is None
+        tickets = np.concatenate([np.empty(0, np.int64), *(reports for _, _, reports in told)])
+        told_s = self._links.collect(tickets, asked_s) if waits else self._links.told_s(tickets)
         if self.starts_s is None:
-            self._now_s = end_s
-        return played
+            self._now_s = max(end_s, self._links.barrier_s)
+        lost = tickets[told_s == -np.inf]
+        return [answer for answer in (without_lost(*part, lost) for part in told) if len(answer[0])]
 
     def _evaluate(self, groups: list[Group], timeout: float | None) -> list[tuple[MessageBatch, Ints]]:
         """Predict a segment: each device is handed what arrives in it."""
-        played, usage = [], self._rounds.usage
+        played, usage, last = [], self._rounds.usage, []
+        sent = []
         for batch, positions in groups:
-            start_s = self._start_s(batch)
-            end_s = float(self.starts_s[self._segment + 1])  # type: ignore[index]
-            rows = self.rows(batch.node_ids)
-            wire_bytes, arrival_s = self._links.down(rows, batch, start_s, usage)
-            for part, place, part_arrival_s, made_s in self._land(batch, rows, wire_bytes, arrival_s, start_s, end_s):
+            start_s, rows = self._start_s(batch), self.rows(batch.node_ids)
+            is_answer = not self.waits_for_all
+            wire_bytes, tickets = self._links.down(rows, batch, start_s, usage, is_answer=is_answer)
+            sent.append((batch, positions, rows, wire_bytes, tickets, start_s))
+        end_s = float(self.starts_s[self._segment + 1])  # type: ignore[index]
+        self._links.run(end_s)
+        for batch, positions, rows, wire_bytes, tickets, start_s in sent:
+            arrival_s = np.where(wire_bytes > 0, self._links.arrival_s(tickets), start_s)
+            usage.num_late[rows[arrival_s >= end_s]] += 1
+            for part, place, part_arrival_s, made_s in self._land(batch, rows, tickets, arrival_s, start_s, end_s):
                 clock = {
                     records.SEGMENT: self._segment,
                     records.ARRIVAL_S: part_arrival_s,
@@ -203,16 +224,17 @@ class LinkGrid(BlockingGrid):
                 for replies, where in self._play(part.with_records(configs={records.CLOCK: clock}), timeout):
                     answered = rows[place[where]]
                     used_s[where] += self._links.work(answered, replies, usage)
-                    self._links.up(answered, replies, np.clip(used_s[where], start_s, end_s), usage)
+                    _, reports = self._links.up(answered, replies, np.clip(used_s[where], start_s, end_s), usage)
+                    last.append(reports)
                     played.append((replies.without({records.WORK}), positions[place[where]]))
                 self._ages.pass_segment(rows[place], used_s, made_s, start_s, end_s, usage)
             self._now_s = end_s
-        if self.waits_for_all:
-            self._links.wait_for_all()
+        if self.waits_for_all and last:
+            self._links.collect(np.concatenate(last))
         return played
 
     def _land(
-        self, batch: MessageBatch, rows: Ints, wire_bytes: Ints, arrival_s: Floats, start_s: float, end_s: float
+        self, batch: MessageBatch, rows: Ints, tickets: Ints, arrival_s: Floats, start_s: float, end_s: float
     ) -> list[tuple[MessageBatch, Ints, Floats, Floats]]:
         """What to play: messages to those who get what was sent now, who get what was sent before, who get nothing.
 
@@ -222,30 +244,38 @@ class LinkGrid(BlockingGrid):
         """
         n, place_of = len(self.fleet), np.full(len(self.fleet), -1)
         place_of[rows] = np.arange(len(rows))
-        sent, asked, served = wire_bytes > 0, place_of >= 0, np.zeros(n, bool)
-        late, now = sent & (arrival_s >= end_s), sent & (arrival_s < end_s)
+        sent, asked, served = tickets >= 0, place_of >= 0, np.zeros(n, bool)
+        late, now = sent & (arrival_s >= end_s), sent & (arrival_s < end_s) & (arrival_s > -np.inf)
         made_s = np.full(len(rows), start_s)
         parts = []
         if now.any():
             served[rows[now]] = True
             parts.append((batch.select(now), np.flatnonzero(now), arrival_s[now], made_s[now]))
-        for payload in self._in_flight.land(asked, served, end_s):
+        for payload in self._in_flight.land(asked, served, end_s, self._links.arrival_s):
             place = place_of[payload.rows]
             content = payload.batch
             message = batch.select(place).only(records.INSTRUMENTS)
             message = message.with_records(
                 arrays=content.arrays, shared=content.shared, metrics=content.metrics, configs=content.configs
             )
-            parts.append((message, place, payload.arrival_s, payload.made_s))
+            parts.append((message, place, self._links.arrival_s(payload.tickets), payload.made_s))
         if late.any():
             waiting = batch.select(late).without(records.INSTRUMENTS)
-            self._in_flight.add(Payload(waiting, rows[late], arrival_s[late], made_s[late]))
+            self._in_flight.add(Payload(waiting, rows[late], tickets[late], made_s[late]))
         quiet = np.flatnonzero(~served[rows])
         if len(quiet):
             message = batch.select(quiet).only(records.INSTRUMENTS)
             own = self._ages.own_made_s(rows[quiet])
             parts.append((message, quiet, self._ages.own_ready_s[rows[quiet]], own))
         return parts
+
+
+def without_lost(replies: MessageBatch, positions: Ints, reports: Ints, lost: Ints) -> tuple[MessageBatch, Ints]:
+    """Replies and their positions ``[k]``, without those whose reports ``[k]`` are among the lost ones."""
+    if not len(lost):
+        return replies, positions
+    kept = np.flatnonzero(~np.isin(reports, lost))
+    return replies.select(kept), positions[kept]
 
 
 def rows_among(node_ids: NDArray[np.uint64], order: Ints, wanted: NDArray[np.uint64]) -> Ints:

@@ -14,6 +14,10 @@ from cdc_flower.replies import concat
 from cdc_flower.results import segment_frame
 from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.simulations.link_grid import LinkGrid
+from cdc_flower.simulations.protocol.codecs import Codecs
+from cdc_flower.simulations.protocol.grids import Lighter
+from cdc_flower.simulations.requests.grid import RequestGrid
+from cdc_flower.simulations.requests.setup import Requests
 from cdc_flower.simulations.usage import Usage
 from cdc_flower.task import RECOMMENDATION, Task
 
@@ -57,6 +61,8 @@ def play(
     labels: dict[str, Any],
     collect: Callable[[pd.DataFrame], None],
     task: Task = RECOMMENDATION,
+    codecs: Codecs | None = None,
+    requests: Requests | None = None,
 ) -> None:
     """Run a strategy over all segments.
 
@@ -68,6 +74,8 @@ def play(
         labels: ``run_id``, ``experiment``, ``strategy``, ``seed`` and ``task`` for the table.
         collect: Given the rows of each segment when it is done.
         task: Of the devices.
+        codecs: What makes payloads lighter; nothing by default.
+        requests: When a device reports; always by default.
     """
     node_ids, device_ids = deploy(grid, strategy)
 
@@ -80,15 +88,21 @@ def play(
         whole, rows = whole.select(order), rows[order]
         collect(rows_of(segment, segment_starts_s[segment], device_ids[rows], whole, rows, usage, labels, task))
 
+    lighter = Lighter(codecs or Codecs(), node_ids, strategy.deployment())
+    devices = lighter.device_side(grid)
+    if requests is not None and requests.policy is not None:
+        devices = RequestGrid(devices, requests.policy, node_ids, device_ids, requests.max_bytes)
     links = LinkGrid(
-        grid,
+        devices,
         fleet.select(device_ids),
         segment_starts_s,
         waits_for_all=getattr(strategy, "waits_for_all", True),
         observer=observe,
         node_ids=node_ids,
     )
-    strategy.start(grid=links, initial_arrays=strategy.initial_arrays(), num_rounds=len(segment_starts_s) - 1)
+    strategy.start(
+        grid=lighter.cloud_side(links), initial_arrays=strategy.initial_arrays(), num_rounds=len(segment_starts_s) - 1
+    )
 
 
 def rows_of(

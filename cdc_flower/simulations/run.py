@@ -18,7 +18,9 @@ from cdc_flower.report import report_from_folders
 from cdc_flower.results import ResultsWriter, read_results
 from cdc_flower.simulations import folder
 from cdc_flower.simulations.play import play
+from cdc_flower.simulations.protocol.codecs import codecs_of
 from cdc_flower.simulations.references import reference_frames
+from cdc_flower.simulations.requests.setup import requests_of
 from cdc_flower.simulations.setup import Setup, grid_of, prepare, train_cloud
 from cdc_flower.summary import rich_table, summarize, write_summary
 
@@ -46,6 +48,7 @@ def run(config: Mapping[str, Any], *, grid: Grid | None = None, console: Console
     configs = [config, *config["also"]]
     setups = [prepare(one) for one in configs]
     folder.make_folder(out)
+    (out / folder.LINKS).write_text(yaml.safe_dump(link_facts(setups[0]), sort_keys=False), encoding="utf-8")
     (out / folder.CONFIG).write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
     handler = folder.log_to(out / folder.LOG)
     try:
@@ -59,6 +62,12 @@ def run(config: Mapping[str, Any], *, grid: Grid | None = None, console: Console
         finish(out, console)
         folder.end_log(handler)
     return out
+
+
+def link_facts(setup: Setup) -> dict[str, float]:
+    """What a reader of the results cannot see in the configuration: how fast the links really are."""
+    up_bps, down_bps = setup.fleet.median_rates_bps()
+    return {"median_rate_up_bps": up_bps, "median_rate_down_bps": down_bps}
 
 
 def play_all(
@@ -84,8 +93,18 @@ def play_all(
                     writer.append(frame)
                     step()
 
-                labels = {**shared, "strategy": name}
-                play(strategy, grid, setup.fleet, starts_s, labels=labels, collect=collect, task=setup.task)
+                requests = requests_of(config["policy"], setup.stream, cloud, strategy)
+                play(
+                    strategy,
+                    grid,
+                    setup.fleet,
+                    starts_s,
+                    labels={**shared, "strategy": name},
+                    collect=collect,
+                    task=setup.task,
+                    codecs=codecs_of(config["protocol"]),
+                    requests=requests,
+                )
                 folder.save_state(strategy.state(), state_folder / f"{name}.safetensors")
                 log.info("%s: done", name)
             if setup.references:

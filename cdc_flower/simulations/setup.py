@@ -23,9 +23,12 @@ from cdc_flower.models import device_model
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.seeds import torch_generator
 from cdc_flower.simulations.arms import strategies_of
-from cdc_flower.simulations.fleet import Fleet, Network
+from cdc_flower.simulations.fleet import Fleet
+from cdc_flower.simulations.fleet_setup import fleet_of, network_of
 from cdc_flower.simulations.grids import InlineGrid
+from cdc_flower.simulations.protocol.codecs import codecs_of
 from cdc_flower.simulations.references import references_of
+from cdc_flower.simulations.requests.setup import check_policy
 from cdc_flower.simulations.streams.interests import interests_stream
 from cdc_flower.simulations.streams.readers.read import read_events
 from cdc_flower.simulations.streams.stream import EventStream, event_stream
@@ -44,12 +47,6 @@ EMBEDDED_DEVICES = 1000
 LARGEST = 2**31 - 1  # of the configured whole numbers
 #: Keys that must hold a number.
 NUMBERS = (
-    "network.rate_up_bps",
-    "network.rate_down_bps",
-    "network.rtt_s",
-    "network.spread",
-    "fleet.device_flops_per_s",
-    "fleet.cloud_flops_per_s",
     "cloud.rate",
     "cloud.validation_fraction",
 )
@@ -116,14 +113,14 @@ def prepare(config: Mapping[str, Any]) -> Setup:
     if not 0 < fraction < 1:
         raise UserError(f"cloud.validation_fraction must be in (0, 1), got {fraction}")
     strategies, references = strategies_of(config), references_of(config)
-    network = Network(**config["network"])
-    speeds = {key: config["fleet"][key] for key in ("device_flops_per_s", "cloud_flops_per_s")}
-    Fleet.build(1, network, **speeds, seed=0)
+    network = network_of(config["network"])
+    fleet_of(config, network, 1)
+    codecs_of(config["protocol"])
+    check_policy(config["policy"])
     parts: tuple[Any, DeviceModel, Task]
     parts = video_parts(config) if config["task"] in VIDEO_TASKS else recommendation_parts(config)
     stream, model, task = parts
-    fleet = Fleet.build(stream.num_devices, network, **speeds, seed=config["seed"])
-    return Setup(stream, model, fleet, strategies, references, task)
+    return Setup(stream, model, fleet_of(config, network, stream.num_devices), strategies, references, task)
 
 
 def recommendation_parts(config: Mapping[str, Any]) -> tuple[EventStream, DeviceModel, Task]:

@@ -24,6 +24,11 @@ class Usage:
             segment. 0 where everything arrives at once.
         compute_cloud_s: Seconds of work in the cloud for this device; ``compute_device_s``: on the device.
         num_labels: Labels that the device used.
+        flops_cloud: Floating-point operations in the cloud for this device; ``flops_device``: on the device.
+        num_reports: Reports (or trained updates) that the device gave to its link.
+        num_dropped: Messages that will never arrive, counted in the segment in which that is known.
+        num_late: Messages to the device that were not there when the segment ended.
+        bytes_again: Bytes that were lost and sent again, both ways; they are in neither of the counts above.
     """
 
     bytes_up: Ints
@@ -35,18 +40,22 @@ class Usage:
     compute_cloud_s: Floats
     compute_device_s: Floats
     num_labels: Ints
+    flops_cloud: Floats
+    flops_device: Floats
+    num_reports: Ints
+    num_dropped: Ints
+    num_late: Ints
+    bytes_again: Ints
 
     @staticmethod
     def zeros(num_devices: int) -> "Usage":
         """Nothing sent, nothing arrived."""
-
-        def ints() -> Ints:
-            return np.zeros(num_devices, np.int64)
-
-        def floats(value: float = 0.0) -> Floats:
-            return np.full(num_devices, value)
-
-        return Usage(ints(), ints(), ints(), ints(), floats(np.nan), floats(), floats(), floats(), ints())
+        columns = {
+            name: np.zeros(num_devices, np.int64 if name.startswith(("bytes", "payload", "num")) else np.float64)
+            for name in Usage.__dataclass_fields__
+        }
+        columns["latency_s"][:] = np.nan
+        return Usage(**columns)  # type: ignore[arg-type]
 
     def add_bytes(self, way: str, rows: Ints, payload: MessageBatch) -> Ints:
         """Count the messages of these rows, and return their bytes on the wire ``[k]``.
@@ -56,9 +65,9 @@ class Usage:
             rows: ``[k]``, without repeats.
             payload: The messages without instrument records.
         """
-        wire_bytes = payload.wire_bytes()
+        wire_bytes, payload_bytes = sizes_of(payload)
         getattr(self, f"bytes_{way}")[rows] += wire_bytes
-        getattr(self, f"payload_bytes_{way}")[rows] += payload.payload_bytes()
+        getattr(self, f"payload_bytes_{way}")[rows] += payload_bytes
         return wire_bytes
 
 
@@ -110,3 +119,25 @@ def work_of(batch: MessageBatch) -> tuple[Floats, Ints]:
     failed = list(batch.errors)
     flops[failed], num_labels[failed] = 0.0, 0
     return flops, num_labels
+
+
+def sizes_of(payload: MessageBatch) -> tuple[Ints, Ints]:
+    """Bytes on the wire ``[n]`` and raw bytes ``[n]``, of compressed payloads without their padding."""
+    padding = payload.configs.get(records.PADDING)
+    payload = payload.without({records.PADDING})
+    if padding is None:
+        return payload.wire_bytes(), payload.payload_bytes()
+    wire_bytes, payload_bytes = np.zeros((2, len(payload)), np.int64)
+    # One value where all are alike; a column for each record that is compressed.
+    each = np.column_stack([np.broadcast_to(np.asarray(lengths), len(payload)) for lengths in padding.values()])
+    kinds, kind_of = np.unique(each, axis=0, return_inverse=True)
+    for kind, lengths in enumerate(kinds.tolist()):
+        rows = np.flatnonzero(kind_of == kind)
+        whole = payload.select(rows[:1])
+        cut = {
+            record: {name: blob[:, :length] for name, blob in whole.arrays[record].items()}
+            for record, length in zip(padding, lengths, strict=True)
+        }
+        one = whole.with_records(arrays=cut)
+        wire_bytes[rows], payload_bytes[rows] = one.wire_bytes(), one.payload_bytes()
+    return wire_bytes, payload_bytes

@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc_flower.errors import UserError
-from cdc_flower.simulations.fleet import Fleet, Network, send
+from cdc_flower.simulations.fleet import Conditions, Fleet, Network
+from cdc_flower.simulations.network.channel import Channel, Fifo
+from cdc_flower.simulations.network.trace import Trace, TracePair
 
 SPEEDS = {"device_flops_per_s": 1e9, "cloud_flops_per_s": 1e11}
 seconds = st.floats(0, 1e6)
@@ -15,9 +17,9 @@ rates = st.floats(1, 1e10)
 
 
 def one(start_s: float, free_s: float, wire_bytes: int, rate_bps: float, rtt_s: float) -> tuple[float, float]:
-    columns = (np.array([start_s]), np.array([free_s]), np.array([wire_bytes]), np.array([rate_bps]), np.array([rtt_s]))
-    arrival_s, free = send(*columns)
-    return float(arrival_s[0]), float(free[0])
+    fifo = Fifo(Channel(np.array([rate_bps]), np.array([rtt_s]), np.array([0])), free_s)
+    arrival_s, _, _ = fifo.send(np.array([0]), np.array([start_s]), np.array([wire_bytes]), np.array([np.inf]))
+    return float(arrival_s[0]), float(fifo.free_s[0])
 
 
 def test_a_link_of_8_bps_moves_one_byte_a_second() -> None:
@@ -37,10 +39,6 @@ def test_an_unlimited_link_takes_no_time() -> None:
     assert one(3, 0, 10**9, math.inf, 0) == (3, 3)
 
 
-def test_a_message_of_no_bytes_is_not_sent() -> None:
-    assert one(3, 7, 0, 8, 1) == (3, 7)
-
-
 @given(seconds, seconds, sizes.filter(bool), rates, st.floats(0, 10))
 def test_the_time_is_bytes_over_rate_and_half_a_round_trip(start, free, wire_bytes, rate, rtt) -> None:
     arrival_s, free_s = one(start, free, wire_bytes, rate, rtt)
@@ -49,7 +47,7 @@ def test_the_time_is_bytes_over_rate_and_half_a_round_trip(start, free, wire_byt
     assert arrival_s >= start
 
 
-@given(seconds, seconds, sizes, sizes, rates)
+@given(seconds, seconds, sizes.filter(bool), sizes.filter(bool), rates)
 def test_two_messages_on_a_busy_link_take_as_long_as_one_of_their_sizes(start, free, first, second, rate) -> None:
     _, free_s = one(start, free, first, rate, 0)
     _, after_both_s = one(start, free_s, second, rate, 0)
@@ -97,6 +95,79 @@ def test_selected_devices_keep_their_links() -> None:
     assert len(some) == 2
     np.testing.assert_array_equal(some.rate_up_bps, links.rate_up_bps[[4, 1]])
     assert some.cloud_flops_per_s == links.cloud_flops_per_s
+
+
+def two_traces() -> tuple[TracePair, ...]:
+    one_trace, other = (Trace(np.array([0.0, 1.0, 3.0]), np.array([rate, 1.0])) for rate in (4.0, 7.0))
+    return (TracePair(one_trace, other), TracePair(other, one_trace))
+
+
+def test_devices_follow_traces_from_random_moments_whatever_the_size_of_the_fleet() -> None:
+    network = Network("n", rtt_s=0.1, traces=two_traces())
+    small, large = (Fleet.build(n, network, seed=3) for n in (5, 1000))
+    for few, many in zip(small.channels(), large.channels(), strict=True):
+        np.testing.assert_array_equal(few.trace, many.trace[:5])
+        np.testing.assert_array_equal(few.offset_s, many.offset_s[:5])
+        assert set(many.trace) == {0, 1} and many.offset_s.min() >= 0 and 2.9 < many.offset_s.max() < 3
+    up, down = large.channels()
+    np.testing.assert_array_equal(up.trace, down.trace)  # both directions are of one recording
+    assert set(large.rate_up_bps) == {2.0, 3.0}  # means: (4 + 2) / 3 and (7 + 2) / 3
+    other = large.select(np.array([7, 2])).channels()[0]
+    np.testing.assert_array_equal(other.trace, up.trace[[7, 2]])
+
+
+def test_a_scale_multiplies_constant_rates_and_traces() -> None:
+    for network in (Network("n", 1e6, 2e6), Network("n", traces=two_traces())):
+        plain, scaled = (Fleet.build(50, network, conditions=Conditions(rate_scale=k)) for k in (1.0, 0.5))
+        np.testing.assert_allclose(scaled.rate_up_bps, plain.rate_up_bps / 2)
+        np.testing.assert_allclose(scaled.median_rates_bps(), np.array(plain.median_rates_bps()) / 2)
+
+
+def test_speeds_of_phones_are_those_of_the_declared_distribution() -> None:
+    quantiles = [0.1, 1.0, 4.0]
+    phones = Fleet.build(20000, Network("n"), device_flops_per_s=10.0, speed_quantiles=quantiles)
+    speed = phones.device_flops_per_s
+    np.testing.assert_allclose(np.quantile(speed, [0, 0.25, 0.5, 1]), [1, 10**0.5, 10, 40], rtol=0.05)
+    few = Fleet.build(7, Network("n"), device_flops_per_s=10.0, speed_quantiles=quantiles)
+    np.testing.assert_array_equal(few.device_flops_per_s, speed[:7])
+    assert (Fleet.build(3, Network("n"), device_flops_per_s=10.0).device_flops_per_s == 10).all()
+
+
+@pytest.mark.parametrize(
+    ("build", "rule"),
+    [
+        ({"speed_quantiles": [1.0]}, "fleet.speed_quantiles must be at least two"),
+        ({"speed_quantiles": [2.0, 1.0]}, "fleet.speed_quantiles"),
+        ({"speed_quantiles": [0.0, 1.0]}, "fleet.speed_quantiles"),
+        ({"num_cloud_workers": 0}, "fleet.num_cloud_workers must be a whole number >= 1, or null, got 0"),
+        ({"cloud_s_per_device": -1}, "fleet.cloud_s_per_device must be >= 0"),
+    ],
+)
+def test_a_wrong_fleet_is_refused(build: dict, rule: str) -> None:
+    with pytest.raises(UserError, match=rule):
+        Fleet.build(2, Network("n"), **build)
+
+
+@pytest.mark.parametrize(
+    ("settings", "rule"),
+    [
+        ({"loss": 1.5}, r"conditions.loss must be in \[0, 1\], got 1.5"),
+        ({"loss": None}, "conditions.loss must be a number"),
+        ({"packet_bytes": 0}, "conditions.packet_bytes must be a whole number >= 1, got 0"),
+        ({"ttl_s": 0}, "conditions.ttl_s must be > 0"),
+        ({"cell_up_bps": math.inf}, "conditions.cell_up_bps must be > 0 and finite"),
+        ({"deadline_s": "soon"}, "conditions.deadline_s must be a number, got 'soon'"),
+        ({"rate_scale": 0}, "conditions.rate_scale must be > 0"),
+    ],
+)
+def test_a_wrong_condition_is_refused(settings: dict, rule: str) -> None:
+    with pytest.raises(UserError, match=rule):
+        Conditions(**settings)
+
+
+def test_traces_have_no_spread() -> None:
+    with pytest.raises(UserError, match=r"network\.spread must be 0 with traces, got 0\.5"):
+        Network("n", spread=0.5, traces=two_traces())
 
 
 @pytest.mark.parametrize("key", ["rate_up_bps", "rate_down_bps"])

@@ -20,7 +20,7 @@ def test_a_run_folder_holds_the_table_the_summary_the_report_the_configuration_a
     folder = runs.run(config_of(f"out={tmp_path}/new/run"), console=quiet())
 
     assert folder == tmp_path / "new" / "run"
-    names = {"results.parquet", "summary.csv", "report.html", "config.yaml", "run.log"}
+    names = {"results.parquet", "summary.csv", "report.html", "config.yaml", "links.yaml", "run.log"}
     assert {path.name for path in folder.iterdir()} == names
     table = table_of(folder)
     assert tuple(table.columns) == COLUMNS

@@ -1,0 +1,100 @@
+"""What devices hold, as both ends know it: the versions that differences are taken from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cdc_flower.scoring import Arrays
+from cdc_flower.simulations.network.rates import Ints
+
+DEPLOYED = 0
+#: So many versions later a message that has not arrived is taken for lost.
+LONGEST = 200
+
+
+@dataclass
+class Version:
+    """Parameters that were sent to some devices.
+
+    Attributes:
+        arrays: ``[k, ...]``, or ``[1, ...]`` if all of them got the same.
+        place: ``[n]``, row of each device in the arrays; -1 where it was not sent any.
+    """
+
+    arrays: Arrays
+    place: Ints
+
+
+class Versions:
+    """Versions by number, and which each device holds. An acknowledged transport tells the cloud what has arrived.
+
+    Args:
+        num_devices: ``n``.
+        deployed: The model that every device starts with.
+    """
+
+    def __init__(self, num_devices: int, deployed: Arrays) -> None:
+        whole = {name: value[None] for name, value in deployed.items()}
+        self._kept = {DEPLOYED: Version(whole, np.zeros(num_devices, np.int64))}
+        self.held = np.full(num_devices, DEPLOYED)
+        self._last = DEPLOYED
+        self._under_way: list[tuple[int, Ints, Ints]] = []  # number, devices, what it differs from on each
+
+    def add(self, rows: Ints, arrays: Arrays, base: Ints) -> int:
+        """A new version for these devices, which differs from ``base`` ``[k]``, and its number.
+
+        Versions that nobody holds, and from which nothing that may still arrive differs, are forgotten.
+        """
+        self._last += 1
+        first = next(iter(arrays.values()))
+        place = np.full(len(self.held), -1)
+        place[rows] = np.arange(len(rows)) if len(first) == len(rows) else 0
+        self._kept[self._last] = Version(arrays, place)
+        self._under_way.append((self._last, rows, base))
+        needed = {DEPLOYED, *np.unique(self.held).tolist()}
+        still = []
+        for number, devices, bases in self._under_way:
+            if len(devices) and number > self._last - LONGEST:
+                still.append((number, devices, bases))
+                needed |= {number, *np.unique(bases).tolist()}
+        self._under_way = still
+        self._kept = {number: version for number, version in self._kept.items() if number in needed}
+        return self._last
+
+    def arrived(self, rows: Ints, numbers: Ints) -> None:
+        """These devices hold these versions now; an older one than theirs changes nothing."""
+        self.held[rows] = np.maximum(self.held[rows], numbers)
+        for k, (number, devices, bases) in enumerate(self._under_way):
+            here = np.isin(devices, rows[numbers == number])
+            if here.any():
+                self._under_way[k] = number, devices[~here], bases[~here]
+
+    def reference(self, name: str, rows: Ints, numbers: Ints) -> NDArray:
+        """``[k, ...]``, an array of the versions ``[k]`` that these devices hold.
+
+        If a version has no such array it is that of the deployed model.
+
+        Raises:
+            ValueError: If a version is not kept any more.
+        """
+        like = self._kept[DEPLOYED].arrays[name]
+        out = np.empty((len(rows), *like.shape[1:]), like.dtype)
+        for number in np.unique(numbers).tolist():
+            if number not in self._kept:
+                raise ValueError(f"version must be one that a device may hold, got {number}")
+            version = self._kept[number]
+            if name not in version.arrays:
+                version = self._kept[DEPLOYED]
+            which = np.flatnonzero(numbers == number)
+            out[which] = version.arrays[name][version.place[rows[which]]]
+        return out
+
+    def is_shared(self, numbers: Ints) -> bool:
+        """Whether these are one version, of which every device has the same."""
+        first = self._kept[int(numbers[0])]
+        return bool((numbers == numbers[0]).all()) and len(next(iter(first.arrays.values()))) == 1
+
+    def knows(self, name: str) -> bool:
+        """Whether the deployed model has such an array."""
+        return name in self._kept[DEPLOYED].arrays

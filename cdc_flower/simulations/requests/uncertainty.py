@@ -1,0 +1,192 @@
+"""IntellectReq's mis-recommendation detector: a device reports where its old parameters would probably be wrong.
+
+Lv et al., Intelligent Model Update Strategy for Sequential Recommendation, WWW 2024, https://arxiv.org/abs/2302.07335
+
+Two networks are trained in the cloud on historical data and deployed with the model. The *mapper* is a conditional
+variational autoencoder of the next item given the recent ones, ``u``; how much its samples vary is the uncertainty
+``U``. The *detector* takes ``U`` and how the recent items differ from those that the parameters in use were made of,
+``t``, and gives the chance that these parameters still predict well. It needs no label on the device.
+
+Choices: ``u`` and ``t`` are means of item embeddings without padding (the released code has an MLP and counts
+padding); noise is normal (released: uniform); ``t`` of a device that has not reported yet is the mean over history.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cdc_flower.scoring import tensors
+from cdc_flower.seeds import generator, torch_generator
+from cdc_flower.simulations.requests.policies import share
+from cdc_flower.simulations.requests.sensor import Ints, Sensor, pool
+from cdc_flower.strategies.base import Cloud
+from cdc_flower.training import fit
+
+#: Width of the latent state, prior samples (paper's code: 16 and 10), and the longest lag in training.
+LATENT, SAMPLES, MAX_LAG = 16, 10, 20
+RATE = 1e-3
+
+
+class Mapper(nn.Module):
+    """p(next item | recent items), through a latent state.
+
+    Args:
+        width: Of item embeddings.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.prior = nn.Linear(width, LATENT)
+        self.posterior = nn.Linear(2 * width, LATENT)
+        self.prior_moments, self.posterior_moments = nn.Linear(LATENT, 2 * LATENT), nn.Linear(LATENT, 2 * LATENT)
+        self.expand = nn.Linear(LATENT, width)
+        self.item = nn.Linear(2 * width, width)
+
+    def loss(self, u: Tensor, target: Tensor, label: Tensor, noise: Tensor) -> Tensor:
+        """Cross-entropy of ``⟨v̂, target⟩``, and |mean of ±KL|, + for true items and − for the others.
+
+        Args:
+            u: ``[B, d]``; ``target``: ``[B, d]``; ``label``: ``[B]``, 0 or 1; ``noise``: ``[B, LATENT]``.
+        """
+        prior = self.prior_moments(torch.tanh(self.prior(u))).chunk(2, -1)
+        posterior = self.posterior_moments(torch.tanh(self.posterior(torch.cat([u, target], -1)))).chunk(2, -1)
+        z = posterior[0] + noise * torch.exp(0.5 * posterior[1])
+        logit = (self.decode(u, z) * target).sum(-1)
+        ratio = (posterior[1] - prior[1]).exp() + (posterior[0] - prior[0]).square() / prior[1].exp()
+        kl = 0.5 * (ratio - 1 + prior[1] - posterior[1]).sum(-1)
+        return F.binary_cross_entropy_with_logits(logit, label) + ((2 * label - 1) * kl).mean().abs()
+
+    def decode(self, u: Tensor, z: Tensor) -> Tensor:
+        """v̂, the embedding of the next item."""
+        return self.item(torch.cat([u, self.expand(z)], -1))
+
+    def uncertainty(self, u: Tensor, noise: Tensor) -> Tensor:
+        """``[B]``: Σ over prior samples of the variance over the dimensions of v̂. ``noise``: ``[SAMPLES, LATENT]``."""
+        mean, log_variance = self.prior_moments(torch.tanh(self.prior(u))).chunk(2, -1)
+        z = mean + noise[:, None] * torch.exp(0.5 * log_variance)
+        return self.decode(u.expand(len(noise), *u.shape), z).var(-1, unbiased=False).sum(0)
+
+
+class Detector(nn.Module):
+    """The chance that parameters made of ``t`` predict well what follows ``u``, as a logit."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.change, self.score = nn.Linear(2 * width, 1), nn.Linear(2, 1)
+
+    def forward(self, t: Tensor, u: Tensor, uncertainty: Tensor) -> Tensor:
+        """``[B, d]``, ``[B, d]``, ``[B]`` -> ``[B]``."""
+        change = torch.tanh(self.change(torch.cat([t, u], -1)))
+        return self.score(torch.cat([change, uncertainty[:, None]], -1)).squeeze(-1)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Both networks, the noise of the samples, and what held-out histories score, ascending."""
+
+    mapper: Mapper
+    detector: Detector
+    noise: Tensor
+    start: NDArray[np.float32]
+    scores: NDArray[np.float32]
+
+    @torch.no_grad()
+    def score(self, t: NDArray[np.float32], u: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``[k]``, logits of ``[k, d]`` and ``[k, d]``, each from its own row alone."""
+        old, new = torch.from_numpy(t), torch.from_numpy(u)
+        return self.detector(old, new, self.mapper.uncertainty(new, self.noise)).numpy()
+
+
+class Uncertainty:
+    """Reports where the detector's score is among the lowest.
+
+    Args:
+        sensor: The devices' own statistics.
+        trained: The networks.
+        rate: Share of held-out histories, seen some events late, that would report: the threshold. 0 is never, 1 is
+            always. The share of the devices that really report may be another when their data shift.
+
+    Raises:
+        UserError: If the rate is not in [0, 1].
+    """
+
+    def __init__(self, sensor: Sensor, trained: Trained, rate: float) -> None:
+        self.sensor, self.trained = sensor, trained
+        rate = share("policy.rate", rate)
+        self.threshold = np.inf if rate == 1 else -np.inf if rate == 0 else float(np.quantile(trained.scores, rate))
+        self._told: dict[int, NDArray[np.float32]] = {}
+
+    def decide(self, device_ids: Ints, segment: int) -> NDArray[np.bool_]:
+        """Score each device's change since its last report."""
+        u = self.sensor.pooled(device_ids, segment)
+        t = np.stack([self._told.get(device, self.trained.start) for device in device_ids.tolist()])
+        chosen = self.trained.score(t, u) < self.threshold
+        for row in np.flatnonzero(chosen).tolist():
+            self._told[int(device_ids[row])] = u[row]
+        return np.asarray(chosen)
+
+
+def train_uncertainty(cloud: Cloud, strategy: Any, epochs: int) -> Trained:
+    """Both networks on the history of a cloud: the mapper first, then the detector.
+
+    Args:
+        cloud: Prepared; its base model gives the embedding.
+        strategy: Prepared. If it has ``generate(history) -> layers``, stale parameters are those that it would have
+            generated some events earlier; else they are the deployed ones.
+        epochs: Of each network. 0 leaves it at its start.
+    """
+    deployed = tensors(strategy.deployment())
+    embedding = deployed["embedding"].numpy()
+    width, seed = embedding.shape[1], cloud.seed
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_generator(seed, "uncertainty").initial_seed())
+        mapper, detector = Mapper(width), Detector(width)
+    noise = torch.randn(SAMPLES, LATENT, generator=torch_generator(seed, "uncertainty", "samples"))
+    draws, lags = torch_generator(seed, "uncertainty", "noise"), generator(seed, "uncertainty", "lag")
+    table = torch.from_numpy(embedding)
+    stale = getattr(strategy, "generate", None)
+
+    def mapper_loss(batch: Any) -> Tensor:
+        u = torch.from_numpy(pool(embedding, batch.history))
+        items = table[torch.from_numpy(batch.candidates[:, :2]).long()]  # the true one and one that is not
+        u, label = u.repeat_interleave(2, 0), torch.tensor([1.0, 0.0]).repeat(len(u))
+        draw = torch.randn(len(u), LATENT, generator=draws)
+        return mapper.loss(u, items.flatten(0, 1), label, draw)
+
+    @torch.no_grad()
+    def seen(history: Any, batch: Any, draw: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """t, u, and whether stale parameters put the true item above one half and the other below, ``[B, 2]``."""
+        old = history.lagged(batch.rows, draw.integers(1, MAX_LAG + 1, len(batch.rows)))
+        own = tensors(stale(old)) if stale is not None else {}
+        own = own if set(own) <= set(cloud.model.adaptive) else {}  # it generates something else than layers
+        ids = torch.from_numpy(batch.history).long(), torch.from_numpy(batch.candidates[:, :2]).long()
+        logits = cloud.model.score({**deployed, **own}, *ids)
+        right = (logits > 0) == torch.tensor([True, False])
+        return torch.from_numpy(pool(embedding, old)), torch.from_numpy(pool(embedding, batch.history)), right.float()
+
+    def detector_loss(batch: Any) -> Tensor:
+        t, u, right = seen(cloud.train, batch, lags)
+        with torch.no_grad():
+            uncertainty = mapper.uncertainty(u, noise)
+        logit = detector(t, u, uncertainty)
+        return F.binary_cross_entropy_with_logits(logit[:, None].expand(-1, 2), right)
+
+    def batches(history: Any) -> Any:
+        return lambda epoch=0: history.batches(cloud.batch_size, epoch, seed, cloud.num_negatives)
+
+    for loss, network in ((mapper_loss, mapper), (detector_loss, detector)):
+        if epochs:
+            fit(loss, list(network.parameters()), batches(cloud.train), lambda: [], epochs=epochs, rate=RATE)
+        network.eval().requires_grad_(False)
+    start = np.mean([pool(embedding, batch.history).mean(0) for batch in batches(cloud.train)()], 0)
+    trained = Trained(mapper, detector, noise, start.astype(np.float32), np.empty(0, np.float32))
+    held, late = [], generator(seed, "uncertainty", "validation-lag")
+    for batch in batches(cloud.validation)():
+        t, u, _ = seen(cloud.validation, batch, late)
+        held.append(trained.score(t.numpy(), u.numpy()))
+    return Trained(mapper, detector, noise, trained.start, np.sort(np.concatenate(held or [np.zeros(1, np.float32)])))
