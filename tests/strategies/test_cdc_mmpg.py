@@ -195,7 +195,7 @@ def test_where_all_frames_are_alike_the_arms_agree() -> None:
     tables = {arm: video_table("cdc_mmpg", stream, arm=arm) for arm in ARMS}
     np.testing.assert_allclose(tables["full_clip"].value_sum, tables["anchor_only"].value_sum, rtol=1e-5, atol=1e-5)
     losses = {arm: rows[rows.metric == "log_loss"].value_sum.to_numpy() for arm, rows in tables.items()}
-    np.testing.assert_allclose(losses["anchor+adr"], losses["full_clip"], rtol=0.2)
+    np.testing.assert_allclose(losses["anchor+adr"].sum(), losses["full_clip"].sum(), rtol=0.05)
     static = video_table("static", stream)
     assert (static.value_sum != tables["full_clip"].value_sum).any()
 
