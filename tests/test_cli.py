@@ -91,7 +91,9 @@ def test_every_choice_of_every_group_composes(path: Path) -> None:
     override = f"strategy=[{name}]" if group == "strategy" else f"{group}={name}"
     with initialize_config_module("cdc_flower.configs", version_base="1.3"):
         config = compose("config", overrides=[override])
-    chosen = config["strategy"] if group == "strategy" else config
-    assert (
-        name in chosen if group == "strategy" else group == "experiment" or "name" in chosen[group] or group == "fleet"
-    )
+    if group == "strategy":
+        assert name in config["strategy"]
+    elif group == "task":
+        assert config["task"] == name
+    else:
+        assert group in ("experiment", "fleet") or "name" in config[group]
