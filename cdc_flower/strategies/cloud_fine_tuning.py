@@ -17,6 +17,7 @@ from torch import Tensor
 
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
+from cdc_flower.forms import names_of
 from cdc_flower.layers import Parameters
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.replies import answers
@@ -72,7 +73,7 @@ class CloudFineTuning(CloudStrategy):
             return None, None
         model, base = self.cloud.model, self.cloud.arrays()
         node_ids = np.asarray(batch.node_ids, np.uint64)
-        upload = {name: batch.array(records.LABELLED, name) for name in batch.arrays[records.LABELLED]}
+        upload = {name: batch.array(records.LABELLED, name) for name in names_of(batch, records.LABELLED)}
         held = [self._layers.get(int(node_id), base) for node_id in node_ids]
         start = {name: np.stack([layers[name] for layers in held]) for name in model.adaptive}
         parts = []

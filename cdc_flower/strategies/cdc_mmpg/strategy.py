@@ -20,6 +20,7 @@ from torch import Tensor
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
 from cdc_flower.errors import UserError
+from cdc_flower.forms import names_of
 from cdc_flower.models.video import VideoModel
 from cdc_flower.report_video import ClipReport, read_report
 from cdc_flower.scoring import Arrays
@@ -209,7 +210,7 @@ class CdcMmpg(CloudStrategy):
         groups = [batch for batch in groups if len(batch)]
         if groups:
             node_ids = np.concatenate([np.asarray(batch.node_ids, np.uint64) for batch in groups])
-            told = [read_report(self.model, self.parameters, batch.arrays[records.REPORT]) for batch in groups]
+            told = [read_report(self.model, self.parameters, report_of(batch)) for batch in groups]
             self._generated = node_ids, self.generate(torch.cat(told))
         return None, None
 
@@ -234,3 +235,8 @@ class CdcMmpg(CloudStrategy):
         frames = 0.0 if self.report.form == "feature" else num_frames * self.model.frame_flops()
         reasoner = self.condition.reasoner
         return frames + (reasoner.flops() if reasoner is not None else 0.0) + self.adaptor.flops()
+
+
+def report_of(batch: MessageBatch) -> Arrays:
+    """What ``n`` devices told, ``[n, ...]`` by name, whether each has its own or all told the same."""
+    return {name: batch.array(records.REPORT, name) for name in names_of(batch, records.REPORT)}
