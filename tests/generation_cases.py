@@ -59,6 +59,15 @@ def logits_in_a_batch_and_in_a_loop(built: Any) -> tuple[torch.Tensor, torch.Ten
 
 
 @dataclass
+class Rows:
+    """A batch of examples."""
+
+    rows: np.ndarray
+    history: np.ndarray
+    candidates: np.ndarray
+
+
+@dataclass
 class KnownOptimum:
     """The user chooses item 1 if the last item of what the device reported is even, else item 2.
 
@@ -78,18 +87,14 @@ class KnownOptimum:
         if self.is_shuffled:
             self.reported = self.reported[rng.permutation(self.num_examples)]
 
+    def batch(self, rows: np.ndarray, epoch: int, seed: int, num_negatives: int) -> Any:
+        return Rows(rows, self.history[rows], self.candidates[rows])
+
     def batches(
         self, batch_size: int, epoch: int, seed: int, num_negatives: int, *, first: int = 0, stop: int | None = None
     ) -> Iterable[Any]:
-        @dataclass
-        class Rows:
-            rows: np.ndarray
-            history: np.ndarray
-            candidates: np.ndarray
-
         for k in range(0, self.num_examples, batch_size)[first:stop]:
-            rows = np.arange(k, min(k + batch_size, self.num_examples))
-            yield Rows(rows, self.history[rows], self.candidates[rows])
+            yield self.batch(np.arange(k, min(k + batch_size, self.num_examples)), epoch, seed, num_negatives)
 
     def lagged(self, rows: np.ndarray, lag: np.ndarray) -> np.ndarray:
         return self.reported[rows]

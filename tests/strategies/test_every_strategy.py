@@ -154,7 +154,15 @@ def test_reports_hold_nothing_that_the_device_has_not_seen(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [("static", {}), ("fine_tuning", {}), ("duet", {}), ("apg", {}), ("fedavg", {"layers": "head"})],
+    [
+        ("static", {}),
+        ("fine_tuning", {}),
+        ("duet", {}),
+        ("apg", {}),
+        ("persona", {}),
+        ("group_fine_tuning", {}),
+        ("fedavg", {"layers": "head"}),
+    ],
 )
 def test_static_layers_on_devices_stay_as_deployed(name: str, settings: dict) -> None:
     grid, built = inline(), strategy(name, **settings)
@@ -166,7 +174,7 @@ def test_static_layers_on_devices_stay_as_deployed(name: str, settings: dict) ->
         np.testing.assert_array_equal(value, deployed[key])
 
 
-@pytest.mark.parametrize("name", ["static", "duet", "apg"])
+@pytest.mark.parametrize("name", ["static", "duet", "apg", "persona", "group_fine_tuning"])
 def test_no_gradient_runs_once_it_is_prepared(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     built = strategy(name)
 
