@@ -20,7 +20,7 @@ install: $(INSTALLED) ## make .venv with the exact versions of constraints.txt
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV), a few minutes the first time ..."
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[dev,video]"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[dev,drift,video]"
 	@touch $@
 	@echo "Installed."
 
