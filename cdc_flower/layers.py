@@ -31,7 +31,7 @@ def mlp(x: Tensor, parameters: Parameters, name: str, depth: int) -> Tensor:
     """Linear layers ``name.0`` ... with Tanh between them and none after the last."""
     for layer in range(depth):
         if layer:
-            x = torch.tanh(x)
+            x = torch.tanh_(x)  # of a product of our own, which is not needed any more
         x = linear(x, parameters[f"{name}.{layer}.weight"], parameters[f"{name}.{layer}.bias"])
     return x
 
@@ -64,15 +64,22 @@ def gru_last_state(gates: Tensor, num_steps: Tensor, weight: Tensor, bias: Tenso
     Returns:
         ``[..., d]``.
     """
-    width = gates.shape[-1] // 3
-    state = gates.new_zeros(*gates.shape[:-2], width)
+    state = gates.new_zeros(*gates.shape[:-2], gates.shape[-1] // 3)
+    always = int(num_steps.min()) if num_steps.numel() else 0
     alive = torch.arange(gates.shape[-2]) < num_steps.unsqueeze(-1)
-    for gate, keep in zip(gates.unbind(-2), alive.unbind(-1), strict=True):
-        hidden = linear(state, weight, bias)
-        reset, update = torch.sigmoid(gate[..., : 2 * width] + hidden[..., : 2 * width]).chunk(2, -1)
-        candidate = torch.tanh(torch.addcmul(gate[..., 2 * width :], reset, hidden[..., 2 * width :]))
-        state = torch.where(keep.unsqueeze(-1), torch.lerp(candidate, state, update), state)
+    for step, (gate, keep) in enumerate(zip(gates.unbind(-2), alive.unbind(-1), strict=True)):
+        after = gru_step(gate, state, weight, bias)
+        state = after if step < always else torch.where(keep.unsqueeze(-1), after, state)
     return state
+
+
+def gru_step(gate: Tensor, state: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """One step of :func:`gru_last_state`: the gates ``[..., 3 d]`` of an input, and the state ``[..., d]`` before."""
+    width = state.shape[-1]
+    hidden = linear(state, weight, bias)
+    reset, update = torch.sigmoid_(gate[..., : 2 * width] + hidden[..., : 2 * width]).chunk(2, -1)
+    candidate = torch.tanh_(torch.addcmul(gate[..., 2 * width :], reset, hidden[..., 2 * width :]))
+    return torch.lerp(candidate, state, update)
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

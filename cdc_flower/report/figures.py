@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from cdc_flower.report import marks, style
 from cdc_flower.report.curves import Panel, ecdf, gain_by, metric_by, shift_shares, with_age
+from cdc_flower.report.forest import forest
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,25 @@ class Drawing:
     caption: str
 
 
+#: Strategies above which lines over time are hard to tell apart.
+MANY = 8
+
 Draw = Callable[[Axes, Panel], None]
 
 
 def all_drawings(panels: Sequence[Panel], summary: pd.DataFrame, colors: dict[str, str]) -> list[Drawing]:
     """Every figure that the results allow, in the order of the page."""
+    compared = any(panel.baseline in panel.strategies and len(panel.strategies) > 1 for panel in panels)
+    is_over_time = any(panel.single["segment"].nunique() > 1 for panel in panels)
+    many = any(len(panel.strategies) > MANY for panel in panels)
     with mpl.rc_context(style.RC):
-        drawings = [_over_segments(panels, colors), _against_bytes(panels, summary, colors), _waiting(panels, colors)]
-        if any(panel.baseline in panel.strategies and len(panel.strategies) > 1 for panel in panels):
+        drawings = [_over_segments(panels, colors)] if is_over_time or not compared else []
+        if compared and (many or not is_over_time):
+            drawings.append(_forest(panels, summary, colors))
+        drawings.append(_against_bytes(panels, summary, colors))
+        if is_over_time:
+            drawings.append(_waiting(panels, colors))
+        if compared and is_over_time:
             drawings.append(_gain(panels, colors))
         if any(panel.single["is_shift"].any() for panel in panels):
             drawings.append(_since_shift(panels, colors))
@@ -70,6 +82,16 @@ def _gain(panels: Sequence[Panel], colors: dict[str, str]) -> Drawing:
         f"What does adapting gain over {panels[0].baseline}?",
         _grid(panels, draw),
         "Difference on the same devices, segment by segment; bands: 95 % intervals of the paired difference.",
+    )
+
+
+def _forest(panels: Sequence[Panel], summary: pd.DataFrame, colors: dict[str, str]) -> Drawing:
+    return Drawing(
+        "forest",
+        f"Which strategy differs from {panels[0].baseline}, and by how much?",
+        forest(panels, summary, colors),
+        "Difference on the same devices over the whole run; bars: 95 % intervals of the paired difference. An arrow "
+        "with a number is a difference beyond the axis.",
     )
 
 

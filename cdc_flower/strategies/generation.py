@@ -18,7 +18,7 @@ from cdc_flower.replies import answers
 from cdc_flower.strategies.base import CloudStrategy, to_every_node
 
 #: Devices for which layers are generated in one product.
-DEVICES_PER_CHUNK = 2048
+DEVICES_PER_CHUNK = 256
 
 
 class GenerationStrategy(CloudStrategy):

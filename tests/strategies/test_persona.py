@@ -178,15 +178,15 @@ def test_dynamic_assignment_is_the_prototype_of_all_that_needs_the_smallest_edit
     histories = np.concatenate([sequences(segment) for segment in range(4)])
     feature = persona.editor.feature(persona.global_editor, persona.parameters, torch.from_numpy(histories).long())
     sizes = np.array([norms(persona._edits(j, feature)[1]).numpy() for j in range(3)])
-    group_of, _, edits, _ = persona._assigned(feature)
+    group_of, _ = persona._assigned(feature)
     np.testing.assert_array_equal(group_of, sizes.argmin(0))
-    np.testing.assert_allclose(norms(edits), sizes.min(0), rtol=1e-5)
+    np.testing.assert_allclose(persona._edited(feature, group_of).norms, sizes.min(0), rtol=1e-5)
 
 
 def test_static_assignment_is_the_nearest_center_of_the_samples_edits() -> None:
     persona = strategy("persona", num_prototypes=3, refinement_rate=0.0, assignment="static")
     feature = persona.editor.feature(persona.global_editor, persona.parameters, torch.from_numpy(sequences()).long())
-    group_of, _, _, where = persona._assigned(feature)
+    group_of, where = persona._assigned(feature)
     distance = ((where[:, None] - persona.bank.centers) ** 2).sum(-1)
     np.testing.assert_array_equal(group_of, distance.argmin(1))
 

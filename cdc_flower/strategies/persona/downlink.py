@@ -21,6 +21,7 @@ from cdc_flower.batch import MessageBatch
 from cdc_flower.layers import Parameters
 from cdc_flower.scoring import Arrays
 from cdc_flower.strategies.generation import parameters_message
+from cdc_flower.strategies.persona.editing import Edited
 from cdc_flower.strategies.persona.prototypes import Bank
 
 DOWNLINKS = ("full", "edit", "index")
@@ -32,8 +33,7 @@ def messages(
     reports: MessageBatch,
     bank: Bank,
     group_of: NDArray[np.int64],
-    factors: Parameters,
-    residuals: Parameters,
+    made: Edited,
     flops: float,
 ) -> list[MessageBatch]:
     """Answers to ``n`` reports, in one batch for each form.
@@ -44,19 +44,16 @@ def messages(
         reports: The reports, with what each device holds unless ``downlink`` is ``full``.
         bank: The prototypes that the edits belong to.
         group_of: ``[n]``, the prototype of each device.
-        factors: What travels of the edits, ``[n, ...]``: the edits themselves, or with low rank their factors.
-        residuals: The edits ``K - P``, ``[n, ...]``.
+        made: The edits.
         flops: Work in the cloud for each device.
     """
     node_ids, index = np.asarray(reports.node_ids, np.uint64), torch.from_numpy(group_of)
     if downlink == "full":
-        layers = {name: value[index] + residuals[name] for name, value in bank.layers.items()}
-        return [parameters_message(node_ids, as_arrays(layers), flops)]
+        return [parameters_message(node_ids, made.layers, flops)]
     version = bank.version[group_of]
     held = np.asarray(reports.array(records.REPORT, records.HELD), np.int64)
     holds = (held[:, 0] == group_of) & (held[:, 1] == version)
-    largest = torch.stack([value.flatten(1).abs().amax(1) for value in residuals.values()]).amax(0).numpy()
-    needs_edit = (largest > edit_threshold) if downlink == "index" else np.ones(len(node_ids), bool)
+    needs_edit = (made.largest.numpy() > edit_threshold) if downlink == "index" else np.ones(len(node_ids), bool)
     down = []
     for gets_prototype, gets_edit in ((True, True), (True, False), (False, True), (False, False)):
         rows = np.flatnonzero((holds != gets_prototype) & (needs_edit == gets_edit))
@@ -66,7 +63,7 @@ def messages(
         if gets_prototype:
             arrays[records.PROTOTYPE] = as_arrays({n: value[index[rows]] for n, value in bank.layers.items()})
         if gets_edit:
-            arrays[records.EDIT] = as_arrays({name: value[rows] for name, value in factors.items()})
+            arrays[records.EDIT] = {name: value[rows] for name, value in made.factors.items()}
         configs: dict[str, Any] = {
             records.VERSION: {records.INDEX: group_of[rows], records.VERSION: version[rows]},
             records.WORK: {records.FLOPS: flops},

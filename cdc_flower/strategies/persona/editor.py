@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cdc_flower.features import feature_flops, init_feature, sequence_feature
 from cdc_flower.generated import generated_head
-from cdc_flower.layers import Parameters, linear
+from cdc_flower.layers import Parameters
 from cdc_flower.models.base import DeviceModel, init_layers
 from cdc_flower.strategies.persona.transfer import KINDS, NUM_HEADS, init_transfer, layer_embeddings, transfer_flops
 
@@ -175,8 +175,10 @@ class ParameterEditor:
 
     @staticmethod
     def _clipped(values: Tensor, bound: float) -> Tensor:
-        return values if bound == float("inf") else values.clamp(-bound, bound)
+        if bound == float("inf"):
+            return values
+        return values.clamp(-bound, bound) if values.requires_grad else values.clamp_(-bound, bound)
 
 
 def _decoded(parameters: Parameters, name: str, embedding: Tensor) -> Tensor:
-    return linear(embedding, parameters[f"{name}.weight"], parameters[f"{name}.bias"])
+    return torch.addmm(parameters[f"{name}.bias"], embedding, parameters[f"{name}.weight"])

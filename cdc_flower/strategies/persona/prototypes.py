@@ -137,8 +137,10 @@ class Bank:
 
 def norms(edits: Parameters) -> Tensor:
     """``[n]``: the Frobenius norm of each device's editing matrices, all layers together, biases left out."""
-    squares = [value.flatten(1).square().sum(1) for name, value in edits.items() if name.endswith("weight")]
-    return torch.stack(squares).sum(0).sqrt()
+    sizes = [
+        torch.linalg.vector_norm(value.flatten(1), dim=1) for name, value in edits.items() if name.endswith("weight")
+    ]
+    return torch.linalg.vector_norm(torch.stack(sizes), dim=0)
 
 
 def nearest(points: Tensor, centers: Tensor) -> Ints:

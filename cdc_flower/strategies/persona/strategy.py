@@ -19,11 +19,12 @@ from torch import Tensor
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
 from cdc_flower.layers import Parameters
-from cdc_flower.scoring import Arrays
+from cdc_flower.scoring import Arrays, tensors
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.strategies.checks import check_choices, check_range, check_switches
 from cdc_flower.strategies.generation import DEVICES_PER_CHUNK, GenerationStrategy
 from cdc_flower.strategies.persona.downlink import DOWNLINKS, messages
+from cdc_flower.strategies.persona.editing import Edited, edited, rows_per_chunk
 from cdc_flower.strategies.persona.editor import ParameterEditor
 from cdc_flower.strategies.persona.prototypes import Bank, Ints, nearest, norms
 from cdc_flower.strategies.persona.stages import Stages, points
@@ -170,24 +171,19 @@ class Persona(GenerationStrategy):
     def answer(self, reports: MessageBatch) -> list[MessageBatch]:
         """Assign, edit, refine: what goes down to the devices that reported."""
         torch.set_num_threads(1)
-        groups, factors_of, residuals_of, places = [], [], [], []
-        for start in range(0, len(reports), DEVICES_PER_CHUNK):
-            rows = np.arange(start, min(start + DEVICES_PER_CHUNK, len(reports)))
-            group, factors, residuals, where = self._assigned(self._feature(reports.select(rows)))
-            groups.append(group)
-            factors_of.append(factors)
-            residuals_of.append(residuals)
-            places.append(where)
-        group_of, factors, residuals = np.concatenate(groups), _joined(factors_of), _joined(residuals_of)
+        feature = self._feature(reports)
+        group_of, where = self._assigned(feature)
+        made = self._edited(feature, group_of)
         flops = self.editor.flops(self.cloud.model.history_length)
         flops *= self.num_prototypes if self.assignment == "dynamic" else 1 + (self.num_prototypes > 1)
-        down = messages(self.downlink, self.edit_threshold, reports, self.bank, group_of, factors, residuals, flops)
-        self.bank = self.bank.refined(group_of, residuals, torch.cat(places), self.refinement_rate)
+        down = messages(self.downlink, self.edit_threshold, reports, self.bank, group_of, made, flops)
+        if self.refinement_rate:
+            self.bank = self.bank.refined(group_of, tensors(made.residuals), where, self.refinement_rate)
         self.seen = MetricRecord(
             {
                 "prototype-sizes": [int(count) for count in np.bincount(group_of, minlength=len(self.bank))],
-                "mean-edit-norm": float(norms(residuals).mean()),
-                "saturated": saturation(residuals, self.editor.clip),
+                "mean-edit-norm": float(made.norms.mean()),
+                "saturated": made.saturated,
             }
         )
         return down
@@ -203,26 +199,41 @@ class Persona(GenerationStrategy):
     def _feature(self, reports: MessageBatch) -> Tensor:
         if self.report == "feature":
             return torch.from_numpy(np.array(reports.array(records.REPORT, records.FEATURE), np.float32))
-        history = torch.from_numpy(reports.array(records.REPORT, records.HISTORY).astype(np.int64))
-        return self.editor.feature(self.global_editor, self.parameters, history)
+        history = np.asarray(reports.array(records.REPORT, records.HISTORY))
+        parts = []
+        for start in range(0, len(history), DEVICES_PER_CHUNK):
+            sequences = torch.from_numpy(history[start : start + DEVICES_PER_CHUNK].astype(np.int64))
+            parts.append(self.editor.feature(self.global_editor, self.parameters, sequences))
+        return torch.cat(parts)
 
-    def _assigned(self, feature: Tensor) -> tuple[Ints, Parameters, Parameters, Tensor]:
-        """Groups ``[n]``, what travels of the edits, the edits ``K - P``, and the points of devices ``[n, c]``."""
+    def _assigned(self, feature: Tensor) -> tuple[Ints, Tensor]:
+        """Groups ``[n]`` of devices with these features ``[n, w]``, and where they lie, if that matters, ``[n, c]``."""
         if self.num_prototypes == 1:
-            where = torch.zeros(len(feature), 1)
-            return np.zeros(len(feature), np.int64), *self._edits(0, feature), where
-        where = points(self.editor, self.global_editor, feature, self.cluster_on)
+            return np.zeros(len(feature), np.int64), torch.zeros(len(feature), 1)
+        where = torch.zeros(len(feature), 1)
+        if self.assignment == "static" or self.refinement_rate:
+            where = points(self.editor, self.global_editor, feature, self.cluster_on)
         if self.assignment == "static":
-            group_of = nearest(where, self.bank.centers)
-        else:
-            sizes = [norms(self._edits(group, feature)[1]) for group in range(len(self.bank))]
-            group_of = np.asarray(torch.stack(sizes).argmin(0).numpy(), np.int64)
-        parts, order = [], np.argsort(group_of, kind="stable")
-        for group in np.unique(group_of):
-            parts.append(self._edits(int(group), feature[torch.from_numpy(np.flatnonzero(group_of == group))]))
-        back = torch.from_numpy(np.argsort(order, kind="stable"))
-        factors, residuals = ({name: v[back] for name, v in _joined([p[k] for p in parts]).items()} for k in (0, 1))
-        return group_of, factors, residuals, where
+            return nearest(where, self.bank.centers), where
+        groups = []
+        for part in feature.split(rows_per_chunk(self.cloud.model.num_adaptive)):
+            sizes = [norms(self._edits(group, part)[1]) for group in range(len(self.bank))]
+            groups.append(torch.stack(sizes).argmin(0))
+        return np.asarray(torch.cat(groups).numpy(), np.int64), where
+
+    def _edited(self, feature: Tensor, group_of: Ints) -> Edited:
+        """The edits of devices with these features ``[n, w]`` and groups ``[n]``."""
+        is_full = self.downlink == "full"
+        return edited(
+            self._edits,
+            feature,
+            group_of,
+            self.bank.layers,
+            self.editor.clip,
+            with_layers=is_full,
+            with_residuals=bool(self.refinement_rate),
+            with_factors=not is_full,
+        )
 
     def _edits(self, group: int, feature: Tensor) -> tuple[Parameters, Parameters]:
         """What travels of the edits of one group's editor ``[n, ...]``, and the edits ``K - P``."""
@@ -231,13 +242,3 @@ class Persona(GenerationStrategy):
         edits = self.editor.edits(parameters, embeddings)
         residual = self.bank.residual(group, edits, self.editor.clip)
         return (residual if self.editor.low_rank is None else self.editor.factors(parameters, embeddings)), residual
-
-
-def saturation(edits: Parameters, clip: float) -> float:
-    """The share of entries that clipping holds at ±γ."""
-    beyond = sum(int((value.abs() >= clip).sum()) for value in edits.values())
-    return beyond / max(1, sum(value.numel() for value in edits.values()))
-
-
-def _joined(parts: list[Parameters]) -> Parameters:
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

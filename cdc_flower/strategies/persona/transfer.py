@@ -7,7 +7,7 @@ the layers, so that what one layer needs is known to the next.
 import torch
 from torch import Tensor
 
-from cdc_flower.layers import Parameters, gru_last_state, layer_norm, linear, mlp
+from cdc_flower.layers import Parameters, gru_step, layer_norm, linear, mlp
 from cdc_flower.models.base import init_layers
 
 #: ``cloned`` is what the released code does: L copies of z through a GRU of L layers, of which layer l gives e(l).
@@ -71,21 +71,24 @@ def _named(parameters: Parameters, name: str, x: Tensor) -> Tensor:
 
 def _gru_over_layers(parameters: Parameters, inputs: Tensor) -> list[Tensor]:
     """h_l: the state of one GRU after the inputs ``[B, L, w]`` of layers 1 to l."""
-    gates = _named(parameters, "transfer.gru.input", inputs)
-    hidden = parameters["transfer.gru.hidden.weight"], parameters["transfer.gru.hidden.bias"]
-    steps = [torch.full((len(inputs),), layer + 1) for layer in range(inputs.shape[1])]
-    return [gru_last_state(gates[:, : layer + 1], count, *hidden) for layer, count in enumerate(steps)]
+    return _gru_states(parameters, "transfer.gru", inputs)
+
+
+def _gru_states(parameters: Parameters, name: str, inputs: Tensor) -> list[Tensor]:
+    """The states of a GRU after each of the inputs ``[B, L, w]``."""
+    gates = _named(parameters, f"{name}.input", inputs)
+    hidden = parameters[f"{name}.hidden.weight"], parameters[f"{name}.hidden.bias"]
+    states = [gates.new_zeros(len(gates), gates.shape[-1] // 3)]
+    for gate in gates.unbind(1):
+        states.append(gru_step(gate, states[-1], *hidden))
+    return states[1:]
 
 
 def _stacked_gru(parameters: Parameters, feature: Tensor, num_layers: int) -> list[Tensor]:
     """h_l: the last state of layer l of a stacked GRU that reads the same feature L times."""
     inputs, states = feature.unsqueeze(1).expand(-1, num_layers, -1), []
     for layer in range(num_layers):
-        gates = _named(parameters, f"transfer.gru.{layer}.input", inputs)
-        name = f"transfer.gru.{layer}.hidden"
-        hidden = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
-        steps = [torch.full((len(feature),), step + 1) for step in range(num_layers)]
-        outputs = [gru_last_state(gates[:, : step + 1], count, *hidden) for step, count in enumerate(steps)]
+        outputs = _gru_states(parameters, f"transfer.gru.{layer}", inputs)
         inputs = torch.stack(outputs, 1)
         states.append(outputs[-1])
     return states

@@ -1,0 +1,159 @@
+"""What one adaptation costs: generated in the cloud, or learned in one epoch of fine-tuning.
+
+    python -m benchmarks.adaptation
+
+1,000 devices, width 32, 3,706 items, one thread, random parameters (values do not change the speed). In CPU
+microseconds per device:
+
+- *generation*: reports to messages in the cloud (``answer``), and messages to layers on the devices (``receive``);
+- *fine-tuning*: one epoch over 64 labelled examples with 4 negatives each, batched over the devices: a single step over
+  all of them (``head``, ``all``), and eight steps over 8 (``head, mini-batches``), as an epoch is understood usually.
+
+How near are the editor and the edited head to the bare products of the same shapes: the matrix products alone,
+without activations, gates, clipping or reshaping? On 8 sequences a device (GRU4Rec, SASRec) or 800 candidates (DIN).
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+
+from benchmarks.support.bare_products import bare_products
+from benchmarks.support.measure import close, interleaved, own_cpu_s
+from cdc_flower import records
+from cdc_flower.batch import MessageBatch
+from cdc_flower.forms import receive
+from cdc_flower.identity import ensure_identity
+from cdc_flower.models import device_model
+from cdc_flower.seeds import generator, torch_generator
+from cdc_flower.segment import LabelledBatch
+from cdc_flower.simulations.streams.events import EventTable
+from cdc_flower.simulations.streams.stream import event_stream
+from cdc_flower.state import DeviceStates
+from cdc_flower.strategies import Apg, Duet, Persona
+from cdc_flower.strategies.base import Cloud
+from cdc_flower.strategies.persona.prototypes import Bank
+from cdc_flower.training import LocalTraining, train_on_devices
+
+NUM_DEVICES, NUM_ITEMS, NUM_EXAMPLES, NUM_NEGATIVES = 1000, 3706, 64, 4
+REPEATS = 7
+MODELS = ("gru4rec", "sasrec", "din")
+GENERATED = {
+    "persona, N = 1": (Persona, {"num_prototypes": 1}),
+    "persona, N = 5, static": (Persona, {"num_prototypes": 5, "assignment": "static"}),
+    "persona, N = 5, dynamic": (Persona, {"num_prototypes": 5}),
+    "duet": (Duet, {}),
+    "apg": (Apg, {}),
+}
+
+
+def cloud_of(name: str) -> Cloud:
+    """A cloud with random parameters and hardly any history: nothing is trained here."""
+    draw = generator(0, "adaptation", "items")
+    items = draw.integers(1, NUM_ITEMS + 1, 40 * 12).astype(np.int32)
+    items[0] = NUM_ITEMS
+    names = [str(item) for item in range(NUM_ITEMS)]
+    events = EventTable(np.arange(0, 40 * 12 + 1, 12), items, None, names[:40], names, "random items")
+    history = event_stream(events, num_segments=1, seed=0).historical()
+    model = device_model(name, NUM_ITEMS)
+    return Cloud(model, model.init(torch_generator(0, "model")), history, history, seed=0)
+
+
+def prepared(kind: Any, settings: dict[str, Any], cloud: Cloud) -> Any:
+    """A strategy as it would be after training: no decoder is zero and no group is empty."""
+    strategy = kind(epochs=0, **settings)
+    strategy.prepare(cloud)
+    if isinstance(strategy, Persona):
+        draw = torch_generator(0, "decoders")
+        strategy.editors = [
+            {
+                key: value + 0.01 * torch.randn(value.shape, generator=draw) if "decoder" in key else value
+                for key, value in editor.items()
+            }
+            for editor in strategy.editors
+        ]
+        strategy.global_editor = strategy.editors[0]
+        if strategy.num_prototypes > 1:
+            centers = torch.randn(strategy.bank.centers.shape, generator=draw)
+            strategy.bank = strategy.trained_bank = Bank.of(strategy.bank.trained, centers)
+    return strategy
+
+
+def generation(strategy: Any) -> Callable[[], None]:
+    """From the reports of all devices to the layers that they use."""
+    model, node_ids = strategy.cloud.model, np.arange(2, NUM_DEVICES + 2)
+    history = generator(0, "adaptation", "reports").integers(1, NUM_ITEMS + 1, (NUM_DEVICES, 10)).astype(np.int32)
+    reports = MessageBatch(
+        records.TRAIN_REPORT, node_ids, arrays={records.REPORT: {records.HISTORY: history}}, is_reply=True
+    )
+    deployed = {name: np.asarray(value) for name, value in strategy.deployment().items()}
+    states = DeviceStates(np.arange(NUM_DEVICES)).deployed(deployed, tuple(model.adaptive), strategy.settings())
+
+    def run() -> None:
+        for messages in strategy.answer(reports):
+            receive(messages, states.select(np.arange(len(messages))), model.adaptive)
+
+    return run
+
+
+def fine_tuning(cloud: Cloud, layers: str, batch_size: int) -> Callable[[], None]:
+    """One epoch on all devices, each with examples of its own."""
+    draw = generator(0, "adaptation", "examples")
+    total = NUM_DEVICES * NUM_EXAMPLES
+    history = draw.integers(1, NUM_ITEMS + 1, (total, 10)).astype(np.int32)
+    candidates = draw.integers(1, NUM_ITEMS + 1, (total, 1 + NUM_NEGATIVES)).astype(np.int32)
+    row, slot = np.divmod(np.arange(total), NUM_EXAMPLES)
+    parts = []
+    for first in range(0, NUM_EXAMPLES, batch_size):
+        chosen = (slot >= first) & (slot < first + batch_size)
+        counts = np.full(NUM_DEVICES, batch_size)
+        parts.append(LabelledBatch(counts, row[chosen], slot[chosen] - first, history[chosen], candidates[chosen]))
+    static, how = cloud.arrays(), LocalTraining(layers=layers, steps=1)
+    names = list(cloud.model.adaptive) if layers == "head" else list(static)
+
+    def run() -> None:
+        trained = {name: np.broadcast_to(static[name], (NUM_DEVICES, *static[name].shape)) for name in names}
+        for examples in parts:
+            start = trained
+            trained = train_on_devices(
+                cloud.model, static, lambda rows, start=start: {k: v[rows] for k, v in start.items()}, examples, how
+            )
+
+    return run
+
+
+def main() -> None:
+    """Measure, print, and close."""
+    ensure_identity()
+    torch.set_num_threads(1)
+    ratios: dict[str, float] = {}
+    for name in MODELS:
+        cloud = cloud_of(name)
+        work = {label: generation(prepared(kind, knobs, cloud)) for label, (kind, knobs) in GENERATED.items()}
+        work["fine-tuning, head, one step"] = fine_tuning(cloud, "head", NUM_EXAMPLES)
+        work["fine-tuning, head, mini-batches"] = fine_tuning(cloud, "head", 8)
+        cpu_s = interleaved(work, own_cpu_s, REPEATS)
+        few = replace(cloud)  # a whole model a device is slow: fewer repeats
+        cpu_s |= interleaved({"fine-tuning, all, one step": fine_tuning(few, "all", NUM_EXAMPLES)}, own_cpu_s, 1)
+        generated = cpu_s["persona, N = 1"]
+        for label, seconds in cpu_s.items():
+            times = f"{seconds / generated:8.1f} times persona, N = 1" if "fine" in label else ""
+            print(f"{name:8} {label:34} {seconds / NUM_DEVICES * 1e6:10,.1f} µs a device {times}")
+        ratios[f"{name}_all_to_persona"] = cpu_s["fine-tuning, all, one step"] / generated
+        ratios[f"{name}_head_to_persona"] = cpu_s["fine-tuning, head, one step"] / generated
+        ratios[f"{name}_mini_batches_to_persona"] = cpu_s["fine-tuning, head, mini-batches"] / generated
+        editor, bare = bare_products(prepared(Persona, {"num_prototypes": 1}, cloud), NUM_DEVICES)
+        pair = interleaved({"editor": editor, "bare": bare}, own_cpu_s, REPEATS)
+        ratios[f"{name}_editor_to_bare"] = pair["editor"] / pair["bare"]
+        print(f"{name:8} editor and edited head             {ratios[f'{name}_editor_to_bare']:10.2f} of bare products")
+    bars = {f"{name}_all_to_persona": 50.0 for name in MODELS} | {f"{name}_editor_to_bare": 1.5 for name in MODELS}
+    close("adaptation", ratios, bars, at_most=[f"{name}_editor_to_bare" for name in MODELS])
+
+
+if __name__ == "__main__":
+    main()
