@@ -5,7 +5,9 @@ from tiny import cloud, fleet, model, strategy, stream, table
 
 from cdc_flower.device import LabelBudget
 from cdc_flower.errors import UserError
+from cdc_flower.models import device_model
 from cdc_flower.strategies import build_strategy
+from cdc_flower.strategies.persona.editor import ParameterEditor
 from cdc_flower.training import LocalTraining, cross_entropy, train_on_devices
 
 
@@ -71,6 +73,26 @@ def test_few_samples_and_many_steps_fit_the_samples_and_spoil_what_is_held_out()
     trained = train_on_devices(model(), static, start, examples, how)
     assert loss(trained, examples) < 0.5 * loss(start(ids), examples)
     assert loss(trained, held_out) > 1.5 * loss(start(ids), held_out)
+
+
+@pytest.mark.parametrize("name", ["duet", "apg", "persona", "group_fine_tuning"])
+def test_what_the_cloud_makes_reads_no_label_so_few_samples_cannot_spoil_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = strategy(name)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a label")
+
+    monkeypatch.setattr(type(stream()), "labelled", refuse)
+    assert (table(name, built=built).num_labels == 0).all()
+
+
+@pytest.mark.parametrize(("name", "times"), [("gru4rec", 100), ("sasrec", 100), ("din", 35)])
+def test_an_edit_is_a_small_part_of_the_work_of_one_epoch_of_fine_tuning(name: str, times: int) -> None:
+    model = device_model(name, 3706)
+    epoch = LocalTraining("all", steps=1).flops(model, np.array([64]))[0]
+    assert epoch > times * ParameterEditor(model).flops(model.history_length)
 
 
 @pytest.mark.parametrize(
