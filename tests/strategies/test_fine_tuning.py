@@ -88,7 +88,7 @@ def test_what_the_cloud_makes_reads_no_label_so_few_samples_cannot_spoil_it(
     assert (table(name, built=built).num_labels == 0).all()
 
 
-@pytest.mark.parametrize(("name", "times"), [("gru4rec", 100), ("sasrec", 100), ("din", 35)])
+@pytest.mark.parametrize(("name", "times"), [("gru4rec", 100), ("sasrec", 65), ("din", 35)])
 def test_an_edit_is_a_small_part_of_the_work_of_one_epoch_of_fine_tuning(name: str, times: int) -> None:
     model = device_model(name, 3706)
     epoch = LocalTraining("all", steps=1).flops(model, np.array([64]))[0]
