@@ -1,58 +1,149 @@
-"""The editor and the edited head, and the matrix products in them with nothing else."""
+"""The editor and the edited head three times: ours, written by hand, and its matrix products with nothing else.
+
+By hand is what a researcher would write for one experiment: no names, no options, the fastest kernels that we know.
+The products are those of the equations, by the same kernels, on numbers that no activation has touched.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn.functional import embedding, softplus
 
+from cdc_flower.generated import generated_head
+from cdc_flower.layers import Parameters
 from cdc_flower.seeds import torch_generator
 
 NUM_SEQUENCES, NUM_CANDIDATES = 8, 100
-ROWS_PER_CHUNK = 250
+#: Numbers of the inputs of a head at a time, and devices at most: the fastest of some where this was written.
+NUMBERS_PER_CHUNK, DEVICES_PER_CHUNK = 3_000_000, 250
+WIDTH, LENGTH = 32, 10
 
 
-def bare_products(persona: Any, num_devices: int) -> tuple[Callable[[], None], Callable[[], None]]:
-    """Two functions of the same shapes: ours from item ids to outputs, and its matrix products.
+def editor_and_head(persona: Any, num_devices: int) -> dict[str, Callable[[], Tensor]]:
+    """Functions of no arguments from the items of all devices to the outputs of their edited heads.
+
+    A head has 8 rows, one a sequence, or where it sees candidates 800. Each function returns the outputs of the last
+    chunk of devices.
 
     Args:
-        persona: With one prototype.
+        persona: With one prototype, at width 32.
+
+    Raises:
+        ValueError: If by hand something else comes out.
     """
     editor, model, own, static = persona.editor, persona.cloud.model, persona.global_editor, persona.parameters
-    draw, width = torch_generator(0, "bare"), editor.width
-    history = torch.randint(1, model.num_items + 1, (num_devices, 10), generator=draw)
+    draw = torch_generator(0, "bare")
+    history = torch.randint(1, model.num_items + 1, (num_devices, LENGTH), generator=draw)
     rows = NUM_SEQUENCES * (NUM_CANDIDATES if model.head_sees_candidates else 1)
     x = torch.randn(num_devices, rows, model.head_sizes[0][0], generator=draw)
+    size = min(DEVICES_PER_CHUNK, max(1, NUMBERS_PER_CHUNK // x[0].numel()))
+    chunks = [slice(start, start + size) for start in range(0, num_devices, size)]
     head = {name: static[name] for name in model.adaptive}
-    chunks = [slice(start, start + ROWS_PER_CHUNK) for start in range(0, num_devices, ROWS_PER_CHUNK)]
 
-    @torch.no_grad()
-    def ours() -> None:
-        for chunk in chunks:
-            edits = editor.edits(own, editor.embeddings(own, editor.feature(own, static, history[chunk])))
-            model.head({name: head[name] + value for name, value in edits.items()}, x[chunk])
+    def ours(ids: Tensor, inputs: Tensor) -> Tensor:
+        edits = editor.edits(own, editor.embeddings(own, editor.feature(own, static, ids)))
+        return model.head({name: head[name] + value for name, value in edits.items()}, inputs)
 
-    @torch.no_grad()
-    def bare() -> None:
-        def product(inputs: torch.Tensor, name: str) -> torch.Tensor:
-            return torch.addmm(own[f"{name}.bias"], inputs, own[f"{name}.weight"])
+    def looped(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], Tensor]:
+        @torch.no_grad()
+        def run() -> Tensor:
+            return [function(history[chunk], x[chunk]) for chunk in chunks][-1]
 
-        for chunk in chunks:
-            count = len(history[chunk])
-            items = torch.nn.functional.embedding(history[chunk], static["embedding"]).view(-1, model.width)
-            states = torch.addmm(static["sequence.bias"], items, static["sequence.weight"])
-            gates = product(states, "feature.input").view(count, 10, -1)
-            hidden = gates[:, 0, :width].contiguous()
-            for _ in range(10):
-                product(hidden, "feature.hidden")
-            feature = product(product(hidden, "feature.0"), "feature.1")
-            y = x[chunk]
-            inputs = [product(feature, f"transfer.{layer}.input") for layer in range(editor.num_layers)]
-            for layer, (num_inputs, num_outputs) in enumerate(model.head_sizes):
-                product(inputs[layer], "transfer.gru.input")
-                product(inputs[layer], "transfer.gru.hidden")
-                embedding = product(product(inputs[layer], "transfer.output.0"), "transfer.output.1")
-                flat = product(embedding, f"decoder.{layer}")
-                weight = flat[:, : num_inputs * num_outputs].view(count, num_inputs, num_outputs)
-                y = torch.baddbmm(flat[:, None, num_inputs * num_outputs :], y, weight)
+        return run
 
-    return ours, bare
+    functions = {
+        "ours": looped(ours),
+        "by hand": looped(lambda ids, inputs: _by_hand(own, static, model.head_sizes, ids, inputs)),
+        "products": looped(lambda ids, inputs: _products(own, static, model.head_sizes, ids, inputs)),
+    }
+    apart = (functions["ours"]() - functions["by hand"]()).abs().max()
+    if apart > 1e-4:
+        raise ValueError(f"by hand must be the same as ours, got {apart:g} between them")
+    return functions
+
+
+def _product(own: Parameters, x: Tensor, name: str) -> Tensor:
+    return torch.addmm(own[f"{name}.bias"], x, own[f"{name}.weight"])
+
+
+def _step(own: Parameters, gate: Tensor, h: Tensor, name: str) -> Tensor:
+    hidden = _product(own, h, f"{name}.hidden")
+    r, z = (gate[:, : 2 * WIDTH] + hidden[:, : 2 * WIDTH]).sigmoid_().chunk(2, -1)
+    return torch.lerp(torch.addcmul(gate[:, 2 * WIDTH :], r, hidden[:, 2 * WIDTH :]).tanh_(), h, z)
+
+
+def _by_hand(own: Parameters, static: Parameters, sizes: Any, ids: Tensor, y: Tensor) -> Tensor:
+    """Outputs of the edited heads, for full histories."""
+    items = embedding(ids, static["embedding"])
+    if "position" in static:
+        items = items + static["position"]
+    states = _product(static, items.view(-1, WIDTH), "sequence").tanh_()
+    gates, h = _product(own, states, "feature.input").view(len(ids), LENGTH, -1), torch.zeros(len(ids), WIDTH)
+    for gate in gates.unbind(1):
+        h = _step(own, gate, h, "feature")
+    z, h = _product(own, _product(own, h, "feature.0").tanh_(), "feature.1"), torch.zeros(len(ids), WIDTH)
+    for layer, (num_inputs, num_outputs) in enumerate(sizes):
+        gate = _product(own, _product(own, z, f"transfer.{layer}.input"), "transfer.gru.input")
+        h = _step(own, gate, h, "transfer.gru")
+        e = _product(own, _product(own, h, "transfer.output.0").tanh_(), "transfer.output.1").tanh_()
+        flat = _product(own, e, f"decoder.{layer}").clamp_(-1.0, 1.0)
+        weight = flat[:, :-num_outputs].view(-1, num_inputs, num_outputs) + static[f"head.{layer}.weight"]
+        y = y.tanh_() if layer else y
+        y = torch.baddbmm((flat[:, -num_outputs:] + static[f"head.{layer}.bias"])[:, None], y, weight)
+    return y
+
+
+def _products(own: Parameters, static: Parameters, sizes: Any, ids: Tensor, y: Tensor) -> Tensor:
+    states = _product(static, embedding(ids, static["embedding"]).view(-1, WIDTH), "sequence")
+    gates = _product(own, states, "feature.input").view(len(ids), LENGTH, -1)
+    h = gates[:, 0, :WIDTH]
+    for _ in range(LENGTH):
+        _product(own, h, "feature.hidden")
+    z = _product(own, _product(own, h, "feature.0"), "feature.1")
+    for layer, (num_inputs, num_outputs) in enumerate(sizes):
+        h = _product(own, z, f"transfer.{layer}.input")
+        _product(own, h, "transfer.gru.input")
+        _product(own, h, "transfer.gru.hidden")
+        e = _product(own, _product(own, h, "transfer.output.0"), "transfer.output.1")
+        flat = _product(own, e, f"decoder.{layer}")
+        weight = flat[:, :-num_outputs].view(-1, num_inputs, num_outputs)
+        y = torch.baddbmm(flat[:, None, -num_outputs:], y, weight)
+    return y
+
+
+def training_heads(sizes: Any, batch_size: int, num_rows: int) -> dict[str, Callable[[], None]]:
+    """One forward and backward pass through generated heads: ours in chunks, and with all layers of a batch at once.
+
+    Args:
+        sizes: (inputs, outputs) of each layer.
+        batch_size: Examples, each with layers of its own; ``num_rows``: rows of an example.
+    """
+    draw = torch_generator(0, "training")
+    numbers = [(num_inputs + 1) * num_outputs for num_inputs, num_outputs in sizes]
+    x = torch.randn(batch_size, num_rows, sizes[0][0], generator=draw)
+    bases = [0.1 * torch.randn(a + 1, b, generator=draw) for a, b in sizes]
+    embeddings = [torch.randn(batch_size, WIDTH, generator=draw).tanh_().requires_grad_() for _ in sizes]
+    weights = [(0.01 * torch.randn(WIDTH, n, generator=draw)).requires_grad_() for n in numbers]
+    biases = [torch.zeros(n, requires_grad=True) for n in numbers]
+    leaves = [*embeddings, *weights, *biases]
+
+    def ours() -> Tensor:
+        return generated_head(x, bases, embeddings, list(zip(weights, biases, strict=True)), 1.0)
+
+    def at_once() -> Tensor:
+        y = x
+        for layer, (a, b) in enumerate(sizes):
+            flat = torch.addmm(biases[layer], embeddings[layer], weights[layer]).clamp(-1.0, 1.0)
+            k = bases[layer] + flat.view(-1, a + 1, b)
+            y = torch.baddbmm(k[:, -1:], torch.tanh(y) if layer else y, k[:, :-1])
+        return y
+
+    def trained(head: Callable[[], Tensor]) -> Callable[[], None]:
+        def run() -> None:
+            torch.autograd.grad(softplus(head()).mean(), leaves)
+
+        return run
+
+    return {"ours": trained(ours), "at once": trained(at_once)}
