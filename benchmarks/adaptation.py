@@ -144,6 +144,9 @@ def main() -> None:
             times = f"{seconds / generated:8.1f} times persona, N = 1" if "fine" in label else ""
             print(f"{name:8} {label:34} {seconds / NUM_DEVICES * 1e6:10,.1f} µs a device {times}")
         ratios[f"{name}_all_to_persona"] = cpu_s["fine-tuning, all, one step"] / generated
+        ratios[f"{name}_all_to_persona_5_dynamic"] = (
+            cpu_s["fine-tuning, all, one step"] / cpu_s["persona, N = 5, dynamic"]
+        )
         ratios[f"{name}_head_to_persona"] = cpu_s["fine-tuning, head, one step"] / generated
         ratios[f"{name}_mini_batches_to_persona"] = cpu_s["fine-tuning, head, mini-batches"] / generated
         functions = editor_and_head(prepared(Persona, {"num_prototypes": 1}, cloud), NUM_DEVICES)
