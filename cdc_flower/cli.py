@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
-from cdc_flower.errors import UserError, unknown_name
+from cdc_flower.errors import UserError
 
 INTERRUPTED = 130
 
@@ -80,26 +80,20 @@ def report(arguments: list[str]) -> None:
     Raises:
         UserError: If a folder is not a run folder, or no run has the baseline.
     """
-    from cdc_flower.report import read_folder, report_from_folders
-    from cdc_flower.report.folders import pooled_frame, silent_differences
+    from cdc_flower.report import report_from_folders
+    from cdc_flower.report.folders import silent_differences
     from cdc_flower.simulations.folder import SUMMARY
-    from cdc_flower.summary import BASELINE, rich_table, summarize, write_summary
+    from cdc_flower.summary import BASELINE, rich_table, write_summary
 
     parser = argparse.ArgumentParser("cdc-flower report", description="Write the report of run folders again.")
     parser.add_argument("folders", nargs="+", metavar="RUN_FOLDER")
     parser.add_argument("--baseline", default=BASELINE, help=f"the strategy to compare with; {BASELINE} by default")
     parsed = parser.parse_args(arguments)
-    runs = [read_folder(Path(folder).resolve()) for folder in dict.fromkeys(parsed.folders)]
-    frame = pooled_frame(runs)
-    names = [str(name) for name in frame["strategy"].unique()]
-    if parsed.baseline not in (*names, BASELINE):
-        raise unknown_name("strategy", parsed.baseline, names, "--baseline")
-    path = report_from_folders(parsed.folders, baseline=parsed.baseline)
-    for note in silent_differences(runs):
+    path, comparison = report_from_folders(parsed.folders, baseline=parsed.baseline)
+    for note in silent_differences(comparison.runs):
         print(f"cdc-flower: pooled although the runs differ in {note}", file=sys.stderr)
-    summary = summarize(frame, parsed.baseline)
-    write_summary(summary, path.parent / SUMMARY)
-    Console().print(rich_table(summary))
+    write_summary(comparison.summary, path.parent / SUMMARY)
+    Console().print(rich_table(comparison.summary))
     print(path)
 
 

@@ -1,11 +1,11 @@
 """The results table: one row per run, device, segment and metric, in one Parquet file a run.
 
 Values are sums and counts, so any group of rows can be merged: add ``value_sum``, add ``value_count``, divide.
-What a device did in a segment (bytes, latency, labels, seconds) is *repeated* on the row of each metric, so
-take :func:`per_device_segment` before adding it up.
+What a device did in a segment (bytes, latency, labels, seconds) is *repeated* on the row of each metric;
+:mod:`cdc_flower.cells` reads it once.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -170,16 +170,6 @@ def segment_frame(
     return pd.DataFrame(columns)
 
 
-def per_device_segment(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row per run, strategy, device and segment: what may be added up over bytes, labels and seconds.
-
-    The columns ``metric``, ``value_sum`` and ``value_count`` are dropped. A column ``run`` belongs to the key.
-    """
-    key = [name for name in (*DEVICE_SEGMENT, "run") if name in frame]
-    first = frame.drop_duplicates(key)
-    return first.drop(columns=["metric", "value_sum", "value_count"]).reset_index(drop=True)
-
-
 class ResultsWriter:
     """Writes a results file, one row group per ``append``. Use it in a ``with`` block.
 
@@ -220,34 +210,6 @@ class ResultsWriter:
             odd = sorted(set(frame.columns) ^ set(COLUMNS))
             raise ValueError(f"frame must have the columns of results.COLUMNS in order, got {odd or 'another order'}")
         self._writer.write_table(_table(frame))
-
-
-def read_results(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
-    """The rows of one results file, or of several, with texts as categories.
-
-    Raises:
-        UserError: If a file is missing, is not Parquet, or lacks a column.
-    """
-    if isinstance(paths, str | Path):
-        paths = [paths]
-    tables = [_read(Path(path)) for path in paths]
-    if not tables:
-        raise UserError("no results file was given; name at least one results.parquet")
-    return pa.concat_tables(tables).unify_dictionaries().to_pandas()
-
-
-def _read(path: Path) -> pa.Table:
-    """One file as a table with the types of ``SCHEMA``."""
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such results file")
-    try:
-        missing = [name for name in COLUMNS if name not in pq.read_schema(path).names]
-        if missing:
-            raise UserError(f"{path}: not a results file, it lacks the columns {', '.join(missing)}")
-        with pq.ParquetFile(path, read_dictionary=list(TEXT_COLUMNS)) as file:
-            return file.read(columns=list(COLUMNS)).select(list(COLUMNS)).cast(SCHEMA)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not a readable results file (a run that was killed leaves it unfinished)") from error
 
 
 def _table(frame: pd.DataFrame) -> pa.Table:

@@ -8,6 +8,7 @@ with all their segments and seeds, the same for both, and it runs from the 2.5th
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from rich import box
 from rich.table import Table
 
-from cdc_flower.results import per_device_segment
+from cdc_flower.cells import Results
 from cdc_flower.seeds import generator
 
 Z_95 = 1.96
@@ -114,41 +115,59 @@ def _bootstrap(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray
     present, which = np.unique(table[1] != 0, axis=1, return_inverse=True)
     for number in range(present.shape[1]):
         rows, columns = np.flatnonzero(present[:, number]), np.flatnonzero(which.reshape(-1) == number)
-        sums = table[:, rows][:, :, columns].transpose(1, 0, 2).reshape(len(rows), -1)
-        rng, size, done = generator(0, "bootstrap", len(rows)), max(1, _WEIGHTS_PER_CHUNK // len(rows)), []
+        sums = table[:, rows[:, None], columns].transpose(1, 0, 2).reshape(len(rows), -1)
+        draws, size, done = _draws(len(rows)), max(1, _WEIGHTS_PER_CHUNK // len(rows)), []
         for first in range(0, NUM_RESAMPLES, size):
-            num_draws = min(size, NUM_RESAMPLES - first)
-            drawn = rng.integers(len(rows), size=(num_draws, len(rows))) + np.arange(num_draws)[:, None] * len(rows)
-            weights = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.float64)
             with np.errstate(invalid="ignore"):
-                resampled = (weights @ sums).reshape(num_draws, len(table), len(columns))
-            done.append(_difference(resampled.transpose(1, 0, 2)))
+                resampled = draws[first : first + size].astype(np.float64) @ sums
+            done.append(_difference(resampled.reshape(-1, len(table), len(columns)).transpose(1, 0, 2)))
         ends[:, columns] = np.quantile(np.concatenate(done), (0.025, 0.975), axis=0)
     return ends[0], ends[1]
 
 
-def summarize(frame: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
+@lru_cache(maxsize=8)
+def _draws(num_devices: int) -> NDArray[np.uint8]:
+    """``[NUM_RESAMPLES, num_devices]``: how often each device is drawn; that one is drawn 256 times is out of reach."""
+    rng, size, done = generator(0, "bootstrap", num_devices), max(1, _WEIGHTS_PER_CHUNK // num_devices), []
+    for first in range(0, NUM_RESAMPLES, size):
+        num_draws = min(size, NUM_RESAMPLES - first)
+        drawn = rng.integers(num_devices, size=(num_draws, num_devices)) + np.arange(num_draws)[:, None] * num_devices
+        counts = np.bincount(drawn.ravel(), minlength=drawn.size).astype(np.uint8)
+        done.append(counts.reshape(drawn.shape))
+    return np.concatenate(done)
+
+
+def summarize(results: Results, baseline: str = BASELINE) -> pd.DataFrame:
     """One row per run label, task, strategy and metric; the columns are ``SUMMARY_COLUMNS``.
 
-    Seeds are pooled. Rows of runs that differ by more than their seed need different labels in an optional column
-    ``run``, else they are pooled too. Differences are from the strategy ``baseline``, NaN where it did not run. Costs
-    are those of the strategy, repeated on each metric: means over devices of the sum over a run, labels the total of
-    a run, both averaged over runs; medians are over devices and segments, NaN where nothing arrived.
+    Seeds are pooled. Runs that differ by more than their seed need different labels ``run``, else they are pooled too.
+    Differences are from the strategy ``baseline``, NaN where it did not run. Costs are those of the strategy, repeated
+    on each metric: means over devices of the sum over a run, labels the total of a run, both averaged over runs;
+    medians are over devices and segments, NaN where nothing arrived.
     """
-    if "run" not in frame:
-        frame = frame.assign(run="")
-    if frame.empty:
+    group = ["run", "task", "strategy"]
+    parts = [
+        _values(results.rows(metric, [*group, "seed", "device_id"]), metric, baseline) for metric in results.metrics
+    ]
+    if not parts:
         return pd.DataFrame(columns=list(SUMMARY_COLUMNS))
-    group = ["run", "task", "strategy", "metric"]
-    sums = device_sums(frame, group)
-    pairs = paired_difference(sums, ["run", "task", "metric"], baseline).drop(columns="num_devices")
-    pairs = pairs.rename(columns={"low": "diff_low", "high": "diff_high"})
-    table = frame[group].drop_duplicates().assign(baseline=baseline)
-    for part, key in ((estimate(sums, group), group), (pairs, group), (_costs(frame), group[:3])):
-        table = table.merge(part.astype(dict.fromkeys(key, object)), on=key, how="left")
+    table = pd.concat(parts, ignore_index=True).assign(baseline=baseline)
+    table = table.merge(_costs(results.cells).astype(dict.fromkeys(group, object)), on=group, how="left")
     counts = ["num_devices", "num_seeds"]
     table[counts] = table[counts].fillna(0).astype(int)
-    return _ordered(table, baseline)[list(SUMMARY_COLUMNS)]
+    return _ordered(table, results, baseline)[list(SUMMARY_COLUMNS)]
+
+
+def _values(rows: pd.DataFrame, metric: str, baseline: str) -> pd.DataFrame:
+    """Value and difference of each run label, task and strategy that has a metric."""
+    group = ["run", "task", "strategy"]
+    sums = device_sums(rows, group)
+    pairs = paired_difference(sums, ["run", "task"], baseline).drop(columns="num_devices")
+    pairs = pairs.rename(columns={"low": "diff_low", "high": "diff_high"})
+    table = rows[group].drop_duplicates().astype(object)
+    for part in (estimate(sums, group), pairs):
+        table = table.merge(part.astype(dict.fromkeys(group, object)), on=group, how="left")
+    return table.assign(metric=metric)
 
 
 def write_summary(frame: pd.DataFrame, path: str | Path) -> None:
@@ -213,31 +232,29 @@ def _interval(table: pd.DataFrame, by: Sequence[str], name: str) -> pd.DataFrame
     return result.reset_index()
 
 
-def _costs(frame: pd.DataFrame) -> pd.DataFrame:
+def _costs(cells: pd.DataFrame) -> pd.DataFrame:
     """What each run label, task and strategy sent, waited for and spent."""
     group = ["run", "task", "strategy"]
-    single = per_device_segment(frame)
     totals = {column: (source, "sum") for column, source in PER_DEVICE.items()}
-    runs = single.groupby([*group, "run_id", "seed"], observed=True, sort=False).agg(
+    runs = cells.groupby([*group, "run_id", "seed"], observed=True, sort=False).agg(
         num_labels=("num_labels", "sum"), num_devices=("device_id", "nunique"), **totals
     )
     runs[list(PER_DEVICE)] = runs[list(PER_DEVICE)].div(runs["num_devices"], axis=0)
     means = runs.drop(columns="num_devices").groupby(group, observed=True, sort=False).mean()
-    seconds = single[["latency_s", "staleness_s"]].replace([np.inf, -np.inf], np.nan)
-    keys = [single[name] for name in group]
+    seconds = cells[["latency_s", "staleness_s"]].replace([np.inf, -np.inf], np.nan)
+    keys = [cells[name] for name in group]
     medians = seconds.groupby(keys, observed=True, sort=False).median().add_suffix("_median")
     return means.join(medians).reset_index()
 
 
-def _ordered(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """The rows by label and task as they come, the baseline first within them."""
-    table = table.astype(dict.fromkeys(["run", "task", "strategy", "metric"], object))
-    order = {name: position for position, name in enumerate(strategies_in_order(table["strategy"], baseline))}
-    firsts = {name: {value: i for i, value in enumerate(table[name].unique())} for name in ("run", "task", "metric")}
-    keys = table.assign(**{name: table[name].map(known) for name, known in firsts.items()})
-    keys["strategy"] = table["strategy"].map(order)
-    sorted_index = keys.sort_values(["run", "task", "strategy", "metric"], kind="stable").index
-    return table.loc[sorted_index].reset_index(drop=True)
+def _ordered(table: pd.DataFrame, results: Results, baseline: str) -> pd.DataFrame:
+    """The rows by label, task and metric as they come, the baseline first within them."""
+    known = {name: results.cells[name].unique().tolist() for name in ("run", "task", "strategy")}
+    known |= {"strategy": strategies_in_order(known["strategy"], baseline), "metric": results.metrics}
+    places = {name: {value: place for place, value in enumerate(values)} for name, values in known.items()}
+    keys = pd.DataFrame({name: table[name].map(places[name]) for name in ("run", "task", "strategy", "metric")})
+    order = keys.sort_values(list(keys), kind="stable").index
+    return table.loc[order].reset_index(drop=True)
 
 
 def _number(value: float, form: str) -> str:

@@ -12,10 +12,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cdc_flower.cells import Results
 from cdc_flower.errors import UserError
-from cdc_flower.report import RunFolder, read_folder, report_from_folders, write_report
+from cdc_flower.report import Comparison, RunFolder, read_folder, report_from_folders, write_report
 from cdc_flower.report.curves import ecdf, panels_of, pareto_front, with_age
-from cdc_flower.report.folders import pooled_frame, run_labels, silent_differences
+from cdc_flower.report.folders import pooled_results, run_labels, silent_differences
 from cdc_flower.report.html import _title, render
 from cdc_flower.report.papers import papers_for
 from cdc_flower.report.style import COLORS, spread, strategy_colors
@@ -74,6 +75,14 @@ def config(network: str = "4g", seed: int = 0, **more: Any) -> dict[str, Any]:
     return {**names, "fleet": {"num_devices": 6}, "seed": seed, "command": f"cdc-flower seed={seed}", **more}
 
 
+def run_of(name: str, frame: pd.DataFrame, config: dict[str, Any] | None = None, log: str = "") -> RunFolder:
+    return RunFolder(name, Results.of(frame), config or {}, log)
+
+
+def page_of(runs: list[RunFolder]) -> str:
+    return render(Comparison.of(runs))
+
+
 def folder_of(path: Path, frame: pd.DataFrame, settings: dict[str, Any] | None = None) -> Path:
     path.mkdir()
     with ResultsWriter(path / "results.parquet") as writer:
@@ -84,13 +93,13 @@ def folder_of(path: Path, frame: pd.DataFrame, settings: dict[str, Any] | None =
 
 
 def reading_of(frame: pd.DataFrame) -> str:
-    return reading(panels_of(frame.assign(run=""))[0], summarize(frame))
+    return reading(panels_of(Results.of(frame))[0], summarize(Results.of(frame)))
 
 
 def test_a_run_folder_becomes_one_page_that_needs_nothing_beside_it(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "a", results(), config())
     (folder / "run.log").write_text("segment 3 done\n")
-    page = report_from_folders([folder])
+    page, _ = report_from_folders([folder])
     text = page.read_text(encoding="utf-8")
     assert page == folder / "report.html"
     assert text.count("<svg ") == 5
@@ -102,7 +111,7 @@ def test_a_run_folder_becomes_one_page_that_needs_nothing_beside_it(tmp_path: Pa
 
 
 def test_every_svg_is_well_formed_and_no_id_stands_twice(tmp_path: Path) -> None:
-    text = render([RunFolder("a", results(), config())])
+    text = page_of([run_of("a", results(), config())])
     pictures = re.findall(r"<svg .*?</svg>", text, flags=re.DOTALL)
     for picture in pictures:
         ElementTree.fromstring(picture)
@@ -113,16 +122,16 @@ def test_every_svg_is_well_formed_and_no_id_stands_twice(tmp_path: Path) -> None
 
 
 def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
-    runs = [RunFolder("a", results(), config())]
-    write_report(runs, tmp_path / "one.html")
-    write_report(runs, tmp_path / "two.html")
+    runs = [run_of("a", results(), config())]
+    write_report(Comparison.of(runs), tmp_path / "one.html")
+    write_report(Comparison.of(runs), tmp_path / "two.html")
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
 
 
 def test_markup_in_names_and_configs_is_escaped() -> None:
     frame = results(("static", "<b>$x$"), run_id="<i>run", experiment="<u>exp")
-    run = RunFolder("a", frame, config(network="<em>net", command="cdc <script>alert(1)</script>"), "<s>log")
-    text = render([run])
+    run = run_of("a", frame, config(network="<em>net", command="cdc <script>alert(1)</script>"), "<s>log")
+    text = page_of([run])
     for tag in ("<b>$x$", "<i>run", "<u>exp", "<em>net", "<script>", "<s>log"):
         assert tag not in text
     assert "&lt;script&gt;" in text and "$x$" in text
@@ -153,7 +162,7 @@ def test_markup_in_names_and_configs_is_escaped() -> None:
 )
 def test_odd_and_partial_results_are_shown_all_the_same(changes: dict[str, Any]) -> None:
     frame = results(**changes) if changes.get("num_segments") != 0 else results().iloc[:0]
-    assert "</html>" in render([RunFolder("a", frame)])
+    assert "</html>" in page_of([run_of("a", frame)])
 
 
 def test_runs_that_differ_by_seed_only_are_pooled(tmp_path: Path) -> None:
@@ -163,37 +172,38 @@ def test_runs_that_differ_by_seed_only_are_pooled(tmp_path: Path) -> None:
     runs = [read_folder(folder) for folder in folders]
     assert run_labels(runs) == ["", ""]
     assert silent_differences(runs) == []
-    page = report_from_folders(folders)
+    page, _ = report_from_folders(folders)
     assert page == tmp_path / "report.html"
     text = page.read_text(encoding="utf-8")
     assert "n = 6 devices, 2 seeds" in text and "cdc-flower seed=1" in text
 
 
 def test_runs_on_different_networks_stand_side_by_side() -> None:
-    runs = [RunFolder("a", results(), config("4g")), RunFolder("b", results(run_id="run-1"), config("nb_iot"))]
+    runs = [run_of("a", results(), config("4g")), run_of("b", results(run_id="run-1"), config("nb_iot"))]
     assert run_labels(runs) == ["4g", "nb_iot"]
-    text = render(runs)
+    text = page_of(runs)
     assert "Side by side: 4g; nb_iot." in text
     assert text.count('class="groups"') + text.count("class='groups'") == 2
 
 
 def test_what_pooled_runs_silently_differ_in_is_said() -> None:
-    runs = [RunFolder("a", results(), config(fast=1)), RunFolder("b", results(run_id="b", seed=1), config(fast=2))]
+    runs = [run_of("a", results(), config(fast=1)), run_of("b", results(run_id="b", seed=1), config(fast=2))]
     assert silent_differences(runs) == ["fast"]
-    assert "Pooled although they also differ in: fast." in render(runs)
+    assert "Pooled although they also differ in: fast." in page_of(runs)
 
 
 def test_two_folders_with_the_same_run_id_are_told_apart() -> None:
-    frame = pooled_frame([RunFolder("a", results()), RunFolder("b", results(seed=1))])
-    assert frame["run_id"].nunique() == 2
-    row = summarize(frame).query("strategy == 'persona'").iloc[0]
+    pooled = pooled_results([run_of("a", results()), run_of("b", results(seed=1))])
+    assert pooled.cells["run_id"].unique().tolist() == ["run-0", "run-0 (b, 1)"]
+    row = summarize(pooled).query("strategy == 'persona'").iloc[0]
     assert row["bytes_up_per_device"] == 400
 
 
 def test_a_folder_that_is_named_twice_counts_once(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "a", results(), config())
-    once = report_from_folders([folder], tmp_path / "once.html").read_bytes()
-    assert report_from_folders([folder, folder], tmp_path / "twice.html").read_bytes() == once
+    once, _ = report_from_folders([folder], tmp_path / "once.html")
+    twice, _ = report_from_folders([folder, folder], tmp_path / "twice.html")
+    assert twice.read_bytes() == once.read_bytes()
 
 
 def test_a_folder_without_results_or_with_a_broken_config_is_told_in_one_line(tmp_path: Path) -> None:
@@ -245,9 +255,14 @@ def test_ages_count_from_the_last_shift_of_each_device() -> None:
             for segment, shift in is_shift.items()
         ]
     )
-    aged = with_age(panels_of(frame.assign(run=""))[0], min_share=0.0)
-    first = aged[aged["metric"] == "auc"].set_index(["device_id", "segment"])["since_shift"].to_dict()
-    assert first == {(0, 1): 0, (0, 2): 1, (0, 3): 0, (1, 3): 0}
+    aged = with_age(panels_of(Results.of(frame))[0], min_share=0.0)
+    rows = aged.rows("auc", ["device_id", "segment", "since_shift"])
+    assert rows.set_index(["device_id", "segment"])["since_shift"].to_dict() == {
+        (0, 1): 0,
+        (0, 2): 1,
+        (0, 3): 0,
+        (1, 3): 0,
+    }
 
 
 def test_the_front_keeps_what_no_other_beats() -> None:
@@ -293,9 +308,10 @@ def test_papers_are_those_of_the_strategies_and_flower() -> None:
 
 def test_without_a_named_experiment_the_title_tells_the_data_the_model_and_the_network() -> None:
     frame = pd.DataFrame({"experiment": ["none", "none"]})
+    none = Results(frame, {})
     config = {"data": {"name": "ml_1m"}, "model": {"name": "din"}, "network": {"name": "lte"}}
-    runs = [RunFolder("a", frame, config), RunFolder("b", frame, {**config, "network": {"name": "nb_iot"}})]
+    runs = [RunFolder("a", none, config), RunFolder("b", none, {**config, "network": {"name": "nb_iot"}})]
 
     assert _title(runs, frame) == "ml_1m, din, lte and nb_iot"
     assert _title(runs, pd.DataFrame({"experiment": ["stress"]})) == "stress"
-    assert _title([RunFolder("a", frame)], frame) == "a"
+    assert _title([RunFolder("a", none)], frame) == "a"

@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from test_report import results
 
+from cdc_flower.cells import Results
 from cdc_flower.report.curves import panels_of
 from cdc_flower.report.figures import all_drawings
 from cdc_flower.report.forest import forest
@@ -14,9 +15,8 @@ from cdc_flower.summary import strategies_in_order, summarize
 
 def drawn(frame: pd.DataFrame) -> tuple[list[str], list[Axes], pd.DataFrame]:
     """Names of the figures, the axes of the forest, and the summary."""
-    frame = frame.assign(run="")
     colors = strategy_colors(strategies_in_order(frame["strategy"].unique()))
-    summary, panels = summarize(frame), panels_of(frame)
+    summary, panels = summarize(Results.of(frame)), panels_of(Results.of(frame))
     names = [drawing.name for drawing in all_drawings(panels, summary, colors)]
     return names, list(forest(panels, summary, colors).axes), summary
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from cdc_flower.errors import UserError
-from cdc_flower.results import COLUMNS, ResultsWriter, per_device_segment, read_results, segment_frame
+from cdc_flower.results import COLUMNS, ResultsWriter, segment_frame
 
 
 def frame_of(**changes: Any) -> pd.DataFrame:
@@ -54,15 +54,6 @@ def test_a_segment_gives_one_row_per_device_and_metric() -> None:
     assert frame["strategy"].tolist() == ["persona"] * 4
 
 
-def test_bytes_are_added_up_once_per_device_and_segment() -> None:
-    frame = pd.concat([frame_of(), frame_of(segment=5), frame_of(strategy="duet")], ignore_index=True)
-    assert frame["bytes_up"].sum() == 2 * 3 * 300
-    single = per_device_segment(frame)
-    assert single["bytes_up"].sum() == 3 * 300
-    assert len(single) == 6
-    assert "value_sum" not in single
-
-
 def test_a_shape_that_does_not_fit_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"bytes_up must have shape \(\) or \(2,\), got \(3,\)"):
         frame_of(bytes_up=np.zeros(3))
@@ -75,7 +66,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     with ResultsWriter(tmp_path / "results.parquet") as writer:
         for frame in frames:
             writer.append(frame)
-    read = read_results(tmp_path / "results.parquet")
+    read = pd.read_parquet(tmp_path / "results.parquet")
     for name in COLUMNS:
         assert read[name].tolist() == pytest.approx(pd.concat(frames)[name].tolist(), nan_ok=True)
     assert isinstance(read["strategy"].dtype, pd.CategoricalDtype)
@@ -85,16 +76,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 def test_several_joined_segments_can_be_appended_at_once(tmp_path: Path) -> None:
     with ResultsWriter(tmp_path / "r.parquet") as writer:
         writer.append(pd.concat([frame_of(), frame_of(strategy="duet")]))
-    assert read_results(tmp_path / "r.parquet")["strategy"].tolist() == ["persona"] * 4 + ["duet"] * 4
-
-
-def test_many_files_are_read_as_one_table(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        with ResultsWriter(tmp_path / name) as writer:
-            writer.append(frame_of(run_id=name))
-    read = read_results([tmp_path / "a", tmp_path / "b"])
-    assert read["run_id"].tolist() == ["a"] * 4 + ["b"] * 4
-    assert isinstance(read["run_id"].dtype, pd.CategoricalDtype)
+    assert pd.read_parquet(tmp_path / "r.parquet")["strategy"].tolist() == ["persona"] * 4 + ["duet"] * 4
 
 
 def test_an_interrupted_run_leaves_a_readable_file(tmp_path: Path) -> None:
@@ -102,13 +84,13 @@ def test_an_interrupted_run_leaves_a_readable_file(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), ResultsWriter(path) as writer:
         writer.append(frame_of())
         raise KeyboardInterrupt
-    assert len(read_results(path)) == 4
+    assert len(pd.read_parquet(path)) == 4
 
 
 def test_a_run_without_rows_leaves_an_empty_table(tmp_path: Path) -> None:
     with ResultsWriter(tmp_path / "results.parquet"):
         pass
-    read = read_results(tmp_path / "results.parquet")
+    read = pd.read_parquet(tmp_path / "results.parquet")
     assert len(read) == 0 and tuple(read.columns) == COLUMNS
 
 
@@ -120,16 +102,6 @@ def test_appending_outside_the_block_or_with_other_columns_is_refused(tmp_path: 
         writer.append(frame_of().drop(columns="run_id"))
 
 
-def test_a_missing_or_foreign_file_is_told_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no such results file"):
-        read_results(tmp_path / "none.parquet")
-    (tmp_path / "text.parquet").write_text("no table")
-    with pytest.raises(UserError, match="not a readable results file"):
-        read_results(tmp_path / "text.parquet")
-    frame_of()[["seed", "segment"]].to_parquet(tmp_path / "other.parquet")
-    with pytest.raises(UserError, match="not a results file, it lacks the columns run_id"):
-        read_results(tmp_path / "other.parquet")
-    with pytest.raises(UserError, match="no results file was given"):
-        read_results([])
+def test_a_file_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be written"), ResultsWriter(tmp_path / "no" / "results.parquet"):
         pass

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from cdc_flower.cells import Results
 from cdc_flower.results import segment_frame
 from cdc_flower.seeds import generator
 from cdc_flower.summary import (
@@ -54,6 +55,10 @@ def frame_of(value_sum: Any, value_count: Any, **changes: Any) -> pd.DataFrame:
     return segment_frame(**(arguments | changes))
 
 
+def summary_of(frame: pd.DataFrame, baseline: str = "static") -> pd.DataFrame:
+    return summarize(Results.of(frame), baseline)
+
+
 BY_NAME = {"static": [0.1, 0.9], "duet": [0.3, 1.1], "persona": [0.4, 1.2]}
 
 
@@ -63,7 +68,7 @@ def joined(*frames: pd.DataFrame) -> pd.DataFrame:
 
 def test_the_value_is_a_ratio_of_sums_and_devices_are_its_clusters() -> None:
     # R = (1 + 2) / (2 + 8) = 0.3; e = (1 - 0.6, 2 - 2.4) / 10 = (0.04, -0.04); se = sqrt(2 / 1 * 2 * 0.0016) = 0.08
-    row = summarize(frame_of([1.0, 2.0], [2.0, 8.0])).iloc[0]
+    row = summary_of(frame_of([1.0, 2.0], [2.0, 8.0])).iloc[0]
     assert row["mean"] == pytest.approx(0.3)
     assert row["low"] == pytest.approx(0.3 - 1.96 * 0.08)
     assert row["high"] == pytest.approx(0.3 + 1.96 * 0.08)
@@ -71,9 +76,9 @@ def test_the_value_is_a_ratio_of_sums_and_devices_are_its_clusters() -> None:
 
 
 def test_segments_and_seeds_of_a_device_are_one_cluster() -> None:
-    whole = summarize(frame_of([1.0, 2.0], [2.0, 8.0])).iloc[0]
-    parts = summarize(joined(frame_of([0.5, 2.0], [1.0, 3.0]), frame_of([0.5, 0.0], [1.0, 5.0], segment=1))).iloc[0]
-    seeds = summarize(joined(frame_of([0.5, 2.0], [1.0, 3.0]), frame_of([0.5, 0.0], [1.0, 5.0], seed=1))).iloc[0]
+    whole = summary_of(frame_of([1.0, 2.0], [2.0, 8.0])).iloc[0]
+    parts = summary_of(joined(frame_of([0.5, 2.0], [1.0, 3.0]), frame_of([0.5, 0.0], [1.0, 5.0], segment=1))).iloc[0]
+    seeds = summary_of(joined(frame_of([0.5, 2.0], [1.0, 3.0]), frame_of([0.5, 0.0], [1.0, 5.0], seed=1))).iloc[0]
     for other in (parts, seeds):
         assert other[["mean", "low", "high"]].tolist() == pytest.approx(whole[["mean", "low", "high"]].tolist())
     assert seeds["num_seeds"] == 2 and seeds["num_devices"] == 2
@@ -81,14 +86,14 @@ def test_segments_and_seeds_of_a_device_are_one_cluster() -> None:
 
 def test_with_equal_counts_the_interval_is_that_of_a_mean() -> None:
     values = [0.1, 0.5, 0.3, 0.9]
-    row = summarize(frame_of(values, [1.0] * 4)).iloc[0]
+    row = summary_of(frame_of(values, [1.0] * 4)).iloc[0]
     assert row["high"] - row["mean"] == pytest.approx(1.96 * np.std(values, ddof=1) / 2)
 
 
 def test_a_pair_cancels_what_its_devices_share() -> None:
     # Devices differ a lot, but persona is 0.1 better on the first and 0.3 on the second. Two devices drawn anew are
     # the first twice in a quarter of all draws, and the second twice in another: the percentiles are 0.1 and 0.3.
-    table = summarize(joined(frame_of([0.1, 0.9], [1, 1], strategy="static"), frame_of([0.2, 1.2], [1, 1])))
+    table = summary_of(joined(frame_of([0.1, 0.9], [1, 1], strategy="static"), frame_of([0.2, 1.2], [1, 1])))
     row = table[table["strategy"] == "persona"].iloc[0]
     assert row["diff"] == pytest.approx(0.2)
     assert row["diff_low"] == pytest.approx(0.1)
@@ -98,7 +103,7 @@ def test_a_pair_cancels_what_its_devices_share() -> None:
 
 def test_a_pair_takes_only_devices_and_seeds_that_both_have() -> None:
     static = frame_of([0.1, 0.9, 0.0], [1, 1, 1], strategy="static")
-    table = summarize(joined(static, frame_of([0.2, 1.2], [1, 1]), frame_of([9.0, 9.0], [1, 1], seed=1)))
+    table = summary_of(joined(static, frame_of([0.2, 1.2], [1, 1]), frame_of([9.0, 9.0], [1, 1], seed=1)))
     assert table.iloc[1]["diff"] == pytest.approx(0.2)
 
 
@@ -111,7 +116,7 @@ def test_the_interval_of_a_difference_is_that_of_devices_drawn_anew_with_all_the
         for seed in (0, 1)
         for k, name in enumerate(("static", "duet"))
     ]
-    table = summarize(joined(*frames))
+    table = summary_of(joined(*frames))
     row = table[table["strategy"] == "duet"].iloc[0]
 
     drawn = generator(0, "bootstrap", num_devices).integers(num_devices, size=(1000, num_devices))
@@ -124,7 +129,7 @@ def test_groups_of_other_devices_are_resampled_for_themselves() -> None:
     rng = np.random.default_rng(0)
     parts = [frame_of(rng.random(30), np.ones(30), strategy=name) for name in ("static", "duet")]
     more = [part.assign(metric="auc", device_id=part["device_id"] + 7) for part in parts]
-    alone, beside = summarize(joined(*parts)), summarize(joined(*parts, *more))
+    alone, beside = summary_of(joined(*parts)), summary_of(joined(*parts, *more))
     for metric in ("ndcg@10", "auc"):
         columns = ["diff", "diff_low", "diff_high"]
         assert beside.loc[beside["metric"] == metric, columns].to_numpy().tolist() == alone[columns].to_numpy().tolist()
@@ -137,7 +142,7 @@ def test_many_devices_are_resampled_in_parts() -> None:
         frame_of(rng.random((num_devices, 9)), np.ones((num_devices, 9)), strategy=name, metrics=metrics)
         for name in ("static", "duet")
     ]
-    table = summarize(joined(*frames))
+    table = summary_of(joined(*frames))
     other = table[table["strategy"] != "static"]
     width = (other["diff_high"] - other["diff_low"]).to_numpy(float)
     assert width == pytest.approx(2 * 1.96 * np.sqrt(2 / 12 / num_devices), rel=0.15)
@@ -145,7 +150,7 @@ def test_many_devices_are_resampled_in_parts() -> None:
 
 def test_another_strategy_can_be_the_baseline() -> None:
     frames = joined(*(frame_of(values, [1, 1], strategy=name) for name, values in BY_NAME.items()))
-    table = summarize(frames, baseline="duet")
+    table = summary_of(frames, baseline="duet")
     assert table["strategy"].tolist() == ["duet", "static", "persona"]
     assert table["baseline"].tolist() == ["duet"] * 3
     assert table["diff"].tolist() == pytest.approx([0.0, -0.2, 0.1])
@@ -155,7 +160,7 @@ def test_another_strategy_can_be_the_baseline() -> None:
 
 
 def test_without_static_the_difference_is_not_a_number() -> None:
-    assert np.isnan(summarize(frame_of([1.0, 2.0], [2.0, 8.0])).iloc[0]["diff"])
+    assert np.isnan(summary_of(frame_of([1.0, 2.0], [2.0, 8.0])).iloc[0]["diff"])
 
 
 def test_costs_are_means_over_devices_of_a_whole_run_averaged_over_seeds() -> None:
@@ -169,7 +174,7 @@ def test_costs_are_means_over_devices_of_a_whole_run_averaged_over_seeds() -> No
             {"bytes_up": 10, "seed": 1},
         )
     ]
-    for _, row in summarize(joined(*parts)).iterrows():
+    for _, row in summary_of(joined(*parts)).iterrows():
         assert row["bytes_up_per_device"] == 20
         assert row["bytes_down_per_device"] == pytest.approx((14 + 7) / 2)
         assert row["payload_bytes_up_per_device"] == pytest.approx((4 + 2) / 2)
@@ -180,18 +185,18 @@ def test_costs_are_means_over_devices_of_a_whole_run_averaged_over_seeds() -> No
 
 
 def test_runs_with_different_labels_are_kept_apart() -> None:
-    table = summarize(joined(frame_of([1.0], [2.0]).assign(run="4g"), frame_of([2.0], [2.0]).assign(run="wifi")))
+    table = summary_of(joined(frame_of([1.0], [2.0]).assign(run="4g"), frame_of([2.0], [2.0]).assign(run="wifi")))
     assert table["run"].tolist() == ["4g", "wifi"]
     assert table["mean"].tolist() == [0.5, 1.0]
 
 
 def test_one_device_nothing_counted_and_values_that_are_no_numbers_do_not_fail() -> None:
-    assert np.isnan(summarize(frame_of([1.0], [2.0])).iloc[0]["low"])
-    nothing = summarize(frame_of([0.0, 0.0], [0.0, 0.0])).iloc[0]
+    assert np.isnan(summary_of(frame_of([1.0], [2.0])).iloc[0]["low"])
+    nothing = summary_of(frame_of([0.0, 0.0], [0.0, 0.0])).iloc[0]
     assert np.isnan(nothing["mean"]) and nothing["num_devices"] == 0
-    assert np.isnan(summarize(frame_of([np.nan, 1.0], [1.0, 1.0])).iloc[0]["mean"])
-    assert summarize(frame_of([np.inf, 1.0], [1.0, 1.0])).iloc[0]["mean"] == np.inf
-    empty = summarize(frame_of([1.0], [1.0]).iloc[:0])
+    assert np.isnan(summary_of(frame_of([np.nan, 1.0], [1.0, 1.0])).iloc[0]["mean"])
+    assert summary_of(frame_of([np.inf, 1.0], [1.0, 1.0])).iloc[0]["mean"] == np.inf
+    empty = summary_of(frame_of([1.0], [1.0]).iloc[:0])
     assert empty.empty and tuple(empty.columns) == SUMMARY_COLUMNS
 
 
@@ -208,7 +213,7 @@ def test_the_order_of_rows_changes_nothing(seed: int) -> None:
     )
     shuffled = frame.sample(frac=1.0, random_state=seed)
     columns = ["mean", "low", "high", "diff", "diff_low", "diff_high"]
-    np.testing.assert_allclose(summarize(shuffled)[columns], summarize(frame)[columns], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(summary_of(shuffled)[columns], summary_of(frame)[columns], rtol=1e-9, atol=1e-12)
 
 
 def test_intervals_cover_the_truth_about_95_times_in_100() -> None:
@@ -242,7 +247,7 @@ def test_intervals_cover_the_truth_about_95_times_in_100() -> None:
 
 
 def test_the_summary_is_written_as_csv(tmp_path: Path) -> None:
-    table = summarize(frame_of([1.0, 2.0], [2.0, 8.0]))
+    table = summary_of(frame_of([1.0, 2.0], [2.0, 8.0]))
     write_summary(table, tmp_path / "summary.csv")
     read = pd.read_csv(tmp_path / "summary.csv")
     assert tuple(read.columns) == SUMMARY_COLUMNS
@@ -256,6 +261,6 @@ def test_the_terminal_table_fits_80_columns_and_shows_the_gain() -> None:
         changes = {"metrics": ("auc", "ndcg@10", "hr@10"), "bytes_up": 123_456, "latency_s": 12.0}
         frames.append(frame_of(values, np.ones((3, 3)), strategy=name, **changes))
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(rich_table(summarize(joined(*frames))))
+    console.print(rich_table(summary_of(joined(*frames))))
     text = console.export_text()
     assert "fine_tuning" in text and "+0.100 ±.000" in text and "12,000" in text and "…" not in text

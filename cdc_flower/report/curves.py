@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from cdc_flower.results import DEVICE_SEGMENT, per_device_segment
+from cdc_flower.cells import Results
+from cdc_flower.report.style import main_metrics
+from cdc_flower.results import DEVICE_SEGMENT
 from cdc_flower.summary import BASELINE, device_sums, estimate, paired_difference, strategies_in_order
 
 
@@ -16,70 +18,83 @@ class Panel:
 
     Attributes:
         title: Empty where there is one panel only.
-        frame: The rows.
-        single: The same, one row per run, strategy, device and segment.
+        results: The cells of the panel and their values.
         strategies: Their names, the baseline first.
         baseline: The strategy that others are compared with.
     """
 
     title: str
-    frame: pd.DataFrame
-    single: pd.DataFrame
+    results: Results
     strategies: list[str]
     baseline: str = BASELINE
 
     @property
+    def cells(self) -> pd.DataFrame:
+        """One row per run, strategy, device and segment."""
+        return self.results.cells
+
+    @property
+    def main_metrics(self) -> list[str]:
+        """The metrics to draw."""
+        return main_metrics(self.results.metrics)
+
+    @property
     def size(self) -> str:
         """How much the intervals rest on."""
-        devices, seeds = self.frame["device_id"].nunique(), self.frame["seed"].nunique()
+        devices, seeds = self.cells["device_id"].nunique(), self.cells["seed"].nunique()
         return f"n = {devices:,} devices, {seeds} {'seed' if seeds == 1 else 'seeds'}"
 
+    def of(self, summary: pd.DataFrame) -> pd.DataFrame:
+        """The rows of the summary that belong to the panel."""
+        first = self.cells.iloc[0]
+        return summary[(summary["run"] == first["run"]) & (summary["task"] == first["task"])]
 
-def panels_of(frame: pd.DataFrame, baseline: str = BASELINE) -> list[Panel]:
+
+def panels_of(results: Results, baseline: str = BASELINE) -> list[Panel]:
     """One panel per run label and task, in the order of the rows."""
-    panels = []
-    num_tasks = frame["task"].nunique()
-    for (run, task), rows in frame.groupby(["run", "task"], observed=True, sort=False):
+    panels, cells = [], results.cells
+    num_tasks = cells["task"].nunique()
+    for run, task in cells[["run", "task"]].drop_duplicates().itertuples(index=False):
         title = " · ".join(part for part in (str(run), str(task) if num_tasks > 1 else "") if part)
-        names = strategies_in_order(rows["strategy"].unique().tolist(), baseline)
-        panels.append(Panel(title, rows, per_device_segment(rows), names, baseline))
+        mine = results.where(((cells["run"] == run) & (cells["task"] == task)).to_numpy())
+        names = strategies_in_order(mine.cells["strategy"].unique().tolist(), baseline)
+        panels.append(Panel(title, mine, names, baseline))
     return panels
 
 
-def metric_by(frame: pd.DataFrame, metric: str, column: str) -> pd.DataFrame:
+def metric_by(results: Results, metric: str, column: str) -> pd.DataFrame:
     """Value and interval of each strategy at each value of a column: ``strategy``, column, ``mean``, ``low`` ..."""
-    rows = frame[frame["metric"] == metric]
     by = ["strategy", column]
-    return estimate(device_sums(rows, by), by).sort_values(by, kind="stable")
+    sums = device_sums(results.rows(metric, [*by, "seed", "device_id"]), by)
+    return estimate(sums, by).sort_values(by, kind="stable")
 
 
 def gain_by(panel: Panel, metric: str, column: str) -> pd.DataFrame:
     """As :func:`metric_by`, the paired difference from the baseline in ``diff``; no rows without a baseline."""
-    rows = panel.frame[panel.frame["metric"] == metric]
-    table = paired_difference(device_sums(rows, ["strategy", column]), [column], panel.baseline)
-    return table.sort_values(["strategy", column], kind="stable")
+    by = ["strategy", column]
+    sums = device_sums(panel.results.rows(metric, [*by, "seed", "device_id"]), by)
+    return paired_difference(sums, [column], panel.baseline).sort_values(by, kind="stable")
 
 
 def shift_shares(panel: Panel) -> pd.Series:
     """The share of devices whose context is new, by segment."""
-    return panel.single.groupby("segment")["is_shift"].mean()
+    return panel.cells.groupby("segment")["is_shift"].mean()
 
 
-def with_age(panel: Panel, num_ages: int = 30, min_share: float = 0.1) -> pd.DataFrame:
-    """The rows after a device's first shift, with ``since_shift``: 0 in the segment of a shift, then 1, 2, ...
+def with_age(panel: Panel, num_ages: int = 30, min_share: float = 0.1) -> Results:
+    """The cells after a device's first shift, with ``since_shift``: 0 in the segment of a shift, then 1, 2, ...
 
     Ages above ``num_ages`` and those that a smaller share of the devices than ``min_share`` reaches are left out.
     """
-    key = list(DEVICE_SEGMENT)
-    single = panel.single[[*key, "is_shift"]].sort_values("segment", kind="stable")
-    at = single["segment"].astype(np.float64).where(single["is_shift"])
-    keys = [single[name] for name in key[:-1]]
-    single["since_shift"] = single["segment"] - at.groupby(keys, observed=True, sort=False).ffill()
-    single = single[single["since_shift"] <= num_ages].drop(columns="is_shift")
-    devices = single.groupby("since_shift")["device_id"].nunique()
-    enough = devices.index[devices >= min_share * panel.single["device_id"].nunique()]
-    single = single[single["since_shift"].isin(enough)].astype({"since_shift": int})
-    return panel.frame.merge(single, on=key)
+    ordered = panel.cells[[*DEVICE_SEGMENT, "is_shift"]].sort_values("segment", kind="stable")
+    at = ordered["segment"].astype(np.float64).where(ordered["is_shift"])
+    keys = [ordered[name] for name in DEVICE_SEGMENT if name != "segment"]
+    since = (ordered["segment"] - at.groupby(keys, observed=True, sort=False).ffill()).sort_index()
+    device = panel.cells["device_id"]
+    devices = device[since <= num_ages].groupby(since).nunique()
+    enough = devices.index[devices >= min_share * device.nunique()]
+    kept = since.isin(enough).to_numpy()
+    return panel.results.where(kept).assign(since_shift=since[kept].to_numpy(int))
 
 
 def pareto_front(cost: NDArray[np.float64], value: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -33,7 +33,7 @@ Draw = Callable[[Axes, Panel], None]
 def all_drawings(panels: Sequence[Panel], summary: pd.DataFrame, colors: dict[str, str]) -> list[Drawing]:
     """Every figure that the results allow, in the order of the page."""
     compared = any(panel.baseline in panel.strategies and len(panel.strategies) > 1 for panel in panels)
-    is_over_time = any(panel.single["segment"].nunique() > 1 for panel in panels)
+    is_over_time = any(panel.cells["segment"].nunique() > 1 for panel in panels)
     many = any(len(panel.strategies) > MANY for panel in panels)
     with mpl.rc_context(style.RC):
         drawings = [_over_segments(panels, colors)] if is_over_time or not compared else []
@@ -44,7 +44,7 @@ def all_drawings(panels: Sequence[Panel], summary: pd.DataFrame, colors: dict[st
             drawings.append(_waiting(panels, colors))
         if compared and is_over_time:
             drawings.append(_gain(panels, colors))
-        if any(panel.single["is_shift"].any() for panel in panels):
+        if any(panel.cells["is_shift"].any() for panel in panels):
             drawings.append(_since_shift(panels, colors))
     return drawings
 
@@ -52,7 +52,7 @@ def all_drawings(panels: Sequence[Panel], summary: pd.DataFrame, colors: dict[st
 def _over_segments(panels: Sequence[Panel], colors: dict[str, str]) -> Drawing:
     def draw(metric: str) -> Draw:
         def one(axes: Axes, panel: Panel) -> None:
-            marks.lines(axes, metric_by(panel.frame, metric, "segment"), "segment", "mean", colors, panel)
+            marks.lines(axes, metric_by(panel.results, metric, "segment"), "segment", "mean", colors, panel)
             marks.mark_shifts(axes, panel)
             axes.set(xlabel="segment", ylabel=metric)
 
@@ -118,9 +118,8 @@ def _since_shift(panels: Sequence[Panel], colors: dict[str, str]) -> Drawing:
 def _against_bytes(panels: Sequence[Panel], summary: pd.DataFrame, colors: dict[str, str]) -> Drawing:
     def draw(metric: str) -> Draw:
         def one(axes: Axes, panel: Panel) -> None:
-            first = panel.frame.iloc[0]
-            same = (summary["run"] == first["run"]) & (summary["task"] == first["task"])
-            table = summary[same & (summary["metric"] == metric) & np.isfinite(summary["mean"].astype(float))]
+            rows = panel.of(summary)
+            table = rows[(rows["metric"] == metric) & np.isfinite(rows["mean"].astype(float))]
             marks.scatter(axes, table, metric, colors)
 
         return one
@@ -139,7 +138,7 @@ def _waiting(panels: Sequence[Panel], colors: dict[str, str]) -> Drawing:
     def latency(axes: Axes, panel: Panel) -> None:
         curves = {}
         for name in panel.strategies:
-            xs, ys = ecdf(panel.single.loc[panel.single["strategy"] == name, "latency_s"])
+            xs, ys = ecdf(panel.cells.loc[panel.cells["strategy"] == name, "latency_s"])
             if len(xs):
                 curves[name] = (xs, ys)
         if not curves:
@@ -163,7 +162,7 @@ def _waiting(panels: Sequence[Panel], colors: dict[str, str]) -> Drawing:
         axes.set_xlabel(label, parse_math=False)
 
     def staleness(axes: Axes, panel: Panel) -> None:
-        finite = panel.single[np.isfinite(panel.single["staleness_s"])]
+        finite = panel.cells[np.isfinite(panel.cells["staleness_s"])]
         groups = finite.groupby(["strategy", "segment"], observed=True)["staleness_s"]
         table = groups.quantile([0.25, 0.5, 0.75]).unstack().reset_index()
         if table.empty:
@@ -206,7 +205,7 @@ def _grid(panels: Sequence[Panel], draw: Callable, columns: Sequence | None = No
         hspace=margin_y / (style.ROW_IN - margin_y),
     )
     for panel, row in zip(panels, grid, strict=True):
-        cells = columns or style.main_metrics([str(name) for name in panel.frame["metric"].unique()])
+        cells = columns or panel.main_metrics
         for cell, axes in zip(cells, row, strict=False):
             draw(cell)(axes, panel)
         for axes in row[len(cells) :]:

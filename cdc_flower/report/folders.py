@@ -3,14 +3,16 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 
-from cdc_flower.errors import UserError
-from cdc_flower.results import read_results
+from cdc_flower.cells import Results, joined, read_results
+from cdc_flower.errors import UserError, unknown_name
+from cdc_flower.summary import BASELINE, strategies_in_order, summarize
 
 RESULTS_FILE, CONFIG_FILE, LOG_FILE = "results.parquet", "config.yaml", "run.log"
 
@@ -35,26 +37,63 @@ class RunFolder:
 
     Attributes:
         name: The name of the folder.
-        frame: Its results table.
+        results: Its results.
         config: Its resolved config; empty where there is none.
         log: The text of its log; empty where there is none.
     """
 
     name: str
-    frame: pd.DataFrame
+    results: Results
     config: Mapping[str, Any] = field(default_factory=dict)
     log: str = ""
 
     @property
     def run_id(self) -> str:
         """The run as its rows call it."""
-        return ", ".join(str(name) for name in self.frame["run_id"].unique()) or self.name
+        return ", ".join(str(name) for name in self.results.cells["run_id"].unique()) or self.name
 
     @property
     def command(self) -> str:
         """The command line that makes the run again; empty where the config does not say."""
         command = self.config.get("command", "")
         return shlex.join(map(str, command)) if isinstance(command, list | tuple) else str(command or "")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a report is made of: runs that are pooled or stand side by side.
+
+    Attributes:
+        runs: The runs.
+        results: Of all runs, from :func:`pooled_results`.
+        baseline: The strategy that others are compared with.
+    """
+
+    runs: Sequence[RunFolder]
+    results: Results
+    baseline: str = BASELINE
+
+    @classmethod
+    def of(cls, runs: Sequence[RunFolder], baseline: str = BASELINE) -> "Comparison":
+        """Pool the results of these runs.
+
+        Raises:
+            UserError: If no run has the baseline, unless that is ``static``, which may be absent.
+        """
+        whole = cls(runs, pooled_results(runs), baseline)
+        if baseline not in (*whole.strategies, BASELINE):
+            raise unknown_name("strategy", baseline, whole.strategies, "--baseline")
+        return whole
+
+    @cached_property
+    def strategies(self) -> list[str]:
+        """Their names, the baseline first."""
+        return strategies_in_order(self.results.cells["strategy"].unique().tolist(), self.baseline)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """From :func:`cdc_flower.summary.summarize`."""
+        return summarize(self.results, self.baseline)
 
 
 def read_folder(folder: str | Path) -> RunFolder:
@@ -113,17 +152,16 @@ def silent_differences(runs: Sequence[RunFolder]) -> list[str]:
     return sorted(found)
 
 
-def pooled_frame(runs: Sequence[RunFolder]) -> pd.DataFrame:
-    """The rows of all runs with their label in a column ``run``; a run id that two folders share is told apart."""
+def pooled_results(runs: Sequence[RunFolder]) -> Results:
+    """The results of all runs with their label in a column ``run``; a run id that two folders share is told apart."""
     seen: set[str] = set()
-    frames: list[pd.DataFrame] = []
+    parts: list[Results] = []
     for run, label in zip(runs, run_labels(runs), strict=True):
-        ids = {str(name) for name in run.frame["run_id"].unique()}
-        frame = run.frame.assign(run=label)
-        if ids & seen:
-            frame["run_id"] = frame["run_id"].astype(str) + f" ({run.name}, {len(frames)})"
-        seen |= ids
-        frames.append(frame)
-    frame = pd.concat(frames, ignore_index=True)
-    texts = ["run", "run_id", "experiment", "strategy", "task", "metric"]
-    return frame.astype(dict.fromkeys(texts, object)).astype(dict.fromkeys(texts, "category"))
+        own = run.results.assign(run=label)
+        names = own.cells["run_id"].cat.remove_unused_categories()
+        if seen & set(names.cat.categories):
+            places = [f"{name} ({run.name}, {len(parts)})" for name in names.cat.categories]
+            own = own.assign(run_id=names.cat.rename_categories(places))
+        seen |= set(names.cat.categories)
+        parts.append(own)
+    return joined(parts)

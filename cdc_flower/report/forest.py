@@ -23,7 +23,7 @@ def forest(panels: Sequence[Panel], summary: pd.DataFrame, colors: dict[str, str
     figure, total = Figure(figsize=(style.WIDTH_IN, sum(heights))), sum(heights)
     width, top = (style.WIDTH_IN - NAMES_IN - style.RIGHT_IN - style.LEFT_IN / 2) / 2, total
     for panel, height in zip(panels, heights, strict=True):
-        metrics = style.main_metrics([str(name) for name in panel.frame["metric"].unique()])
+        metrics = panel.main_metrics
         for column, metric in enumerate(metrics):
             left = NAMES_IN + column * (width + style.LEFT_IN / 2)
             box = (left, top - height + style.BELOW_IN, width, height - style.ABOVE_IN - style.BELOW_IN)
@@ -38,9 +38,12 @@ def forest(panels: Sequence[Panel], summary: pd.DataFrame, colors: dict[str, str
 
 def _rows(panel: Panel, summary: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The differences of a panel, a row a strategy, without the baseline."""
-    first = panel.frame.iloc[0]
-    same = (summary["run"] == first["run"]) & (summary["task"] == first["task"]) & (summary["metric"] == metric)
-    table = summary[same].set_index("strategy").reindex([name for name in panel.strategies if name != panel.baseline])
+    rows = panel.of(summary)
+    table = (
+        rows[rows["metric"] == metric]
+        .set_index("strategy")
+        .reindex([name for name in panel.strategies if name != panel.baseline])
+    )
     return table[["diff", "diff_low", "diff_high"]].astype(float)
 
 

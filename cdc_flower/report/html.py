@@ -14,19 +14,21 @@ from cdc_flower.errors import UserError
 from cdc_flower.report import style
 from cdc_flower.report.curves import Panel, panels_of
 from cdc_flower.report.figures import Drawing, all_drawings
-from cdc_flower.report.folders import RunFolder, pooled_frame, read_folder, run_labels, silent_differences
+from cdc_flower.report.folders import Comparison, RunFolder, read_folder, run_labels, silent_differences
 from cdc_flower.report.page_style import CSS
 from cdc_flower.report.papers import papers_for
 from cdc_flower.report.tables import cost_table, metric_table, summary_table
 from cdc_flower.report.words import reading
-from cdc_flower.summary import BASELINE, strategies_in_order, summarize
+from cdc_flower.summary import BASELINE
 
 PACKAGES = ("torch", "flwr", "ray", "numpy")
 _LOG_LINES = 200
 NO_EXPERIMENT = "none"
 
 
-def report_from_folders(folders: Sequence[str | Path], out: str | Path | None = None, baseline: str = BASELINE) -> Path:
+def report_from_folders(
+    folders: Sequence[str | Path], out: str | Path | None = None, baseline: str = BASELINE
+) -> tuple[Path, Comparison]:
     """Write the report of one run folder, or of several side by side.
 
     Args:
@@ -35,41 +37,40 @@ def report_from_folders(folders: Sequence[str | Path], out: str | Path | None = 
         baseline: The strategy that others are compared with.
 
     Returns:
-        The file that was written.
+        The file that was written, and what it shows.
 
     Raises:
-        UserError: If no folder is given, one is missing or lacks results, or the file cannot be written.
+        UserError: If no folder is given, one is missing or lacks results, no run has the baseline, or the file cannot
+            be written.
     """
     unique = list(dict.fromkeys(Path(folder).resolve() for folder in folders))
     if not unique:
         raise UserError("no run folder was given; name at least one, such as results/runs/latest")
-    runs = [read_folder(folder) for folder in unique]
+    comparison = Comparison.of([read_folder(folder) for folder in unique], baseline)
     path = Path(out) if out is not None else (unique[0] if len(unique) == 1 else unique[0].parent) / "report.html"
-    write_report(runs, path, baseline)
-    return path
+    write_report(comparison, path)
+    return path, comparison
 
 
-def write_report(runs: Sequence[RunFolder], path: str | Path, baseline: str = BASELINE) -> None:
-    """Write the report of these runs. The same runs give the same bytes.
+def write_report(comparison: Comparison, path: str | Path) -> None:
+    """Write the report. The same runs give the same bytes.
 
     Raises:
         UserError: If the file cannot be written.
     """
-    text = render(runs, baseline)
+    text = render(comparison)
     try:
         Path(path).write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         raise UserError(f"{path}: the report cannot be written ({error.strerror or error})") from error
 
 
-def render(runs: Sequence[RunFolder], baseline: str = BASELINE) -> str:
+def render(comparison: Comparison) -> str:
     """The page as text."""
-    frame = pooled_frame(runs)
-    names = strategies_in_order(frame["strategy"].unique().tolist(), baseline)
-    colors = style.strategy_colors(names)
-    summary = summarize(frame, baseline)
-    panels = panels_of(frame, baseline)
-    body = [_header(runs, frame, panels)]
+    runs, summary, cells = comparison.runs, comparison.summary, comparison.results.cells
+    colors = style.strategy_colors(comparison.strategies)
+    panels = panels_of(comparison.results, comparison.baseline)
+    body = [_header(runs, cells, panels)]
     if panels:
         sources = _sources(runs)
         body += [_panel_summary(panel, summary, colors) for panel in panels]
@@ -77,8 +78,8 @@ def render(runs: Sequence[RunFolder], baseline: str = BASELINE) -> str:
         body += [_figure(number, drawing, sources) for number, drawing in enumerate(drawings, 1)]
     else:
         body.append("<p class='reading'>The results hold no rows: no segment was finished.</p>")
-    body += [_how_to_read(), _provenance(runs), _papers(names)]
-    title = escape(_title(runs, frame))
+    body += [_how_to_read(), _provenance(runs), _papers(comparison.strategies)]
+    title = escape(_title(runs, cells))
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -86,9 +87,9 @@ def render(runs: Sequence[RunFolder], baseline: str = BASELINE) -> str:
     )
 
 
-def _title(runs: Sequence[RunFolder], frame: pd.DataFrame) -> str:
+def _title(runs: Sequence[RunFolder], cells: pd.DataFrame) -> str:
     """The named experiments; without one, the data, models and networks; without a configuration, the folders."""
-    experiments = [str(name) for name in frame["experiment"].unique() if str(name) not in ("", NO_EXPERIMENT)]
+    experiments = [str(name) for name in cells["experiment"].unique() if str(name) not in ("", NO_EXPERIMENT)]
     groups = [
         [str((run.config.get(key) or {}).get("name", "")) for run in runs] for key in ("data", "model", "network")
     ]
@@ -96,13 +97,13 @@ def _title(runs: Sequence[RunFolder], frame: pd.DataFrame) -> str:
     return ", ".join(experiments) or ", ".join(filter(None, chosen)) or ", ".join(run.name for run in runs)
 
 
-def _header(runs: Sequence[RunFolder], frame: pd.DataFrame, panels: Sequence[Panel]) -> str:
-    seeds = ", ".join(str(seed) for seed in sorted(frame["seed"].unique()))
+def _header(runs: Sequence[RunFolder], cells: pd.DataFrame, panels: Sequence[Panel]) -> str:
+    seeds = ", ".join(str(seed) for seed in sorted(cells["seed"].unique()))
     facts = [
         f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}",
-        f"{frame['device_id'].nunique():,} devices",
-        f"{frame['segment'].nunique():,} segments",
-        f"{frame['strategy'].nunique()} strategies",
+        f"{cells['device_id'].nunique():,} devices",
+        f"{cells['segment'].nunique():,} segments",
+        f"{cells['strategy'].nunique()} strategies",
         f"seed {seeds}" if seeds else "",
     ]
     text = " · ".join(fact for fact in facts if fact)
@@ -112,12 +113,11 @@ def _header(runs: Sequence[RunFolder], frame: pd.DataFrame, panels: Sequence[Pan
         note = f"<p class='note'>Pooled although they also differ in: {escape(', '.join(others))}.</p>"
     if len(panels) > 1:
         note += f"<p class='note'>Side by side: {escape('; '.join(panel.title for panel in panels))}.</p>"
-    return f"<header><h1>{escape(_title(runs, frame))}</h1><p class='facts'>{escape(text)}</p>{note}</header>"
+    return f"<header><h1>{escape(_title(runs, cells))}</h1><p class='facts'>{escape(text)}</p>{note}</header>"
 
 
 def _panel_summary(panel: Panel, summary: pd.DataFrame, colors: dict[str, str]) -> str:
-    first = panel.frame.iloc[0]
-    rows = summary[(summary["run"] == first["run"]) & (summary["task"] == first["task"])]
+    rows = panel.of(summary)
     title = f"<h2>{escape(panel.title)}</h2>" if panel.title else ""
     return (
         f"<section>{title}<p class='reading'>{escape(reading(panel, rows))}</p>"
@@ -137,7 +137,7 @@ def _sources(runs: Sequence[RunFolder]) -> str:
 
 
 def _figure(number: int, drawing: Drawing, sources: str) -> str:
-    picture = style.svg(drawing.figure, drawing.name)
+    picture = style.svg(drawing.figure, f"f{number}")
     label = escape(drawing.title, quote=True)
     picture = picture.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
     return (

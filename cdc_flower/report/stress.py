@@ -39,7 +39,7 @@ def write_stress(folders: Sequence[str | Path], out: str | Path, metric: str = "
     colors = style.strategy_colors(strategies_in_order(study.table["strategy"]))
     words = summary_of(study)
     figures = [
-        f"<figure id='{drawing.name}'><h2>{escape(drawing.title)}</h2>{style.svg(drawing.figure, drawing.name)}"
+        f"<figure id='{drawing.name}'><h2>{escape(drawing.title)}</h2>{style.svg(drawing.figure, f'f{number}')}"
         f"<figcaption><b>Figure {number}.</b> {escape(drawing.caption)}</figcaption></figure>"
         for number, drawing in enumerate(stress_drawings(study, colors), 1)
     ]

@@ -113,22 +113,15 @@ def _rates(study: Study, colors: dict[str, str]) -> tuple[Figure, str]:
     )
 
 
-def _thinnest(study: Study) -> list[str]:
-    """Condition keys of the slowest links, without protocol, policy and losses, the slowest first."""
-    rows = study.over_links
-    return [where_of(row) for row in rows.drop_duplicates(["network", "rate_scale"]).head(NUM_LINKS).to_dict("records")]
-
-
 def _by_link(study: Study, draw: Callable) -> Figure:
-    links = _thinnest(study)
+    """Axes for each of the slowest links, without protocol, policy and losses, the slowest first."""
+    links = study.over_links.drop_duplicates(["network", "rate_scale"]).head(NUM_LINKS).to_dict("records")
     figure, all_axes = _axes(max(1, len(links)))
-    single = plain(study.single)
-    names: pd.Series = single["network"].astype(str) + np.where(
-        single["rate_scale"] == 1, "", " × " + single["rate_scale"].map("{:g}".format)
-    )
+    cells = plain(study.cells)
     for link, axes in zip(links, all_axes, strict=False):
-        axes.set_title(link)
-        for name, own in single[names == link].groupby("strategy", observed=True, sort=False):
+        axes.set_title(where_of(link))
+        same = (cells["network"] == link["network"]) & (cells["rate_scale"] == link["rate_scale"])
+        for name, own in cells[same].groupby("strategy", observed=True, sort=False):
             draw(axes, str(name), own)
     return figure
 

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from cdc_flower.cells import Results, joined
 from cdc_flower.errors import UserError
 from cdc_flower.report.folders import RunFolder, read_folder
-from cdc_flower.results import per_device_segment
 from cdc_flower.summary import BASELINE, device_sums, estimate, paired_difference
 
 LINKS_FILE = "links.yaml"
@@ -33,12 +33,12 @@ class Study:
     Attributes:
         metric: What is compared.
         table: One row a condition and strategy; see :func:`stress_table`.
-        single: One row a run, strategy, device and segment, with the columns of ``CONDITION``.
+        cells: One row a run, strategy, device and segment, with the columns of ``CONDITION``.
     """
 
     metric: str
     table: pd.DataFrame
-    single: pd.DataFrame
+    cells: pd.DataFrame
 
     @property
     def over_links(self) -> pd.DataFrame:
@@ -56,14 +56,13 @@ def read_study(folders: Sequence[str | Path], metric: str) -> Study:
     for path in dict.fromkeys(Path(folder) for folder in folders):
         run = read_folder(path)
         condition = condition_of(run, path)
-        parts.append(run.frame.assign(**condition, run=" · ".join(str(value) for value in condition.values())))
+        parts.append(run.results.assign(**condition, run=" · ".join(str(value) for value in condition.values())))
     if not parts:
         raise UserError("no run folder was given; name those of the study")
-    frame = pd.concat(parts, ignore_index=True)
-    if metric not in set(frame["metric"]):
-        raise UserError(f"metric must be one of {', '.join(sorted(frame['metric'].unique()))}, got {metric!r}")
-    frame["strategy"] = frame["strategy"].astype(str)
-    return Study(metric, stress_table(frame, metric), per_device_segment(frame))
+    results = joined(parts)
+    if metric not in results.metrics:
+        raise UserError(f"metric must be one of {', '.join(sorted(results.metrics))}, got {metric!r}")
+    return Study(metric, stress_table(results, metric), results.cells)
 
 
 def condition_of(run: RunFolder, path: Path) -> dict[str, Any]:
@@ -92,7 +91,7 @@ def rough(rules: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in kept.items() if value not in (None, neutral.get(key)))
 
 
-def stress_table(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+def stress_table(results: Results, metric: str) -> pd.DataFrame:
     """One row a condition and strategy.
 
     Columns beside the condition: ``rate_up_bps``, ``mean``, ``low``, ``high`` of the metric; ``gain``, ``gain_low``,
@@ -100,8 +99,8 @@ def stress_table(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     device over the run; ``requests``, reports per device and segment; ``staleness_s``, mean; ``latency_s_10``, ``_50``,
     ``_90``; ``dropped`` and ``late``, messages per device and segment; ``num_seeds``.
     """
-    rows = frame[frame["metric"] == metric]
     by = [*CONDITION, "strategy"]
+    rows = results.rows(metric, [*by, "seed", "device_id"])
     sums = device_sums(rows.assign(budget=rows["budget"].fillna(-1.0)), by)
     table = estimate(sums, by)
     still = sums[sums["strategy"] == BASELINE].drop_duplicates(["task", "data", "seed", "device_id"])
@@ -115,9 +114,10 @@ def stress_table(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
         table = table.merge(gain, on=by, how="left")
     else:
         table = table.assign(gain=np.nan, gain_low=np.nan, gain_high=np.nan)
-    single = per_device_segment(frame)
-    single = single.assign(bytes=single["bytes_up"] + single["bytes_down"], budget=single["budget"].fillna(-1.0))
-    groups = single.groupby(by, observed=True, sort=False)
+    facts = [*by, "segment", "rate_up_bps", "num_reports", "staleness_s", "num_dropped", "num_late", "latency_s"]
+    sent = results.cells["bytes_up"].astype(np.int64) + results.cells["bytes_down"]
+    cells = results.cells[facts].assign(bytes=sent, budget=results.cells["budget"].fillna(-1.0))
+    groups = cells.groupby(by, observed=True, sort=False)
     num_segments = groups["segment"].nunique()
     costs = pd.DataFrame(
         {
@@ -132,7 +132,8 @@ def stress_table(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     )
     table = table.merge(costs.reset_index(), on=by, how="left")
     table["budget"] = table["budget"].where(table["budget"] >= 0)
-    return table
+    texts = [name for name in by if isinstance(table[name].dtype, pd.CategoricalDtype)]
+    return table.astype(dict.fromkeys(texts, str))
 
 
 def plain(table: pd.DataFrame) -> pd.DataFrame:

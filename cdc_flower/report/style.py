@@ -1,7 +1,6 @@
 """How figures look: one colour per strategy everywhere, labels at the lines, SVG that is the same each time."""
 
 import io
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -9,6 +8,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
+
+from cdc_flower.report.compact import compact
 
 #: Okabe and Ito's colours, which colour-blind readers can tell apart; yellow is too pale for a thin line.
 COLORS = {
@@ -95,18 +96,14 @@ def spread(values: ArrayLike, gap: float, low: float, high: float) -> NDArray[np
     return positions
 
 
-def svg(figure: Figure, prefix: str) -> str:
+def svg(figure: Figure, name: str) -> str:
     """The figure as an SVG element that can stand in a page beside others.
 
     Args:
-        prefix: Put before each id, so that ids of several figures differ.
+        name: Its id, which other figures must not have.
     """
     buffer = io.StringIO()
     with mpl.rc_context(RC):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    text = re.sub(r'\bid="', f'id="{prefix}-', text)
-    text = re.sub(r'href="#', f'href="#{prefix}-', text)
-    return re.sub(r"url\(#", f"url(#{prefix}-", text).strip()
+    return compact(text[text.index("<svg") :], name)

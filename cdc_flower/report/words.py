@@ -46,7 +46,8 @@ def reading(panel: Panel, summary: pd.DataFrame) -> str:
 def _runner_up(panel: Panel, metric: str, best: pd.Series, second: pd.Series) -> str:
     """How the best stands to the second."""
     names = [best["strategy"], second["strategy"]]
-    rows = panel.frame[(panel.frame["metric"] == metric) & panel.frame["strategy"].isin(names)]
+    rows = panel.results.rows(metric, ["task", "strategy", "seed", "device_id"])
+    rows = rows[rows["strategy"].isin(names)]
     pairs = paired_difference(device_sums(rows, ["task", "strategy"]), ["task"], baseline=names[1])
     pairs = pairs[pairs["strategy"] == names[0]]
     if pairs.empty or not np.isfinite(pairs["low"].iloc[0]):

@@ -14,15 +14,15 @@ from flwr.serverapp import Grid
 from rich.console import Console
 
 from cdc_flower.progress import Bars
-from cdc_flower.report import report_from_folders
-from cdc_flower.results import ResultsWriter, read_results
+from cdc_flower.report import Comparison, read_folder, write_report
+from cdc_flower.results import ResultsWriter
 from cdc_flower.simulations import folder
 from cdc_flower.simulations.play import play
 from cdc_flower.simulations.protocol.codecs import codecs_of
 from cdc_flower.simulations.references import reference_frames
 from cdc_flower.simulations.requests.setup import requests_of
 from cdc_flower.simulations.setup import Setup, grid_of, prepare, train_cloud
-from cdc_flower.summary import rich_table, summarize, write_summary
+from cdc_flower.summary import rich_table, write_summary
 
 log = logging.getLogger("cdc_flower")
 
@@ -118,15 +118,14 @@ def play_all(
 def finish(out: Path, console: Console) -> None:
     """Summary, report and table of whatever the run folder holds."""
     try:
-        frame = read_results(out / folder.RESULTS)
+        comparison = Comparison.of([read_folder(out)])
     except Exception as error:  # nothing was finished: the folder holds the configuration and the log
         log.warning("no results to summarize: %s", error)
         return
-    if frame.empty:
+    if comparison.results.cells.empty:
         return
-    summary = summarize(frame)
-    write_summary(summary, out / folder.SUMMARY)
-    for _, rows in summary.groupby("task", sort=False, observed=True):
+    write_summary(comparison.summary, out / folder.SUMMARY)
+    for _, rows in comparison.summary.groupby("task", sort=False, observed=True):
         console.print(rich_table(rows))
-    report_from_folders([out], out / folder.REPORT)
+    write_report(comparison, out / folder.REPORT)
     console.print(f"{out / folder.REPORT}", soft_wrap=True, highlight=False)

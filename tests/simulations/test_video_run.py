@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hydra import compose, initialize_config_module
 from rich.console import Console
 
 from cdc_flower.errors import UserError
-from cdc_flower.results import read_results
 from cdc_flower.simulations import run as runs
 from cdc_flower.simulations.setup import prepare, resolved
 from cdc_flower.simulations.tasks import COMPANIONS, companions
@@ -43,7 +43,7 @@ def quiet() -> Console:
 def test_every_configured_strategy_plays_video(task: str, metric: str, tmp_path: Path) -> None:
     config = config_of(f"task={task}", *SMALL, f"out={tmp_path}/run")
     folder = runs.run(config, console=quiet())
-    rows = read_results(folder / "results.parquet")
+    rows = pd.read_parquet(folder / "results.parquet")
     assert set(rows.task) == {task}
     assert set(rows.strategy) == set(config["strategies"]) and "cdc_mmpg" in config["strategies"]
     chosen = rows[rows.metric == metric]
@@ -63,7 +63,7 @@ def test_a_run_of_two_tasks_holds_both_and_prints_a_table_of_each(tmp_path: Path
     )
     first["also"] = [config_of("task=video_qa", *SMALL, "strategies=[static]")]
     console = quiet()
-    rows = read_results(runs.run(first, console=console) / "results.parquet")
+    rows = pd.read_parquet(runs.run(first, console=console) / "results.parquet")
     assert list(dict.fromkeys(rows.task)) == ["recommendation", "video_qa"]
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "ndcg@10" in text and "accuracy" in text
