@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cdc_flower.device import LabelBudget
 from cdc_flower.errors import UserError
 from cdc_flower.simulations.streams.video.annotated import annotated_stream
 from cdc_flower.simulations.streams.video.annotations import Problems, read_annotations
@@ -58,6 +59,41 @@ def test_new_clips_are_in_no_historical_question(tmp_path: Path) -> None:
     assert not set(stream.table.clips.clip_of(now)) & set(stream.table.clips.clip_of(past))
     assert stream.table.answer[now].min() == 0  # an answer that no historical question has is never right
     assert stream.table.answer[past].min() > 0
+
+
+def test_an_answer_that_no_historical_question_has_is_not_learned_from(tmp_path: Path) -> None:
+    write_csv(tmp_path)
+    write_features(tmp_path)
+    stream = stream_of(tmp_path, split="new_clips")
+    table = stream.table
+    past = stream.historical().queries
+    now = np.setdiff1d(np.arange(table.clips.num_queries), past)
+    assert (table.answer[now] == 0).any() and (table.answer[now] > 0).any()
+    examples = stream.labelled(LabelBudget(), np.arange(stream.num_devices), 2, 100, 0)
+    learned = examples.history[:, 0]
+    before = np.concatenate([past, stream.segment(np.array([0]), 0).history[:, 0]])
+    before = np.concatenate([before, stream.segment(np.array([0]), 1).history[:, 0]])
+    np.testing.assert_array_equal(learned, np.sort(before)[table.answer[np.sort(before)] > 0])
+    np.testing.assert_array_equal(examples.slot, np.arange(len(learned)))
+    assert examples.num_examples.tolist() == [len(learned)] and (examples.candidates[:, 0] > 0).all()
+
+
+def test_what_is_held_out_differs_from_the_rest_as_the_stream_does(tmp_path: Path) -> None:
+    write_csv(tmp_path)
+    write_features(tmp_path)
+    for split, shared in (("new_questions", True), ("new_clips", False)):
+        stream = stream_of(tmp_path, split=split, clips_per_device=1)
+        clips, history = stream.table.clips, stream.historical()
+        if split == "new_clips":  # one new clip, so one device: its history is not parted
+            assert history.split(0.25, 0)[1].num_examples == 0
+            continue
+        train, held_out = history.split(0.25, 0)
+        assert held_out.num_examples == round(0.25 * history.num_examples)
+        np.testing.assert_array_equal(np.sort(np.concatenate([train.queries, held_out.queries])), history.queries)
+        assert bool(set(clips.clip_of(held_out.queries)) & set(clips.clip_of(train.queries))) == shared
+        assert train.content_hash() != history.content_hash() != held_out.content_hash()
+        rows = np.concatenate([batch.history[:, 0] for batch in held_out.batches(2, 0, 0, 0)])
+        np.testing.assert_array_equal(np.sort(rows), held_out.queries)
 
 
 def test_frames_are_spread_over_the_clip() -> None:
