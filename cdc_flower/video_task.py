@@ -83,7 +83,9 @@ class VideoAnswers(VideoTask):
         cell, size = row * self._num_kinds + kind, n * self._num_kinds
         right_of = np.bincount(cell, is_right, size).reshape(n, -1)
         asked_of = np.bincount(cell, minlength=size).reshape(n, -1).astype(np.float64)
-        value_sum = np.column_stack([np.bincount(row, is_right, n), np.bincount(row, np.where(is_told, loss, 0.0), n), right_of])
+        value_sum = np.column_stack(
+            [np.bincount(row, is_right, n), np.bincount(row, np.where(is_told, loss, 0.0), n), right_of]
+        )
         value_count = np.column_stack([num_events, np.bincount(row, is_told, n), asked_of])
         sums = {"value-sum": value_sum, "value-count": value_count}
         return {**self._common(data, context_id, is_shift), **sums}, {}

@@ -1,6 +1,8 @@
 """The numbers behind the figures, each a pure function of the results table."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +22,7 @@ class Panel:
         single: The same, one row per run, strategy, device and segment.
         strategies: Their names, the baseline first.
         baseline: The strategy that others are compared with.
+        settings: Of each strategy, as far as they are known.
     """
 
     title: str
@@ -27,6 +30,18 @@ class Panel:
     single: pd.DataFrame
     strategies: list[str]
     baseline: str = BASELINE
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def rows_of(self, summary: pd.DataFrame, metric: str) -> pd.DataFrame:
+        """Its rows of the summary for a metric, those with a value."""
+        first = self.frame.iloc[0]
+        same = (summary["run"] == first["run"]) & (summary["task"] == first["task"]) & (summary["metric"] == metric)
+        return summary[same & np.isfinite(summary["mean"].astype(float))]
+
+    @property
+    def is_video(self) -> bool:
+        """Whether devices tell of clips."""
+        return str(self.frame["task"].iloc[0]).startswith("video")
 
     @property
     def size(self) -> str:
@@ -35,14 +50,23 @@ class Panel:
         return f"n = {devices:,} devices, {seeds} {'seed' if seeds == 1 else 'seeds'}"
 
 
-def panels_of(frame: pd.DataFrame, baseline: str = BASELINE) -> list[Panel]:
-    """One panel per run label and task, in the order of the rows."""
-    panels = []
+def panels_of(
+    frame: pd.DataFrame,
+    baseline: str = BASELINE,
+    settings: Mapping[tuple[str, str], Mapping[str, Any]] | None = None,
+) -> list[Panel]:
+    """One panel per run label and task, in the order of the rows.
+
+    Args:
+        settings: Of each task and strategy, as far as they are known.
+    """
+    panels, known = [], settings or {}
     num_tasks = frame["task"].nunique()
     for (run, task), rows in frame.groupby(["run", "task"], observed=True, sort=False):
         title = " · ".join(part for part in (str(run), str(task) if num_tasks > 1 else "") if part)
         names = strategies_in_order(rows["strategy"].unique().tolist(), baseline)
-        panels.append(Panel(title, rows, per_device_segment(rows), names, baseline))
+        mine = {name: known[str(task), name] for name in names if (str(task), name) in known}
+        panels.append(Panel(title, rows, per_device_segment(rows), names, baseline, mine))
     return panels
 
 
@@ -58,6 +82,25 @@ def gain_by(panel: Panel, metric: str, column: str) -> pd.DataFrame:
     rows = panel.frame[panel.frame["metric"] == metric]
     table = paired_difference(device_sums(rows, ["strategy", column]), [column], panel.baseline)
     return table.sort_values(["strategy", column], kind="stable")
+
+
+def vary(panel: Panel, setting: str) -> bool:
+    """Whether two strategies of one method differ in a setting."""
+    values: dict[Any, set[str]] = {}
+    for settings in panel.settings.values():
+        if setting in settings:
+            values.setdefault(settings.get("method"), set()).add(str(settings[setting]))
+    return any(len(different) > 1 for different in values.values())
+
+
+def replies(panel: Panel) -> pd.DataFrame:
+    """By strategy: ``bytes_up`` and ``bytes_down``, the median raw bytes of a segment in which any went that way.
+
+    A strategy that never sends has no number.
+    """
+    sent = panel.single[["payload_bytes_up", "payload_bytes_down"]].astype(np.float64)
+    sent.columns = pd.Index(["bytes_up", "bytes_down"])
+    return sent.where(sent > 0).groupby(panel.single["strategy"], observed=True).median()
 
 
 def shift_shares(panel: Panel) -> pd.Series:

@@ -14,7 +14,14 @@ from cdc_flower.errors import UserError
 from cdc_flower.report import style
 from cdc_flower.report.curves import Panel, panels_of
 from cdc_flower.report.figures import Drawing, all_drawings
-from cdc_flower.report.folders import RunFolder, pooled_frame, read_folder, run_labels, silent_differences
+from cdc_flower.report.folders import (
+    RunFolder,
+    arm_settings,
+    pooled_frame,
+    read_folder,
+    run_labels,
+    silent_differences,
+)
 from cdc_flower.report.page_style import CSS
 from cdc_flower.report.papers import papers_for
 from cdc_flower.report.tables import cost_table, metric_table, summary_table
@@ -68,7 +75,7 @@ def render(runs: Sequence[RunFolder], baseline: str = BASELINE) -> str:
     names = strategies_in_order(frame["strategy"].unique().tolist(), baseline)
     colors = style.strategy_colors(names)
     summary = summarize(frame, baseline)
-    panels = panels_of(frame, baseline)
+    panels = panels_of(frame, baseline, arm_settings(runs))
     body = [_header(runs, frame, panels)]
     if panels:
         sources = _sources(runs)

@@ -55,21 +55,21 @@ def mark_shifts(axes: Axes, panel: Panel) -> None:
             axes.axvspan(segment - 0.5, segment + 0.5, color="#000000", alpha=0.16 * share, linewidth=0, zorder=0.5)
 
 
-def scatter(axes: Axes, table: pd.DataFrame, metric: str, colors: dict[str, str]) -> None:
-    """Value against bytes, with the front of those that none beats.
+def scatter(axes: Axes, table: pd.DataFrame, cost: str, label: str, metric: str, colors: dict[str, str]) -> None:
+    """Value against cost, with the front of those that none beats.
 
     Args:
-        table: Rows of the summary, one per strategy.
+        table: Rows of the summary, one per strategy, with a column ``cost``, whose axis has the label.
     """
-    axes.set(xlabel="kB per device, up and down", ylabel=metric)
+    axes.set(xlabel=label, ylabel=metric)
     if table.empty:
         say_empty(axes, "no values")
         return
-    kilobytes = (table["bytes_up_per_device"] + table["bytes_down_per_device"]).to_numpy(np.float64) / 1000
+    amounts = table[cost].to_numpy(np.float64)
     value, low, high = (table[column].to_numpy(np.float64) for column in ("mean", "low", "high"))
     names = [str(name) for name in table["strategy"]]
-    at = _cost_axis(axes, kilobytes)
-    front = pareto_front(kilobytes, -value if metric in style.LOWER_IS_BETTER else value)
+    at = _cost_axis(axes, amounts)
+    front = pareto_front(amounts, -value if metric in style.LOWER_IS_BETTER else value)
     steps_x, steps_y = [*at[front], axes.get_xlim()[1]], [*value[front], value[front][-1]]
     axes.step(steps_x, steps_y, where="post", color="#c4c4c4", linewidth=1.2, zorder=1)
     for x, y, down, up, name in zip(at, value, low, high, names, strict=True):
