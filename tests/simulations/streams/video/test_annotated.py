@@ -101,6 +101,51 @@ def test_frames_are_spread_over_the_clip() -> None:
     np.testing.assert_array_equal(spread_over(2, 4), [0, 0, 1, 1])
 
 
+@pytest.mark.parametrize("form", ["npy", "npz", "h5", "all.npz", "all.h5"])
+def test_every_form_of_features_gives_the_same_clips(form: str, tmp_path: Path) -> None:
+    write_csv(tmp_path)
+    values = {f"v{k}": np.random.default_rng(k).normal(size=(7, 5)).astype(np.float32) for k in range(4)}
+    place = tmp_path / "features"
+    place.mkdir()
+    if form == "all.npz":
+        np.savez(place / form, **{f"{name}.avi": array for name, array in values.items()})
+    elif form.endswith("h5"):
+        h5py = pytest.importorskip("h5py", reason="pip install 'cdc-flower[video]'")
+        if form == "all.h5":
+            with h5py.File(place / form, "w") as archive:
+                for name, array in values.items():
+                    archive[f"{name}.mp4"] = array
+        else:
+            for name, array in values.items():
+                with h5py.File(place / f"{name}.h5", "w") as archive:
+                    archive["features"] = array
+    else:
+        for name, array in values.items():
+            np.save(place / f"{name}.npy", array) if form == "npy" else np.savez(place / f"{name}.npz", array)
+    stream = stream_of(tmp_path, features=str(place / form if form.startswith("all") else place))
+    size = np.sqrt(np.mean([np.square(array).mean() for array in values.values()]))
+    rows = spread_over(7, 3)
+    expected = np.stack([values[f"v{k}"][rows] / size for k in range(4)])
+    size = np.sqrt(np.square(expected).mean())  # of the frames that are read
+    np.testing.assert_allclose(stream.table.clips.frames(np.arange(4)), expected / size, rtol=1e-5)
+    assert stream.table.clips.frame_shape == (5,)
+
+
+def test_a_damaged_hdf5_file_is_an_error_or_left_out(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py", reason="pip install 'cdc-flower[video]'")
+    for name in ("v0", "v1"):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as archive:
+            archive["features"] = np.ones((7, 5), np.float32)
+    whole = (tmp_path / "v1.h5").read_bytes()
+    (tmp_path / "v1.h5").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"v1\.h5: must be a whole feature file"):
+        read_features(str(tmp_path), ["v0", "v1"], 3, raising())
+    assert set(read_features(str(tmp_path), ["v0", "v1"], 3, Problems.of("skip"))) == {"v0"}
+    (tmp_path / "all.h5").write_bytes(whole[:100])
+    with pytest.raises(UserError, match=r"all\.h5: must be a whole \.npz or HDF5 file"):
+        read_features(str(tmp_path / "all.h5"), ["v0"], 3, raising())
+
+
 def test_a_feature_file_of_another_width_is_an_error_or_left_out(tmp_path: Path) -> None:
     write_csv(tmp_path)
     write_features(tmp_path)
