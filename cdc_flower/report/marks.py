@@ -68,7 +68,7 @@ def scatter(axes: Axes, table: pd.DataFrame, cost: str, label: str, metric: str,
     amounts = table[cost].to_numpy(np.float64)
     value, low, high = (table[column].to_numpy(np.float64) for column in ("mean", "low", "high"))
     names = [str(name) for name in table["strategy"]]
-    at = _cost_axis(axes, amounts)
+    at = _cost_axis(axes, amounts, _width_share(names))
     front = pareto_front(amounts, -value if metric in style.LOWER_IS_BETTER else value)
     steps_x, steps_y = [*at[front], axes.get_xlim()[1]], [*value[front], value[front][-1]]
     axes.step(steps_x, steps_y, where="post", color="#c4c4c4", linewidth=1.2, zorder=1)
@@ -158,8 +158,12 @@ def _pixels_per_point(axes: Axes) -> float:
     return figure.dpi / 72.0 if figure is not None else 1.0
 
 
-def _cost_axis(axes: Axes, amounts: np.ndarray) -> np.ndarray:
-    """A logarithmic x axis on which zero has a place of its own at the left edge; where to draw each amount."""
+def _cost_axis(axes: Axes, amounts: np.ndarray, room: float) -> np.ndarray:
+    """A logarithmic x axis on which zero has a place of its own at the left edge; where to draw each amount.
+
+    Args:
+        room: Share of the axis to leave free on the right, for names.
+    """
     positive = amounts[amounts > 0]
     if not len(positive):
         axes.set_xlim(-0.1, 1.0)
@@ -168,10 +172,12 @@ def _cost_axis(axes: Axes, amounts: np.ndarray) -> np.ndarray:
     axes.set_xscale("log")
     low, high = np.log10(positive.min()), np.log10(positive.max())
     span = max(high - low, 1.0)
-    left, right = low - 0.12 * span, high + 0.28 * span
+    left = low - 0.12 * span
     has_zero = bool((amounts <= 0).any())
     zero = left - 0.16 * span
-    axes.set_xlim(10 ** (zero - 0.06 * span if has_zero else left), 10**right)
+    edge = zero - 0.06 * span if has_zero else left
+    right = high + max(0.28 * span, (high - edge) * room / (1.0 - room))
+    axes.set_xlim(10**edge, 10**right)
     plain_log_ticks(axes, "x", 10**left, 10**right)
     if not has_zero:
         return amounts
