@@ -32,17 +32,6 @@ class Panel:
     baseline: str = BASELINE
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def rows_of(self, summary: pd.DataFrame, metric: str) -> pd.DataFrame:
-        """Its rows of the summary for a metric, those with a value."""
-        first = self.frame.iloc[0]
-        same = (summary["run"] == first["run"]) & (summary["task"] == first["task"]) & (summary["metric"] == metric)
-        return summary[same & np.isfinite(summary["mean"].astype(float))]
-
-    @property
-    def is_video(self) -> bool:
-        """Whether devices tell of clips."""
-        return str(self.frame["task"].iloc[0]).startswith("video")
-
     @property
     def size(self) -> str:
         """How much the intervals rest on."""
@@ -60,12 +49,12 @@ def panels_of(
     Args:
         settings: Of each task and strategy, as far as they are known.
     """
-    panels, known = [], settings or {}
+    panels = []
     num_tasks = frame["task"].nunique()
     for (run, task), rows in frame.groupby(["run", "task"], observed=True, sort=False):
         title = " · ".join(part for part in (str(run), str(task) if num_tasks > 1 else "") if part)
         names = strategies_in_order(rows["strategy"].unique().tolist(), baseline)
-        mine = {name: known[str(task), name] for name in names if (str(task), name) in known}
+        mine = {name: value for (its_task, name), value in (settings or {}).items() if its_task == str(task)}
         panels.append(Panel(title, rows, per_device_segment(rows), names, baseline, mine))
     return panels
 
@@ -82,25 +71,6 @@ def gain_by(panel: Panel, metric: str, column: str) -> pd.DataFrame:
     rows = panel.frame[panel.frame["metric"] == metric]
     table = paired_difference(device_sums(rows, ["strategy", column]), [column], panel.baseline)
     return table.sort_values(["strategy", column], kind="stable")
-
-
-def vary(panel: Panel, setting: str) -> bool:
-    """Whether two strategies of one method differ in a setting."""
-    values: dict[Any, set[str]] = {}
-    for settings in panel.settings.values():
-        if setting in settings:
-            values.setdefault(settings.get("method"), set()).add(str(settings[setting]))
-    return any(len(different) > 1 for different in values.values())
-
-
-def replies(panel: Panel) -> pd.DataFrame:
-    """By strategy: ``bytes_up`` and ``bytes_down``, the median raw bytes of a segment in which any went that way.
-
-    A strategy that never sends has no number.
-    """
-    sent = panel.single[["payload_bytes_up", "payload_bytes_down"]].astype(np.float64)
-    sent.columns = pd.Index(["bytes_up", "bytes_down"])
-    return sent.where(sent > 0).groupby(panel.single["strategy"], observed=True).median()
 
 
 def shift_shares(panel: Panel) -> pd.Series:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -11,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cdc_flower.report import marks, style
-from cdc_flower.report.curves import Panel, ecdf, gain_by, metric_by, replies, shift_shares, vary, with_age
+from cdc_flower.report.curves import Panel, ecdf, gain_by, metric_by, shift_shares, with_age
+from cdc_flower.report.exchange import UPLINK, VARIANTS
 from cdc_flower.report.forest import forest
-from cdc_flower.report.labels import LABELS_CAPTION, LABELS_TITLE, against_labels, families
+from cdc_flower.report.labels import LABELS
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,11 @@ def all_drawings(panels: Sequence[Panel], summary: pd.DataFrame, colors: dict[st
         if compared and (many or not is_over_time):
             drawings.append(_forest(panels, summary, colors))
         drawings.append(_against_bytes(panels, summary, colors))
-        video = [panel for panel in panels if panel.is_video]
-        if video:
-            drawings.append(_against_uplink(video, summary, colors))
-        varied = [panel for panel in panels if vary(panel, "variant")]
-        if varied:
-            drawings.append(_against_downlink(varied, summary, colors))
-        learned = [panel for panel in panels if families(panel)]
-        if learned:
-            drawings.append(Drawing("labels", LABELS_TITLE, _grid(learned, against_labels(summary)), LABELS_CAPTION))
+        for special in (UPLINK, VARIANTS, LABELS):
+            fitting = [panel for panel in panels if special.fits(panel)]
+            if fitting:
+                figure = _grid(fitting, special.draw(summary, colors))
+                drawings.append(Drawing(special.name, special.title, figure, special.caption))
         if is_over_time:
             drawings.append(_waiting(panels, colors))
         if compared and is_over_time:
@@ -126,52 +122,20 @@ def _since_shift(panels: Sequence[Panel], colors: dict[str, str]) -> Drawing:
     )
 
 
-def _against(summary: pd.DataFrame, cost: Callable[[pd.DataFrame, Panel], pd.Series], label: str, colors: dict) -> Any:
+def _against_bytes(panels: Sequence[Panel], summary: pd.DataFrame, colors: dict[str, str]) -> Drawing:
     def draw(metric: str) -> Draw:
         def one(axes: Axes, panel: Panel) -> None:
-            table = panel.rows_of(summary, metric)
-            marks.scatter(axes, table.assign(cost=cost(table, panel)), "cost", label, metric, colors)
+            first = panel.frame.iloc[0]
+            same = (summary["run"] == first["run"]) & (summary["task"] == first["task"])
+            table = summary[same & (summary["metric"] == metric) & np.isfinite(summary["mean"].astype(float))]
+            marks.scatter(axes, table, metric, colors)
 
         return one
-
-    return draw
-
-
-def _against_uplink(panels: Sequence[Panel], summary: pd.DataFrame, colors: dict[str, str]) -> Drawing:
-    def cost(table: pd.DataFrame, panel: Panel) -> pd.Series:
-        return table["payload_bytes_up_per_device"] / panel.single["segment"].nunique()
-
-    return Drawing(
-        "uplink",
-        "What does telling of a clip cost?",
-        _grid(panels, _against(summary, cost, "raw bytes up per device and segment", colors)),
-        "Raw bytes, without framing. A strategy that adapts to the clip with which a segment opens tells of one clip a "
-        "segment, so for it these are the bytes of a clip. Bars: 95 % intervals over devices. Grey steps: the Pareto "
-        "front.",
-    )
-
-
-def _against_downlink(panels: Sequence[Panel], summary: pd.DataFrame, colors: dict[str, str]) -> Drawing:
-    def cost(table: pd.DataFrame, panel: Panel) -> pd.Series:
-        return table["strategy"].map(replies(panel)["bytes_down"]).fillna(0.0)
-
-    return Drawing(
-        "variants",
-        "What do the variants of the generated layer cost and bring?",
-        _grid(panels, _against(summary, cost, "raw bytes of a reply with new parameters", colors)),
-        "Raw bytes of one reply, without framing; a number takes four, so a quarter of it are the parameters that are "
-        "generated, unless a codec is at work. Bars: 95 % intervals over devices.",
-    )
-
-
-def _against_bytes(panels: Sequence[Panel], summary: pd.DataFrame, colors: dict[str, str]) -> Drawing:
-    def cost(table: pd.DataFrame, _: Panel) -> pd.Series:
-        return (table["bytes_up_per_device"] + table["bytes_down_per_device"]) / 1000
 
     return Drawing(
         "bytes",
         "What does it cost in bytes?",
-        _grid(panels, _against(summary, cost, "kB per device, up and down", colors)),
+        _grid(panels, draw),
         "Bytes on the wire, up and down together, per device over the whole run, with Flower's framing. "
         "Bars: 95 % intervals over devices. Grey steps: the Pareto front; a strategy below it is beaten by one that "
         "sends no more.",

@@ -12,7 +12,8 @@ import yaml
 from cdc_flower import __version__
 from cdc_flower.errors import UserError
 from cdc_flower.report import style
-from cdc_flower.report.curves import Panel, panels_of, replies
+from cdc_flower.report.curves import Panel, panels_of
+from cdc_flower.report.exchange import bytes_of_a_segment
 from cdc_flower.report.figures import Drawing, all_drawings
 from cdc_flower.report.folders import (
     RunFolder,
@@ -131,8 +132,8 @@ def _panel_summary(panel: Panel, summary: pd.DataFrame, colors: dict[str, str]) 
         f"{summary_table(rows, colors)}"
         f"<p class='note'>{escape(panel.size)}. ± is half a 95 % interval over devices.</p>"
         f"<details><summary>Every metric</summary>{metric_table(rows, colors)}</details>"
-        f"<details><summary>Payload, labels and seconds</summary>{cost_table(rows, replies(panel), colors)}</details>"
-        "</section>"
+        "<details><summary>Payload, labels and seconds</summary>"
+        f"{cost_table(rows, bytes_of_a_segment(panel), colors)}</details></section>"
     )
 
 

@@ -10,14 +10,10 @@ from matplotlib.axes import Axes
 
 from cdc_flower.report import marks, style
 from cdc_flower.report.curves import Panel
+from cdc_flower.report.special import Special, rows_of
 
 #: The setting that says how many labels a device learns from at a time.
-LABELS = "max_examples"
-LABELS_TITLE = "Does it pay to learn from more labels?"
-LABELS_CAPTION = (
-    "Strategies that differ only in how many labels a device learns from in each segment make one line; those without "
-    "labels are drawn across. Bars and bands: 95 % intervals over devices."
-)
+SETTING = "max_examples"
 
 
 def families(panel: Panel) -> dict[str, list[tuple[int, str]]]:
@@ -28,9 +24,9 @@ def families(panel: Panel) -> dict[str, list[tuple[int, str]]]:
     alike: dict[str, list[tuple[int, str]]] = {}
     for name in panel.strategies:
         settings = panel.settings.get(name, {})
-        if LABELS in settings:
-            rest = {key: value for key, value in settings.items() if key != LABELS}
-            alike.setdefault(repr(sorted(rest.items())), []).append((int(settings[LABELS]), name))
+        if SETTING in settings:
+            rest = {key: value for key, value in settings.items() if key != SETTING}
+            alike.setdefault(repr(sorted(rest.items())), []).append((int(settings[SETTING]), name))
     found: dict[str, list[tuple[int, str]]] = {}
     for members in alike.values():
         if len({number for number, _ in members}) > 1:
@@ -45,12 +41,12 @@ def _beginning(names: Sequence[str]) -> str:
     return "".join(letters[0] for letters in same).rstrip("_-. 0123456789")
 
 
-def against_labels(summary: pd.DataFrame) -> Callable[[str], Any]:
+def against_labels(summary: pd.DataFrame, _: dict[str, str]) -> Callable[[str], Any]:
     """Draws one metric of a panel: a line for each family, and one across for each strategy without labels."""
 
     def draw(metric: str) -> Callable[[Axes, Panel], None]:
         def one(axes: Axes, panel: Panel) -> None:
-            table = panel.rows_of(summary, metric).set_index("strategy")
+            table = rows_of(panel, summary, metric).set_index("strategy")
             lines = {
                 name: [(number, member) for number, member in members if member in table.index]
                 for name, members in families(panel).items()
@@ -83,3 +79,13 @@ def against_labels(summary: pd.DataFrame) -> Callable[[str], Any]:
         return one
 
     return draw
+
+
+LABELS = Special(
+    "labels",
+    "Does it pay to learn from more labels?",
+    "Strategies that differ only in how many labels a device learns from in each segment make one line; those without "
+    "labels are drawn across. Bars and bands: 95 % intervals over devices.",
+    lambda panel: bool(families(panel)),
+    against_labels,
+)

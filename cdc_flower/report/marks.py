@@ -55,17 +55,27 @@ def mark_shifts(axes: Axes, panel: Panel) -> None:
             axes.axvspan(segment - 0.5, segment + 0.5, color="#000000", alpha=0.16 * share, linewidth=0, zorder=0.5)
 
 
-def scatter(axes: Axes, table: pd.DataFrame, cost: str, label: str, metric: str, colors: dict[str, str]) -> None:
-    """Value against cost, with the front of those that none beats.
+def scatter(
+    axes: Axes,
+    table: pd.DataFrame,
+    metric: str,
+    colors: dict[str, str],
+    cost: pd.Series | None = None,
+    label: str = "kB per device, up and down",
+) -> None:
+    """Value against bytes, with the front of those that none beats.
 
     Args:
-        table: Rows of the summary, one per strategy, with a column ``cost``, whose axis has the label.
+        table: Rows of the summary, one per strategy.
+        cost: Of each row, what the label says; by default the whole run's.
     """
     axes.set(xlabel=label, ylabel=metric)
     if table.empty:
         say_empty(axes, "no values")
         return
-    amounts = table[cost].to_numpy(np.float64)
+    if cost is None:
+        cost = (table["bytes_up_per_device"] + table["bytes_down_per_device"]) / 1000
+    amounts = cost.to_numpy(np.float64)
     value, low, high = (table[column].to_numpy(np.float64) for column in ("mean", "low", "high"))
     names = [str(name) for name in table["strategy"]]
     at = _cost_axis(axes, amounts, _width_share(names))

@@ -61,7 +61,7 @@ def cost_table(rows: pd.DataFrame, sent: pd.DataFrame, colors: dict[str, str]) -
 
     Args:
         rows: As in :func:`summary_table`.
-        sent: From :func:`~cdc_flower.report.curves.replies`: raw bytes of a segment each way.
+        sent: From :func:`~cdc_flower.report.exchange.bytes_of_a_segment`.
     """
     heads = [
         "strategy",

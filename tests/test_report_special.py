@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from test_report import config, results
 
 from cdc_flower.report import RunFolder
-from cdc_flower.report.curves import Panel, panels_of, replies, vary
+from cdc_flower.report.curves import Panel, panels_of
+from cdc_flower.report.exchange import bytes_of_a_segment, has_variants
 from cdc_flower.report.figures import all_drawings
 from cdc_flower.report.folders import arm_settings
 from cdc_flower.report.labels import against_labels, families
@@ -66,7 +67,7 @@ def test_strategies_that_differ_in_the_number_of_labels_alone_are_a_family() -> 
 def test_a_family_is_drawn_against_its_labels_and_the_others_across() -> None:
     panel, summary = panel_of(LABELLED)
     axes: Axes = Figure().subplots()
-    against_labels(summary)("auc")(axes, panel)
+    against_labels(summary, {})("auc")(axes, panel)
     mean = summary[summary["metric"] == "auc"].set_index("strategy")["mean"]
     lines = [(line.get_xdata(), line.get_ydata()) for line in axes.lines if line.get_marker() == "o"]
     np.testing.assert_allclose(np.array(lines[0]), [[2, 4], [mean["head_4"], mean["head_16"]]])
@@ -85,9 +86,9 @@ def test_the_figure_of_labels_is_there_where_labels_differ() -> None:
 
 def test_the_figure_of_variants_is_there_where_a_method_has_two() -> None:
     panel, summary = panel_of(("static", "cdc_mmpg", "cdc_bias"))
-    assert vary(panel, "variant") and "variants" in names_of(panel, summary)
+    assert has_variants(panel) and "variants" in names_of(panel, summary)
     panel, summary = panel_of(("static", "cdc_mmpg"))
-    assert not vary(panel, "variant") and "variants" not in names_of(panel, summary)
+    assert not has_variants(panel) and "variants" not in names_of(panel, summary)
 
 
 def test_bytes_for_a_clip_are_drawn_where_devices_tell_of_clips() -> None:
@@ -106,5 +107,5 @@ def test_bytes_for_a_clip_are_drawn_where_devices_tell_of_clips() -> None:
 
 def test_the_bytes_of_a_reply_are_those_of_a_segment_in_which_one_came() -> None:
     panel, _ = panel_of(("static", "cdc_mmpg"), payload_bytes_down=np.array([0, 0, 0, 388, 388, 388]))
-    assert replies(panel).loc["cdc_mmpg", "bytes_down"] == 388
-    assert np.isnan(replies(panel).loc["static", "bytes_up"])
+    assert bytes_of_a_segment(panel).loc["cdc_mmpg", "bytes_down"] == 388
+    assert np.isnan(bytes_of_a_segment(panel).loc["static", "bytes_up"])
