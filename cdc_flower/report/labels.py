@@ -62,11 +62,13 @@ def against_labels(summary: pd.DataFrame, _: dict[str, str]) -> Callable[[str], 
             axes.set_xlim(first - margin, last + margin)
             ends: dict[str, tuple[float, float]] = {}
             for name in free:
-                row = table.loc[name]
-                axes.fill_between([first, last], row["low"], row["high"], color=colors[name], alpha=0.13, linewidth=0)
-                axes.plot([first, last], [row["mean"]] * 2, color=colors[name], linestyle=(0, (5, 2)))
-                ends[name] = (last, float(row["mean"]))
+                mean, low, high = table.loc[[name], ["mean", "low", "high"]].to_numpy(np.float64)[0]
+                axes.fill_between([first, last], low, high, color=colors[name], alpha=0.13, linewidth=0)
+                axes.plot([first, last], [mean, mean], color=colors[name], linestyle=(0, (5, 2)))
+                ends[name] = (last, mean)
             for name, members in lines.items():
+                if not members:
+                    continue
                 rows, at = table.loc[[member for _, member in members]], np.log2([number for number, _ in members])
                 axes.vlines(at, rows["low"], rows["high"], color=colors[name], linewidth=1.1)
                 axes.plot(at, rows["mean"], color=colors[name], marker="o", markersize=4)
