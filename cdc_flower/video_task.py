@@ -62,16 +62,20 @@ class VideoAnswers(VideoTask):
 
     Args:
         kinds: Names of the types of questions, which ``SegmentBatch.kind`` counts.
+        has_unseen: Whether answer 0 stands for all that the device model does not know. Questions with such a true
+            answer are never answered rightly, and the log loss leaves them out.
     """
 
-    def __init__(self, kinds: Sequence[str]) -> None:
+    def __init__(self, kinds: Sequence[str], has_unseen: bool = False) -> None:
+        self.has_unseen = has_unseen
         self.metrics = ("accuracy", "log_loss", *(f"accuracy: {kind}" for kind in kinds))
         self._num_kinds = len(kinds)
 
     def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
         true_column, context_id, is_shift = data.truth.read(self)
         n, row = len(data.device_ids), data.row
-        is_right = true_ranks(logits, true_column) == 1
+        is_told = (true_column != 0) | (not self.has_unseen)
+        is_right = (true_ranks(logits, true_column) == 1) & is_told
         exact = logits.astype(np.float64)
         loss = np.logaddexp.reduce(exact, 1) - exact[np.arange(len(row)), true_column]
         num_events = np.bincount(row, minlength=n).astype(np.float64)
@@ -79,8 +83,10 @@ class VideoAnswers(VideoTask):
         cell, size = row * self._num_kinds + kind, n * self._num_kinds
         right_of = np.bincount(cell, is_right, size).reshape(n, -1)
         asked_of = np.bincount(cell, minlength=size).reshape(n, -1).astype(np.float64)
-        value_sum = np.column_stack([np.bincount(row, is_right, n), np.bincount(row, loss, n), right_of])
-        value_count = np.column_stack([num_events, num_events, asked_of])
+        value_sum = np.column_stack(
+            [np.bincount(row, is_right, n), np.bincount(row, np.where(is_told, loss, 0.0), n), right_of]
+        )
+        value_count = np.column_stack([num_events, np.bincount(row, is_told, n), asked_of])
         sums = {"value-sum": value_sum, "value-count": value_count}
         return {**self._common(data, context_id, is_shift), **sums}, {}
 

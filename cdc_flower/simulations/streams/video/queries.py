@@ -37,6 +37,9 @@ class QueryTable:
         gallery: ``[n, H + S, G]``, the clips among which a device's queries of a segment are searched; None where
             the candidates are answers.
         context_id: ``[n, S]``, -1 where nobody knows; ``is_shift``: ``[n, S]``.
+        has_unseen: Whether answer 0 stands for all that no historical question has. It is never right, and no label.
+        repeats_clips: Whether the stream is about the clips of the history. Then queries are held out for validation,
+            and not whole devices: what is held out differs from the rest as the stream does.
     """
 
     clips: Clips
@@ -49,6 +52,8 @@ class QueryTable:
     gallery: Ints | None
     context_id: Ints
     is_shift: NDArray[np.bool_]
+    has_unseen: bool = False
+    repeats_clips: bool = False
 
     def __post_init__(self) -> None:
         """Check what training and scoring rely on.
@@ -80,6 +85,10 @@ class QueryTable:
         # Of empty segments that begin at the same query, the last one holds it.
         cell = np.searchsorted(edges, queries, side="right") - 1
         return np.divmod(cell, self.bounds.shape[1] - 1)
+
+    def is_told(self, queries: Ints) -> NDArray[np.bool_]:
+        """``[T]``: whether the true candidate is one that can be learned from."""
+        return (self.answer[queries] != 0) | (not self.has_unseen)
 
     def true_first(self, queries: Ints) -> NDArray[np.int32]:
         """``[T, C]``: the candidates of each query with the true one first, the others in their order."""

@@ -6,6 +6,7 @@ The opening clip is there when the segment starts, before any question about it,
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +95,8 @@ class VideoStream:
     ) -> LabelledBatch:
         """The newest queries from before the segment starts, at most ``max_examples`` a device, oldest first.
 
-        Each comes with all its candidates; ``num_negatives`` does not matter.
+        Each comes with all its candidates; ``num_negatives`` does not matter. Of the newest queries those whose answer
+        is none of the device model's are left out.
 
         Raises:
             TruthAccessError: If the reader is not a :class:`TruthReader`.
@@ -104,9 +106,13 @@ class VideoStream:
         device_ids = self._checked(device_ids, segment)
         end = self.table.bounds[device_ids, segment + self.table.num_historical]
         first = np.maximum(self.table.bounds[device_ids, 0], end - max(max_examples, 0))
-        row, slot, query = flat_ranges(first, end)
+        row, _, query = flat_ranges(first, end)
+        is_told = self.table.is_told(query)
+        row, query = row[is_told], query[is_told]
+        num_examples = np.bincount(row, minlength=len(device_ids))
+        slot = np.arange(len(row)) - (np.cumsum(num_examples) - num_examples)[row]
         history, candidates = query[:, None].astype(np.int32), self.table.true_first(query)
-        return LabelledBatch(end - first, row, slot, history, candidates)
+        return LabelledBatch(num_examples, row, slot, history, candidates)
 
     def historical(self) -> "VideoHistory":
         """The labelled segments before the stream, which the cloud holds."""
@@ -120,22 +126,24 @@ class VideoHistory:
     Attributes:
         table: Of all devices.
         device_ids: ``[n]``, those that are here.
+        is_here: ``[Q]``, which of their queries are; None for all.
     """
 
     table: QueryTable
     device_ids: Ints
+    is_here: NDArray[np.bool_] | None = None
 
-    @property
+    @cached_property
     def queries(self) -> Ints:
         """``[M]``, by device."""
         bounds = self.table.bounds[self.device_ids]
-        return flat_ranges(bounds[:, 0], bounds[:, self.table.num_historical])[2]
+        queries = flat_ranges(bounds[:, 0], bounds[:, self.table.num_historical])[2]
+        return queries if self.is_here is None else queries[self.is_here[queries]]
 
     @property
     def num_examples(self) -> int:
         """``M``."""
-        bounds = self.table.bounds[self.device_ids]
-        return int((bounds[:, self.table.num_historical] - bounds[:, 0]).sum())
+        return len(self.queries)
 
     def batches(
         self,
@@ -190,20 +198,27 @@ class VideoHistory:
         return first + (uniform * (end - first)).astype(np.int64)
 
     def split(self, fraction: float, seed: int) -> tuple["VideoHistory", "VideoHistory"]:
-        """A part to train on and a part to validate on, by whole devices, at least one each if there are two.
+        """A part to train on and a part to validate on, at least one device each if there are two.
+
+        Where the stream is about the clips of the history the parts are queries, and not whole devices.
 
         Raises:
             ValueError: If the fraction is outside [0, 1).
         """
         if not 0 <= fraction < 1:
             raise ValueError(f"fraction must be in [0, 1), got {fraction}")
-        size = len(self.device_ids)
+        members = self.queries if self.table.repeats_clips else self.device_ids
+        size = len(members)
         count = max(min(max(round(fraction * size), 1), size - 1), 0) if fraction > 0 else 0
-        order = np.argsort(hashed_bits(seed, "historical-split", self.device_ids), kind="stable")
-        parts = [
-            VideoHistory(self.table, self.device_ids[np.sort(order[k])]) for k in (slice(count, None), slice(count))
-        ]
-        return parts[0], parts[1]
+        order = np.argsort(hashed_bits(seed, "historical-split", members), kind="stable")
+        if not self.table.repeats_clips:
+            parts = [VideoHistory(self.table, members[np.sort(order[k])]) for k in (slice(count, None), slice(count))]
+            return parts[0], parts[1]
+        is_held_out = np.zeros(len(self.table.answer), np.bool_)
+        is_held_out[members[order[:count]]] = True
+        held_out = VideoHistory(self.table, self.device_ids, is_held_out)
+        is_here = ~is_held_out if self.is_here is None else self.is_here & ~is_held_out
+        return VideoHistory(self.table, self.device_ids, is_here), held_out
 
     def content_hash(self) -> str:
         """Sixty-four hexadecimal digits that change with anything that training could read."""
