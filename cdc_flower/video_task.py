@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import scipy.special
 import torch
 from numpy.typing import NDArray
 
@@ -13,9 +14,13 @@ from cdc_flower.metrics import ranks, worst_for_nan
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.video import VideoModel
 from cdc_flower.report_video import ClipReport
+from cdc_flower.scoring import Scorer
 from cdc_flower.segment import SegmentBatch, TruthReader
 from cdc_flower.state import DeviceStates
 from cdc_flower.task import Columns
+
+#: Answers of a device by which it tells how unsure it is.
+NUM_ANSWERS = 8
 
 
 class VideoTask(TruthReader, ABC):
@@ -33,6 +38,13 @@ class VideoTask(TruthReader, ABC):
         clip_ids, _ = stream.opening(states.device_ids, segment, lag)
         static = {name: torch.from_numpy(np.array(value)) for name, value in states.static.items()}
         return how.make(model, static, clip_ids, stream.seed)
+
+    def doubt(self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int) -> NDArray[np.float64]:
+        """The mean entropy of the newest answers, in nats. No question of the segment itself has been asked yet."""
+        history, candidates = stream.asked(states.device_ids, segment, NUM_ANSWERS)
+        scorer = Scorer(model, states.static, [states.pool])
+        logits = scorer.score(np.repeat(states.in_use, NUM_ANSWERS), history, candidates)
+        return entropy(logits).reshape(-1, NUM_ANSWERS).mean(1)
 
     @abstractmethod
     def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
@@ -55,6 +67,14 @@ def true_ranks(scores: NDArray[np.float32], true_column: NDArray[np.int64]) -> N
     """``[T]``: the rank of the true candidate, 1 at the top, ties by half; what is no number counts as the worst."""
     scores, _ = worst_for_nan(np.asarray(scores, np.float32), true_column)
     return ranks(scores, scores[np.arange(len(scores)), true_column])
+
+
+def entropy(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """``[T, C]`` -> ``[T]``, of the softmax, in nats; that of even chances where a logit is no number."""
+    with np.errstate(invalid="ignore"):
+        shares = np.exp(scipy.special.log_softmax(logits.astype(np.float64), 1))
+    value = scipy.special.entr(shares).sum(1)
+    return np.where(np.isnan(value), np.log(logits.shape[1]), value)
 
 
 class VideoAnswers(VideoTask):

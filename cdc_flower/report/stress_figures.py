@@ -1,6 +1,7 @@
 """The figures of a study of thin links, one for each question."""
 
 from collections.abc import Callable
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -12,11 +13,14 @@ from cdc_flower.report import style
 from cdc_flower.report.curves import ecdf
 from cdc_flower.report.figures import Drawing
 from cdc_flower.report.stress_table import ALWAYS, Study, crossings, networks_with_scales, pareto, plain, sends_nothing
-from cdc_flower.report.stress_words import bits_per_s, where_of
+from cdc_flower.report.stress_words import bits_per_s, family, where_of, whole_of
+from cdc_flower.summary import BASELINE
 
 HEIGHT_IN = 3.8
 #: Links whose latency and staleness are drawn: the slowest.
 NUM_LINKS = 3
+#: Share of parameters that come late, above which a link has no latency to show.
+MOST_LATE = 0.5
 MARKERS = "osD^vP*X"
 
 
@@ -35,9 +39,9 @@ def stress_drawings(study: Study, colors: dict[str, str]) -> list[Drawing]:
     return drawings
 
 
-def _axes(columns: int = 1) -> tuple[Figure, list[Axes]]:
+def _axes(columns: int = 1, *, sharey: bool = True) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(style.WIDTH_IN, HEIGHT_IN), layout="constrained")
-    return figure, list(np.atleast_1d(figure.subplots(1, columns, sharey=True)))
+    return figure, list(np.atleast_1d(figure.subplots(1, columns, sharey=sharey)))
 
 
 def _label(axes: Axes, colors: dict[str, str], names: list[str]) -> None:
@@ -113,9 +117,16 @@ def _rates(study: Study, colors: dict[str, str]) -> tuple[Figure, str]:
     )
 
 
+def _thinnest(study: Study) -> list[dict[str, Any]]:
+    """The slowest links on which something arrives in time, without protocol, policy and losses, the slowest first."""
+    rows = study.over_links[~study.over_links["strategy"].isin(sends_nothing(study.table))]
+    rows = rows[rows["late"] < MOST_LATE] if (rows["late"] < MOST_LATE).any() else rows
+    return rows.drop_duplicates(["network", "rate_scale"]).head(NUM_LINKS).to_dict("records")
+
+
 def _by_link(study: Study, draw: Callable) -> Figure:
-    """Axes for each of the slowest links, without protocol, policy and losses, the slowest first."""
-    links = study.over_links.drop_duplicates(["network", "rate_scale"]).head(NUM_LINKS).to_dict("records")
+    """Axes for each of the slowest links."""
+    links = _thinnest(study)
     figure, all_axes = _axes(max(1, len(links)))
     cells = plain(study.cells)
     for link, axes in zip(links, all_axes, strict=False):
@@ -159,31 +170,31 @@ def _staleness(study: Study, colors: dict[str, str]) -> tuple[Figure, str]:
 
 
 def _budget(study: Study, colors: dict[str, str]) -> tuple[Figure, str]:
-    figure, (axes,) = _axes()
     rows = study.table[study.table["loss"] == ""]
     asked = rows[rows["policy"] != ALWAYS]
-    policies = list(asked["policy"].unique())
-    for (policy, name), own in asked.groupby(["policy", "strategy"], observed=True, sort=False):
-        whole = plain(rows)
-        same = whole[
-            (whole["strategy"] == name)
-            & whole["network"].isin(own["network"])
-            & whole["rate_scale"].isin(own["rate_scale"])
-        ]
-        own = own.sort_values("requests")
-        xs, ys = [*own["requests"], *same["requests"]], [*own["mean"], *same["mean"]]
-        marker = MARKERS[policies.index(policy) % len(MARKERS)]
-        axes.plot(
-            100 * np.array(xs),
-            ys,
-            marker=marker,
-            markersize=4,
-            color=colors[str(name)],
-            label=f"{name}, {policy}",
-            alpha=0.8,
-        )
-    axes.set(xlabel="reports that were sent, of all that could be (%)", ylabel=study.metric)
-    axes.legend(frameon=False, fontsize=8)
+    asked = asked.assign(family=asked["policy"].map(family))
+    names = list(dict.fromkeys(asked["strategy"]))
+    figure, all_axes = _axes(len(names), sharey=False)
+    for name, axes in zip(names, all_axes, strict=True):
+        own = asked[asked["strategy"] == name]
+        for position, (kind, some) in enumerate(own.groupby("family", observed=True, sort=False)):
+            some, whole = some.sort_values("requests"), whole_of(study, some)
+            every = [] if whole is None else [whole]
+            axes.plot(
+                100 * np.array([*some["requests"], *(row["requests"] for row in every)]),
+                [*some["mean"], *(row["mean"] for row in every)],
+                marker=MARKERS[position % len(MARKERS)],
+                markersize=4,
+                color=colors[name] if position == 0 else style.SPARE_COLORS[position - 1],
+                label=str(kind),
+                alpha=0.85,
+            )
+        still = plain(study.table).query("strategy == @BASELINE")["mean"]
+        if len(still):
+            axes.axhline(float(still.iloc[0]), color=colors[BASELINE], linewidth=1.2, label=BASELINE)
+        axes.set(xlabel="reports sent, of all that could be (%)", title=name)
+        axes.legend(frameon=False, fontsize=8)
+    all_axes[0].set_ylabel(study.metric)
     return (
         figure,
         "Each line ends where every device reports in every segment. The horizontal axis is what was really sent.",

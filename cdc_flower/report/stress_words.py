@@ -15,6 +15,9 @@ from cdc_flower.report.stress_table import (
     sends_nothing,
 )
 
+#: Conditions that are listed of those in which messages were lost.
+MOST_LINES = 8
+
 
 def bits_per_s(rate_bps: float) -> str:
     """A rate in words."""
@@ -43,8 +46,8 @@ def summary_of(study: Study, command: str = "") -> str:
     parts = [
         f"# Thin links: {data}\n",
         f"{devices:,} devices, {seeds} {'seed' if seeds == 1 else 'seeds'}, {conditions} conditions. The metric is "
-        f"{study.metric}; gains are against static on the same devices, with 95 % intervals over devices. Rates are "
-        "medians over devices of the median uplink over seconds.\n",
+        f"{study.metric}; gains are against static on the same devices, and bold where the 95 % interval over "
+        "devices excludes zero. Rates are medians over devices of the median uplink over seconds.\n",
         "## Where methods degrade, and where they cross\n",
         links_table(study),
         *(f"- {line}" for line in rate_lines(study)),
@@ -61,25 +64,32 @@ def summary_of(study: Study, command: str = "") -> str:
 
 
 def links_table(study: Study) -> str:
-    """A line a link and strategy, from the slowest."""
+    """A line a link, from the slowest: gain of each strategy, and what share of its parameters came late."""
     rows = study.over_links
     rows = rows[~rows["strategy"].isin(sends_nothing(study.table))]
-    head = f"| link | median uplink | strategy | {study.metric} | gain over static | staleness s | latency s | late |"
-    lines = [head, "|---|---|---|---|---|---|---|---|"]
-    for row in rows.to_dict("records"):
-        scale = "" if row["rate_scale"] == 1 else f" × {row['rate_scale']:g}"
-        gain = (
-            ""
-            if not np.isfinite(row["gain"])
-            else f"{row['gain']:+.4f} [{row['gain_low']:+.4f}, {row['gain_high']:+.4f}]"
-        )
-        latency = "–" if not np.isfinite(row["latency_s_50"]) else f"{row['latency_s_50']:.2f}"
-        rate = bits_per_s(row["rate_up_bps"]) if np.isfinite(row["rate_up_bps"]) else "no limit"
+    names = list(dict.fromkeys(rows["strategy"]))
+    lines = [f"| link | median uplink | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
+    for (network, scale), own in rows.groupby(["network", "rate_scale"], observed=True, sort=False):
+        rate = float(own["rate_up_bps"].iloc[0])
+        by_name = own.set_index("strategy")
+        cells = [_gain_and_late(by_name.loc[name]) if name in by_name.index else "" for name in names]
         lines.append(
-            f"| {row['network']}{scale} | {rate} | {row['strategy']} | {row['mean']:.4f} | {gain} | "
-            f"{row['staleness_s']:.1f} | {latency} | {row['late']:.0%} |"
+            f"| {link_name(network, scale)} | {bits_per_s(rate) if np.isfinite(rate) else 'no limit'} | "
+            f"{' | '.join(cells)} |"
         )
-    return "\n".join(lines) + "\n"
+    best = " ".join(f"{name} {_still(study, name):.4f}." for name in sorted(sends_nothing(study.table)))
+    note = f"{study.metric} above static, and the share of parameters that came late."
+    return "\n".join([f"{note}{' Without a link: ' + best if best else ''}\n", *lines]) + "\n"
+
+
+def _gain_and_late(row: pd.Series) -> str:
+    gain = f"{row['gain']:+.4f}" if np.isfinite(row["gain"]) else f"{row['mean']:.4f}"
+    is_clear = row["gain_low"] > 0 or row["gain_high"] < 0
+    return f"{'**' + gain + '**' if is_clear else gain}, {row['late']:.0%}"
+
+
+def _still(study: Study, name: str) -> float:
+    return float(study.table.loc[study.table["strategy"] == name, "mean"].iloc[0])
 
 
 def rate_lines(study: Study) -> list[str]:
@@ -105,11 +115,11 @@ def byte_lines(study: Study) -> list[str]:
     lines = []
     for row in pareto(study.table).to_dict("records"):
         lines.append(
-            f"On the front: {row['strategy']} ({where_of(row)}), {kilobytes(row['bytes'])} a device, "
-            f"{study.metric} {row['mean']:.4f}."
+            f"Nothing is better for fewer bytes than {row['strategy']} ({where_of(row)}): "
+            f"{kilobytes(row['bytes'])} a device, {study.metric} {row['mean']:.4f}."
         )
-    heavy = study.table[(study.table["protocol"] != NO_PROTOCOL) & (study.table["policy"] == ALWAYS)]
-    for row in heavy.to_dict("records"):
+    lighter = study.table[(study.table["protocol"] != NO_PROTOCOL) & (study.table["policy"] == ALWAYS)]
+    for row in lighter.to_dict("records"):
         same = plain(study.table)
         same = same[
             (same["strategy"] == row["strategy"])
@@ -120,37 +130,65 @@ def byte_lines(study: Study) -> list[str]:
             before = same.iloc[0]
             share, change = row["bytes"] / before["bytes"], row["mean"] - before["mean"]
             lines.append(
-                f"{row['protocol']}: {row['strategy']} on {row['network']} takes {share:.0%} of the bytes; "
-                f"{study.metric} changes by {change:+.4f}."
+                f"With {row['protocol']}, {row['strategy']} on {link_name(row['network'], row['rate_scale'])} takes "
+                f"{share:.0%} of the bytes; {study.metric} changes by {change:+.4f}."
             )
     return lines
 
 
 def policy_lines(study: Study) -> list[str]:
-    """Values at each budget, in the order of the budgets."""
-    lines = []
+    """Values at each budget, in the order of what was sent."""
     rows = study.table[(study.table["policy"] != ALWAYS) & (study.table["loss"] == "")]
-    for (policy, strategy), own in rows.groupby(["policy", "strategy"], observed=True, sort=False):
-        own = own.sort_values("requests")
-        values = "; ".join(f"{r['requests']:.1%} of requests {r['mean']:.4f}" for r in own.to_dict("records"))
-        lines.append(f"{strategy}, {policy}: {values}.")
-    return lines or ["Every device reported in every segment."]
+    if rows.empty:
+        return ["Every device reported in every segment."]
+    lines = []
+    rows = rows.assign(family=rows["policy"].map(family))
+    for (kind, strategy), own in rows.groupby(["family", "strategy"], observed=True, sort=False):
+        whole = whole_of(study, own)
+        always = f"; always {whole['mean']:.4f}" if whole is not None else ""
+        values = "; ".join(
+            f"{row['mean']:.4f} from {row['requests']:.1%} of the reports"
+            for row in own.sort_values("requests").to_dict("records")
+        )
+        lines.append(f"{strategy}, {kind}: {values}{always}.")
+    return lines
+
+
+def family(policy: str) -> str:
+    """A policy without what it goes by."""
+    return policy.partition(" ")[0]
+
+
+def whole_of(study: Study, rows: pd.DataFrame) -> pd.Series | None:
+    """The same strategy on the same link with every report; None if that was not played."""
+    first, same = rows.iloc[0], plain(study.table)
+    same = same[
+        (same["strategy"] == first["strategy"])
+        & (same["network"] == first["network"])
+        & (same["rate_scale"] == first["rate_scale"])
+    ]
+    return same.iloc[0] if len(same) else None
 
 
 def loss_lines(table: pd.DataFrame) -> list[str]:
-    """Messages that were late or dropped, per device and segment, where there were any."""
-    rows = table[(table["late"] > 0) | (table["dropped"] > 0)].sort_values("late", ascending=False)
+    """Messages that were late or dropped, per device and segment, where there were any: the most of them."""
+    rows = table.assign(lost=table["late"] + table["dropped"])
+    rows = rows[rows["lost"] > 0].sort_values("lost", ascending=False, kind="stable")
     lines = [
         f"{row['strategy']} ({where_of(row)}): {row['late']:.1%} late and {row['dropped']:.1%} dropped."
-        for row in rows.head(12).to_dict("records")
+        for row in rows.head(MOST_LINES).to_dict("records")
     ]
     return lines or ["Nothing was late and nothing was dropped."]
 
 
+def link_name(network: str, scale: float) -> str:
+    """A network, and the scale of its rates if that is not 1."""
+    return network if scale == 1 else f"{network} × {scale:g}"
+
+
 def where_of(row: dict) -> str:
     """A condition in words, without what is neutral."""
-    scale = "" if row["rate_scale"] == 1 else f" × {row['rate_scale']:g}"
-    parts = [f"{row['network']}{scale}", row["loss"]]
+    parts = [link_name(row["network"], row["rate_scale"]), row["loss"]]
     parts += [row["protocol"] if row["protocol"] != NO_PROTOCOL else ""]
     if row["policy"] != ALWAYS:
         parts += [row["policy"] + (f" {row['budget']:.0%}" if np.isfinite(row["budget"]) else "")]

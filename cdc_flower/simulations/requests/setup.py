@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from cdc_flower.errors import UserError, unknown_name
-from cdc_flower.segment import Stream
+from cdc_flower.models.video import VideoModel
+from cdc_flower.scoring import tensors
+from cdc_flower.simulations.requests.answers import OwnAnswers, held_out_doubts
 from cdc_flower.simulations.requests.policies import Every, OnDrift, Policy, Random
-from cdc_flower.simulations.requests.sensor import HistorySensor
+from cdc_flower.simulations.requests.sensor import ClipSensor, HistorySensor, Sensor
 from cdc_flower.simulations.requests.uncertainty import Uncertainty, train_uncertainty
 from cdc_flower.strategies.base import Cloud
 
@@ -50,7 +54,7 @@ def check_policy(config: Mapping[str, Any]) -> None:
             raise UserError(f"policy.epochs must be a whole number >= 0, got {epochs!r}")
 
 
-def requests_of(config: Mapping[str, Any], stream: Stream, cloud: Cloud, strategy: Any) -> Requests:
+def requests_of(config: Mapping[str, Any], stream: Any, cloud: Cloud, strategy: Any) -> Requests:
     """The policy of a configured ``policy``, for one run of a strategy that is prepared.
 
     Raises:
@@ -63,10 +67,20 @@ def requests_of(config: Mapping[str, Any], stream: Stream, cloud: Cloud, strateg
         return Requests(Random(0.0 if name == "never" else config["rate"], cloud.seed), limit)
     if name == "every":
         return Requests(Every(config["n"]), limit)
-    deployed = strategy.deployment()
-    if EMBEDDING not in deployed:
+    deployed, model = strategy.deployment(), cloud.model
+    is_video = isinstance(model, VideoModel)
+    if not is_video and EMBEDDING not in deployed:
         raise UserError(f"policy {name} needs a model with item embeddings, got {', '.join(list(deployed)[:3])}, ...")
-    sensor = HistorySensor(stream, deployed[EMBEDDING])
-    if name == "on_drift":
-        return Requests(OnDrift(sensor, config["detector"], config["threshold"], config["delta"]), limit)
-    return Requests(Uncertainty(sensor, train_uncertainty(cloud, strategy, config["epochs"]), config["rate"]), limit)
+    if name == "uncertainty" and is_video:
+        return Requests(OwnAnswers(held_out_doubts(model, deployed, cloud.validation), config["rate"]), limit)
+    if name == "uncertainty":
+        sensor = HistorySensor(stream, deployed[EMBEDDING])
+        trained = train_uncertainty(cloud, strategy, config["epochs"])
+        return Requests(Uncertainty(sensor, trained, config["rate"]), limit)
+    own: Sensor
+    if is_video:
+        historical = np.unique(model.clips.clip_of(cloud.train.queries))
+        own = ClipSensor(stream, model, tensors(deployed), historical)
+    else:
+        own = HistorySensor(stream, deployed[EMBEDDING])
+    return Requests(OnDrift(own, config["detector"], config["threshold"], config["delta"]), limit)

@@ -97,6 +97,15 @@ class QueryTable:
         order = np.argsort(np.arange(candidates.shape[1]) != true[:, None], axis=1, kind="stable")
         return np.take_along_axis(candidates, order, 1)
 
+    def newest(self, device_ids: Ints, segment: int, count: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """``[n * count, 1]``: the newest queries before a segment (historical ones included), and their candidates.
+
+        They are by device, the newest first; a device with fewer has its first one again.
+        """
+        first, end = self.bounds[device_ids, 0], self.bounds[device_ids, segment]
+        queries = np.maximum(end[:, None] - 1 - np.arange(count), first[:, None]).reshape(-1)
+        return queries[:, None].astype(np.int32), self.candidates(queries)
+
     def candidates(self, queries: Ints) -> NDArray[np.int32]:
         """``[T, C]``: every answer, or every clip of the gallery."""
         if self.gallery is None:

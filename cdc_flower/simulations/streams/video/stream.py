@@ -90,6 +90,14 @@ class VideoStream:
         """``[n, 1]``: the query of :meth:`opening`."""
         return self.opening(device_ids, segment, lag)[1][:, None].astype(np.int32)
 
+    def asked(self, device_ids: Ints, segment: int, count: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """The newest queries from before the segment, ``[n * count, 1]`` by device, newest first, and their candidates.
+
+        A device with fewer has its first one again.
+        """
+        device_ids = self._checked(device_ids, segment)
+        return self.table.newest(device_ids, segment + self.table.num_historical, count)
+
     def labelled(
         self, reader: TruthReader, device_ids: Ints, segment: int, max_examples: int, num_negatives: int
     ) -> LabelledBatch:
