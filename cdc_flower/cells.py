@@ -8,7 +8,7 @@ smallest type that holds them exactly, and come out as they went in.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,7 +59,7 @@ class Results:
     pieces: Mapping[str, Sequence[Piece]]
 
     @classmethod
-    def of(cls, frame: pd.DataFrame) -> Self:
+    def of(cls, frame: pd.DataFrame) -> "Results":
         """From the rows of the long table; a column ``run`` may label runs, without it the label is empty."""
         return _merged(_runs_of_rows(cls, frame if "run" in frame else frame.assign(run="")))
 
@@ -169,12 +169,12 @@ def _runs_of_rows(cls: type[Results], frame: pd.DataFrame) -> Results:
     cell = np.cumsum(is_new) - 1
     metric, pieces = frame["metric"].cat, {}
     codes, sums, counts = metric.codes.to_numpy(), *(frame[name].to_numpy(np.float64) for name in _VALUES[1:])
-    shared = np.zeros(0)
+    shared: NDArray[np.floating] = np.zeros(0)
     for code in pd.unique(codes):
         rows = np.flatnonzero(codes == code)
         count = counts[rows]
         shared = shared if np.array_equal(shared, count) else _smallest_float(count)
-        pieces[str(metric.categories[code])] = [Piece(_compact(cell[rows]), _smallest_float(sums[rows]), shared)]
+        pieces[str(metric.categories[int(code)])] = [Piece(_compact(cell[rows]), _smallest_float(sums[rows]), shared)]
     return cls(pd.DataFrame({name: _smallest_integer(column) for name, column in cells.items()}), pieces)
 
 
@@ -197,7 +197,7 @@ def _indices(pieces: Sequence[Piece]) -> NDArray[np.int64]:
     return np.concatenate([np.asarray(piece.at, np.int64) for piece in pieces] or [np.zeros(0, np.int64)])
 
 
-def _compact(at: NDArray[np.int64]) -> range | NDArray[np.int64]:
+def _compact(at: NDArray[Any]) -> range | NDArray[Any]:
     """A range where the numbers are one."""
     is_range = len(at) > 0 and bool((np.diff(at) == 1).all())
     return range(int(at[0]), int(at[-1]) + 1) if is_range else at
@@ -218,7 +218,7 @@ def _some(piece: Piece, kept: NDArray[np.bool_], number: NDArray[np.int64]) -> P
     return Piece(_compact(number[at[mine]]), piece.value_sum[mine], piece.value_count[mine])
 
 
-def _constant(text: str, size: int) -> pd.Categorical:
+def _constant(text: str, size: int) -> Any:
     return pd.Categorical.from_codes(np.zeros(size, np.int8), pd.Index([text]))
 
 

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from test_report import config, results
 
+from cdc_flower.cells import Results
 from cdc_flower.report import RunFolder
 from cdc_flower.report.curves import Panel, panels_of
 from cdc_flower.report.exchange import bytes_of_a_segment, has_variants
@@ -37,10 +38,11 @@ def panel_of(names: tuple[str, ...], task: str = "video_qa", **changes: Any) -> 
             for name in names
         ]
     )
-    run = RunFolder("a", frame, config(task=task, strategies=list(names), strategy=ARMS))
-    frame = frame.assign(run="")
-    (panel,) = panels_of(frame, settings=arm_settings([run]))
-    return panel, summarize(frame)
+    rows = Results.of(frame)
+    run = RunFolder("a", rows, config(task=task, strategies=list(names), strategy=ARMS))
+    rows = rows.assign(run="")
+    (panel,) = panels_of(rows, settings=arm_settings([run]))
+    return panel, summarize(rows)
 
 
 def names_of(panel: Panel, summary: pd.DataFrame) -> list[str]:
@@ -49,13 +51,13 @@ def names_of(panel: Panel, summary: pd.DataFrame) -> list[str]:
 
 def test_an_arm_has_the_settings_of_its_method_and_its_own_over_them() -> None:
     also = {"task": "b", "strategies": ["cdc_bias", "static"], "strategy": ARMS}
-    run = RunFolder("x", results(), config(task="a", strategies=["head_4"], strategy=ARMS, also=[also]))
+    run = RunFolder("x", Results.of(results()), config(task="a", strategies=["head_4"], strategy=ARMS, also=[also]))
     assert arm_settings([run]) == {
         ("a", "head_4"): {"method": "fine_tuning", "layers": "head", "steps": 5, "max_examples": 4},
         ("b", "cdc_bias"): {"method": "cdc_mmpg", "variant": "onebias"},
         ("b", "static"): {"method": "static"},
     }
-    assert arm_settings([RunFolder("x", results())]) == {}
+    assert arm_settings([RunFolder("x", Results.of(results()))]) == {}
 
 
 def test_strategies_that_differ_in_the_number_of_labels_alone_are_a_family() -> None:

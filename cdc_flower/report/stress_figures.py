@@ -121,7 +121,8 @@ def _thinnest(study: Study) -> list[dict[str, Any]]:
     """The slowest links on which something arrives in time, without protocol, policy and losses, the slowest first."""
     rows = study.over_links[~study.over_links["strategy"].isin(sends_nothing(study.table))]
     rows = rows[rows["late"] < MOST_LATE] if (rows["late"] < MOST_LATE).any() else rows
-    return rows.drop_duplicates(["network", "rate_scale"]).head(NUM_LINKS).to_dict("records")
+    slowest: Any = rows.drop_duplicates(["network", "rate_scale"]).head(NUM_LINKS).to_dict("records")
+    return list(slowest)
 
 
 def _by_link(study: Study, draw: Callable) -> Figure:

@@ -1,5 +1,7 @@
 """The written summary of a study of thin links, made from its table alone."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -69,12 +71,14 @@ def links_table(study: Study) -> str:
     rows = rows[~rows["strategy"].isin(sends_nothing(study.table))]
     names = list(dict.fromkeys(rows["strategy"]))
     lines = [f"| link | median uplink | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
-    for (network, scale), own in rows.groupby(["network", "rate_scale"], observed=True, sort=False):
+    key: Any
+    for key, own in rows.groupby(["network", "rate_scale"], observed=True, sort=False):
+        network, scale = key
         rate = float(own["rate_up_bps"].iloc[0])
         by_name = own.set_index("strategy")
         cells = [_gain_and_late(by_name.loc[name]) if name in by_name.index else "" for name in names]
         lines.append(
-            f"| {link_name(network, scale)} | {bits_per_s(rate) if np.isfinite(rate) else 'no limit'} | "
+            f"| {link_name(str(network), scale)} | {bits_per_s(rate) if np.isfinite(rate) else 'no limit'} | "
             f"{' | '.join(cells)} |"
         )
     best = " ".join(f"{name} {_still(study, name):.4f}." for name in sorted(sends_nothing(study.table)))

@@ -99,9 +99,9 @@ class Past:
     """A running mean of the directions that each device has seen."""
 
     def __init__(self) -> None:
-        self._mean: dict[int, Floats] = {}
+        self._mean: dict[int, NDArray[np.floating]] = {}
 
-    def surprises(self, device: int, new: Floats) -> list[float]:
+    def surprises(self, device: int, new: NDArray[np.floating]) -> list[float]:
         """1 − cosine of each new direction ``[k, d]`` and the mean of those before it."""
         values, mean = [], self._mean.get(device)
         for direction in new:

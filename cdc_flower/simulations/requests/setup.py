@@ -67,19 +67,22 @@ def requests_of(config: Mapping[str, Any], stream: Any, cloud: Cloud, strategy: 
         return Requests(Random(0.0 if name == "never" else config["rate"], cloud.seed), limit)
     if name == "every":
         return Requests(Every(config["n"]), limit)
-    deployed, model = strategy.deployment(), cloud.model
+    deployed: dict[str, Any] = strategy.deployment()
+    model: Any = cloud.model
+    history: Any = cloud.train
+    held_out: Any = cloud.validation
     is_video = isinstance(model, VideoModel)
     if not is_video and EMBEDDING not in deployed:
         raise UserError(f"policy {name} needs a model with item embeddings, got {', '.join(list(deployed)[:3])}, ...")
     if name == "uncertainty" and is_video:
-        return Requests(OwnAnswers(held_out_doubts(model, deployed, cloud.validation), config["rate"]), limit)
+        return Requests(OwnAnswers(held_out_doubts(model, deployed, held_out), config["rate"]), limit)
     if name == "uncertainty":
         sensor = HistorySensor(stream, deployed[EMBEDDING])
         trained = train_uncertainty(cloud, strategy, config["epochs"])
         return Requests(Uncertainty(sensor, trained, config["rate"]), limit)
     own: Sensor
     if is_video:
-        historical = np.unique(model.clips.clip_of(cloud.train.queries))
+        historical = np.unique(model.clips.clip_of(history.queries))
         own = ClipSensor(stream, model, tensors(deployed), historical)
     else:
         own = HistorySensor(stream, deployed[EMBEDDING])
