@@ -1,6 +1,7 @@
 """The video of every device in time: queries in segments, each segment with a clip that it opens with.
 
 The opening clip is there when the segment starts, before any question about it, so it is what a device may tell of.
+Where clips are searched it is one of the gallery: which ones will be searched for is not known then.
 """
 
 import hashlib
@@ -80,8 +81,12 @@ class VideoStream:
     def opening(self, device_ids: Ints, segment: int, lag: int = 0) -> tuple[Ints, Ints]:
         """``[n]`` the clip that the segment opens with (or that of ``lag`` queries earlier), ``[n]`` its first query.
 
-        A device without a query in the segment has those of the segment before.
+        A device without a query in the segment has those of the segment before. Where clips are searched the clip is
+        the first of the gallery, and the query is any about it.
         """
+        if self.table.gallery is not None and lag == 0:
+            clip = self.table.gallery[self._checked(device_ids, segment), segment + self.table.num_historical, 0]
+            return clip, self.table.query_of[clip]
         first, end = self._ends(device_ids, segment)
         query = np.maximum(np.where(first < end, first, first - 1) - lag, self.table.bounds[device_ids, 0])
         return self.table.clips.clip_of(query), query
@@ -191,9 +196,14 @@ class VideoHistory:
     def openings(self, rows: Ints, uniform: NDArray[np.float64]) -> Ints:
         """``[B]``: a query of the same device and segment as each example, chosen by a number in [0, 1).
 
-        Online a segment is adapted to by its first clip; here any of its clips may be the one that it opens with.
+        Online a segment is adapted to by its first clip; here any of its clips may be the one that it opens with. Where
+        clips are searched it is any of the gallery, whichever is searched for.
         """
         device, segment = self.table.place(self.queries[rows])
+        if self.table.gallery is not None:
+            gallery = self.table.gallery[device, segment]
+            which = (uniform * gallery.shape[1]).astype(np.int64)
+            return self.table.query_of[gallery[np.arange(len(rows)), which]]
         first, end = self.table.bounds[device, segment], self.table.bounds[device, segment + 1]
         return first + (uniform * (end - first)).astype(np.int64)
 
