@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from cdc_flower.seeds import generator, hashed_bits
+from cdc_flower.seeds import generator, hashed_bits, hashed_uniform
 from cdc_flower.segment import LabelledBatch, Truth, TruthAccessError, TruthReader
 from cdc_flower.simulations.streams.cut import even_times_s, flat_ranges
 from cdc_flower.simulations.streams.history import HistoricalBatch
@@ -188,10 +188,15 @@ class VideoHistory:
         return np.argsort(draws.permutation(cell.max() + 1)[cell], kind="stable")
 
     def lagged(self, rows: Ints, lag: Ints) -> NDArray[np.int32]:
-        """``[B, 1]``: the query ``lag`` examples earlier, at the earliest the device's first."""
-        queries = self.queries
-        device, _ = self.table.place(queries[rows])
-        return np.maximum(queries[rows] - lag, self.table.bounds[device, 0])[:, None].astype(np.int32)
+        """``[B, 1]``: the query ``lag`` examples earlier, at the earliest the device's first.
+
+        Without a lag it is one of :meth:`openings`: a device tells of a clip before it is asked.
+        """
+        queries = self.queries[rows]
+        device, _ = self.table.place(queries)
+        earlier = np.maximum(queries - lag, self.table.bounds[device, 0])
+        opening = self.openings(rows, hashed_uniform(0, "video-told", queries))
+        return np.where(lag == 0, opening, earlier)[:, None].astype(np.int32)
 
     def openings(self, rows: Ints, uniform: NDArray[np.float64]) -> Ints:
         """``[B]``: a query of the same device and segment as each example, chosen by a number in [0, 1).
