@@ -1,6 +1,7 @@
 """Which queries each device has in which segment, about which clips, and their true answers."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +35,8 @@ class QueryTable:
         kind: ``[Q]``, the type of each question; its name is in ``kinds``.
         kinds: Names of the types.
         num_answers: ``A``, answers are 0..A-1; 0 where the candidates are clips.
-        gallery: ``[n, H + S, G]``, the clips among which a device's queries of a segment are searched; None where
-            the candidates are answers.
+        gallery: ``[n, H + S, G]``, the clips among which a device's queries of a segment are searched, in an order
+            that does not depend on which of them are searched for; None where the candidates are answers.
         context_id: ``[n, S]``, -1 where nobody knows; ``is_shift``: ``[n, S]``.
         has_unseen: Whether answer 0 stands for all that no historical question has. It is never right, and no label.
         repeats_clips: Whether the stream is about the clips of the history. Then queries are held out for validation,
@@ -85,6 +86,14 @@ class QueryTable:
         # Of empty segments that begin at the same query, the last one holds it.
         cell = np.searchsorted(edges, queries, side="right") - 1
         return np.divmod(cell, self.bounds.shape[1] - 1)
+
+    @cached_property
+    def query_of(self) -> Ints:
+        """``[V]``: some query about each clip that has one."""
+        queries = np.arange(len(self.answer))[::-1]
+        found = np.zeros(self.clips.num_clips, np.int64)
+        found[self.clips.clip_of(queries)] = queries
+        return found
 
     def is_told(self, queries: Ints) -> NDArray[np.bool_]:
         """``[T]``: whether the true candidate is one that can be learned from."""

@@ -1,6 +1,7 @@
 """The video of every device in time: queries in segments, each segment with a clip that it opens with.
 
 The opening clip is there when the segment starts, before any question about it, so it is what a device may tell of.
+Where clips are searched it is one of the gallery: which ones will be searched for is not known then.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from cdc_flower.seeds import generator, hashed_bits
+from cdc_flower.seeds import generator, hashed_bits, hashed_uniform
 from cdc_flower.segment import LabelledBatch, Truth, TruthAccessError, TruthReader
 from cdc_flower.simulations.streams.cut import even_times_s, flat_ranges
 from cdc_flower.simulations.streams.history import HistoricalBatch
@@ -80,8 +81,12 @@ class VideoStream:
     def opening(self, device_ids: Ints, segment: int, lag: int = 0) -> tuple[Ints, Ints]:
         """``[n]`` the clip that the segment opens with (or that of ``lag`` queries earlier), ``[n]`` its first query.
 
-        A device without a query in the segment has those of the segment before.
+        A device without a query in the segment has those of the segment before. Where clips are searched the clip is
+        the first of the gallery, and the query is any about it.
         """
+        if self.table.gallery is not None and lag == 0:
+            clip = self.table.gallery[self._checked(device_ids, segment), segment + self.table.num_historical, 0]
+            return clip, self.table.query_of[clip]
         first, end = self._ends(device_ids, segment)
         query = np.maximum(np.where(first < end, first, first - 1) - lag, self.table.bounds[device_ids, 0])
         return self.table.clips.clip_of(query), query
@@ -191,17 +196,27 @@ class VideoHistory:
         return np.argsort(draws.permutation(cell.max() + 1)[cell], kind="stable")
 
     def lagged(self, rows: Ints, lag: Ints) -> NDArray[np.int32]:
-        """``[B, 1]``: the query ``lag`` examples earlier, at the earliest the device's first."""
-        queries = self.queries
-        device, _ = self.table.place(queries[rows])
-        return np.maximum(queries[rows] - lag, self.table.bounds[device, 0])[:, None].astype(np.int32)
+        """``[B, 1]``: the query ``lag`` examples earlier, at the earliest the device's first.
+
+        Without a lag it is one of :meth:`openings`: a device tells of a clip before it is asked.
+        """
+        queries = self.queries[rows]
+        device, _ = self.table.place(queries)
+        earlier = np.maximum(queries - lag, self.table.bounds[device, 0])
+        opening = self.openings(rows, hashed_uniform(0, "video-told", queries))
+        return np.where(lag == 0, opening, earlier)[:, None].astype(np.int32)
 
     def openings(self, rows: Ints, uniform: NDArray[np.float64]) -> Ints:
         """``[B]``: a query of the same device and segment as each example, chosen by a number in [0, 1).
 
-        Online a segment is adapted to by its first clip; here any of its clips may be the one that it opens with.
+        Online a segment is adapted to by its first clip; here any of its clips may be the one that it opens with. Where
+        clips are searched it is any of the gallery, whichever is searched for.
         """
         device, segment = self.table.place(self.queries[rows])
+        if self.table.gallery is not None:
+            gallery = self.table.gallery[device, segment]
+            which = (uniform * gallery.shape[1]).astype(np.int64)
+            return self.table.query_of[gallery[np.arange(len(rows)), which]]
         first, end = self.table.bounds[device, segment], self.table.bounds[device, segment + 1]
         return first + (uniform * (end - first)).astype(np.int64)
 

@@ -78,6 +78,33 @@ def test_an_answer_that_no_historical_question_has_is_not_learned_from(tmp_path:
     assert examples.num_examples.tolist() == [len(learned)] and (examples.candidates[:, 0] > 0).all()
 
 
+def test_a_device_that_searches_clips_does_not_tell_which_one_it_will_search_for(tmp_path: Path) -> None:
+    rows = [f"v{k % 12},q,a,{k},0" for k in range(12)]
+    (tmp_path / "train.csv").write_text("\n".join(["video,question,answer,qid,type", *rows]))
+    captions = [{"id": f"v{k}.avi", "caption": [f"some words {n}" for n in range(10)]} for k in range(12)]
+    (tmp_path / "testing_label.json").write_text(json.dumps(captions))
+    for k in range(12):
+        np.save(tmp_path / f"v{k}.npy", np.random.default_rng(k).normal(size=(7, 5)).astype(np.float32))
+    given = {"format": "msrvtt_qa", "annotations": str(tmp_path), "features": str(tmp_path), "msvd": str(tmp_path)}
+    same, total, trained, gallery = 0, 0, [], 6
+    for seed in range(12):
+        stream = annotated_stream(4, seed=seed, captions=True, gallery=gallery, splits=["train"], **given)
+        ids = np.arange(stream.num_devices)
+        for segment in range(4):
+            clip, query = stream.opening(ids, segment)
+            np.testing.assert_array_equal(stream.table.clips.clip_of(query), clip)
+            data = stream.segment(ids, segment)
+            assert (data.candidates == clip[data.row][:, None]).any(1).all()
+            same += int((stream.table.answer[data.history[:, 0]] == clip[data.row]).sum())
+            total += len(data.row)
+        history = stream.historical()
+        rows_ = np.arange(history.num_examples)
+        found = history.openings(rows_, np.random.default_rng(seed).uniform(size=len(rows_)))
+        trained.append(stream.table.clips.clip_of(found) == stream.table.answer[history.queries])
+    assert same / total == pytest.approx(1 / gallery, abs=0.08)
+    assert np.concatenate(trained).mean() == pytest.approx(1 / gallery, abs=0.05)
+
+
 def test_what_is_held_out_differs_from_the_rest_as_the_stream_does(tmp_path: Path) -> None:
     write_csv(tmp_path)
     write_features(tmp_path)
