@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from cdc_flower.errors import UserError
+from cdc_flower.report.plain_markdown import to_html
 from cdc_flower.report.stress import write_stress
 from cdc_flower.report.stress_table import crossings, half_gain, pareto, read_study
 from cdc_flower.results import ResultsWriter, segment_frame
@@ -126,7 +127,7 @@ def test_the_page_and_the_words_are_made_from_the_table(tmp_path: Path) -> None:
     assert "fedavg is better below an uplink of 13.3 kbit/s, duet above it." in words
     assert "duet keeps half of its gain over static down to 23.7 kbit/s." in words
     assert "With float16, duet on n takes 100% of the bytes; ndcg@10 changes by -0.0100." in words
-    assert "100.0% late" in words and "duet, random: 0.6050 from 100.0% of the reports; always 0.6950." in words
+    assert "100.0% late" in words and "duet, random: 0.6050 (100.0%); always 0.6950." in words
     assert "| n × 0.01 | 1 kbit/s | +0.0000, 100% | **+0.0300**, 100% |" in words
     assert len(words.splitlines()) < 60  # one page
     again = write_stress(study_folders(tmp_path / "b"), tmp_path / "b" / "out")
@@ -142,3 +143,13 @@ def test_studies_of_several_data_and_unknown_metrics_are_refused(tmp_path: Path)
     (other / "config.yaml").write_text(yaml.safe_dump({**config, "data": {"name": "e"}}))
     with pytest.raises(UserError, match="of one data, got d, e"):
         write_stress([*folders, other], tmp_path / "out")
+
+
+def test_the_words_are_the_same_on_the_page_as_in_the_file() -> None:
+    text = "# A & b\n\nOne **two**.\n\n| x | y |\n|---|---|\n| 1 | **2** |\n- an item\n- another\n"
+    assert to_html(text).splitlines() == [
+        "<h1>A &amp; b</h1>",
+        "<p>One <b>two</b>.</p>",
+        "<div class='scroll'><table><tr><th>x</th><th>y</th></tr><tr><td>1</td><td><b>2</b></td></tr></table></div>",
+        "<ul><li>an item</li><li>another</li></ul>",
+    ]

@@ -18,7 +18,7 @@ from cdc_flower.report.stress_table import (
 )
 
 #: Conditions that are listed of those in which messages were lost.
-MOST_LINES = 8
+MOST_LINES = 6
 
 
 def bits_per_s(rate_bps: float) -> str:
@@ -34,13 +34,8 @@ def kilobytes(num_bytes: float) -> str:
     return f"{num_bytes / 1e6:,.1f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:,.1f} KB"
 
 
-def summary_of(study: Study, command: str = "") -> str:
-    """One page of Markdown.
-
-    Args:
-        study: Of one task and one set of data.
-        command: How to remake it; left out if empty.
-    """
+def summary_of(study: Study) -> str:
+    """One page of Markdown on a study of one task and one set of data."""
     table = study.table
     seeds, devices = int(table["num_seeds"].max()), int(table["num_devices"].max())
     data = ", ".join(str(name) for name in table["data"].unique())
@@ -54,14 +49,14 @@ def summary_of(study: Study, command: str = "") -> str:
         links_table(study),
         *(f"- {line}" for line in rate_lines(study)),
         "\n## What it costs\n",
+        front_table(study),
         *(f"- {line}" for line in byte_lines(study)),
         "\n## When to report\n",
-        *(f"- {line}" for line in policy_lines(study)),
+        *policy_lines(study),
         "\n## What was late or lost\n",
-        *(f"- {line}" for line in loss_lines(table)),
+        *(f"{line}\n" for line in rough_lines(study)),
+        *loss_lines(table),
     ]
-    if command:
-        parts += ["\n## Remake it\n", f"```\n{command}\n```"]
     return "\n".join(part for part in parts if part) + "\n"
 
 
@@ -81,9 +76,10 @@ def links_table(study: Study) -> str:
             f"| {link_name(str(network), scale)} | {bits_per_s(rate) if np.isfinite(rate) else 'no limit'} | "
             f"{' | '.join(cells)} |"
         )
-    best = " ".join(f"{name} {_still(study, name):.4f}." for name in sorted(sends_nothing(study.table)))
-    note = f"{study.metric} above static, and the share of parameters that came late."
-    return "\n".join([f"{note}{' Without a link: ' + best if best else ''}\n", *lines]) + "\n"
+    best = ", ".join(f"{name} {_still(study, name):.4f}" for name in sorted(sends_nothing(study.table)))
+    note = f"In a cell: {study.metric} above static, and the share of parameters that came late. "
+    note += "Where all are late a method is worth what it deploys before the run."
+    return "\n".join([f"{note}{f' Without any link: {best}.' if best else ''}\n", *lines]) + "\n"
 
 
 def _gain_and_late(row: pd.Series) -> str:
@@ -114,14 +110,19 @@ def rate_lines(study: Study) -> list[str]:
     return lines or ["No two methods cross on these links, and none that uses them gains over static."]
 
 
+def front_table(study: Study) -> str:
+    """The Pareto front, a line a condition."""
+    lines = [f"| KB a device | {study.metric} | strategy | condition |", "|---|---|---|---|"]
+    lines += [
+        f"| {row['bytes'] / 1e3:,.1f} | {row['mean']:.4f} | {row['strategy']} | {where_of(row)} |"
+        for row in pareto(study.table).to_dict("records")
+    ]
+    return "\n".join(["The Pareto front: nothing else is as good for as few bytes.\n", *lines]) + "\n"
+
+
 def byte_lines(study: Study) -> list[str]:
-    """The Pareto front, and what each protocol saves."""
+    """What each protocol saves."""
     lines = []
-    for row in pareto(study.table).to_dict("records"):
-        lines.append(
-            f"Nothing is better for fewer bytes than {row['strategy']} ({where_of(row)}): "
-            f"{kilobytes(row['bytes'])} a device, {study.metric} {row['mean']:.4f}."
-        )
     lighter = study.table[(study.table["protocol"] != NO_PROTOCOL) & (study.table["policy"] == ALWAYS)]
     for row in lighter.to_dict("records"):
         same = plain(study.table)
@@ -145,16 +146,15 @@ def policy_lines(study: Study) -> list[str]:
     rows = study.table[(study.table["policy"] != ALWAYS) & (study.table["loss"] == "")]
     if rows.empty:
         return ["Every device reported in every segment."]
-    lines = []
+    lines = [f"In a line: {study.metric}, and in brackets the share of the reports that were sent.\n"]
     rows = rows.assign(family=rows["policy"].map(family))
     for (kind, strategy), own in rows.groupby(["family", "strategy"], observed=True, sort=False):
         whole = whole_of(study, own)
         always = f"; always {whole['mean']:.4f}" if whole is not None else ""
         values = "; ".join(
-            f"{row['mean']:.4f} from {row['requests']:.1%} of the reports"
-            for row in own.sort_values("requests").to_dict("records")
+            f"{row['mean']:.4f} ({row['requests']:.1%})" for row in own.sort_values("requests").to_dict("records")
         )
-        lines.append(f"{strategy}, {kind}: {values}{always}.")
+        lines.append(f"- {strategy}, {kind}: {values}{always}.")
     return lines
 
 
@@ -174,15 +174,34 @@ def whole_of(study: Study, rows: pd.DataFrame) -> pd.Series | None:
     return same.iloc[0] if len(same) else None
 
 
+def rough_lines(study: Study) -> list[str]:
+    """What losses, outages and deadlines change, where the same was played without them."""
+    rows = study.table[(study.table["loss"] != "") & ~study.table["strategy"].isin(sends_nothing(study.table))]
+    rows = rows[(rows["protocol"] == NO_PROTOCOL) & (rows["policy"] == ALWAYS)]
+    lines = []
+    key: Any
+    for key, own in rows.groupby(["network", "rate_scale", "loss"], observed=True, sort=False):
+        network, scale, loss = key
+        changes = []
+        for name, one in own.groupby("strategy", observed=True, sort=False):
+            whole = whole_of(study, one)
+            if whole is not None:
+                changes.append(f"{name} {float(one['mean'].iloc[0] - whole['mean']):+.4f}")
+        lines.append(f"On {link_name(network, scale)} with {loss}, {study.metric} changes: {', '.join(changes)}.")
+    return lines
+
+
 def loss_lines(table: pd.DataFrame) -> list[str]:
-    """Messages that were late or dropped, per device and segment, where there were any: the most of them."""
+    """Messages that were late or dropped, where there were any: the conditions with the most."""
     rows = table.assign(lost=table["late"] + table["dropped"])
     rows = rows[rows["lost"] > 0].sort_values("lost", ascending=False, kind="stable")
     lines = [
-        f"{row['strategy']} ({where_of(row)}): {row['late']:.1%} late and {row['dropped']:.1%} dropped."
+        f"- {row['strategy']} ({where_of(row)}): {row['late']:.1%} late and {row['dropped']:.1%} dropped."
         for row in rows.head(MOST_LINES).to_dict("records")
     ]
-    return lines or ["Nothing was late and nothing was dropped."]
+    if not lines:
+        return ["Nothing was late and nothing was dropped."]
+    return ["Per device and segment, the conditions with the most messages late or dropped:\n", *lines]
 
 
 def link_name(network: str, scale: float) -> str:

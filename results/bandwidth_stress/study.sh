@@ -53,12 +53,13 @@ study() {
 for task in ${tasks[*]}; do
   case $task in
     amazon_grocery)
-      study $task auc fedavg,fedavg_head,persona,persona_index,duet duet,persona_index 0.01 \
-        data=amazon_grocery "data.path=$data/rec/amazon-grocery" data.cut=events data.min_user_events=20
+      study $task auc fedavg,fedavg_head,persona,persona_index,duet persona,persona_index 0.01 \
+        data=amazon_grocery "data.path=$data/rec/amazon-grocery" data.cut=events data.min_user_events=20 \
+        strategy.fedavg.num_train_devices=20
       ;;
     shifting_interests)
-      study $task ndcg@10 fedavg,fedavg_head,persona,persona_index,duet duet,persona_index 0.01 \
-        data=shifting_interests fleet.num_devices=500
+      study $task ndcg@10 fedavg,fedavg_head,persona,persona_index,duet persona,persona_index 0.01 \
+        data=shifting_interests fleet.num_devices=500 strategy.fedavg.num_train_devices=20
       ;;
     video_qa)
       study $task accuracy fedavg,cloud_fine_tuning,duet,cdc_mmpg_full_clip,cdc_mmpg cdc_mmpg,cdc_mmpg_full_clip 0.03 \
