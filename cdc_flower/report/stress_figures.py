@@ -246,13 +246,15 @@ def _lost(study: Study, colors: dict[str, str]) -> tuple[Figure, str]:
     for axes, column in zip(figure.subplots(1, 2, sharey=True), ("late", "dropped"), strict=True):
         cells = table.assign(where=where).pivot_table(index="where", columns="strategy", values=column, sort=False)
         shares = 100 * cells.reindex(index=places, columns=names).to_numpy()
-        axes.imshow(np.minimum(shares, 100), cmap="Greys", vmin=0, vmax=140, aspect="auto")
+        edges = np.arange(len(names) + 1) - 0.5, np.arange(len(places) + 1) - 0.5
+        axes.pcolormesh(*edges, np.minimum(shares, 100), cmap="Greys", vmin=0, vmax=140)
         for (row, k), share in np.ndenumerate(shares):
             if np.isfinite(share):
                 dark = "white" if share > 80 else style.INK
                 axes.text(k, row, f"{share:.0f}", ha="center", va="center", fontsize=8, color=dark)
         axes.set_xticks(np.arange(len(names)), names, fontsize=8, rotation=20, ha="right")
         axes.set_yticks(np.arange(len(places)), [fill(place, 36) for place in places], fontsize=8)
+        axes.set_ylim(len(places) - 0.5, -0.5)
         axes.set_title(f"{column}, per 100 devices and segments")
         axes.grid(visible=False)
     return (
