@@ -12,7 +12,7 @@ from cdc_flower.models.video import VideoModel
 from cdc_flower.report_video import choose
 from cdc_flower.strategies.cdc_mmpg.reasoner import AnchorFrameReasoner
 
-ARMS = ("full_clip", "anchor_only", "anchor+adr")
+ARMS = ("full_clip", "anchor_only", "anchor+adr", "one_for_all")
 _CLIPS_PER_CHUNK = 256
 
 
@@ -24,6 +24,7 @@ class Condition:
     * ``anchor_only``: the feature of the anchor frame.
     * ``anchor+adr``: μ of the distribution that is reasoned from the anchor; in training the mean of some samples of
       it, which stand for the frames of a clip.
+    * ``one_for_all``: nothing (zeros), the control: what training the layer further brings without telling clips apart.
 
     Where all frames are alike the first two are the same, up to rounding.
 
@@ -44,6 +45,8 @@ class Condition:
         """``[B, m, Z]`` features of the frames that were told (m = n, or 1 with an anchor) -> ``[B, Z]``."""
         if self.arm == "full_clip":
             return features.mean(1)
+        if self.arm == "one_for_all":
+            return torch.zeros_like(features[:, 0])
         if self.reasoner is None:
             return features[:, 0]
         return self.reasoner(features[:, 0])[0]
@@ -55,8 +58,8 @@ class Condition:
             noise: ``[B, Z]``, standard normal; z = μ + σ ⊙ noise / √num_samples. Zeros give μ.
         """
         none = features.new_zeros(len(features))
-        if self.arm == "full_clip":
-            return features.mean(1), none
+        if self.arm in ("full_clip", "one_for_all"):
+            return self.of_report(features), none
         anchor = self.anchors(features, clip_ids)
         if self.reasoner is None:
             return anchor, none

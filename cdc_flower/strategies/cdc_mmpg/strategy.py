@@ -49,7 +49,8 @@ class CdcMmpg(CloudStrategy):
 
     Args:
         arm: What conditions the adaptor: ``anchor+adr`` (one frame, from which the clip's distribution is reasoned),
-            ``anchor_only`` (that frame alone) or ``full_clip`` (all frames go up: the upper bound in bytes).
+            ``anchor_only`` (that frame alone), ``full_clip`` (all frames go up: the upper bound in bytes) or
+            ``one_for_all`` (nothing goes up, all devices are deployed the same layer: the control).
         variant: Of the adaptor: ``oneM+bias``, ``twoM+bias`` (kernel and bias), ``onebias``, ``twobias`` (bias only).
         anchor: Which frame goes up: ``middle``, ``first``, ``random`` or ``medoid``.
         form: How a frame goes up: ``raw``, ``png``, ``jpeg`` or ``feature``.
@@ -205,6 +206,14 @@ class CdcMmpg(CloudStrategy):
         parts = [self.adaptor(self.condition.of_report(part)) for part in features.split(size)]
         return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
 
+    def deployment(self) -> Arrays:
+        """The base model; the control has its layer in it."""
+        deployed = super().deployment()
+        if self.arm != "one_for_all":
+            return deployed
+        made = self.generate(torch.zeros(1, 1, self.model.width))
+        return {**deployed, **{name: value[0] for name, value in made.items()}}
+
     def settings(self) -> dict[str, Any]:
         """What devices are to tell, deployed once beside the model."""
         return self.report.to_settings()
@@ -212,7 +221,9 @@ class CdcMmpg(CloudStrategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Every device tells of the clip that its segment opens with."""
+        """Every device tells of the clip that its segment opens with; the control asks nobody."""
+        if self.arm == "one_for_all":
+            return []
         return to_every_node(grid, records.TRAIN_REPORT, server_round)
 
     def aggregate_train(
