@@ -101,7 +101,7 @@ class Past:
     def __init__(self) -> None:
         self._mean: dict[int, Floats] = {}
 
-    def surprises(self, device: int, new: Floats) -> list[float]:
+    def surprises(self, device: int, new: NDArray[np.floating]) -> list[float]:
         """1 − cosine of each new direction ``[k, d]`` and the mean of those before it."""
         values, mean = [], self._mean.get(device)
         for direction in new:
