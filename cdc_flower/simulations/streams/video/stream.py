@@ -158,7 +158,8 @@ class VideoHistory:
         """Every example once, in an order of the epoch; the last batch may be smaller.
 
         Each has all its candidates, the true one first; ``num_negatives`` does not matter. Only batches ``first`` to
-        ``stop`` are made.
+        ``stop`` are made. Where clips are searched, the queries of a segment stay together: they share their clips,
+        so that a batch reads each of them once.
 
         Raises:
             ValueError: If ``batch_size < 1``.
@@ -166,13 +167,20 @@ class VideoHistory:
         if batch_size < 1:
             raise ValueError(f"batch_size must be >= 1, got {batch_size}")
         queries = self.queries
-        order = generator(seed, "historical-order", epoch).permutation(len(queries))
+        order = self._order(queries, generator(seed, "historical-order", epoch))
         for start in range(0, len(queries), batch_size)[first:stop]:
             rows = order[start : start + batch_size]
             query = queries[rows]
             device, _ = self.table.place(query)
             history = query[:, None].astype(np.int32)
             yield HistoricalBatch(rows, history, self.table.true_first(query), device)
+
+    def _order(self, queries: Ints, draws: np.random.Generator) -> Ints:
+        """``[M]``: the examples in a random order, by segments where clips are searched."""
+        if self.table.gallery is None:
+            return draws.permutation(len(queries))
+        _, cell = np.unique(np.stack(self.table.place(queries)), axis=1, return_inverse=True)
+        return np.argsort(draws.permutation(cell.max() + 1)[cell], kind="stable")
 
     def lagged(self, rows: Ints, lag: Ints) -> NDArray[np.int32]:
         """``[B, 1]``: the query ``lag`` examples earlier, at the earliest the device's first."""

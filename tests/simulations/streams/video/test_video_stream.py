@@ -115,3 +115,12 @@ def test_words_and_answers_are_what_the_model_is_told() -> None:
 def test_a_wrong_knob_is_refused(knob: dict, rule: str) -> None:
     with pytest.raises(UserError, match=rule):
         digits_stream(2, 2, seed=0, **knob)
+
+
+def test_historical_queries_that_share_their_clips_come_together() -> None:
+    history = video_stream(captions=True).historical()
+    batches = list(history.batches(4, 0, 0, 4))
+    assert all(len({tuple(sorted(row)) for row in batch.candidates}) == 1 for batch in batches)
+    rows = np.concatenate([batch.rows for batch in batches])
+    assert sorted(rows) == list(range(history.num_examples))
+    assert (rows != np.concatenate([batch.rows for batch in history.batches(4, 1, 0, 4)])).any()
