@@ -70,6 +70,12 @@ def _strategies(colors: dict[str, str], names: Iterable[str], marker: str = "") 
     return [Line2D([], [], color=colors[name], marker=marker, label=name) for name in dict.fromkeys(names)]
 
 
+def short(amount: float, _: object = None) -> str:
+    """``1.5M``."""
+    size, unit = next((pair for pair in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if amount >= pair[0]), (1.0, ""))
+    return f"{amount / size:g}{unit}"
+
+
 def _pareto(study: Study, colors: dict[str, str]) -> tuple[Figure, str]:
     figure, (axes,) = _axes()
     table = study.table
@@ -92,6 +98,7 @@ def _pareto(study: Study, colors: dict[str, str]) -> tuple[Figure, str]:
     axes.step(xs, ys, where="post", color=style.SOFT_INK, linewidth=1.0, zorder=0)
     axes.set(xscale="log", xlabel="bytes on the wire a device, up and down, over the run", ylabel=study.metric)
     plain_log_ticks(axes, "x", floor, xs[-1])
+    axes.xaxis.set_major_formatter(short)
     _legend(figure, _strategies(colors, table["strategy"], "o"))
     return figure, (
         "Each mark is one strategy under one condition: a dot where only the link differs, a diamond with a protocol, "
@@ -132,7 +139,10 @@ def _rates(study: Study, colors: dict[str, str]) -> tuple[Figure, str]:
         axes.set_xlabel("median uplink (bit/s)")
         if len(rows):
             plain_log_ticks(axes, "x", float(rows["rate_up_bps"].min()), float(rows["rate_up_bps"].max()))
+            axes.xaxis.set_major_formatter(short)
     all_axes[0].set_ylabel(f"{study.metric} above {BASELINE}" if has_gain else study.metric)
+    (bottom, top), most = all_axes[0].get_ylim(), max(len(crossings(study, network)) for network in panels)
+    all_axes[0].set_ylim(bottom, top + (top - bottom) * 0.12 * min(most, 4))  # room for the names of crossings
     _legend(figure, _strategies(colors, names, "o"))
     return figure, (
         "Horizontal: strategies that send nothing. Dotted: where two cross, the better one below it and the better one "
@@ -181,7 +191,8 @@ def _latency(study: Study, colors: dict[str, str]) -> tuple[Figure, str]:
     _legend(figure, _strategies(colors, drawn))
     return (
         figure,
-        "From the decision point to new parameters in use, over all devices and segments in which some arrived.",
+        "From the decision point to new parameters in use, over all devices and segments in which some arrived. "
+        "A line that is not seen lies under another.",
     )
 
 

@@ -17,8 +17,8 @@ from cdc_flower.report.stress_table import (
     sends_nothing,
 )
 
-#: Conditions that are listed of those in which messages were lost.
-MOST_LINES = 6
+#: Share of parameters that come late, from which on a link is too thin.
+HALF = 0.5
 
 
 def bits_per_s(rate_bps: float) -> str:
@@ -55,7 +55,7 @@ def summary_of(study: Study) -> str:
         *policy_lines(study),
         "\n## What was late or lost\n",
         *(f"{line}\n" for line in rough_lines(study)),
-        *loss_lines(table),
+        *loss_lines(study),
     ]
     return "\n".join(part for part in parts if part) + "\n"
 
@@ -102,6 +102,8 @@ def rate_lines(study: Study) -> list[str]:
                 f"On {where}, {found.below} is better below an uplink of {bits_per_s(found.rate_bps)}, "
                 f"{found.above} above it."
             )
+        if network is None and networks_with_scales(study):
+            continue  # where only the rate differs the answer is cleaner
         for name, rate in half_gain(study, network).items():
             if np.isfinite(rate):
                 lines.append(f"On {where}, {name} keeps half of its gain over static down to {bits_per_s(rate)}.")
@@ -191,22 +193,25 @@ def rough_lines(study: Study) -> list[str]:
     return lines
 
 
-def loss_lines(table: pd.DataFrame) -> list[str]:
-    """Messages that were late or dropped, where there were any: the conditions with the most."""
-    rows = table.assign(lost=table["late"] + table["dropped"])
-    rows = rows[rows["lost"] > 0].sort_values("lost", ascending=False, kind="stable")
-    lines = [
-        f"- {row['strategy']} ({where_of(row)}): {row['late']:.1%} late and {row['dropped']:.1%} dropped."
-        for row in rows.head(MOST_LINES).to_dict("records")
-    ]
-    if not lines:
-        return ["Nothing was late and nothing was dropped."]
-    return ["Per device and segment, the conditions with the most messages late or dropped:\n", *lines]
+def loss_lines(study: Study) -> list[str]:
+    """For each strategy the fastest link on which half of its parameters are late, and how much is dropped."""
+    rows = study.over_links[~study.over_links["strategy"].isin(sends_nothing(study.table))]
+    lines = []
+    for name, own in rows.groupby("strategy", observed=True, sort=False):
+        late, most = own[own["late"] >= HALF], float(own["dropped"].max())
+        dropped = f"at most {most:.0%} of its messages are dropped" if most else "none of its messages is dropped"
+        if late.empty:
+            lines.append(f"- On every link most parameters of {name} come in time; {dropped}.")
+            continue
+        last = late.iloc[-1].to_dict()
+        rate = f"an uplink of {bits_per_s(last['rate_up_bps'])}" if np.isfinite(last["rate_up_bps"]) else "any rate"
+        lines.append(f"- Half of the parameters of {name} or more are late up to {rate} ({where_of(last)}); {dropped}.")
+    return lines
 
 
-def link_name(network: str, scale: float) -> str:
+def link_name(network: object, scale: object) -> str:
     """A network, and the scale of its rates if that is not 1."""
-    return network if scale == 1 else f"{network} × {scale:g}"
+    return str(network) if scale == 1 else f"{network} × {scale:g}"
 
 
 def where_of(row: dict) -> str:
@@ -214,5 +219,5 @@ def where_of(row: dict) -> str:
     parts = [link_name(row["network"], row["rate_scale"]), row["loss"]]
     parts += [row["protocol"] if row["protocol"] != NO_PROTOCOL else ""]
     if row["policy"] != ALWAYS:
-        parts += [row["policy"] + (f" {row['budget']:.0%}" if np.isfinite(row["budget"]) else "")]
+        parts += [row["policy"] + (f" {100 * row['budget']:.3g}%" if np.isfinite(row["budget"]) else "")]
     return ", ".join(part for part in parts if part)

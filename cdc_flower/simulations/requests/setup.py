@@ -8,7 +8,7 @@ import numpy as np
 
 from cdc_flower.errors import UserError, unknown_name
 from cdc_flower.models.video import VideoModel
-from cdc_flower.scoring import tensors
+from cdc_flower.scoring import Arrays, tensors
 from cdc_flower.simulations.requests.answers import OwnAnswers, held_out_doubts
 from cdc_flower.simulations.requests.policies import Every, OnDrift, Policy, Random
 from cdc_flower.simulations.requests.sensor import ClipSensor, HistorySensor, Sensor
@@ -67,23 +67,26 @@ def requests_of(config: Mapping[str, Any], stream: Any, cloud: Cloud, strategy: 
         return Requests(Random(0.0 if name == "never" else config["rate"], cloud.seed), limit)
     if name == "every":
         return Requests(Every(config["n"]), limit)
-    deployed: dict[str, Any] = strategy.deployment()
-    model: Any = cloud.model
-    history: Any = cloud.train
-    held_out: Any = cloud.validation
-    is_video = isinstance(model, VideoModel)
-    if not is_video and EMBEDDING not in deployed:
+    deployed = strategy.deployment()
+    if isinstance(cloud.model, VideoModel):
+        return Requests(_on_video(config, stream, cloud, cloud.model, deployed), limit)
+    if EMBEDDING not in deployed:
         raise UserError(f"policy {name} needs a model with item embeddings, got {', '.join(list(deployed)[:3])}, ...")
-    if name == "uncertainty" and is_video:
-        return Requests(OwnAnswers(held_out_doubts(model, deployed, held_out), config["rate"]), limit)
-    if name == "uncertainty":
-        sensor = HistorySensor(stream, deployed[EMBEDDING])
-        trained = train_uncertainty(cloud, strategy, config["epochs"])
-        return Requests(Uncertainty(sensor, trained, config["rate"]), limit)
-    own: Sensor
-    if is_video:
-        historical = np.unique(model.clips.clip_of(history.queries))
-        own = ClipSensor(stream, model, tensors(deployed), historical)
-    else:
-        own = HistorySensor(stream, deployed[EMBEDDING])
-    return Requests(OnDrift(own, config["detector"], config["threshold"], config["delta"]), limit)
+    sensor = HistorySensor(stream, deployed[EMBEDDING])
+    if name == "on_drift":
+        return Requests(_on_drift(config, sensor), limit)
+    return Requests(Uncertainty(sensor, train_uncertainty(cloud, strategy, config["epochs"]), config["rate"]), limit)
+
+
+def _on_video(config: Mapping[str, Any], stream: Any, cloud: Cloud, model: VideoModel, deployed: Arrays) -> Policy:
+    """The policies that look into clips and answers."""
+    train: Any = cloud.train
+    validation: Any = cloud.validation
+    if config["name"] == "uncertainty":
+        return OwnAnswers(held_out_doubts(model, deployed, validation), config["rate"])
+    historical = np.unique(model.clips.clip_of(train.queries))
+    return _on_drift(config, ClipSensor(stream, model, tensors(deployed), historical))
+
+
+def _on_drift(config: Mapping[str, Any], sensor: Sensor) -> Policy:
+    return OnDrift(sensor, config["detector"], config["threshold"], config["delta"])
