@@ -8,7 +8,7 @@ smallest type that holds them exactly, and come out as they went in.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,10 +58,10 @@ class Results:
     cells: pd.DataFrame
     pieces: Mapping[str, Sequence[Piece]]
 
-    @classmethod
-    def of(cls, frame: pd.DataFrame) -> Self:
+    @staticmethod
+    def of(frame: pd.DataFrame) -> "Results":
         """From the rows of the long table; a column ``run`` may label runs, without it the label is empty."""
-        return _merged(_runs_of_rows(cls, frame if "run" in frame else frame.assign(run="")))
+        return _merged(_runs_of_rows(frame if "run" in frame else frame.assign(run="")))
 
     @property
     def metrics(self) -> list[str]:
@@ -134,7 +134,7 @@ def read_results(path: str | Path) -> Results:
         missing = [name for name in COLUMNS if name not in pq.read_schema(path).names]
         if missing:
             raise UserError(f"{path}: not a results file, it lacks the columns {', '.join(missing)}")
-        return _merged(joined([_runs_of_rows(Results, frame.assign(run="")) for frame in _chunks(path)]))
+        return _merged(joined([_runs_of_rows(frame.assign(run="")) for frame in _chunks(path)]))
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: not a readable results file (a run that was killed leaves it unfinished)") from error
 
@@ -156,7 +156,7 @@ def _chunks(path: Path) -> Iterator[pd.DataFrame]:
             yield table.unify_dictionaries().to_pandas()
 
 
-def _runs_of_rows(cls: type[Results], frame: pd.DataFrame) -> Results:
+def _runs_of_rows(frame: pd.DataFrame) -> Results:
     """A cell for each run of rows of one key; the same cell may come again later."""
     texts = [name for name in (*KEY, "metric") if name in ("run", *TEXT_COLUMNS)]
     frame = frame.astype({name: "category" for name in texts if not isinstance(frame[name].dtype, pd.CategoricalDtype)})
@@ -169,13 +169,13 @@ def _runs_of_rows(cls: type[Results], frame: pd.DataFrame) -> Results:
     cell = np.cumsum(is_new) - 1
     metric, pieces = frame["metric"].cat, {}
     codes, sums, counts = metric.codes.to_numpy(), *(frame[name].to_numpy(np.float64) for name in _VALUES[1:])
-    shared = np.zeros(0)
+    shared: NDArray[np.floating] = np.zeros(0)
     for code in pd.unique(codes):
         rows = np.flatnonzero(codes == code)
         count = counts[rows]
         shared = shared if np.array_equal(shared, count) else _smallest_float(count)
-        pieces[str(metric.categories[code])] = [Piece(_compact(cell[rows]), _smallest_float(sums[rows]), shared)]
-    return cls(pd.DataFrame({name: _smallest_integer(column) for name, column in cells.items()}), pieces)
+        pieces[str(metric.categories[int(code)])] = [Piece(_compact(cell[rows]), _smallest_float(sums[rows]), shared)]
+    return Results(pd.DataFrame({name: _smallest_integer(column) for name, column in cells.items()}), pieces)
 
 
 def _merged(results: Results) -> Results:
@@ -184,7 +184,7 @@ def _merged(results: Results) -> Results:
     again = cells.duplicated(key).to_numpy()
     if not again.any():
         return results
-    number = cells.groupby(key, observed=True, sort=False, dropna=False).ngroup().to_numpy()
+    number = cells.groupby(key, observed=True, sort=False, dropna=False).ngroup().to_numpy().astype(np.int64)
     pieces = {
         metric: [Piece(_compact(number[_indices([piece])]), piece.value_sum, piece.value_count) for piece in some]
         for metric, some in results.pieces.items()
@@ -218,7 +218,7 @@ def _some(piece: Piece, kept: NDArray[np.bool_], number: NDArray[np.int64]) -> P
     return Piece(_compact(number[at[mine]]), piece.value_sum[mine], piece.value_count[mine])
 
 
-def _constant(text: str, size: int) -> pd.Categorical:
+def _constant(text: str, size: int) -> Any:
     return pd.Categorical.from_codes(np.zeros(size, np.int8), pd.Index([text]))
 
 
