@@ -197,7 +197,7 @@ def _indices(pieces: Sequence[Piece]) -> NDArray[np.int64]:
     return np.concatenate([np.asarray(piece.at, np.int64) for piece in pieces] or [np.zeros(0, np.int64)])
 
 
-def _compact(at: NDArray[np.int64]) -> range | NDArray[np.int64]:
+def _compact(at: NDArray[Any]) -> range | NDArray[Any]:
     """A range where the numbers are one."""
     is_range = len(at) > 0 and bool((np.diff(at) == 1).all())
     return range(int(at[0]), int(at[-1]) + 1) if is_range else at

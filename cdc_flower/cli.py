@@ -9,6 +9,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 from rich.console import Console
 
@@ -66,9 +67,11 @@ def folder_name(overrides: list[str], arguments: list[str]) -> str:
         overrides: Of this run.
         arguments: Of the command line, in which a swept key has several values.
     """
-    swept = {text.partition("=")[0] for text in arguments if "," in text and not text.partition("=")[2].startswith("[")}
+    given = [text for text in arguments if "=" in text and not text.startswith("-")]
+    parsed = OverridesParser.create().parse_overrides(given)
+    swept = {override.get_key_element() for override in parsed if override.is_sweep_override()}
     parts = [text for text in overrides if text.partition("=")[0] in swept]
-    return re.sub(r"[^A-Za-z0-9.-]+", "-", "_".join(parts).replace("=", "-"))[:100].strip("-")
+    return re.sub(r"[^A-Za-z0-9.]+", "-", "_".join(parts).replace("=", "-"))[:100].strip("-")
 
 
 def report(arguments: list[str]) -> None:

@@ -47,6 +47,7 @@ class DeviceApp(ClientApp):
     message         what the devices do
     ==============  =====================================================================================
     query.deploy    install the model and its settings
+    query.answers   tell their own request policy how unsure they are of their newest answers
     train.report    tell of their recent, unlabelled events (with ``lag``, as they were so many events earlier):
                     the items, or with the setting ``report: feature`` a feature of them, made from the deployed
                     layers ``feature.*``; with a setting ``prototype``, which one they hold as well
@@ -92,6 +93,7 @@ class DeviceApp(ClientApp):
             raise ValueError(f"a batch must have one message a device, got {len(batch)} for {len(states)} devices")
         handlers: dict[str, Callable[[MessageBatch, DeviceStates], tuple[Replies, DeviceStates]]] = {
             records.DEPLOY: self._deploy,
+            records.ANSWERS: self._answers,
             records.TRAIN_REPORT: self._report,
             records.TRAIN_LOCAL: self._train_in_place,
             records.TRAIN_UPLOAD: self._upload,
@@ -122,6 +124,10 @@ class DeviceApp(ClientApp):
             raise ValueError(f"{records.DEPLOY} must carry every layer, got none for {', '.join(missing)}")
         reply = batch.reply(metrics={records.SCORES: {records.DEVICE_ID: states.device_ids}})
         return reply, states.deployed(model, tuple(self.model.adaptive), settings) if len(batch) else states
+
+    def _answers(self, batch: MessageBatch, states: DeviceStates) -> tuple[MessageBatch, DeviceStates]:
+        doubt = self.task.doubt(self.model, self.stream, states, segment_of(batch))
+        return batch.reply(metrics={records.SCORES: {records.DOUBT: doubt}}), states
 
     def _report(self, batch: MessageBatch, states: DeviceStates) -> tuple[Replies, DeviceStates]:
         lag = int(batch.configs.get(records.CLOCK, {}).get(records.LAG, 0))

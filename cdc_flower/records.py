@@ -52,9 +52,11 @@ FLOPS_PER_S = "flops-per-s"
 NUM_LABELS = "num-labels"
 FINE_TUNING_STEPS = "fine-tuning-steps"
 DEVICE_ID = "device-id"
+DOUBT = "doubt"  # how unsure a device is of its own answers
 
 #: Message types. The part before the dot is Flower's category.
 DEPLOY = "query.deploy"
+ANSWERS = "query.answers"  # of a device to itself, which no link sees
 TRAIN = "train"
 TRAIN_REPORT = "train.report"
 TRAIN_LOCAL = "train.local"

@@ -35,6 +35,13 @@ class Task(Protocol):
     ) -> tuple[Columns, Columns]:
         """What devices tell when a segment starts, or ``lag`` events earlier, ``[n, ...]`` each, and the work of it."""
 
+    def doubt(self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int) -> NDArray[np.float64]:
+        """``[n]``: how unsure devices are of their newest answers when a segment starts, with the layers in use.
+
+        Raises:
+            ValueError: If devices have answered nothing of which they could be unsure.
+        """
+
     def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
         """Sums for the record ``scores`` and points for the record ``points``, ``[n, ...]`` each."""
 
@@ -77,6 +84,9 @@ class Recommendation:
         states = model.item_states(parameters, items)
         feature = sequence_feature(parameters, states, (items != 0).sum(-1))
         return feature.numpy(), feature_flops(states.shape[-1], feature.shape[-1], recent.shape[-1])
+
+    def doubt(self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int) -> NDArray[np.float64]:
+        raise ValueError("task must be one in which devices answer questions, got recommendation")
 
     def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
         scores = self._ranking.score(logits, data)

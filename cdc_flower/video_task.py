@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import scipy.special
 import torch
 from numpy.typing import NDArray
 
@@ -13,9 +14,13 @@ from cdc_flower.metrics import ranks, worst_for_nan
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.video import VideoModel
 from cdc_flower.report_video import ClipReport
+from cdc_flower.scoring import Scorer
 from cdc_flower.segment import SegmentBatch, TruthReader
 from cdc_flower.state import DeviceStates
 from cdc_flower.task import Columns
+
+#: Answers of a device by which it tells how unsure it is.
+NUM_ANSWERS = 8
 
 
 class VideoTask(TruthReader, ABC):
@@ -33,6 +38,13 @@ class VideoTask(TruthReader, ABC):
         clip_ids, _ = stream.opening(states.device_ids, segment, lag)
         static = {name: torch.from_numpy(np.array(value)) for name, value in states.static.items()}
         return how.make(model, static, clip_ids, stream.seed)
+
+    def doubt(self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int) -> NDArray[np.float64]:
+        """The mean entropy of the newest answers, in nats. No question of the segment itself has been asked yet."""
+        history, candidates = stream.asked(states.device_ids, segment, NUM_ANSWERS)
+        scorer = Scorer(model, states.static, [states.pool])
+        logits = scorer.score(np.repeat(states.in_use, NUM_ANSWERS), history, candidates)
+        return entropy(logits).reshape(-1, NUM_ANSWERS).mean(1)
 
     @abstractmethod
     def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
@@ -57,21 +69,33 @@ def true_ranks(scores: NDArray[np.float32], true_column: NDArray[np.int64]) -> N
     return ranks(scores, scores[np.arange(len(scores)), true_column])
 
 
+def entropy(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """``[T, C]`` -> ``[T]``, of the softmax, in nats; that of even chances where a logit is no number."""
+    with np.errstate(invalid="ignore"):
+        shares = np.exp(scipy.special.log_softmax(logits.astype(np.float64), 1))
+    value = scipy.special.entr(shares).sum(1)
+    return np.where(np.isnan(value), np.log(logits.shape[1]), value)
+
+
 class VideoAnswers(VideoTask):
     """Accuracy of the highest answer, over all questions and by their type, and the log loss.
 
     Args:
         kinds: Names of the types of questions, which ``SegmentBatch.kind`` counts.
+        has_unseen: Whether answer 0 stands for all that the device model does not know. Questions with such a true
+            answer are never answered rightly, and the log loss leaves them out.
     """
 
-    def __init__(self, kinds: Sequence[str]) -> None:
+    def __init__(self, kinds: Sequence[str], has_unseen: bool = False) -> None:
+        self.has_unseen = has_unseen
         self.metrics = ("accuracy", "log_loss", *(f"accuracy: {kind}" for kind in kinds))
         self._num_kinds = len(kinds)
 
     def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
         true_column, context_id, is_shift = data.truth.read(self)
         n, row = len(data.device_ids), data.row
-        is_right = true_ranks(logits, true_column) == 1
+        is_told = (true_column != 0) | (not self.has_unseen)
+        is_right = (true_ranks(logits, true_column) == 1) & is_told
         exact = logits.astype(np.float64)
         loss = np.logaddexp.reduce(exact, 1) - exact[np.arange(len(row)), true_column]
         num_events = np.bincount(row, minlength=n).astype(np.float64)
@@ -79,8 +103,10 @@ class VideoAnswers(VideoTask):
         cell, size = row * self._num_kinds + kind, n * self._num_kinds
         right_of = np.bincount(cell, is_right, size).reshape(n, -1)
         asked_of = np.bincount(cell, minlength=size).reshape(n, -1).astype(np.float64)
-        value_sum = np.column_stack([np.bincount(row, is_right, n), np.bincount(row, loss, n), right_of])
-        value_count = np.column_stack([num_events, num_events, asked_of])
+        value_sum = np.column_stack(
+            [np.bincount(row, is_right, n), np.bincount(row, np.where(is_told, loss, 0.0), n), right_of]
+        )
+        value_count = np.column_stack([num_events, np.bincount(row, is_told, n), asked_of])
         sums = {"value-sum": value_sum, "value-count": value_count}
         return {**self._common(data, context_id, is_shift), **sums}, {}
 

@@ -85,6 +85,12 @@ def test_the_name_of_a_folder_is_made_of_what_differs_between_the_runs() -> None
     assert folder_name(overrides, arguments) == "seed-1"
 
 
+def test_runs_over_several_lists_have_folders_of_their_own() -> None:
+    arguments = ["-m", "strategies=[static,duet]", "protocol.codecs=[float16],[delta,zstd]", "conditions.rate_scale=1"]
+    runs = [[*arguments[1:2], f"protocol.codecs={codecs}", arguments[3]] for codecs in ("[float16]", "[delta,zstd]")]
+    assert [folder_name(run, arguments) for run in runs] == ["protocol.codecs-float16", "protocol.codecs-delta-zstd"]
+
+
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_choice_of_every_group_composes(path: Path) -> None:
     group, name = path.parent.name, path.stem

@@ -15,8 +15,8 @@ from cdc_flower.simulations.run import run
 
 ROOT = Path(__file__).parents[1]
 FLAT = {"data": "shifting_interests", "model": "gru4rec", "network": "lte", "num-segments": 3, "seed": 0, "out": ""}
-SMALL = ["cloud.epochs=1", "strategy.duet.epochs=1", "strategy.fedavg.num_train_devices=5"]
-STRATEGIES = "static,fine_tuning,fedavg,duet"
+SMALL = ["cloud.epochs=1", "strategy.duet.epochs=1", "strategy.persona.epochs=1", "strategy.fedavg.num_train_devices=5"]
+STRATEGIES = "static,fine_tuning,fedavg,duet,persona"
 
 
 @pytest.mark.flwr
@@ -35,7 +35,7 @@ def test_flwr_run_gives_the_table_of_the_inline_grid_on_20_devices_and_3_segment
     inline = run({**resolved, "out": str(tmp_path / "inline")})  # type: ignore[dict-item]
 
     mine, theirs = (pd.read_parquet(folder / "results.parquet") for folder in (inline, tmp_path / "flwr"))
-    assert len(mine) == 4 * 20 * 3 * 9
+    assert len(mine) == 5 * 20 * 3 * 9
     for name in mine.columns:
         if mine[name].dtype.kind == "f":
             np.testing.assert_allclose(mine[name], theirs[name], rtol=1e-5, atol=1e-5, err_msg=name)

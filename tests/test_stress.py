@@ -1,5 +1,6 @@
 """The study of thin links, on results made by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import yaml
 
 from cdc_flower.errors import UserError
+from cdc_flower.report.plain_markdown import to_html
 from cdc_flower.report.stress import write_stress
 from cdc_flower.report.stress_table import crossings, half_gain, pareto, read_study
 from cdc_flower.results import ResultsWriter, segment_frame
@@ -66,6 +68,29 @@ def test_two_methods_cross_where_their_lines_do_on_the_logarithm_of_the_rate(tmp
     assert found == {("fedavg", "duet"): pytest.approx(10 ** (4 + 1 / 8))}
 
 
+def test_what_intervals_do_not_tell_apart_does_not_cross(tmp_path: Path) -> None:
+    folders = [run_folder(tmp_path / "s", {"static": 0.5}, np.inf, network="unlimited")]
+    for k, value in enumerate((0.52, 0.54)):
+        values = {"duet": value, "fedavg": 0.53}
+        folders.append(run_folder(tmp_path / f"{k}", values, 10.0 ** (3 + k), scale=10.0 ** (k - 2)))
+    study = read_study(folders, "ndcg@10")
+    assert len(crossings(study)) == 1
+    wide = study.table.assign(gain_low=study.table.gain - 0.02, gain_high=study.table.gain + 0.02)
+    assert not crossings(replace(study, table=wide))
+
+
+def test_each_threshold_of_a_detector_is_a_condition(tmp_path: Path) -> None:
+    drift = {"name": "on_drift", "detector": "page_hinkley", "delta": 0.05}
+    folders = [
+        run_folder(tmp_path / f"{k}", {"duet": 0.5 + k / 10}, 1e4, policy={**drift, "threshold": 2.0 + k})
+        for k in range(2)
+    ]
+    adwin = {**drift, "detector": "adwin", "threshold": 1.0}
+    folders.append(run_folder(tmp_path / "a", {"duet": 0.4}, 1e4, policy=adwin))
+    table = read_study(folders, "ndcg@10").table
+    assert sorted(table.policy) == ["on_drift 2", "on_drift 3", "on_drift adwin 0.05"]
+
+
 def test_half_of_the_gain_is_left_where_the_line_says(tmp_path: Path) -> None:
     halves = half_gain(read_study(study_folders(tmp_path), "ndcg@10"))
     # half of .10 is .05, three eighths of the way from .02 at 10 kbit/s to .10 at 100
@@ -101,8 +126,10 @@ def test_the_page_and_the_words_are_made_from_the_table(tmp_path: Path) -> None:
     assert text.count("<figure") == 6 and "<svg" in text
     assert "fedavg is better below an uplink of 13.3 kbit/s, duet above it." in words
     assert "duet keeps half of its gain over static down to 23.7 kbit/s." in words
-    assert "float16: duet on n takes 100% of the bytes" in words
-    assert "100.0% late" in words and "duet, random: 100.0% of requests 0.6050" in words
+    assert "With float16, duet on n takes 100% of the bytes; ndcg@10 changes by -0.0100." in words
+    assert "- Half of the parameters of duet or more are late up to an uplink of 100 kbit/s (n); none of" in words
+    assert "duet, random: 0.6050 (100.0%); always 0.6950." in words
+    assert "| n × 0.01 | 1 kbit/s | +0.0000, 100% | **+0.0300**, 100% |" in words
     assert len(words.splitlines()) < 60  # one page
     again = write_stress(study_folders(tmp_path / "b"), tmp_path / "b" / "out")
     assert again.read_text() == text
@@ -117,3 +144,13 @@ def test_studies_of_several_data_and_unknown_metrics_are_refused(tmp_path: Path)
     (other / "config.yaml").write_text(yaml.safe_dump({**config, "data": {"name": "e"}}))
     with pytest.raises(UserError, match="of one data, got d, e"):
         write_stress([*folders, other], tmp_path / "out")
+
+
+def test_the_words_are_the_same_on_the_page_as_in_the_file() -> None:
+    text = "# A & b\n\nOne **two**.\n\n| x | y |\n|---|---|\n| 1 | **2** |\n- an item\n- another\n"
+    assert to_html(text).splitlines() == [
+        "<h1>A &amp; b</h1>",
+        "<p>One <b>two</b>.</p>",
+        "<div class='scroll'><table><tr><th>x</th><th>y</th></tr><tr><td>1</td><td><b>2</b></td></tr></table></div>",
+        "<ul><li>an item</li><li>another</li></ul>",
+    ]

@@ -77,3 +77,12 @@ def test_a_report_is_deployed_as_settings() -> None:
     how = ClipReport("anchor", "jpeg", "medoid")
     assert ClipReport.from_settings(how.to_settings()) == how
     assert ClipReport.from_settings({}).what == "frames"
+
+
+def test_an_answer_that_stands_for_all_others_is_never_right_and_has_no_loss() -> None:
+    task = VideoAnswers(("what",), has_unseen=True)
+    logits = np.array([[3, 0, 0], [0, 3, 0], [0, 0, 3]], np.float32)
+    scores, _ = task.score(logits, segment([0, 1, 0], [0, 0, 1], [0, 0, 0], 3))
+    np.testing.assert_array_equal(scores["value-sum"][:, [0, 2]], [[1, 1], [0, 0]])
+    np.testing.assert_array_equal(scores["value-count"], [[2, 1, 2], [1, 0, 1]])
+    assert scores["value-sum"][0, 1] == pytest.approx(np.log(np.exp(3) + 2) - 3) and scores["value-sum"][1, 1] == 0

@@ -235,7 +235,9 @@ class VideoRetrieval(VideoModel):
         if parameters["project.weight"].dim() == 2:
             clips = self._looked_up(parameters, "clips", candidates, see)
             return clips, self._looked_up(parameters, "words", history, read)
-        return see(candidates), read(history)
+        distinct, place = distinct_in_rows(candidates.flatten(1))
+        each = torch.arange(len(place)).unsqueeze(-1)
+        return see(distinct)[each, place].reshape(*candidates.shape, -1), read(history)
 
     def to_upload(self, history: NDArray[np.int32], candidates: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
         """The clip's frames and the words of its caption; the other clips are those of the same upload."""
@@ -269,3 +271,15 @@ class VideoRetrieval(VideoModel):
 
     def head_flops(self, num_candidates: int) -> float:
         return 2.0 * num_candidates * (self.head_sizes[0][0] + 1) * self.head_sizes[0][1]
+
+
+def distinct_in_rows(ids: Tensor) -> tuple[Tensor, Tensor]:
+    """``[m, k]`` -> the distinct ids of each row, ascending, ``[m, K]``, and where in it each id is ``[m, k]``.
+
+    Rows that hold fewer than others repeat their last one.
+    """
+    ordered = ids.sort(-1).values
+    number = torch.nn.functional.pad((ordered.diff(dim=-1) != 0).long().cumsum(-1), (1, 0))
+    width = int(number.max()) + 1 if number.numel() else 0
+    distinct = ordered[:, -1:].repeat(1, width).scatter(-1, number, ordered)
+    return distinct, torch.searchsorted(distinct, ids.contiguous())

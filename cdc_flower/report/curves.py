@@ -1,6 +1,8 @@
 """The numbers behind the figures, each a pure function of the results table."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,12 +23,14 @@ class Panel:
         results: The cells of the panel and their values.
         strategies: Their names, the baseline first.
         baseline: The strategy that others are compared with.
+        settings: Of each strategy, as far as they are known.
     """
 
     title: str
     results: Results
     strategies: list[str]
     baseline: str = BASELINE
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def cells(self) -> pd.DataFrame:
@@ -50,15 +54,22 @@ class Panel:
         return summary[(summary["run"] == first["run"]) & (summary["task"] == first["task"])]
 
 
-def panels_of(results: Results, baseline: str = BASELINE) -> list[Panel]:
-    """One panel per run label and task, in the order of the rows."""
+def panels_of(
+    results: Results, baseline: str = BASELINE, settings: Mapping[tuple[str, str], Mapping[str, Any]] | None = None
+) -> list[Panel]:
+    """One panel per run label and task, in the order of the rows.
+
+    Args:
+        settings: Of each task and strategy, as far as they are known.
+    """
     panels, cells = [], results.cells
     num_tasks = cells["task"].nunique()
     for run, task in cells[["run", "task"]].drop_duplicates().itertuples(index=False):
         title = " · ".join(part for part in (str(run), str(task) if num_tasks > 1 else "") if part)
         mine = results.where(((cells["run"] == run) & (cells["task"] == task)).to_numpy())
         names = strategies_in_order(mine.cells["strategy"].unique().tolist(), baseline)
-        panels.append(Panel(title, mine, names, baseline))
+        own = {name: value for (its_task, name), value in (settings or {}).items() if its_task == str(task)}
+        panels.append(Panel(title, mine, names, baseline, own))
     return panels
 
 

@@ -11,7 +11,9 @@ from matplotlib.figure import Figure
 
 from cdc_flower.report import marks, style
 from cdc_flower.report.curves import Panel, ecdf, gain_by, metric_by, shift_shares, with_age
+from cdc_flower.report.exchange import UPLINK, VARIANTS
 from cdc_flower.report.forest import forest
+from cdc_flower.report.labels import LABELS
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ def all_drawings(panels: Sequence[Panel], summary: pd.DataFrame, colors: dict[st
         if compared and (many or not is_over_time):
             drawings.append(_forest(panels, summary, colors))
         drawings.append(_against_bytes(panels, summary, colors))
+        for special in (UPLINK, VARIANTS, LABELS):
+            fitting = [panel for panel in panels if special.fits(panel)]
+            if fitting:
+                figure = _grid(fitting, special.draw(summary, colors))
+                drawings.append(Drawing(special.name, special.title, figure, special.caption))
         if is_over_time:
             drawings.append(_waiting(panels, colors))
         if compared and is_over_time:

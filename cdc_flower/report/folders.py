@@ -121,6 +121,26 @@ def read_folder(folder: str | Path) -> RunFolder:
     return RunFolder(folder.resolve().name, read_results(folder / RESULTS_FILE), config, text)
 
 
+def arm_settings(runs: Sequence[RunFolder]) -> dict[tuple[str, str], dict[str, Any]]:
+    """The settings of each task and strategy; those of an arm over those of its method, which is among them.
+
+    Empty where the configurations name no task. Of runs that differ the last one counts.
+    """
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for run in runs:
+        for config in (run.config, *(run.config.get("also") or ())):
+            configured = config.get("strategy") or {}
+            for name in config.get("strategies") or ():
+                own = dict(configured.get(name) or {})
+                method = own.get("method", name)
+                found[str(config.get("task", "")), str(name)] = {
+                    **dict(configured.get(method) or {}),
+                    **own,
+                    "method": method,
+                }
+    return found
+
+
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested keys joined with dots: ``{"data": {"name": "x"}}`` becomes ``{"data.name": "x"}``."""
     flat: dict[str, Any] = {}

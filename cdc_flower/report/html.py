@@ -13,8 +13,16 @@ from cdc_flower import __version__
 from cdc_flower.errors import UserError
 from cdc_flower.report import style
 from cdc_flower.report.curves import Panel, panels_of
+from cdc_flower.report.exchange import bytes_of_a_segment
 from cdc_flower.report.figures import Drawing, all_drawings
-from cdc_flower.report.folders import Comparison, RunFolder, read_folder, run_labels, silent_differences
+from cdc_flower.report.folders import (
+    Comparison,
+    RunFolder,
+    arm_settings,
+    read_folder,
+    run_labels,
+    silent_differences,
+)
 from cdc_flower.report.page_style import CSS
 from cdc_flower.report.papers import papers_for
 from cdc_flower.report.tables import cost_table, metric_table, summary_table
@@ -69,7 +77,7 @@ def render(comparison: Comparison) -> str:
     """The page as text."""
     runs, summary, cells = comparison.runs, comparison.summary, comparison.results.cells
     colors = style.strategy_colors(comparison.strategies)
-    panels = panels_of(comparison.results, comparison.baseline)
+    panels = panels_of(comparison.results, comparison.baseline, arm_settings(runs))
     body = [_header(runs, cells, panels)]
     if panels:
         sources = _sources(runs)
@@ -124,7 +132,8 @@ def _panel_summary(panel: Panel, summary: pd.DataFrame, colors: dict[str, str]) 
         f"{summary_table(rows, colors)}"
         f"<p class='note'>{escape(panel.size)}. ± is half a 95 % interval over devices.</p>"
         f"<details><summary>Every metric</summary>{metric_table(rows, colors)}</details>"
-        f"<details><summary>Payload, labels and seconds</summary>{cost_table(rows, colors)}</details></section>"
+        "<details><summary>Payload, labels and seconds</summary>"
+        f"{cost_table(rows, bytes_of_a_segment(panel), colors)}</details></section>"
     )
 
 

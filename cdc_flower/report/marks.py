@@ -55,21 +55,31 @@ def mark_shifts(axes: Axes, panel: Panel) -> None:
             axes.axvspan(segment - 0.5, segment + 0.5, color="#000000", alpha=0.16 * share, linewidth=0, zorder=0.5)
 
 
-def scatter(axes: Axes, table: pd.DataFrame, metric: str, colors: dict[str, str]) -> None:
+def scatter(
+    axes: Axes,
+    table: pd.DataFrame,
+    metric: str,
+    colors: dict[str, str],
+    cost: pd.Series | None = None,
+    label: str = "kB per device, up and down",
+) -> None:
     """Value against bytes, with the front of those that none beats.
 
     Args:
         table: Rows of the summary, one per strategy.
+        cost: Of each row, what the label says; by default the whole run's.
     """
-    axes.set(xlabel="kB per device, up and down", ylabel=metric)
+    axes.set(xlabel=label, ylabel=metric)
     if table.empty:
         say_empty(axes, "no values")
         return
-    kilobytes = (table["bytes_up_per_device"] + table["bytes_down_per_device"]).to_numpy(np.float64) / 1000
+    if cost is None:
+        cost = (table["bytes_up_per_device"] + table["bytes_down_per_device"]) / 1000
+    amounts = cost.to_numpy(np.float64)
     value, low, high = (table[column].to_numpy(np.float64) for column in ("mean", "low", "high"))
     names = [str(name) for name in table["strategy"]]
-    at = _cost_axis(axes, kilobytes)
-    front = pareto_front(kilobytes, -value if metric in style.LOWER_IS_BETTER else value)
+    at = _cost_axis(axes, amounts, _width_share(names))
+    front = pareto_front(amounts, -value if metric in style.LOWER_IS_BETTER else value)
     steps_x, steps_y = [*at[front], axes.get_xlim()[1]], [*value[front], value[front][-1]]
     axes.step(steps_x, steps_y, where="post", color="#c4c4c4", linewidth=1.2, zorder=1)
     for x, y, down, up, name in zip(at, value, low, high, names, strict=True):
@@ -158,8 +168,12 @@ def _pixels_per_point(axes: Axes) -> float:
     return figure.dpi / 72.0 if figure is not None else 1.0
 
 
-def _cost_axis(axes: Axes, amounts: np.ndarray) -> np.ndarray:
-    """A logarithmic x axis on which zero has a place of its own at the left edge; where to draw each amount."""
+def _cost_axis(axes: Axes, amounts: np.ndarray, room: float) -> np.ndarray:
+    """A logarithmic x axis on which zero has a place of its own at the left edge; where to draw each amount.
+
+    Args:
+        room: Share of the axis to leave free on the right, for names.
+    """
     positive = amounts[amounts > 0]
     if not len(positive):
         axes.set_xlim(-0.1, 1.0)
@@ -168,10 +182,12 @@ def _cost_axis(axes: Axes, amounts: np.ndarray) -> np.ndarray:
     axes.set_xscale("log")
     low, high = np.log10(positive.min()), np.log10(positive.max())
     span = max(high - low, 1.0)
-    left, right = low - 0.12 * span, high + 0.28 * span
+    left = low - 0.12 * span
     has_zero = bool((amounts <= 0).any())
     zero = left - 0.16 * span
-    axes.set_xlim(10 ** (zero - 0.06 * span if has_zero else left), 10**right)
+    edge = zero - 0.06 * span if has_zero else left
+    right = high + max(0.28 * span, (high - edge) * room / (1.0 - room))
+    axes.set_xlim(10**edge, 10**right)
     plain_log_ticks(axes, "x", 10**left, 10**right)
     if not has_zero:
         return amounts

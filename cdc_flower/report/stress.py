@@ -7,6 +7,7 @@ from pathlib import Path
 from cdc_flower.errors import UserError
 from cdc_flower.report import style
 from cdc_flower.report.page_style import CSS
+from cdc_flower.report.plain_markdown import to_html
 from cdc_flower.report.stress_figures import stress_drawings
 from cdc_flower.report.stress_table import read_study
 from cdc_flower.report.stress_words import summary_of
@@ -45,10 +46,10 @@ def write_stress(folders: Sequence[str | Path], out: str | Path, metric: str = "
     ]
     write_summary(study.table, out / TABLE)
     (out / WORDS).write_text(words, encoding="utf-8", newline="\n")
-    body = "".join(figures) + f"<section><h2>In words</h2><pre>{escape(words)}</pre></section>"
+    body = f"<section>{to_html(words)}</section>" + "".join(figures)
     page = (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Thin links</title>\n'
-        f"<style>{CSS}</style>\n</head>\n<body>\n<main>\n<h1>Thin links</h1>\n{body}\n</main>\n</body>\n</html>\n"
+        f"<style>{CSS}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
     (out / PAGE).write_text(page, encoding="utf-8", newline="\n")
     return out / PAGE

@@ -19,7 +19,7 @@ LINKS_FILE = "links.yaml"
 #: What makes a condition of the study; runs that are alike in all of it are pooled over seeds.
 CONDITION = ("task", "data", "network", "rate_scale", "loss", "protocol", "policy", "budget")
 #: What is neutral: strategies are compared over links where both are so.
-NO_PROTOCOL, ALWAYS = "as it is", "always"
+NO_PROTOCOL, ALWAYS, ON_DRIFT = "as it is", "always", "on_drift"
 #: A difference that the four digits of the summary do not show is none.
 SMALLEST = 5e-5
 #: Quantiles of the latency in the table.
@@ -78,10 +78,18 @@ def condition_of(run: RunFolder, path: Path) -> dict[str, Any]:
         "rate_scale": float(rules.get("rate_scale", 1.0)),
         "loss": rough(rules),
         "protocol": "+".join(config.get("protocol", {}).get("codecs", [])) or NO_PROTOCOL,
-        "policy": policy.get("name", ALWAYS),
+        "policy": policy_name(policy),
         "budget": float(budget),
         "rate_up_bps": float(facts.get("median_rate_up_bps", np.nan)),
     }
+
+
+def policy_name(policy: Mapping[str, Any]) -> str:
+    """Its name, and what a detector of drift goes by, which has no rate: ``on_drift 3``."""
+    name = str(policy.get("name", ALWAYS))
+    if name != ON_DRIFT:
+        return name
+    return f"{name} adwin {policy['delta']:g}" if policy["detector"] == "adwin" else f"{name} {policy['threshold']:g}"
 
 
 def rough(rules: Mapping[str, Any]) -> str:
@@ -166,17 +174,21 @@ class Crossing:
 def crossings(study: Study, network: str | None = None) -> list[Crossing]:
     """Where two strategies cross as the median uplink gets faster, interpolated on the logarithm of the rate.
 
+    Between two rates at which they differ by more than half the wider interval of their gains, and by
+    ``SMALLEST``: once in favor of the one and once of the other.
+
     Args:
         study: Its rows over links; a strategy that sends nothing has one value everywhere.
         network: Only links of that name, of several scales; None: all links.
     """
-    curves = rate_curves(study, network)
+    curves, halves = rate_curves(study, network)
     names, found = sorted(curves), []
     for k, one in enumerate(names):
         for other in names[k + 1 :]:
             rates = np.intersect1d(curves[one].index, curves[other].index)
             diff = curves[one].loc[rates].to_numpy() - curves[other].loc[rates].to_numpy()
-            known = np.flatnonzero(np.abs(diff) > SMALLEST)  # where they are equal nothing is decided
+            half = np.maximum(halves[one].loc[rates].to_numpy(), halves[other].loc[rates].to_numpy())
+            known = np.flatnonzero(np.abs(diff) > np.maximum(SMALLEST, half))  # elsewhere nothing is decided
             for left, right in pairwise(known.tolist()):
                 if (diff[left] > 0) == (diff[right] > 0):
                     continue
@@ -198,7 +210,7 @@ def half_gain(study: Study, network: str | None = None) -> dict[str, float]:
     found = {}
     for name, own in rows.groupby("strategy", observed=True):
         least, own = own["gain_low"].iloc[-1], own.groupby("rate_up_bps")["gain"].mean()
-        if name in sends_nothing(study.table) or len(own) < 2 or not least > 0:
+        if name in sends_nothing(study.table) or len(own) < 2 or not (least > 0 and own.iloc[-1] > SMALLEST):
             continue
         lost = np.flatnonzero(own.to_numpy() < own.iloc[-1] / 2)
         if not len(lost):
@@ -211,19 +223,27 @@ def half_gain(study: Study, network: str | None = None) -> dict[str, float]:
     return found
 
 
-def rate_curves(study: Study, network: str | None = None) -> dict[str, pd.Series]:
-    """Strategy -> its value by median uplink rate, finite rates only, on the rates of the study."""
-    rows = study.over_links
+def rate_curves(study: Study, network: str | None = None) -> tuple[dict[str, pd.Series], dict[str, pd.Series]]:
+    """Strategy -> its value by median uplink rate, and half the interval of its gain (0 without one).
+
+    Only finite rates, those of the study; a strategy that sends nothing has one value everywhere.
+    """
+    rows = study.over_links.assign(half=lambda own: ((own["gain_high"] - own["gain_low"]) / 2).fillna(0.0))
     finite = rows[np.isfinite(rows["rate_up_bps"]) & (rows["network"] == network if network else True)]
-    curves = {
-        str(name): own.groupby("rate_up_bps")["mean"].mean() for name, own in finite.groupby("strategy", observed=True)
-    }
-    rates = sorted({rate for curve in curves.values() for rate in curve.index})
+    means, halves = (
+        {
+            str(name): own.groupby("rate_up_bps")[column].mean()
+            for name, own in finite.groupby("strategy", observed=True)
+        }
+        for column in ("mean", "half")
+    )
+    rates = sorted({rate for curve in means.values() for rate in curve.index})
     for name in sends_nothing(study.table):
         own = rows[rows["strategy"] == name]
         if len(own) and rates:
-            curves[name] = pd.Series(float(own["mean"].iloc[0]), index=rates)
-    return {name: curve.sort_index() for name, curve in curves.items()}
+            means[name] = pd.Series(float(own["mean"].iloc[0]), index=rates)
+            halves[name] = pd.Series(float(own["half"].iloc[0]), index=rates)
+    return means, halves
 
 
 def networks_with_scales(study: Study) -> list[str]:

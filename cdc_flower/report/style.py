@@ -22,6 +22,8 @@ COLORS = {
     "persona": "#D55E00",
 }
 SPARE_COLORS = ("#000000", "#CC79A7", "#56B4E9", "#E69F00", "#009E73", "#0072B2", "#D55E00")
+#: Of request policies, in the order in which they come.
+POLICY_COLORS = ("#7a3e9d", "#222222", "#b8860b", "#2e8b8b", "#a0522d")
 LOWER_IS_BETTER = frozenset({"log_loss", "median_rank", "mean_rank"})
 MAIN_METRICS = ("ndcg@10", "auc", "hr@10", "accuracy", "r@1", "user_auc", "log_loss", "r@5")
 

@@ -56,14 +56,21 @@ def metric_table(rows: pd.DataFrame, colors: dict[str, str]) -> str:
     return _table(heads, body)
 
 
-def cost_table(rows: pd.DataFrame, colors: dict[str, str]) -> str:
-    """A row per strategy: what it sent with and without framing, its labels and seconds of computing."""
+def cost_table(rows: pd.DataFrame, sent: pd.DataFrame, colors: dict[str, str]) -> str:
+    """A row per strategy: what it sent with and without framing, its labels and seconds of computing.
+
+    Args:
+        rows: As in :func:`summary_table`.
+        sent: From :func:`~cdc_flower.report.exchange.bytes_of_a_segment`.
+    """
     heads = [
         "strategy",
         "kB up",
         "kB down",
         "payload kB up",
         "payload kB down",
+        "payload bytes up, a segment",
+        "payload bytes down, a segment",
         "cloud s per device",
         "device s per device",
     ]
@@ -74,6 +81,8 @@ def cost_table(rows: pd.DataFrame, colors: dict[str, str]) -> str:
             _number(first[column] / 1000, ",.2f") if "bytes" in column else _seconds(first[column])
             for column in PER_DEVICE
         ]
+        each = sent.reindex([name]).iloc[0]
+        cells[4:4] = [_number(each[way], ",.0f") for way in ("bytes_up", "bytes_down")]
         cells.append(_number(first["num_labels"], ",.0f"))
         body.append(_name(str(name), colors) + "".join(_cell(cell) for cell in cells))
     return _table([*heads, "labels per run"], body)

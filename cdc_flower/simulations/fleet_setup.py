@@ -1,11 +1,14 @@
 """From a configuration to the links and phones of a fleet."""
 
 from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from cdc_flower.errors import UserError
 from cdc_flower.simulations.fleet import Conditions, Fleet, Network
 from cdc_flower.simulations.network.recordings import read_recordings
+from cdc_flower.simulations.network.trace import TracePair
 
 #: Keys of a network that concern reading its recordings.
 RECORDING_KEYS = ("format", "files", "part", "up_ratio", "min_mean_bps", "on_error")
@@ -22,8 +25,20 @@ def network_of(config: Mapping[str, Any]) -> Network:
     check_numbers("network", config, RATES)
     if "path" not in config:
         return Network(**config)
-    traces = read_recordings(config["path"], **{key: config[key] for key in RECORDING_KEYS if key in config})
+    path = Path(config["path"])
+    changed = path.stat().st_mtime_ns if path.is_file() else None
+    traces = _recordings(path, changed, tuple((key, config[key]) for key in RECORDING_KEYS if key in config))
     return Network(config["name"], rtt_s=config["rtt_s"], traces=traces)
+
+
+def _recordings(path: Path, changed: int | None, options: tuple[tuple[str, Any], ...]) -> tuple[TracePair, ...]:
+    """Those of a file are read once for all runs of a process, as long as the file stays as it is."""
+    return read_recordings(path, **dict(options)) if changed is None else _kept_recordings(path, changed, options)
+
+
+@lru_cache(maxsize=4)
+def _kept_recordings(path: Path, _: int, options: tuple[tuple[str, Any], ...]) -> tuple[TracePair, ...]:
+    return read_recordings(path, **dict(options))
 
 
 def fleet_of(config: Mapping[str, Any], network: Network, num_devices: int) -> Fleet:

@@ -26,6 +26,9 @@ from cdc_flower.summary import rich_table, write_summary
 
 log = logging.getLogger("cdc_flower")
 
+#: Keys that change no result.
+SILENT = ("out", "command", "grid", "cache", "also", "report")
+
 
 def run(config: Mapping[str, Any], *, grid: Grid | None = None, console: Console | None = None) -> Path:
     """Run what a resolved configuration says.
@@ -59,7 +62,7 @@ def run(config: Mapping[str, Any], *, grid: Grid | None = None, console: Console
         log.warning("interrupted")
         raise
     finally:
-        finish(out, console)
+        finish(out, console, with_report=config["report"])
         folder.end_log(handler)
     return out
 
@@ -76,7 +79,7 @@ def play_all(
     """Train the cloud, then play each strategy; rows are written as each segment is done, states after the last."""
     torch.set_num_threads(1)  # small products: a second thread costs more than it gives
     starts_s = setup.stream.segment_starts_s
-    named = {key: value for key, value in config.items() if key not in ("out", "command", "grid", "cache", "also")}
+    named = {key: value for key, value in config.items() if key not in SILENT}
     run_id = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:12]
     own_grid = grid is None
     with Bars() as bars:
@@ -115,8 +118,8 @@ def play_all(
                 grid.close()
 
 
-def finish(out: Path, console: Console) -> None:
-    """Summary, report and table of whatever the run folder holds."""
+def finish(out: Path, console: Console, *, with_report: bool = True) -> None:
+    """Summary, report (if wanted) and table of whatever the run folder holds."""
     try:
         comparison = Comparison.of([read_folder(out)])
     except Exception as error:  # nothing was finished: the folder holds the configuration and the log
@@ -127,5 +130,7 @@ def finish(out: Path, console: Console) -> None:
     write_summary(comparison.summary, out / folder.SUMMARY)
     for _, rows in comparison.summary.groupby("task", sort=False, observed=True):
         console.print(rich_table(rows))
+    if not with_report:
+        return
     write_report(comparison, out / folder.REPORT)
     console.print(f"{out / folder.REPORT}", soft_wrap=True, highlight=False)

@@ -47,7 +47,7 @@ def video_parts(config: Mapping[str, Any]) -> tuple[VideoStream, VideoModel, Vid
             return (
                 stream,
                 VideoQA(stream.table.clips, stream.table.num_answers, **kept),
-                VideoAnswers(stream.table.kinds),
+                VideoAnswers(stream.table.kinds, stream.table.has_unseen),
             )
         return stream, VideoRetrieval(stream.table.clips, sizes["match_width"], **kept), VideoSearch()
     except ValueError as error:

@@ -40,7 +40,7 @@ class History(Protocol):
         """These examples, as a batch of that epoch."""
 
     def lagged(self, rows: NDArray[np.int64], lag: NDArray[np.int64]) -> NDArray[np.int32]:
-        """The histories ``[B, L]`` of the same devices, ``lag`` examples earlier."""
+        """The histories ``[B, L]`` that the same devices would tell, ``lag`` examples earlier."""
 
     @property
     def num_examples(self) -> int:

@@ -114,9 +114,7 @@ class JointTraining:
     def examples(self, history: History, batches: Iterable[Any], lags: np.random.Generator) -> Iterator[Examples]:
         """Batches of a history, with lags drawn one an example, uniform in 0 to ``max_lag``."""
         for batch in batches:
-            reported = batch.history
-            if self.max_lag:
-                reported = history.lagged(batch.rows, lags.integers(0, self.max_lag + 1, len(batch.rows)))
+            reported = history.lagged(batch.rows, lags.integers(0, self.max_lag + 1, len(batch.rows)))
             yield Examples(*(torch.from_numpy(ids).long() for ids in (batch.history, batch.candidates, reported)))
 
 

@@ -7,7 +7,7 @@ import torch
 from video_tiny import SIZES, video_model, video_stream
 
 from cdc_flower.layers import Parameters
-from cdc_flower.models.video import VideoQA
+from cdc_flower.models.video import VideoQA, distinct_in_rows
 from cdc_flower.models.video_encoder import EncoderShape, encode, init_encoder
 from cdc_flower.scoring import Scorer
 from cdc_flower.seeds import torch_generator
@@ -152,3 +152,19 @@ def test_scoring_a_pool_is_scoring_each_set() -> None:
         parameters = {**{name: torch.from_numpy(value) for name, value in static.items()}, **own}
         ids = (torch.from_numpy(part[event : event + 1]).long() for part in (data.history, data.candidates))
         np.testing.assert_allclose(scores[event], model.score(parameters, *ids)[0].numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_each_clip_of_a_row_is_listed_once_and_found_again() -> None:
+    ids = torch.tensor([[3, 1, 3, 2], [7, 7, 7, 7]])
+    distinct, place = distinct_in_rows(ids)
+    assert distinct.tolist() == [[1, 2, 3], [7, 7, 7]]
+    assert torch.equal(distinct.gather(1, place), ids)
+
+
+def test_a_device_reads_a_clip_once_however_many_captions_it_is_compared_with() -> None:
+    model, history, candidates = events(True)
+    own = stacked(model.init(torch_generator(0, "m")), 3)
+    read = []
+    model.frames = lambda ids: read.append(ids.shape) or type(model).frames(model, ids)  # type: ignore[method-assign]
+    model.score(own, history, candidates)
+    assert read == [(3, len(set(candidates[0].flatten().tolist())))]

@@ -20,14 +20,14 @@ def test_a_run_folder_holds_the_table_the_summary_the_report_the_configuration_a
     folder = runs.run(config_of(f"out={tmp_path}/new/run"), console=quiet())
 
     assert folder == tmp_path / "new" / "run"
-    names = {"results.parquet", "summary.csv", "report.html", "config.yaml", "links.yaml", "run.log"}
+    names = {"results.parquet", "summary.csv", "report.html", "config.yaml", "links.yaml", "run.log", "state"}
     assert {path.name for path in folder.iterdir()} == names
     table = table_of(folder)
     assert tuple(table.columns) == COLUMNS
-    assert set(table["strategy"]) == {"static", "fine_tuning", "fedavg", "duet"}
-    assert len(table) == 4 * 8 * 2 * 9  # strategies, devices, segments, metrics
+    assert set(table["strategy"]) == {"static", "fine_tuning", "fedavg", "duet", "persona"}
+    assert len(table) == 5 * 8 * 2 * 9  # strategies, devices, segments, metrics
     summary = pd.read_csv(folder / "summary.csv")
-    assert len(summary) == 4 * 9
+    assert len(summary) == 5 * 9
     assert yaml.safe_load((folder / "config.yaml").read_text())["fleet"]["num_devices"] == 8
     assert "duet: done" in (folder / "run.log").read_text()
 
@@ -168,17 +168,17 @@ def test_what_is_logged_after_a_run_does_not_go_to_its_log(tmp_path: Path) -> No
 
 
 def test_a_run_from_the_cache_gives_the_same_table_and_other_data_train_anew(tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    plain = table_of(runs.run(config_of(f"out={tmp_path}/plain"), console=quiet()))
-    folders = [runs.run(config_of(f"cache={cache}", f"out={tmp_path}/{name}"), console=quiet()) for name in "ab"]
+    cache, two = tmp_path / "cache", "strategies=[static,duet]"
+    plain = table_of(runs.run(config_of(two, f"out={tmp_path}/plain"), console=quiet()))
+    folders = [runs.run(config_of(two, f"cache={cache}", f"out={tmp_path}/{name}"), console=quiet()) for name in "ab"]
 
     for folder in folders:
         pd.testing.assert_frame_equal(plain, table_of(folder))
     assert len(list(cache.iterdir())) == 2  # the base model and DUET's
     assert (folders[1] / "run.log").read_text().count("parameters from") == 2
-    runs.run(config_of(f"cache={cache}", "network=nb_iot", f"out={tmp_path}/c"), console=quiet())
+    runs.run(config_of(two, f"cache={cache}", "network=nb_iot", f"out={tmp_path}/c"), console=quiet())
     assert len(list(cache.iterdir())) == 2  # the network is nothing that training depends on
-    runs.run(config_of(f"cache={cache}", "data.history_events=21", f"out={tmp_path}/d"), console=quiet())
+    runs.run(config_of(two, f"cache={cache}", "data.history_events=21", f"out={tmp_path}/d"), console=quiet())
     assert len(list(cache.iterdir())) == 4
 
 

@@ -13,7 +13,9 @@ from rich.console import Console
 from cdc_flower.errors import UserError
 from cdc_flower.simulations import run as runs
 from cdc_flower.simulations.setup import prepare, resolved
+from cdc_flower.simulations.streams.video.annotated import annotated_stream
 from cdc_flower.simulations.tasks import COMPANIONS, companions
+from cdc_flower.simulations.video import check_knobs
 
 SHARED = ["fleet.num_devices=4", "num_segments=2"]
 SMALL = [
@@ -98,6 +100,15 @@ def test_without_a_key_of_one_task_all_tasks_are_played() -> None:
 def test_a_wrong_setting_is_refused_before_anything_is_trained(overrides: list[str], rule: str) -> None:
     with pytest.raises(UserError, match=rule):
         prepare(config_of("task=video_qa", *overrides))
+
+
+@pytest.mark.parametrize("task", ["video_qa", "video_retrieval"])
+@pytest.mark.parametrize("data", ["data=msvd", "data=video_annotations"])
+def test_a_task_gives_real_videos_no_knob_of_the_embedded_ones(task: str, data: str) -> None:
+    given = ["data.root=x"] if data == "data=msvd" else ["data.format=next_qa", "data.annotations=x"]
+    check_knobs(
+        annotated_stream, {key: 0 for key in config_of(f"task={task}", data, *given)["data"] if key != "name"}, data
+    )
 
 
 def test_recommendation_refuses_cdc_mmpg_in_one_line(tmp_path: Path) -> None:

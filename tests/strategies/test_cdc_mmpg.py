@@ -216,6 +216,18 @@ def test_an_anchor_costs_exactly_one_frame_of_n(num_frames: int) -> None:
     assert (tables["full_clip"] == num_frames * FRAME).all()
 
 
+def test_the_control_sends_nothing_and_is_the_base_model_trained_further() -> None:
+    stream = video_stream()
+    control, static = video_table("cdc_mmpg", stream, arm="one_for_all"), video_table("static", stream)
+    assert not control[["payload_bytes_up", "payload_bytes_down"]].any(axis=None)
+    assert (control.value_sum != static.value_sum).any()
+    one = video_strategy("cdc_mmpg", stream, arm="one_for_all")
+    layers = one.generate(torch.randn(3, 1, one.model.width))
+    deployed = one.deployment()
+    for name, made in layers.items():
+        np.testing.assert_array_equal(made, np.stack([deployed[name]] * 3))
+
+
 def test_features_and_pictures_cost_what_they_are() -> None:
     assert (up(form="feature").payload_bytes_up == 4 * 16).all()
     png, jpeg = up(form="png").payload_bytes_up, up(form="jpeg").payload_bytes_up
@@ -319,7 +331,7 @@ def test_the_adaptor_is_in_evaluation_mode_once_it_is_prepared() -> None:
 @pytest.mark.parametrize(
     ("setting", "rule"),
     [
-        ({"arm": "half"}, "arm must be one of full_clip, anchor_only, anchor.adr, got 'half'"),
+        ({"arm": "half"}, "arm must be one of full_clip, anchor_only, anchor.adr, one_for_all, got 'half'"),
         ({"variant": "threeM"}, "variant must be one of .*, got 'threeM'"),
         ({"anchor": "last"}, "anchor must be one of middle, first, random, medoid, got 'last'"),
         ({"form": "gif"}, "form must be one of raw, png, jpeg, feature, got 'gif'"),

@@ -13,7 +13,9 @@ from cdc_flower.batch import MessageBatch
 from cdc_flower.device import segment_of
 from cdc_flower.replies import joined
 from cdc_flower.simulations.grids import BlockingGrid, without_repeats
+from cdc_flower.simulations.requests.answers import OwnAnswers
 from cdc_flower.simulations.requests.policies import Policy
+from cdc_flower.simulations.requests.sensor import Floats, Ints
 from cdc_flower.simulations.usage import sizes_of
 
 
@@ -23,7 +25,7 @@ class RequestGrid(BlockingGrid):
     Args:
         inner: The devices.
         policy: Who reports.
-        node_ids: ``[n]``; ``device_ids``: ``[n]``, of the same devices.
+        node_ids: ``[n]``; ``device_ids``: ``[n]``, of the same devices, ascending.
         max_bytes: Of payload up and down, after which a device reports no more. None: no limit.
     """
 
@@ -37,7 +39,10 @@ class RequestGrid(BlockingGrid):
     ) -> None:
         super().__init__()
         self.inner, self.policy = inner, policy
-        self.device_ids, self.max_bytes = device_ids, np.inf if max_bytes is None else max_bytes
+        self.node_ids, self.device_ids = node_ids, device_ids
+        self.max_bytes = np.inf if max_bytes is None else max_bytes
+        if isinstance(policy, OwnAnswers):
+            policy.ask = self._ask
         self._row = {int(node_id): row for row, node_id in enumerate(node_ids)}
         self.spent_bytes = np.zeros(len(node_ids))
 
@@ -78,6 +83,17 @@ class RequestGrid(BlockingGrid):
                     self.spent_bytes[self._rows(replies)] += sizes_of(replies.without(records.INSTRUMENTS))[0]
                     parts.append((replies, positions[where]))
         return joined(parts)
+
+    def _ask(self, device_ids: Ints, segment: int) -> Floats:
+        """How unsure devices are of their own answers: between a device and itself, so no link sees it."""
+        rows = np.searchsorted(self.device_ids, device_ids)
+        doubt = np.zeros(len(self.device_ids))
+        asked = MessageBatch(
+            records.ANSWERS, self.node_ids[rows], configs={records.CLOCK: {records.SEGMENT: int(segment)}}
+        )
+        for replies, _ in MessageBatch.group(self.inner.send_and_receive(asked)):
+            doubt[self._rows(replies)] = replies.metrics[records.SCORES][records.DOUBT]
+        return doubt[rows]
 
     def _rows(self, batch: MessageBatch) -> NDArray[np.int64]:
         return np.array([self._row[int(node_id)] for node_id in batch.node_ids], np.int64)

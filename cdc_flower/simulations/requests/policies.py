@@ -60,10 +60,12 @@ class Every:
 class OnDrift:
     """A device reports when a drift detector of River fires on its own statistics.
 
+    Page-Hinkley looks for a rise: what is new is farther from the past than it was. ADWIN looks both ways.
+
     Args:
         sensor: The statistics.
         detector: ``page_hinkley`` (Page 1954) or ``adwin`` (Bifet and Gavalda, SDM 2007).
-        threshold: Of Page-Hinkley; larger reports less, and ``inf`` never.
+        threshold: Of Page-Hinkley; larger reports less, ``inf`` never, and 0 always.
         delta: Of ADWIN; smaller reports less.
 
     Raises:
@@ -77,19 +79,20 @@ class OnDrift:
             raise UserError("policy on_drift needs River: pip install 'cdc-flower[drift]'") from error
         if detector not in DETECTORS:
             raise unknown_name("detector", detector, DETECTORS, "policy.detector")
-        if isinstance(threshold, bool) or not threshold > 0:
-            raise UserError(f"policy.threshold must be > 0, got {threshold}")
+        if isinstance(threshold, bool) or not threshold >= 0:
+            raise UserError(f"policy.threshold must be >= 0, got {threshold}")
         if isinstance(delta, bool) or not 0 < delta < 1:
             raise UserError(f"policy.delta must be in (0, 1), got {delta}")
         self.sensor, self._detectors = sensor, {}  # type: ignore[var-annotated]
+        self._always = detector == "page_hinkley" and threshold == 0
         if detector == "adwin":
             self._fresh: Any = lambda: drift.ADWIN(delta=delta, clock=1, grace_period=FIRST_EVENTS)
         else:
-            self._fresh = lambda: drift.PageHinkley(FIRST_EVENTS, TOLERANCE, threshold)
+            self._fresh = lambda: drift.PageHinkley(FIRST_EVENTS, TOLERANCE, threshold, mode="up")
 
     def decide(self, device_ids: Ints, segment: int) -> NDArray[np.bool_]:
         """Those whose detector fires on what is new since they were asked last."""
-        fires = np.zeros(len(device_ids), bool)
+        fires = np.full(len(device_ids), self._always)
         for row, (device, values) in enumerate(
             zip(device_ids.tolist(), self.sensor.surprises(device_ids, segment), strict=True)
         ):

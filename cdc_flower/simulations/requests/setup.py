@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from cdc_flower.errors import UserError, unknown_name
-from cdc_flower.segment import Stream
+from cdc_flower.models.video import VideoModel
+from cdc_flower.scoring import Arrays, tensors
+from cdc_flower.simulations.requests.answers import OwnAnswers, held_out_doubts
 from cdc_flower.simulations.requests.policies import Every, OnDrift, Policy, Random
-from cdc_flower.simulations.requests.sensor import HistorySensor
+from cdc_flower.simulations.requests.sensor import ClipSensor, HistorySensor, Sensor
 from cdc_flower.simulations.requests.uncertainty import Uncertainty, train_uncertainty
 from cdc_flower.strategies.base import Cloud
 
@@ -50,7 +54,7 @@ def check_policy(config: Mapping[str, Any]) -> None:
             raise UserError(f"policy.epochs must be a whole number >= 0, got {epochs!r}")
 
 
-def requests_of(config: Mapping[str, Any], stream: Stream, cloud: Cloud, strategy: Any) -> Requests:
+def requests_of(config: Mapping[str, Any], stream: Any, cloud: Cloud, strategy: Any) -> Requests:
     """The policy of a configured ``policy``, for one run of a strategy that is prepared.
 
     Raises:
@@ -64,9 +68,25 @@ def requests_of(config: Mapping[str, Any], stream: Stream, cloud: Cloud, strateg
     if name == "every":
         return Requests(Every(config["n"]), limit)
     deployed = strategy.deployment()
+    if isinstance(cloud.model, VideoModel):
+        return Requests(_on_video(config, stream, cloud, cloud.model, deployed), limit)
     if EMBEDDING not in deployed:
         raise UserError(f"policy {name} needs a model with item embeddings, got {', '.join(list(deployed)[:3])}, ...")
     sensor = HistorySensor(stream, deployed[EMBEDDING])
     if name == "on_drift":
-        return Requests(OnDrift(sensor, config["detector"], config["threshold"], config["delta"]), limit)
+        return Requests(_on_drift(config, sensor), limit)
     return Requests(Uncertainty(sensor, train_uncertainty(cloud, strategy, config["epochs"]), config["rate"]), limit)
+
+
+def _on_video(config: Mapping[str, Any], stream: Any, cloud: Cloud, model: VideoModel, deployed: Arrays) -> Policy:
+    """The policies that look into clips and answers."""
+    train: Any = cloud.train
+    validation: Any = cloud.validation
+    if config["name"] == "uncertainty":
+        return OwnAnswers(held_out_doubts(model, deployed, validation), config["rate"])
+    historical = np.unique(model.clips.clip_of(train.queries))
+    return _on_drift(config, ClipSensor(stream, model, tensors(deployed), historical))
+
+
+def _on_drift(config: Mapping[str, Any], sensor: Sensor) -> Policy:
+    return OnDrift(sensor, config["detector"], config["threshold"], config["delta"])

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from cdc_flower.scoring import tensors
 from cdc_flower.seeds import generator, torch_generator
 from cdc_flower.simulations.requests.policies import share
-from cdc_flower.simulations.requests.sensor import Ints, Sensor, pool
+from cdc_flower.simulations.requests.sensor import HistorySensor, Ints, pool
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.training import fit
 
@@ -115,7 +115,7 @@ class Uncertainty:
         UserError: If the rate is not in [0, 1].
     """
 
-    def __init__(self, sensor: Sensor, trained: Trained, rate: float) -> None:
+    def __init__(self, sensor: HistorySensor, trained: Trained, rate: float) -> None:
         self.sensor, self.trained = sensor, trained
         rate = share("policy.rate", rate)
         self.threshold = np.inf if rate == 1 else -np.inf if rate == 0 else float(np.quantile(trained.scores, rate))

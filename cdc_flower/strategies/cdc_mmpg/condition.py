@@ -12,7 +12,7 @@ from cdc_flower.models.video import VideoModel
 from cdc_flower.report_video import choose
 from cdc_flower.strategies.cdc_mmpg.reasoner import AnchorFrameReasoner
 
-ARMS = ("full_clip", "anchor_only", "anchor+adr")
+ARMS = ("full_clip", "anchor_only", "anchor+adr", "one_for_all")
 _CLIPS_PER_CHUNK = 256
 
 
@@ -22,7 +22,9 @@ class Condition:
 
     * ``full_clip``: the mean over the features of all frames.
     * ``anchor_only``: the feature of the anchor frame.
-    * ``anchor+adr``: μ of the distribution that is reasoned from the anchor; in training a sample of it.
+    * ``anchor+adr``: μ of the distribution that is reasoned from the anchor; in training the mean of some samples of
+      it, which stand for the frames of a clip.
+    * ``one_for_all``: nothing (zeros), the control: what training the layer further brings without telling clips apart.
 
     Where all frames are alike the first two are the same, up to rounding.
 
@@ -30,17 +32,21 @@ class Condition:
         arm: One of ``ARMS``; ``anchor``: which frame, see :class:`~cdc_flower.report_video.ClipReport`.
         reasoner: None except with ``anchor+adr``.
         seed: Of the run.
+        num_samples: Of which the mean is taken in training; 0 for μ itself.
     """
 
     arm: str
     anchor: str
     reasoner: AnchorFrameReasoner | None
     seed: int
+    num_samples: int = 1
 
     def of_report(self, features: Tensor) -> Tensor:
         """``[B, m, Z]`` features of the frames that were told (m = n, or 1 with an anchor) -> ``[B, Z]``."""
         if self.arm == "full_clip":
             return features.mean(1)
+        if self.arm == "one_for_all":
+            return torch.zeros_like(features[:, 0])
         if self.reasoner is None:
             return features[:, 0]
         return self.reasoner(features[:, 0])[0]
@@ -49,16 +55,18 @@ class Condition:
         """``[B, n, Z]`` features of all frames -> ``[B, Z]`` and the mismatch of what was reasoned ``[B]``.
 
         Args:
-            noise: ``[B, Z]``, standard normal; z = μ + σ ⊙ noise. Zeros give μ.
+            noise: ``[B, Z]``, standard normal; z = μ + σ ⊙ noise / √num_samples. Zeros give μ.
         """
         none = features.new_zeros(len(features))
-        if self.arm == "full_clip":
-            return features.mean(1), none
+        if self.arm in ("full_clip", "one_for_all"):
+            return self.of_report(features), none
         anchor = self.anchors(features, clip_ids)
         if self.reasoner is None:
             return anchor, none
         mu, variance = self.reasoner(anchor)
-        return mu + variance.sqrt() * noise, self.reasoner.mismatch(mu, variance, features)
+        if not self.num_samples:
+            return mu, self.reasoner.mismatch(mu, variance, features)
+        return mu + (variance / self.num_samples).sqrt() * noise, self.reasoner.mismatch(mu, variance, features)
 
     def anchors(self, features: Tensor, clip_ids: NDArray[np.int64]) -> Tensor:
         """``[B, n, Z] -> [B, Z]``: the feature of each clip's anchor frame."""

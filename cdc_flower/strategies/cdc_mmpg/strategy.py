@@ -28,6 +28,7 @@ from cdc_flower.seeds import generator, torch_generator
 from cdc_flower.strategies.base import Cloud, CloudStrategy, to_every_node
 from cdc_flower.strategies.cdc_mmpg.adaptor import VARIANTS, FastDomainAdaptor
 from cdc_flower.strategies.cdc_mmpg.condition import ARMS, Condition, FrameTable
+from cdc_flower.strategies.cdc_mmpg.matching import match_clips
 from cdc_flower.strategies.cdc_mmpg.reasoner import AnchorFrameReasoner
 
 #: Generated numbers held at a time, which bound the memory.
@@ -48,13 +49,17 @@ class CdcMmpg(CloudStrategy):
 
     Args:
         arm: What conditions the adaptor: ``anchor+adr`` (one frame, from which the clip's distribution is reasoned),
-            ``anchor_only`` (that frame alone) or ``full_clip`` (all frames go up: the upper bound in bytes).
+            ``anchor_only`` (that frame alone), ``full_clip`` (all frames go up: the upper bound in bytes) or
+            ``one_for_all`` (nothing goes up, all devices are deployed the same layer: the control).
         variant: Of the adaptor: ``oneM+bias``, ``twoM+bias`` (kernel and bias), ``onebias``, ``twobias`` (bias only).
         anchor: Which frame goes up: ``middle``, ``first``, ``random`` or ``medoid``.
         form: How a frame goes up: ``raw``, ``png``, ``jpeg`` or ``feature``.
         epochs: Of training on historical data. 0 is ``static``.
         rate: Learning rate of Adam. 0 is ``static``.
-        adr_weight: Of the distribution-matching loss beside the task's. 0 leaves the reasoner to the task alone.
+        adr_epochs: Of training the reasoner by itself first, on the distribution-matching loss, which needs no label.
+        adr_weight: Of that loss beside the task's afterwards. With both 0 the reasoner is left to the task alone.
+        num_samples: Of what is reasoned, the mean of which conditions the adaptor in training; None for as many as a
+            clip has frames, 0 for μ itself.
         hidden: ``H``, between the two stages of the adaptor; ``adr_hidden``: between the maps of the reasoner.
 
     Raises:
@@ -69,7 +74,9 @@ class CdcMmpg(CloudStrategy):
         form: str = "raw",
         epochs: int = 20,
         rate: float = 2e-3,
+        adr_epochs: int = 15,
         adr_weight: float = 0.1,
+        num_samples: int | None = None,
         hidden: int = 128,
         adr_hidden: int = 128,
     ) -> None:
@@ -78,14 +85,17 @@ class CdcMmpg(CloudStrategy):
         if variant not in VARIANTS:
             raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
         least = {"epochs": (epochs, 0), "rate": (rate, 0), "adr_weight": (adr_weight, 0)}
+        least |= {"adr_epochs": (adr_epochs, 0), "num_samples": (num_samples or 0, 0)}
         for name, (value, low) in {**least, "hidden": (hidden, 1), "adr_hidden": (adr_hidden, 1)}.items():
             if not low <= value < np.inf:
                 raise ValueError(f"{name} must be >= {low}, got {value}")
         self.arm, self.variant, self.epochs, self.rate = arm, variant, epochs, rate
-        self.adr_weight, self.hidden, self.adr_hidden = adr_weight, hidden, adr_hidden
+        self.adr_epochs, self.adr_weight, self.num_samples = adr_epochs, adr_weight, num_samples
+        self.hidden, self.adr_hidden = hidden, adr_hidden
         self.report = ClipReport("frames" if arm == "full_clip" else "anchor", form, anchor)
         self.knobs = {"arm": arm, "variant": variant, "anchor": anchor, "epochs": epochs, "rate": rate}
-        self.knobs |= {"adr_weight": adr_weight, "hidden": hidden, "adr_hidden": adr_hidden}
+        self.knobs |= {"adr_epochs": adr_epochs, "adr_weight": adr_weight, "num_samples": num_samples}
+        self.knobs |= {"hidden": hidden, "adr_hidden": adr_hidden}
         self._generated: tuple[NDArray[np.uint64], Arrays] | None = None
 
     def prepare(self, cloud: Cloud) -> None:
@@ -112,9 +122,14 @@ class CdcMmpg(CloudStrategy):
             self.variant, *head, width, hidden=self.hidden, mean=mean, scale=scale, generator=random
         )
         reasoner = AnchorFrameReasoner(width, self.adr_hidden, mean, scale, cloud.seed)
-        self.condition = Condition(self.arm, self.report.anchor, reasoner if "adr" in self.arm else None, cloud.seed)
+        num_samples = cloud.model.clips.num_frames if self.num_samples is None else self.num_samples
+        self.condition = Condition(
+            self.arm, self.report.anchor, reasoner if "adr" in self.arm else None, cloud.seed, num_samples
+        )
         trained = dict(self.adaptor.named_parameters(prefix="adaptor"))
         if self.condition.reasoner is not None:
+            knobs = {key: self.knobs[key] for key in ("anchor", "adr_epochs", "adr_hidden", "rate")}
+            match_clips(cloud, self.condition, self.frames, knobs, epochs=self.adr_epochs, rate=self.rate)
             trained |= dict(reasoner.named_parameters(prefix="reasoner"))
         noise = torch_generator(cloud.seed, "cdc_mmpg", "noise")
         self.validation_curve = cloud.fit(
@@ -191,6 +206,14 @@ class CdcMmpg(CloudStrategy):
         parts = [self.adaptor(self.condition.of_report(part)) for part in features.split(size)]
         return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
 
+    def deployment(self) -> Arrays:
+        """The base model; the control has its layer in it."""
+        deployed = super().deployment()
+        if self.arm != "one_for_all":
+            return deployed
+        made = self.generate(torch.zeros(1, 1, self.model.width))
+        return {**deployed, **{name: value[0] for name, value in made.items()}}
+
     def settings(self) -> dict[str, Any]:
         """What devices are to tell, deployed once beside the model."""
         return self.report.to_settings()
@@ -198,7 +221,9 @@ class CdcMmpg(CloudStrategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Every device tells of the clip that its segment opens with."""
+        """Every device tells of the clip that its segment opens with; the control asks nobody."""
+        if self.arm == "one_for_all":
+            return []
         return to_every_node(grid, records.TRAIN_REPORT, server_round)
 
     def aggregate_train(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cdc_flower.errors import UserError
+from cdc_flower.simulations.fleet_setup import network_of
 from cdc_flower.simulations.network.readers import READERS, read_5g_csv, read_mahimahi, read_oboe, read_pensieve
 from cdc_flower.simulations.network.recordings import part_of, read_recordings
 
@@ -172,3 +173,17 @@ def test_real_recordings(name: str, format: str, count: int) -> None:
     pairs = read_recordings(REAL / name, format, on_error="skip")
     assert len(pairs) == count and format in READERS
     assert all(1e3 < pair.down.mean_bps < 1e9 for pair in pairs)
+
+
+def test_a_file_is_read_once_for_all_runs_of_a_process_until_it_changes(tmp_path: Path) -> None:
+    path = tmp_path / "trace"
+    config = {"name": "traces", "path": str(path), "format": "pensieve", "part": "all", "rtt_s": 0.1}
+    path.write_text("0 1\n1 2\n")
+    first = network_of(config)
+    assert network_of(config).traces[0] is first.traces[0]
+    assert network_of({**config, "up_ratio": 0.5}).traces[0] is not first.traces[0]
+    path.write_text("0 1\n1 5\n")
+    os.utime(path, ns=(0, 0))
+    assert network_of(config).traces[0].down.mean_bps == 5e6
+    with pytest.raises(UserError, match="there is no"):
+        network_of({**config, "path": str(tmp_path / "nothing")})

@@ -213,6 +213,7 @@ def annotated_stream(
         plan = plan_new_clips(clip, is_known, num_segments, seed)
     stacked = np.stack([frames[name] for name in names])
     table = _table(rows, clip, plan, stacked, captions, gallery, max_answers, max_words, seed)
+    table = replace(table, repeats_clips=split == "new_questions")
     return VideoStream(table, segment_s=segment_s, seed=seed)
 
 
@@ -282,6 +283,7 @@ def _table(
         gallery=_galleries(plan, len(frames), gallery, seed) if captions else None,
         context_id=context_id,
         is_shift=np.diff(context_id, axis=1, prepend=context_id[:, :1]) != 0,
+        has_unseen=not captions,
     )
 
 

@@ -138,7 +138,7 @@ def digits_stream(
     period: int = 4,
     segment_s: float = 60.0,
     clips_per_segment: int = 8,
-    history_segments: int = 6,
+    history_segments: int = 18,
     num_frames: int = 3,
     num_contexts: int = 3,
     num_places: int = 12,

@@ -1,6 +1,7 @@
 """Which queries each device has in which segment, about which clips, and their true answers."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,9 +35,12 @@ class QueryTable:
         kind: ``[Q]``, the type of each question; its name is in ``kinds``.
         kinds: Names of the types.
         num_answers: ``A``, answers are 0..A-1; 0 where the candidates are clips.
-        gallery: ``[n, H + S, G]``, the clips among which a device's queries of a segment are searched; None where
-            the candidates are answers.
+        gallery: ``[n, H + S, G]``, the clips among which a device's queries of a segment are searched, in an order
+            that does not depend on which of them are searched for; None where the candidates are answers.
         context_id: ``[n, S]``, -1 where nobody knows; ``is_shift``: ``[n, S]``.
+        has_unseen: Whether answer 0 stands for all that no historical question has. It is never right, and no label.
+        repeats_clips: Whether the stream is about the clips of the history. Then queries are held out for validation,
+            and not whole devices: what is held out differs from the rest as the stream does.
     """
 
     clips: Clips
@@ -49,6 +53,8 @@ class QueryTable:
     gallery: Ints | None
     context_id: Ints
     is_shift: NDArray[np.bool_]
+    has_unseen: bool = False
+    repeats_clips: bool = False
 
     def __post_init__(self) -> None:
         """Check what training and scoring rely on.
@@ -81,12 +87,33 @@ class QueryTable:
         cell = np.searchsorted(edges, queries, side="right") - 1
         return np.divmod(cell, self.bounds.shape[1] - 1)
 
+    @cached_property
+    def query_of(self) -> Ints:
+        """``[V]``: some query about each clip that has one."""
+        queries = np.arange(len(self.answer))[::-1]
+        found = np.zeros(self.clips.num_clips, np.int64)
+        found[self.clips.clip_of(queries)] = queries
+        return found
+
+    def is_told(self, queries: Ints) -> NDArray[np.bool_]:
+        """``[T]``: whether the true candidate is one that can be learned from."""
+        return (self.answer[queries] != 0) | (not self.has_unseen)
+
     def true_first(self, queries: Ints) -> NDArray[np.int32]:
         """``[T, C]``: the candidates of each query with the true one first, the others in their order."""
         candidates = self.candidates(queries)
         true = (candidates == self.answer[queries][:, None]).argmax(1)
         order = np.argsort(np.arange(candidates.shape[1]) != true[:, None], axis=1, kind="stable")
         return np.take_along_axis(candidates, order, 1)
+
+    def newest(self, device_ids: Ints, segment: int, count: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """``[n * count, 1]``: the newest queries before a segment (historical ones included), and their candidates.
+
+        They are by device, the newest first; a device with fewer has its first one again.
+        """
+        first, end = self.bounds[device_ids, 0], self.bounds[device_ids, segment]
+        queries = np.maximum(end[:, None] - 1 - np.arange(count), first[:, None]).reshape(-1)
+        return queries[:, None].astype(np.int32), self.candidates(queries)
 
     def candidates(self, queries: Ints) -> NDArray[np.int32]:
         """``[T, C]``: every answer, or every clip of the gallery."""

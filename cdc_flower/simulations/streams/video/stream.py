@@ -1,16 +1,18 @@
 """The video of every device in time: queries in segments, each segment with a clip that it opens with.
 
 The opening clip is there when the segment starts, before any question about it, so it is what a device may tell of.
+Where clips are searched it is one of the gallery: which ones will be searched for is not known then.
 """
 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cdc_flower.seeds import generator, hashed_bits
+from cdc_flower.seeds import generator, hashed_bits, hashed_uniform
 from cdc_flower.segment import LabelledBatch, Truth, TruthAccessError, TruthReader
 from cdc_flower.simulations.streams.cut import even_times_s, flat_ranges
 from cdc_flower.simulations.streams.history import HistoricalBatch
@@ -79,8 +81,12 @@ class VideoStream:
     def opening(self, device_ids: Ints, segment: int, lag: int = 0) -> tuple[Ints, Ints]:
         """``[n]`` the clip that the segment opens with (or that of ``lag`` queries earlier), ``[n]`` its first query.
 
-        A device without a query in the segment has those of the segment before.
+        A device without a query in the segment has those of the segment before. Where clips are searched the clip is
+        the first of the gallery, and the query is any about it.
         """
+        if self.table.gallery is not None and lag == 0:
+            clip = self.table.gallery[self._checked(device_ids, segment), segment + self.table.num_historical, 0]
+            return clip, self.table.query_of[clip]
         first, end = self._ends(device_ids, segment)
         query = np.maximum(np.where(first < end, first, first - 1) - lag, self.table.bounds[device_ids, 0])
         return self.table.clips.clip_of(query), query
@@ -89,12 +95,21 @@ class VideoStream:
         """``[n, 1]``: the query of :meth:`opening`."""
         return self.opening(device_ids, segment, lag)[1][:, None].astype(np.int32)
 
+    def asked(self, device_ids: Ints, segment: int, count: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """The newest queries from before the segment, ``[n * count, 1]`` by device, newest first, and their candidates.
+
+        A device with fewer has its first one again.
+        """
+        device_ids = self._checked(device_ids, segment)
+        return self.table.newest(device_ids, segment + self.table.num_historical, count)
+
     def labelled(
         self, reader: TruthReader, device_ids: Ints, segment: int, max_examples: int, num_negatives: int
     ) -> LabelledBatch:
         """The newest queries from before the segment starts, at most ``max_examples`` a device, oldest first.
 
-        Each comes with all its candidates; ``num_negatives`` does not matter.
+        Each comes with all its candidates; ``num_negatives`` does not matter. Of the newest queries those whose answer
+        is none of the device model's are left out.
 
         Raises:
             TruthAccessError: If the reader is not a :class:`TruthReader`.
@@ -104,9 +119,13 @@ class VideoStream:
         device_ids = self._checked(device_ids, segment)
         end = self.table.bounds[device_ids, segment + self.table.num_historical]
         first = np.maximum(self.table.bounds[device_ids, 0], end - max(max_examples, 0))
-        row, slot, query = flat_ranges(first, end)
+        row, _, query = flat_ranges(first, end)
+        is_told = self.table.is_told(query)
+        row, query = row[is_told], query[is_told]
+        num_examples = np.bincount(row, minlength=len(device_ids))
+        slot = np.arange(len(row)) - (np.cumsum(num_examples) - num_examples)[row]
         history, candidates = query[:, None].astype(np.int32), self.table.true_first(query)
-        return LabelledBatch(end - first, row, slot, history, candidates)
+        return LabelledBatch(num_examples, row, slot, history, candidates)
 
     def historical(self) -> "VideoHistory":
         """The labelled segments before the stream, which the cloud holds."""
@@ -120,22 +139,24 @@ class VideoHistory:
     Attributes:
         table: Of all devices.
         device_ids: ``[n]``, those that are here.
+        is_here: ``[Q]``, which of their queries are; None for all.
     """
 
     table: QueryTable
     device_ids: Ints
+    is_here: NDArray[np.bool_] | None = None
 
-    @property
+    @cached_property
     def queries(self) -> Ints:
         """``[M]``, by device."""
         bounds = self.table.bounds[self.device_ids]
-        return flat_ranges(bounds[:, 0], bounds[:, self.table.num_historical])[2]
+        queries = flat_ranges(bounds[:, 0], bounds[:, self.table.num_historical])[2]
+        return queries if self.is_here is None else queries[self.is_here[queries]]
 
     @property
     def num_examples(self) -> int:
         """``M``."""
-        bounds = self.table.bounds[self.device_ids]
-        return int((bounds[:, self.table.num_historical] - bounds[:, 0]).sum())
+        return len(self.queries)
 
     def batches(
         self,
@@ -150,7 +171,8 @@ class VideoHistory:
         """Every example once, in an order of the epoch; the last batch may be smaller.
 
         Each has all its candidates, the true one first; ``num_negatives`` does not matter. Only batches ``first`` to
-        ``stop`` are made.
+        ``stop`` are made. Where clips are searched, the queries of a segment stay together: they share their clips,
+        so that a batch reads each of them once.
 
         Raises:
             ValueError: If ``batch_size < 1``.
@@ -158,7 +180,7 @@ class VideoHistory:
         if batch_size < 1:
             raise ValueError(f"batch_size must be >= 1, got {batch_size}")
         queries = self.queries
-        order = generator(seed, "historical-order", epoch).permutation(len(queries))
+        order = self._order(queries, generator(seed, "historical-order", epoch))
         for start in range(0, len(queries), batch_size)[first:stop]:
             rows = order[start : start + batch_size]
             query = queries[rows]
@@ -166,36 +188,60 @@ class VideoHistory:
             history = query[:, None].astype(np.int32)
             yield HistoricalBatch(rows, history, self.table.true_first(query), device)
 
+    def _order(self, queries: Ints, draws: np.random.Generator) -> Ints:
+        """``[M]``: the examples in a random order, by segments where clips are searched."""
+        if self.table.gallery is None:
+            return draws.permutation(len(queries))
+        _, cell = np.unique(np.stack(self.table.place(queries)), axis=1, return_inverse=True)
+        return np.argsort(draws.permutation(cell.max() + 1)[cell], kind="stable")
+
     def lagged(self, rows: Ints, lag: Ints) -> NDArray[np.int32]:
-        """``[B, 1]``: the query ``lag`` examples earlier, at the earliest the device's first."""
-        queries = self.queries
-        device, _ = self.table.place(queries[rows])
-        return np.maximum(queries[rows] - lag, self.table.bounds[device, 0])[:, None].astype(np.int32)
+        """``[B, 1]``: the query ``lag`` examples earlier, at the earliest the device's first.
+
+        Without a lag it is one of :meth:`openings`: a device tells of a clip before it is asked.
+        """
+        queries = self.queries[rows]
+        device, _ = self.table.place(queries)
+        earlier = np.maximum(queries - lag, self.table.bounds[device, 0])
+        opening = self.openings(rows, hashed_uniform(0, "video-told", queries))
+        return np.where(lag == 0, opening, earlier)[:, None].astype(np.int32)
 
     def openings(self, rows: Ints, uniform: NDArray[np.float64]) -> Ints:
         """``[B]``: a query of the same device and segment as each example, chosen by a number in [0, 1).
 
-        Online a segment is adapted to by its first clip; here any of its clips may be the one that it opens with.
+        Online a segment is adapted to by its first clip; here any of its clips may be the one that it opens with. Where
+        clips are searched it is any of the gallery, whichever is searched for.
         """
         device, segment = self.table.place(self.queries[rows])
+        if self.table.gallery is not None:
+            gallery = self.table.gallery[device, segment]
+            which = (uniform * gallery.shape[1]).astype(np.int64)
+            return self.table.query_of[gallery[np.arange(len(rows)), which]]
         first, end = self.table.bounds[device, segment], self.table.bounds[device, segment + 1]
         return first + (uniform * (end - first)).astype(np.int64)
 
     def split(self, fraction: float, seed: int) -> tuple["VideoHistory", "VideoHistory"]:
-        """A part to train on and a part to validate on, by whole devices, at least one each if there are two.
+        """A part to train on and a part to validate on, at least one device each if there are two.
+
+        Where the stream is about the clips of the history the parts are queries, and not whole devices.
 
         Raises:
             ValueError: If the fraction is outside [0, 1).
         """
         if not 0 <= fraction < 1:
             raise ValueError(f"fraction must be in [0, 1), got {fraction}")
-        size = len(self.device_ids)
+        members = self.queries if self.table.repeats_clips else self.device_ids
+        size = len(members)
         count = max(min(max(round(fraction * size), 1), size - 1), 0) if fraction > 0 else 0
-        order = np.argsort(hashed_bits(seed, "historical-split", self.device_ids), kind="stable")
-        parts = [
-            VideoHistory(self.table, self.device_ids[np.sort(order[k])]) for k in (slice(count, None), slice(count))
-        ]
-        return parts[0], parts[1]
+        order = np.argsort(hashed_bits(seed, "historical-split", members), kind="stable")
+        if not self.table.repeats_clips:
+            parts = [VideoHistory(self.table, members[np.sort(order[k])]) for k in (slice(count, None), slice(count))]
+            return parts[0], parts[1]
+        is_held_out = np.zeros(len(self.table.answer), np.bool_)
+        is_held_out[members[order[:count]]] = True
+        held_out = VideoHistory(self.table, self.device_ids, is_held_out)
+        is_here = ~is_held_out if self.is_here is None else self.is_here & ~is_held_out
+        return VideoHistory(self.table, self.device_ids, is_here), held_out
 
     def content_hash(self) -> str:
         """Sixty-four hexadecimal digits that change with anything that training could read."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cdc_flower.device import LabelBudget
 from cdc_flower.errors import UserError
 from cdc_flower.simulations.streams.video.annotated import annotated_stream
 from cdc_flower.simulations.streams.video.annotations import Problems, read_annotations
@@ -60,9 +61,116 @@ def test_new_clips_are_in_no_historical_question(tmp_path: Path) -> None:
     assert stream.table.answer[past].min() > 0
 
 
+def test_an_answer_that_no_historical_question_has_is_not_learned_from(tmp_path: Path) -> None:
+    write_csv(tmp_path)
+    write_features(tmp_path)
+    stream = stream_of(tmp_path, split="new_clips")
+    table = stream.table
+    past = stream.historical().queries
+    now = np.setdiff1d(np.arange(table.clips.num_queries), past)
+    assert (table.answer[now] == 0).any() and (table.answer[now] > 0).any()
+    examples = stream.labelled(LabelBudget(), np.arange(stream.num_devices), 2, 100, 0)
+    learned = examples.history[:, 0]
+    before = np.concatenate([past, stream.segment(np.array([0]), 0).history[:, 0]])
+    before = np.concatenate([before, stream.segment(np.array([0]), 1).history[:, 0]])
+    np.testing.assert_array_equal(learned, np.sort(before)[table.answer[np.sort(before)] > 0])
+    np.testing.assert_array_equal(examples.slot, np.arange(len(learned)))
+    assert examples.num_examples.tolist() == [len(learned)] and (examples.candidates[:, 0] > 0).all()
+
+
+def test_a_device_that_searches_clips_does_not_tell_which_one_it_will_search_for(tmp_path: Path) -> None:
+    rows = [f"v{k % 12},q,a,{k},0" for k in range(12)]
+    (tmp_path / "train.csv").write_text("\n".join(["video,question,answer,qid,type", *rows]))
+    captions = [{"id": f"v{k}.avi", "caption": [f"some words {n}" for n in range(10)]} for k in range(12)]
+    (tmp_path / "testing_label.json").write_text(json.dumps(captions))
+    for k in range(12):
+        np.save(tmp_path / f"v{k}.npy", np.random.default_rng(k).normal(size=(7, 5)).astype(np.float32))
+    given = {"format": "msrvtt_qa", "annotations": str(tmp_path), "features": str(tmp_path), "msvd": str(tmp_path)}
+    same, total, trained, gallery = 0, 0, [], 6
+    for seed in range(12):
+        stream = annotated_stream(4, seed=seed, captions=True, gallery=gallery, splits=["train"], **given)
+        ids = np.arange(stream.num_devices)
+        for segment in range(4):
+            clip, query = stream.opening(ids, segment)
+            np.testing.assert_array_equal(stream.table.clips.clip_of(query), clip)
+            data = stream.segment(ids, segment)
+            assert (data.candidates == clip[data.row][:, None]).any(1).all()
+            same += int((stream.table.answer[data.history[:, 0]] == clip[data.row]).sum())
+            total += len(data.row)
+        history = stream.historical()
+        rows_ = np.arange(history.num_examples)
+        found = history.openings(rows_, np.random.default_rng(seed).uniform(size=len(rows_)))
+        trained.append(stream.table.clips.clip_of(found) == stream.table.answer[history.queries])
+    assert same / total == pytest.approx(1 / gallery, abs=0.08)
+    assert np.concatenate(trained).mean() == pytest.approx(1 / gallery, abs=0.05)
+
+
+def test_what_is_held_out_differs_from_the_rest_as_the_stream_does(tmp_path: Path) -> None:
+    write_csv(tmp_path)
+    write_features(tmp_path)
+    for split, shared in (("new_questions", True), ("new_clips", False)):
+        stream = stream_of(tmp_path, split=split, clips_per_device=1)
+        clips, history = stream.table.clips, stream.historical()
+        if split == "new_clips":  # one new clip, so one device: its history is not parted
+            assert history.split(0.25, 0)[1].num_examples == 0
+            continue
+        train, held_out = history.split(0.25, 0)
+        assert held_out.num_examples == round(0.25 * history.num_examples)
+        np.testing.assert_array_equal(np.sort(np.concatenate([train.queries, held_out.queries])), history.queries)
+        assert bool(set(clips.clip_of(held_out.queries)) & set(clips.clip_of(train.queries))) == shared
+        assert train.content_hash() != history.content_hash() != held_out.content_hash()
+        rows = np.concatenate([batch.history[:, 0] for batch in held_out.batches(2, 0, 0, 0)])
+        np.testing.assert_array_equal(np.sort(rows), held_out.queries)
+
+
 def test_frames_are_spread_over_the_clip() -> None:
     np.testing.assert_array_equal(spread_over(9, 3), [1, 4, 7])
     np.testing.assert_array_equal(spread_over(2, 4), [0, 0, 1, 1])
+
+
+@pytest.mark.parametrize("form", ["npy", "npz", "h5", "all.npz", "all.h5"])
+def test_every_form_of_features_gives_the_same_clips(form: str, tmp_path: Path) -> None:
+    write_csv(tmp_path)
+    values = {f"v{k}": np.random.default_rng(k).normal(size=(7, 5)).astype(np.float32) for k in range(4)}
+    place = tmp_path / "features"
+    place.mkdir()
+    if form == "all.npz":
+        np.savez(place / form, **{f"{name}.avi": array for name, array in values.items()})
+    elif form.endswith("h5"):
+        h5py = pytest.importorskip("h5py", reason="pip install 'cdc-flower[video]'")
+        if form == "all.h5":
+            with h5py.File(place / form, "w") as archive:
+                for name, array in values.items():
+                    archive[f"{name}.mp4"] = array
+        else:
+            for name, array in values.items():
+                with h5py.File(place / f"{name}.h5", "w") as archive:
+                    archive["features"] = array
+    else:
+        for name, array in values.items():
+            np.save(place / f"{name}.npy", array) if form == "npy" else np.savez(place / f"{name}.npz", array)
+    stream = stream_of(tmp_path, features=str(place / form if form.startswith("all") else place))
+    size = np.sqrt(np.mean([np.square(array).mean() for array in values.values()]))
+    rows = spread_over(7, 3)
+    expected = np.stack([values[f"v{k}"][rows] / size for k in range(4)])
+    size = np.sqrt(np.square(expected).mean())  # of the frames that are read
+    np.testing.assert_allclose(stream.table.clips.frames(np.arange(4)), expected / size, rtol=1e-5)
+    assert stream.table.clips.frame_shape == (5,)
+
+
+def test_a_damaged_hdf5_file_is_an_error_or_left_out(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py", reason="pip install 'cdc-flower[video]'")
+    for name in ("v0", "v1"):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as archive:
+            archive["features"] = np.ones((7, 5), np.float32)
+    whole = (tmp_path / "v1.h5").read_bytes()
+    (tmp_path / "v1.h5").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"v1\.h5: must be a whole feature file"):
+        read_features(str(tmp_path), ["v0", "v1"], 3, raising())
+    assert set(read_features(str(tmp_path), ["v0", "v1"], 3, Problems.of("skip"))) == {"v0"}
+    (tmp_path / "all.h5").write_bytes(whole[:100])
+    with pytest.raises(UserError, match=r"all\.h5: must be a whole \.npz or HDF5 file"):
+        read_features(str(tmp_path / "all.h5"), ["v0"], 3, raising())
 
 
 def test_a_feature_file_of_another_width_is_an_error_or_left_out(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 from sklearn.svm import SVC
 
 from cdc_flower.simulations.streams.video.moving_digits import DrawnClips, digits_stream
-from cdc_flower.simulations.streams.video.places import CELL, SIDE
-from cdc_flower.simulations.streams.video.questions import FIRST_COUNT, FIRST_MOTION
+from cdc_flower.simulations.streams.video.places import CELL, SIDE, Places
+from cdc_flower.simulations.streams.video.questions import FIRST_COUNT, FIRST_MOTION, TYPES
 from cdc_flower.simulations.streams.video.render import _blur, sprites
 
 STREAM = digits_stream(40, 4, seed=3)
@@ -83,3 +83,19 @@ def test_without_the_place_the_same_pixels_have_other_answers() -> None:
     names = CLIPS.places.names
     assert len(np.unique(names, axis=0)) == CLIPS.places.num_places
     assert (names != names[:1]).mean() > 0.7
+
+
+def test_where_all_places_name_alike_they_only_look_different() -> None:
+    """``num_namings=1``: the same scene has the same answer everywhere, in other colors."""
+    several, one = (Places(seed=3, num_namings=count) for count in (12, 1))
+    np.testing.assert_array_equal(one.names, np.tile(np.arange(10), (one.num_places, 1)))
+    assert not one.is_mirrored.any() and several.is_mirrored.any()
+    np.testing.assert_array_equal(one.background, several.background)
+    np.testing.assert_array_equal(one.digit_mix, several.digit_mix)
+    assert len(np.unique(one.background.reshape(one.num_places, -1), axis=0)) == one.num_places
+    streams = [digits_stream(4, 2, seed=3, num_namings=count) for count in (12, 1)]
+    clip_ids = np.arange(streams[0].table.clips.num_clips)
+    np.testing.assert_array_equal(*[stream.table.clips.frames(clip_ids) for stream in streams])
+    is_count = streams[0].table.kind == TYPES.index("how_many")
+    differs = streams[0].table.answer != streams[1].table.answer
+    assert differs[~is_count].mean() > 0.5 and not differs[is_count].any()

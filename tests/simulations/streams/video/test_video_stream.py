@@ -86,6 +86,17 @@ def test_openings_are_of_the_same_device_and_segment() -> None:
             np.testing.assert_array_equal(mine, other)
 
 
+@pytest.mark.parametrize("captions", [False, True])
+def test_in_training_a_device_tells_of_a_clip_before_it_is_asked(captions: bool) -> None:
+    history = video_stream(captions).historical()
+    rows = np.arange(history.num_examples)
+    told, asked = history.lagged(rows, np.zeros_like(rows))[:, 0], history.queries
+    for mine, other in zip(history.table.place(asked), history.table.place(told), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    assert (told == asked).mean() == pytest.approx(0.25, abs=0.15)  # four clips in a segment
+    np.testing.assert_array_equal(history.lagged(rows, np.ones_like(rows))[1:12, 0], asked[:11])
+
+
 def test_devices_are_held_out_whole_and_a_change_of_content_changes_the_hash() -> None:
     history = video_stream().historical()
     train, held_out = history.split(0.25, 0)
@@ -115,3 +126,12 @@ def test_words_and_answers_are_what_the_model_is_told() -> None:
 def test_a_wrong_knob_is_refused(knob: dict, rule: str) -> None:
     with pytest.raises(UserError, match=rule):
         digits_stream(2, 2, seed=0, **knob)
+
+
+def test_historical_queries_that_share_their_clips_come_together() -> None:
+    history = video_stream(captions=True).historical()
+    batches = list(history.batches(4, 0, 0, 4))
+    assert all(len({tuple(sorted(row)) for row in batch.candidates}) == 1 for batch in batches)
+    rows = np.concatenate([batch.rows for batch in batches])
+    assert sorted(rows) == list(range(history.num_examples))
+    assert (rows != np.concatenate([batch.rows for batch in history.batches(4, 1, 0, 4)])).any()

@@ -1,0 +1,65 @@
+"""The reasoner by itself: what a clip's frames are distributed like, from one of them. No label is needed for it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cdc_flower.seeds import generator
+from cdc_flower.strategies.base import Cloud
+from cdc_flower.strategies.cdc_mmpg.condition import Condition, FrameTable
+
+_CLIPS_PER_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Historical clips ``[B]``."""
+
+    history: NDArray[np.int64]
+
+
+def match_clips(
+    cloud: Cloud, condition: Condition, frames: FrameTable, knobs: Mapping[str, Any], *, epochs: int, rate: float
+) -> list[float]:
+    """Train the reasoner of a condition to match the frames of historical clips, in place.
+
+    Args:
+        frames: Features by clip; ``knobs``: what the result depends on beside the base model.
+        epochs: At most. 0 leaves the reasoner as it is, so that the anchor stands for its clip.
+
+    Returns:
+        The mismatch over held-out clips before training and after each epoch.
+    """
+    reasoner = condition.reasoner
+    assert reasoner is not None
+    clip_of = frames.model.clips.clip_of
+    train: Any = cloud.train
+    held_out: Any = cloud.validation
+    clip_ids, others = (np.unique(clip_of(part.queries)) for part in (train, held_out))
+
+    def batches(ids: NDArray[np.int64]) -> Iterator[Seen]:
+        for start in range(0, len(ids), _CLIPS_PER_BATCH):
+            yield Seen(ids[start : start + _CLIPS_PER_BATCH])
+
+    def loss(batch: Seen) -> Tensor:
+        features = frames(batch.history)
+        mu, variance = reasoner(condition.anchors(features, batch.history))
+        return reasoner.mismatch(mu, variance, features).mean()
+
+    trained = dict(reasoner.named_parameters())
+    return cloud.fit(
+        "cdc_mmpg: reasoner",
+        knobs,
+        trained,
+        list(trained.values()),
+        loss,
+        epochs=epochs,
+        rate=rate,
+        batches=lambda epoch: batches(generator(cloud.seed, "cdc_mmpg", "clips", epoch).permutation(clip_ids)),
+        held_out=lambda: batches(others),
+        num_batches=-(-len(clip_ids) // _CLIPS_PER_BATCH),
+    )
