@@ -51,7 +51,8 @@ class Results:
     """Results of one run or of several.
 
     Attributes:
-        cells: One row per run, strategy, device and segment: ``KEY`` and ``FACTS``.
+        cells: One row per run, strategy, device and segment: ``KEY`` and ``FACTS``. Whole numbers are in the smallest
+            type that holds them: pandas adds up in 64 bits, but two columns must be widened before they are added.
         pieces: The values of each metric, in the order of the rows.
     """
 
