@@ -51,17 +51,18 @@ class Results:
     """Results of one run or of several.
 
     Attributes:
-        cells: One row per run, strategy, device and segment: ``KEY`` and ``FACTS``.
+        cells: One row per run, strategy, device and segment: ``KEY`` and ``FACTS``. Whole numbers are in the smallest
+            type that holds them: pandas adds up in 64 bits, but two columns must be widened before they are added.
         pieces: The values of each metric, in the order of the rows.
     """
 
     cells: pd.DataFrame
     pieces: Mapping[str, Sequence[Piece]]
 
-    @classmethod
-    def of(cls, frame: pd.DataFrame) -> "Results":
+    @staticmethod
+    def of(frame: pd.DataFrame) -> "Results":
         """From the rows of the long table; a column ``run`` may label runs, without it the label is empty."""
-        return _merged(_runs_of_rows(cls, frame if "run" in frame else frame.assign(run="")))
+        return _merged(_runs_of_rows(frame if "run" in frame else frame.assign(run="")))
 
     @property
     def metrics(self) -> list[str]:
@@ -134,7 +135,7 @@ def read_results(path: str | Path) -> Results:
         missing = [name for name in COLUMNS if name not in pq.read_schema(path).names]
         if missing:
             raise UserError(f"{path}: not a results file, it lacks the columns {', '.join(missing)}")
-        return _merged(joined([_runs_of_rows(Results, frame.assign(run="")) for frame in _chunks(path)]))
+        return _merged(joined([_runs_of_rows(frame.assign(run="")) for frame in _chunks(path)]))
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: not a readable results file (a run that was killed leaves it unfinished)") from error
 
@@ -156,7 +157,7 @@ def _chunks(path: Path) -> Iterator[pd.DataFrame]:
             yield table.unify_dictionaries().to_pandas()
 
 
-def _runs_of_rows(cls: type[Results], frame: pd.DataFrame) -> Results:
+def _runs_of_rows(frame: pd.DataFrame) -> Results:
     """A cell for each run of rows of one key; the same cell may come again later."""
     texts = [name for name in (*KEY, "metric") if name in ("run", *TEXT_COLUMNS)]
     frame = frame.astype({name: "category" for name in texts if not isinstance(frame[name].dtype, pd.CategoricalDtype)})
@@ -175,7 +176,7 @@ def _runs_of_rows(cls: type[Results], frame: pd.DataFrame) -> Results:
         count = counts[rows]
         shared = shared if np.array_equal(shared, count) else _smallest_float(count)
         pieces[str(metric.categories[int(code)])] = [Piece(_compact(cell[rows]), _smallest_float(sums[rows]), shared)]
-    return cls(pd.DataFrame({name: _smallest_integer(column) for name, column in cells.items()}), pieces)
+    return Results(pd.DataFrame({name: _smallest_integer(column) for name, column in cells.items()}), pieces)
 
 
 def _merged(results: Results) -> Results:
@@ -184,7 +185,7 @@ def _merged(results: Results) -> Results:
     again = cells.duplicated(key).to_numpy()
     if not again.any():
         return results
-    number = cells.groupby(key, observed=True, sort=False, dropna=False).ngroup().to_numpy()
+    number = cells.groupby(key, observed=True, sort=False, dropna=False).ngroup().to_numpy().astype(np.int64)
     pieces = {
         metric: [Piece(_compact(number[_indices([piece])]), piece.value_sum, piece.value_count) for piece in some]
         for metric, some in results.pieces.items()

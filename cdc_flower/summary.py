@@ -252,8 +252,9 @@ def _ordered(table: pd.DataFrame, results: Results, baseline: str) -> pd.DataFra
     known = {name: results.cells[name].unique().tolist() for name in ("run", "task", "strategy")}
     known |= {"strategy": strategies_in_order(known["strategy"], baseline), "metric": results.metrics}
     places = {name: {value: place for place, value in enumerate(values)} for name, values in known.items()}
-    keys = pd.DataFrame({name: table[name].map(places[name]) for name in ("run", "task", "strategy", "metric")})
-    order = keys.sort_values([str(name) for name in keys], kind="stable").index
+    group = ["run", "task", "strategy", "metric"]
+    keys = pd.DataFrame({name: table[name].map(places[name]) for name in group})
+    order = keys.sort_values(group, kind="stable").index
     return table.loc[order].reset_index(drop=True)
 
 

@@ -7,15 +7,18 @@ nothing refers to are left out.
 import re
 from collections.abc import Iterable
 from html import escape
-from itertools import count
+from itertools import count, cycle
 from xml.etree import ElementTree
 
 #: Of a point; a figure is some 700 points wide.
 DIGITS = 2
 _NUMBER = re.compile(r"-?\d+\.\d+(?![\d.]*e)")
 _TOKEN = re.compile(r"[MLCQz]|-?\d+(?:\.\d+)?(?:e-?\d+)?")
+_SVG, _HREF = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 _PAIRS = {"M": 1, "L": 1, "Q": 2, "C": 3}
 _PLAIN = re.compile(r"rotate\(-?0 [^)]*\)")
+_URL = re.compile(r"(?<=url\(#)[^)]+")
+_OWN = re.compile(r"(?:^|; )(?:opacity|clip-path|mask|filter):")
 _ROUNDED = frozenset({"x", "y", "width", "height", "transform", "viewBox"})
 
 
@@ -27,7 +30,10 @@ def compact(text: str, name: str) -> str:
         name: Of its root. Other ids begin with it and classes count below it only, so those of figures differ.
     """
     root = ElementTree.fromstring(text)
-    used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
+    _put_in_place(root)
+    values = [(key, value) for element in root.iter() for key, value in element.attrib.items()]
+    used = {value.removeprefix("#") for key, value in values if key == _HREF}
+    used |= {name for _, value in values for name in _URL.findall(value)}
     ids = {old: f"{name}-{number}" for number, old in enumerate(sorted(used), 1)}
     classes = _Classes()
     parts = [_element(child, ids, classes) for child in root if _tag(child) != "metadata"]
@@ -35,6 +41,36 @@ def compact(text: str, name: str) -> str:
     rules = "*{stroke-linejoin:round;stroke-linecap:butt}" + classes.rules(name)
     opening = f'<svg id="{name}" xmlns="http://www.w3.org/2000/svg"{sizes}>'
     return f"{opening}<style>{rules}</style>{''.join(parts)}</svg>"
+
+
+def _put_in_place(root: ElementTree.Element) -> None:
+    """A shape that is defined for a single use, without a look of its own, stands where it is used."""
+    shapes = {
+        f"#{shape.get('id')}": (defs, shape)
+        for defs in root.iter(f"{_SVG}defs")
+        for shape in defs.findall(f"{_SVG}path")
+        if set(shape.attrib) == {"id", "d"}
+    }
+    uses: dict[str, list[ElementTree.Element]] = {}
+    for use in root.iter(f"{_SVG}use"):
+        uses.setdefault(use.attrib[_HREF], []).append(use)
+    for name, (defs, shape) in shapes.items():
+        if len(uses.get(name, ())) == 1:
+            use = uses[name][0]
+            by = float(use.attrib.pop("x", "0")), float(use.attrib.pop("y", "0"))
+            use.tag, use.attrib["d"] = shape.tag, _moved(shape.attrib["d"], by)
+            del use.attrib[_HREF]
+            defs.remove(shape)
+
+
+def _hand_down(group: ElementTree.Element) -> None:
+    """The look of all marks of a line is said once, if it is one that marks take over from their group."""
+    looks = {mark.get("style", "") for mark in group}
+    is_line = "clip-path" in group.attrib and len(group) > 1 and all(_tag(mark) == "use" for mark in group)
+    if is_line and "style" not in group.attrib and len(looks) == 1 and not _OWN.search(look := looks.pop()):
+        group.set("style", look)
+        for mark in group:
+            mark.attrib.pop("style", None)
 
 
 class _Classes:
@@ -63,16 +99,18 @@ def _element(element: ElementTree.Element, ids: dict[str, str], classes: _Classe
     tag, attributes = _tag(element), ""
     if tag == "style":
         return ""
+    if tag == "g":
+        _hand_down(element)
     for key, value in element.attrib.items():
         key = key.rpartition("}")[2]
-        if key == "style":
-            key, value = "class", classes.of(value)
+        if key == "style" and value:
+            key, value = "class", classes.of(_URL.sub(lambda found: ids[found[0]], value))
         elif key == "id":
             value = ids.get(value, "")
         elif key == "href":
             value = "#" + ids[value.removeprefix("#")]
         elif key == "clip-path":
-            value = re.sub(r"#([^)]+)", lambda found: "#" + ids[found[1]], value)
+            value = _URL.sub(lambda found: ids[found[0]], value)
         elif key == "d":
             value = _path(value)
         elif key in _ROUNDED:
@@ -97,6 +135,12 @@ def _decimal(units: int) -> str:
     return f"{'-' if units < 0 else ''}{whole or ('' if fraction else '0')}{fraction}"
 
 
+def _moved(path: str, by: tuple[float, float]) -> str:
+    """A path elsewhere."""
+    axes = cycle(by)
+    return " ".join(text if text in "MLCQz" else str(float(text) + next(axes)) for text in _TOKEN.findall(path))
+
+
 def _path(text: str) -> str:
     """The same path in relative steps. Each is between rounded points, so that errors do not add up."""
     tokens = iter(_TOKEN.findall(text))
@@ -112,6 +156,8 @@ def _path(text: str) -> str:
         if command == "M":
             first = here
             parts.append("M" + _numbers(here))
+        elif command == "L" and steps[0] == (0, 0) and not parts[-1].startswith("M"):
+            continue
         elif command == "L" and 0 in steps[0]:
             parts.append(f"v{_decimal(steps[0][1])}" if steps[0][0] == 0 else f"h{_decimal(steps[0][0])}")
         else:

@@ -115,7 +115,7 @@ def pareto_front(cost: NDArray[np.float64], value: NDArray[np.float64]) -> NDArr
     return order[value[order] > best]
 
 
-def ecdf(values: ArrayLike, num_points: int = 300) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def ecdf(values: ArrayLike, num_points: int = 200) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sorted finite values and the share at or below each, thinned to at most ``num_points``."""
     ordered = np.sort(np.asarray(values, np.float64))
     ordered = ordered[np.isfinite(ordered)]

@@ -21,7 +21,7 @@ tr.groups th { border-bottom: 0; padding-bottom: 0; text-align: center; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 td.best { font-weight: 650; }
 td .half { color: #757575; font-weight: 400; }
-.swatch { display: inline-block; width: 10px; height: 10px; border-radius: 5px; margin-right: 8px; }
+td i { display: inline-block; width: 10px; height: 10px; border-radius: 5px; margin-right: 8px; }
 figure { margin: 0; }
 figure svg { width: 100%; height: auto; display: block; }
 figure svg text, figure svg tspan { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial,

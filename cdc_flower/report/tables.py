@@ -91,16 +91,16 @@ def cost_table(rows: pd.DataFrame, sent: pd.DataFrame, colors: dict[str, str]) -
 def _table(heads: Sequence[str], body: Sequence[str], groups: str = "") -> str:
     above = f"<tr class='groups'>{groups}</tr>" if groups else ""
     head = "".join(f"<th>{escape(text)}</th>" for text in heads)
-    rows = "".join(f"<tr>{cells}</tr>" for cells in body)
+    rows = "".join(f"<tr>{cells}" for cells in body)  # HTML closes cells and rows by itself
     return f"<div class='scroll'><table><thead>{above}<tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
 
 
 def _name(name: str, colors: dict[str, str]) -> str:
-    return f"<td><span class='swatch' style='background:{colors[name]}'></span>{escape(name)}</td>"
+    return f"<td><i style='background:{colors[name]}'></i>{escape(name)}"
 
 
 def _cell(text: str, is_best: bool = False) -> str:
-    return f"<td class='best'>{text}</td>" if is_best else f"<td>{text}</td>"
+    return f"<td class='best'>{text}" if is_best else f"<td>{text}"
 
 
 def _best(rows: pd.DataFrame, metric: str) -> str:
