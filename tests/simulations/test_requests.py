@@ -88,9 +88,6 @@ class Known:
     def surprises(self, device_ids: np.ndarray, segment: int) -> list[list[float]]:
         return [self.values[segment][device] for device in device_ids]
 
-    def pooled(self, device_ids: np.ndarray, segment: int) -> np.ndarray:
-        raise NotImplementedError
-
 
 @pytest.mark.parametrize("detector", ["page_hinkley", "adwin"])
 def test_a_device_reports_when_its_own_statistics_change_and_not_before(detector: str) -> None:
