@@ -7,11 +7,14 @@ may report its last items, or the feature of them. See Persona, module/common.py
 import torch
 from torch import Tensor
 
-from cdc_flower.layers import Parameters, gru_last_state, linear, mlp
-from cdc_flower.models.base import init_layers
+from cdc_flower.layers import Parameters, embed, gru_gates, gru_last_state, mlp
+from cdc_flower.models.base import DeviceModel, init_layers
 
 #: Linear layers after the recurrent one.
 DEPTH = 2
+#: The gates of every item; see :func:`with_table`. At most so many rows: 100 MB at a width of 32.
+TABLE = "table.feature"
+MAX_TABLE_ROWS = 2**18
 #: What :func:`sequence_feature` needs.
 FEATURE_NAMES = tuple(
     f"feature.{layer}.{part}" for layer in ("input", "hidden", *range(DEPTH)) for part in ("weight", "bias")
@@ -49,9 +52,35 @@ def sequence_feature(parameters: Parameters, states: Tensor, num_steps: Tensor) 
     Returns:
         ``[..., w]``.
     """
-    gates = linear(states, parameters["feature.input.weight"], parameters["feature.input.bias"])
-    state = gru_last_state(gates, num_steps, parameters["feature.hidden.weight"], parameters["feature.hidden.bias"])
-    return mlp(state, parameters, "feature", DEPTH)
+    return _of_gates(parameters, gru_gates(states, parameters, "feature"), num_steps)
+
+
+def _of_gates(parameters: Parameters, gates: Tensor, num_steps: Tensor) -> Tensor:
+    return mlp(gru_last_state(gates, num_steps, parameters, "feature"), parameters, "feature", DEPTH)
+
+
+def with_table(parameters: Parameters, model: DeviceModel, static: Parameters) -> Parameters:
+    """The parameters with ``table.feature`` ``[(num_items + 1) p, 3 w]`` beside them: the gates of every item.
+
+    ``p`` is the number of positions that the model's item states tell apart. No table is made where it would have more
+    than ``MAX_TABLE_ROWS`` rows; :func:`item_feature` does without.
+    """
+    num_rows = (model.num_items + 1) * model.num_state_positions
+    if num_rows > MAX_TABLE_ROWS:
+        return parameters
+    items = torch.arange(model.num_items + 1).unsqueeze(-1).expand(-1, model.num_state_positions)
+    gates = gru_gates(model.item_states(static, items), parameters, "feature")
+    return {**parameters, TABLE: gates.reshape(num_rows, -1)}
+
+
+def item_feature(parameters: Parameters, model: DeviceModel, static: Parameters, history: Tensor) -> Tensor:
+    """:func:`sequence_feature` of the item states of sequences ``[..., L]``; from a table where there is one."""
+    num_steps = (history != 0).sum(-1)
+    if TABLE not in parameters:
+        return sequence_feature(parameters, model.item_states(static, history), num_steps)
+    positions = torch.arange(history.shape[-1]) if model.num_state_positions > 1 else 0
+    gates = embed(parameters[TABLE], history * model.num_state_positions + positions)
+    return _of_gates(parameters, gates, num_steps)
 
 
 def feature_flops(num_inputs: int, width: int, num_steps: int) -> float:

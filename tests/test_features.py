@@ -4,8 +4,10 @@ import math
 
 import pytest
 import torch
+from model_cases import NAMES, parameters_of, random_ids, small_model
 
-from cdc_flower.features import FEATURE_NAMES, feature_flops, init_feature, sequence_feature
+from cdc_flower import features
+from cdc_flower.features import FEATURE_NAMES, feature_flops, init_feature, item_feature, sequence_feature, with_table
 from cdc_flower.layers import Parameters
 from cdc_flower.seeds import torch_generator
 
@@ -68,3 +70,19 @@ def test_work_counts_every_product() -> None:
     steps = {"feature.input.weight": 6, "feature.hidden.weight": 6}
     products = sum(math.prod(shape) * steps.get(name, 1) for name, shape in shapes.items())
     assert feature_flops(NUM_INPUTS, WIDTH, 6) == pytest.approx(2 * products)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_table_of_the_gates_of_every_item_gives_the_same_feature(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_model(name)
+    static, own = parameters_of(model), init_feature(torch_generator(0, "test"), model.width, WIDTH)
+    history = torch.from_numpy(random_ids(30, least=0)[0]).long()
+    expected = sequence_feature(own, model.item_states(static, history), (history != 0).sum(-1))
+    table = with_table(own, model, static)
+    assert features.TABLE in table and features.TABLE not in own
+    torch.testing.assert_close(item_feature(table, model, static, history), expected)
+    torch.testing.assert_close(item_feature(own, model, static, history), expected)
+    unknown = {**table, features.TABLE: torch.zeros_like(table[features.TABLE])}
+    assert (item_feature(unknown, model, static, history) - expected).abs().max() > 1e-3  # the table is what is read
+    monkeypatch.setattr(features, "MAX_TABLE_ROWS", len(table[features.TABLE]) - 1)
+    assert features.TABLE not in with_table(own, model, static)

@@ -1,9 +1,24 @@
 """Layers with shared and with stacked parameters, against plain products and a loop."""
 
+import math
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cdc_flower.layers import embed, gru_last_state, last_valid, layer_norm, linear, mlp, uniform_linear
+from cdc_flower.layers import (
+    Parameters,
+    embed,
+    gru_gates,
+    gru_last_state,
+    last_valid,
+    layer_norm,
+    linear,
+    mlp,
+    tanh_,
+    uniform_linear,
+)
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -51,23 +66,61 @@ def test_the_last_valid_position_is_before_the_padding_and_0_without_items() -> 
 def test_the_gru_equals_torch_at_the_last_valid_step() -> None:
     gru = torch.nn.GRU(5, 4, batch_first=True)
     x, num_steps = normal(6, 7, 5), torch.tensor([1, 2, 3, 5, 6, 7])
+    parameters = {
+        "g.input.weight": gru.weight_ih_l0.T,
+        "g.input.bias": gru.bias_ih_l0,
+        "g.hidden.weight": gru.weight_hh_l0.T,
+        "g.hidden.bias": gru.bias_hh_l0,
+    }
+    expected = gru(x)[0][torch.arange(6), num_steps - 1]
+    state = gru_last_state(gru_gates(x, parameters, "g"), num_steps, parameters, "g")
+    torch.testing.assert_close(state, expected)
+    names = ("weight_ih_l0", "bias_ih_l0", "weight_hh_l0", "bias_hh_l0")
+    leaves = [getattr(gru, name) for name in names]
+    for ours, theirs in zip(*(torch.autograd.grad(y.square().sum(), leaves) for y in (state, expected)), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
     with torch.no_grad():
-        expected = gru(x)[0][torch.arange(6), num_steps - 1]
-        gates = x @ gru.weight_ih_l0.T + gru.bias_ih_l0
-        state = gru_last_state(gates, num_steps, gru.weight_hh_l0.T, gru.bias_hh_l0)
+        state = gru_last_state(gru_gates(x, parameters, "g"), num_steps, parameters, "g")
     torch.testing.assert_close(state, expected)
 
 
+def gru_of(*lead: int) -> Parameters:
+    """A GRU of 5 inputs and width 4, shared or one a device."""
+    shapes = {"input.weight": (5, 12), "input.bias": (12,), "hidden.weight": (4, 12), "hidden.bias": (12,)}
+    return {f"g.{name}": normal(*lead, *shape, seed=k) for k, (name, shape) in enumerate(shapes.items())}
+
+
 def test_a_gru_without_steps_keeps_the_zero_state() -> None:
-    state = gru_last_state(normal(2, 3, 12), torch.tensor([0, 3]), normal(4, 12), normal(12))
+    parameters = gru_of()
+    state = gru_last_state(gru_gates(normal(2, 3, 5), parameters, "g"), torch.tensor([0, 3]), parameters, "g")
     assert not state[0].any() and state[1].all()
 
 
-def test_a_stacked_gru_equals_a_loop_over_devices() -> None:
-    gates, num_steps = normal(3, 2, 6, 12), torch.tensor([[1, 6], [0, 3], [4, 2]])
-    weight, bias = normal(3, 4, 12, seed=1), normal(3, 12, seed=2)
-    expected = torch.stack([gru_last_state(gates[k], num_steps[k], weight[k], bias[k]) for k in range(3)])
-    torch.testing.assert_close(gru_last_state(gates, num_steps, weight, bias), expected)
+@pytest.mark.parametrize("stacked", [("input", "hidden"), ("hidden",), ("input",)])
+def test_a_stacked_gru_equals_a_loop_over_devices(stacked: tuple[str, ...]) -> None:
+    x, num_steps = normal(3, 2, 6, 5), torch.tensor([[1, 6], [0, 3], [4, 2]])
+    one, many = gru_of(), gru_of(3)
+    parameters = {name: (many if name.split(".")[1] in stacked else one)[name] for name in one}
+    expected = []
+    for k in range(3):
+        own = {name: value[k] if value.dim() > one[name].dim() else value for name, value in parameters.items()}
+        expected.append(gru_last_state(gru_gates(x[k], own, "g"), num_steps[k], own, "g"))
+    state = gru_last_state(gru_gates(x, parameters, "g"), num_steps, parameters, "g")
+    torch.testing.assert_close(state, torch.stack(expected))
+
+
+@given(st.floats(-100, 100, width=32))
+def test_tanh_is_tanh_with_a_gradient_and_without(x: float) -> None:
+    assert float(tanh_(torch.tensor([x]))) == pytest.approx(math.tanh(x), abs=2e-7)
+    leaf = torch.tensor([x], requires_grad=True)
+    y = tanh_(leaf * 1.0)
+    assert y.detach().item() == pytest.approx(math.tanh(x), abs=2e-7)
+    y.backward()
+    assert float(leaf.grad) == pytest.approx(1 - math.tanh(x) ** 2, abs=2e-6)
+
+
+def test_tanh_of_zero_is_zero_and_of_infinity_one() -> None:
+    assert tanh_(torch.tensor([0.0, math.inf, -math.inf])).tolist() == [0.0, 1.0, -1.0]
 
 
 def test_layer_norm_equals_torch_with_shared_and_with_stacked_scales() -> None:

@@ -1,7 +1,7 @@
 """The editor and the edited head three times: ours, written by hand, and its matrix products with nothing else.
 
-By hand is what a researcher would write for one experiment: no names, no options, the fastest kernels that we know.
-The products are those of the equations, by the same kernels, on numbers that no activation has touched.
+By hand is what a researcher would write for one experiment: no names, no options, PyTorch's kernels in the order of
+the equations. The products are those of the equations, by the same kernels, on numbers that no activation has touched.
 """
 
 from collections.abc import Callable
@@ -11,21 +11,24 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding, softplus
 
+from cdc_flower.features import TABLE, with_table
 from cdc_flower.generated import generated_head
 from cdc_flower.layers import Parameters
 from cdc_flower.seeds import torch_generator
 
 NUM_SEQUENCES, NUM_CANDIDATES = 8, 100
-#: Numbers of the inputs of a head at a time, and devices at most: the fastest of some where this was written.
-NUMBERS_PER_CHUNK, DEVICES_PER_CHUNK = 3_000_000, 250
+#: Times that a function runs through all devices where that takes milliseconds.
+PASSES = 20
+#: Numbers of the inputs of a head at a time: all 1,000 devices, and of DIN as many as its layers stay in the cache.
+NUMBERS_PER_CHUNK = 1_000_000
 WIDTH, LENGTH = 32, 10
 
 
 def editor_and_head(persona: Any, num_devices: int) -> dict[str, Callable[[], Tensor]]:
-    """Functions of no arguments from the items of all devices to the outputs of their edited heads.
+    """Functions of no arguments from the items of all devices to the outputs of their edited heads, and ``table``.
 
     A head has 8 rows, one a sequence, or where it sees candidates 800. Each function returns the outputs of the last
-    chunk of devices.
+    chunk of devices; those of small heads do so ``PASSES`` times, ``table`` too.
 
     Args:
         persona: With one prototype, at width 32.
@@ -33,23 +36,25 @@ def editor_and_head(persona: Any, num_devices: int) -> dict[str, Callable[[], Te
     Raises:
         ValueError: If by hand something else comes out.
     """
-    editor, model, own, static = persona.editor, persona.cloud.model, persona.global_editor, persona.parameters
+    editor, model, static = persona.editor, persona.cloud.model, persona.parameters
+    own = with_table(persona.global_editor, model, static)
     draw = torch_generator(0, "bare")
     history = torch.randint(1, model.num_items + 1, (num_devices, LENGTH), generator=draw)
     rows = NUM_SEQUENCES * (NUM_CANDIDATES if model.head_sees_candidates else 1)
     x = torch.randn(num_devices, rows, model.head_sizes[0][0], generator=draw)
-    size = min(DEVICES_PER_CHUNK, max(1, NUMBERS_PER_CHUNK // x[0].numel()))
+    size = min(num_devices, max(1, NUMBERS_PER_CHUNK // x[0].numel()))
+    passes = 1 if model.head_sees_candidates else PASSES
     chunks = [slice(start, start + size) for start in range(0, num_devices, size)]
     head = {name: static[name] for name in model.adaptive}
 
     def ours(ids: Tensor, inputs: Tensor) -> Tensor:
         edits = editor.edits(own, editor.embeddings(own, editor.feature(own, static, ids)))
-        return model.head({name: head[name] + value for name, value in edits.items()}, inputs)
+        return model.head({name: value.add_(head[name]) for name, value in edits.items()}, inputs)
 
     def looped(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], Tensor]:
         @torch.no_grad()
         def run() -> Tensor:
-            return [function(history[chunk], x[chunk]) for chunk in chunks][-1]
+            return [function(history[chunk], x[chunk]) for _ in range(passes) for chunk in chunks][-1]
 
         return run
 
@@ -57,6 +62,7 @@ def editor_and_head(persona: Any, num_devices: int) -> dict[str, Callable[[], Te
         "ours": looped(ours),
         "by hand": looped(lambda ids, inputs: _by_hand(own, static, model.head_sizes, ids, inputs)),
         "products": looped(lambda ids, inputs: _products(own, static, model.head_sizes, ids, inputs)),
+        "table": lambda: [with_table(persona.global_editor, model, static)[TABLE] for _ in range(passes)][-1],
     }
     apart = (functions["ours"]() - functions["by hand"]()).abs().max()
     if apart > 1e-4:

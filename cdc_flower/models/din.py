@@ -7,7 +7,7 @@ Three adaptive layers 64→128→64→1: 16,641 numbers, 66,564 bytes.
 import torch
 from torch import Tensor
 
-from cdc_flower.layers import Parameters, embed, linear
+from cdc_flower.layers import Parameters, embed, linear, tanh_
 from cdc_flower.models.base import DeviceModel, init_layers, item_embedding
 
 
@@ -35,8 +35,8 @@ class DIN(DeviceModel):
 
     def _items(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> Parameters:
         """The maps of single items: embeddings ``[..., d]`` of the history and of the candidates."""
-        target = torch.tanh(linear(candidates, parameters["target.weight"], parameters["target.bias"]))
-        sequence = torch.tanh(linear(history, parameters["sequence.weight"], parameters["sequence.bias"]))
+        target = tanh_(linear(candidates, parameters["target.weight"], parameters["target.bias"]))
+        sequence = tanh_(linear(history, parameters["sequence.weight"], parameters["sequence.bias"]))
         return {
             "table.target": target,
             "table.query": linear(target, parameters["attention.query.weight"]),
@@ -46,7 +46,7 @@ class DIN(DeviceModel):
 
     def item_states(self, parameters: Parameters, history: Tensor) -> Tensor:
         items = embed(parameters["embedding"], history)
-        return torch.tanh(linear(items, parameters["sequence.weight"], parameters["sequence.bias"]))
+        return tanh_(linear(items, parameters["sequence.weight"], parameters["sequence.bias"]))
 
     def encode(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor | None]:
         if "table.key" in parameters:

@@ -7,7 +7,7 @@ Two adaptive layers 32→32→32: 2,112 numbers, 8,448 bytes.
 import torch
 from torch import Tensor
 
-from cdc_flower.layers import Parameters, embed, gru_last_state, linear, mlp
+from cdc_flower.layers import Parameters, embed, gru_gates, gru_last_state, linear, mlp, tanh_
 from cdc_flower.models.base import DeviceModel, init_layers, item_embedding
 
 
@@ -36,27 +36,25 @@ class GRU4Rec(DeviceModel):
 
     def tabulate(self, parameters: Parameters) -> Parameters:
         items = parameters["embedding"]
-        sequence = torch.tanh(linear(items, parameters["sequence.weight"], parameters["sequence.bias"]))
+        sequence = tanh_(linear(items, parameters["sequence.weight"], parameters["sequence.bias"]))
         return {
             **parameters,
             "table.target": mlp(items, parameters, "target", 2),
-            "table.gates": linear(sequence, parameters["gru.input.weight"], parameters["gru.input.bias"]),
+            "table.gates": gru_gates(sequence, parameters, "gru"),
         }
 
     def item_states(self, parameters: Parameters, history: Tensor) -> Tensor:
         items = embed(parameters["embedding"], history)
-        return torch.tanh(linear(items, parameters["sequence.weight"], parameters["sequence.bias"]))
+        return tanh_(linear(items, parameters["sequence.weight"], parameters["sequence.bias"]))
 
     def encode(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor | None]:
         if "table.gates" in parameters:
             gates = embed(parameters["table.gates"], history)
             targets = embed(parameters["table.target"], candidates)
         else:
-            states = self.item_states(parameters, history)
-            gates = linear(states, parameters["gru.input.weight"], parameters["gru.input.bias"])
+            gates = gru_gates(self.item_states(parameters, history), parameters, "gru")
             targets = mlp(embed(parameters["embedding"], candidates), parameters, "target", 2)
-        num_steps = (history != 0).sum(-1)
-        state = gru_last_state(gates, num_steps, parameters["gru.hidden.weight"], parameters["gru.hidden.bias"])
+        state = gru_last_state(gates, (history != 0).sum(-1), parameters, "gru")
         return state.unsqueeze(-2), targets
 
     def flops(self, num_candidates: int) -> float:

@@ -9,7 +9,7 @@ Two adaptive layers 32→32→32: 2,112 numbers, 8,448 bytes.
 import torch
 from torch import Tensor
 
-from cdc_flower.layers import Parameters, embed, last_valid, layer_norm, linear, mlp
+from cdc_flower.layers import Parameters, embed, last_valid, layer_norm, linear, mlp, tanh_
 from cdc_flower.models.base import DeviceModel, init_layers, item_embedding
 
 NUM_HEADS = 4
@@ -26,6 +26,7 @@ class SASRec(DeviceModel):
         if width % NUM_HEADS:
             raise ValueError(f"width must be a multiple of {NUM_HEADS}, got {width}")
         self.head_sizes = ((width, width), (width, width))
+        self.num_state_positions = history_length
 
     def init_static(self, generator: torch.Generator) -> Parameters:
         d = self.width
@@ -55,7 +56,7 @@ class SASRec(DeviceModel):
         if position.dim() == 3:
             position = position.view(len(position), *[1] * (history.dim() - 2), *position.shape[1:])
         items = embed(parameters["embedding"], history) + position
-        return torch.tanh(linear(items, parameters["sequence.weight"], parameters["sequence.bias"]))
+        return tanh_(linear(items, parameters["sequence.weight"], parameters["sequence.bias"]))
 
     def encode(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor | None]:
         states = self.item_states(parameters, history)

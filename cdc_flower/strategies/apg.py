@@ -14,7 +14,7 @@ from torch import Tensor
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
 from cdc_flower.features import feature_flops, init_feature, sequence_feature
-from cdc_flower.layers import Parameters, linear, uniform_linear
+from cdc_flower.layers import Parameters, linear, tanh_, uniform_linear
 from cdc_flower.scoring import Arrays
 from cdc_flower.seeds import torch_generator
 from cdc_flower.strategies.base import Cloud
@@ -171,7 +171,7 @@ def factored_head(x: Tensor, cores: list[Tensor], maps: Parameters) -> Tensor:
     """
     for layer, core in enumerate(cores):
         left, left_bias, right, right_bias = _sides(maps, layer)
-        inner = linear(torch.tanh(x) if layer else x, left, left_bias)
+        inner = linear(tanh_(x) if layer else x, left, left_bias)
         x = linear(linear(inner, core), right, right_bias)
     return x
 

@@ -194,7 +194,7 @@ def test_where_all_frames_are_alike_the_arms_agree() -> None:
     knobs = {"num_devices": 16, "clips_per_segment": 8, "history_segments": 6, "noise": 0.02}
     stream = video_stream(identical_frames=True, **knobs)
     tables = {arm: video_table("cdc_mmpg", stream, arm=arm, epochs=6, rate=0.005) for arm in ARMS}
-    np.testing.assert_allclose(tables["full_clip"].value_sum, tables["anchor_only"].value_sum, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(tables["full_clip"].value_sum, tables["anchor_only"].value_sum, rtol=1e-4, atol=1e-5)
     losses = {arm: rows[rows.metric == "log_loss"].value_sum.to_numpy() for arm, rows in tables.items()}
     np.testing.assert_allclose(losses["anchor+adr"].sum(), losses["full_clip"].sum(), rtol=0.05)
     static = video_table("static", stream)

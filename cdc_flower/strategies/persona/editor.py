@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cdc_flower.features import feature_flops, init_feature, sequence_feature
+from cdc_flower.features import feature_flops, init_feature, item_feature
 from cdc_flower.generated import generated_head
 from cdc_flower.layers import Parameters
 from cdc_flower.models.base import DeviceModel, init_layers
@@ -91,8 +91,8 @@ class ParameterEditor:
         return kept if self.random_decoders else dict(parameters)
 
     def feature(self, parameters: Parameters, static: Parameters, history: Tensor) -> Tensor:
-        """Z ``[B, w]`` of sequences ``[B, L]``; no candidate is looked at."""
-        return sequence_feature(parameters, self.model.item_states(static, history), (history != 0).sum(-1))
+        """Z ``[B, w]`` of sequences ``[B, L]``, from a table where there is one; no candidate is looked at."""
+        return item_feature(parameters, self.model, static, history)
 
     def embeddings(self, parameters: Parameters, feature: Tensor) -> list[Tensor]:
         """e(1), ..., e(L), each ``[B, w]``."""

@@ -18,11 +18,12 @@ from torch import Tensor
 
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
+from cdc_flower.features import with_table
 from cdc_flower.layers import Parameters
 from cdc_flower.scoring import Arrays, tensors
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.strategies.checks import check_choices, check_range, check_switches
-from cdc_flower.strategies.generation import DEVICES_PER_CHUNK, GenerationStrategy
+from cdc_flower.strategies.generation import GenerationStrategy
 from cdc_flower.strategies.persona.downlink import DOWNLINKS, messages
 from cdc_flower.strategies.persona.editing import Edited, edited, rows_per_chunk
 from cdc_flower.strategies.persona.editor import ParameterEditor
@@ -30,6 +31,9 @@ from cdc_flower.strategies.persona.prototypes import Bank, Ints, nearest, norms
 from cdc_flower.strategies.persona.stages import Stages, points
 
 log = logging.getLogger("cdc_flower")
+
+#: Devices whose features are made at a time.
+DEVICES_PER_CHUNK = 1024
 
 CHOICES = {
     "assignment": ("static", "dynamic"),
@@ -120,6 +124,7 @@ class Persona(GenerationStrategy):
         self._build_editor(cloud)
         stages = Stages(cloud, self.editor, self.epochs, self.rate, self.joint)
         self.parameters, self.global_editor = stages.global_editor()
+        self._with_table = with_table(self.global_editor, cloud.model, self.parameters)
         head = {name: self.parameters[name] for name in cloud.model.adaptive}
         if self.num_prototypes == 1:
             self.editors = [self.global_editor]
@@ -203,7 +208,7 @@ class Persona(GenerationStrategy):
         parts = []
         for start in range(0, len(history), DEVICES_PER_CHUNK):
             sequences = torch.from_numpy(history[start : start + DEVICES_PER_CHUNK].astype(np.int64))
-            parts.append(self.editor.feature(self.global_editor, self.parameters, sequences))
+            parts.append(self.editor.feature(self._with_table, self.parameters, sequences))
         return torch.cat(parts)
 
     def _assigned(self, feature: Tensor) -> tuple[Ints, Tensor]:

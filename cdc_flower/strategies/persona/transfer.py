@@ -7,7 +7,7 @@ the layers, so that what one layer needs is known to the next.
 import torch
 from torch import Tensor
 
-from cdc_flower.layers import Parameters, gru_step, layer_norm, linear, mlp
+from cdc_flower.layers import Parameters, gru_gates, gru_states, layer_norm, linear, mlp, tanh_
 from cdc_flower.models.base import init_layers
 
 #: ``cloned`` is what the released code does: L copies of z through a GRU of L layers, of which layer l gives e(l).
@@ -62,7 +62,7 @@ def layer_embeddings(parameters: Parameters, kind: str, feature: Tensor, num_lay
         over_layers = torch.stack(inputs, 1)
         run = _gru_over_layers if kind == "gru" else _attention_over_layers
         states = run(parameters, over_layers)
-    return [torch.tanh(mlp(state, parameters, "transfer.output", 2)) for state in states]
+    return list(tanh_(mlp(torch.stack(states), parameters, "transfer.output", 2)).unbind(0))
 
 
 def _named(parameters: Parameters, name: str, x: Tensor) -> Tensor:
@@ -76,12 +76,7 @@ def _gru_over_layers(parameters: Parameters, inputs: Tensor) -> list[Tensor]:
 
 def _gru_states(parameters: Parameters, name: str, inputs: Tensor) -> list[Tensor]:
     """The states of a GRU after each of the inputs ``[B, L, w]``."""
-    gates = _named(parameters, f"{name}.input", inputs)
-    hidden = parameters[f"{name}.hidden.weight"], parameters[f"{name}.hidden.bias"]
-    states = [gates.new_zeros(len(gates), gates.shape[-1] // 3)]
-    for gate in gates.unbind(1):
-        states.append(gru_step(gate, states[-1], *hidden))
-    return states[1:]
+    return list(gru_states(gru_gates(inputs, parameters, name), parameters, name))
 
 
 def _stacked_gru(parameters: Parameters, feature: Tensor, num_layers: int) -> list[Tensor]:
