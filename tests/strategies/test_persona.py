@@ -183,6 +183,17 @@ def test_dynamic_assignment_is_the_prototype_of_all_that_needs_the_smallest_edit
     np.testing.assert_allclose(persona._edited(feature, group_of).norms, sizes.min(0), rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("num_prototypes", "assignment", "compared"), [(1, "dynamic", 0), (3, "static", 1), (3, "dynamic", 3)]
+)
+def test_the_cloud_counts_the_edits_that_it_compares(num_prototypes: int, assignment: str, compared: int) -> None:
+    persona = strategy("persona", num_prototypes=num_prototypes, refinement_rate=0.0, assignment=assignment, epochs=0)
+    (down,) = persona.answer(report(persona, sequences()))
+    length = persona.cloud.model.history_length
+    expected = persona.editor.flops(length) + compared * persona.editor.comparison_flops()
+    assert down.configs[records.WORK][records.FLOPS] == expected
+
+
 def test_static_assignment_is_the_nearest_center_of_the_samples_edits() -> None:
     persona = strategy("persona", num_prototypes=3, refinement_rate=0.0, assignment="static")
     feature = persona.editor.feature(persona.global_editor, persona.parameters, torch.from_numpy(sequences()).long())

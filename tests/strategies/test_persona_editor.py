@@ -225,6 +225,9 @@ def test_work_is_that_of_the_feature_the_transfer_and_the_decoders() -> None:
     transfer = 2 * w * w + 2 * 6 * w * w + 2 * 2 * w * w
     decoders = 2 * w * (w + 1) * w
     assert editor.flops(10) == 2 * (feature + transfer + decoders)
+    assert editor.comparison_flops() == 2 * (transfer + 2 * w * w)
+    low_rank = editor_of(low_rank=3)[0]
+    assert low_rank.comparison_flops() == 2 * (transfer + 2 * w * (w * 3 + 3 * w + w))
 
 
 @pytest.mark.parametrize(

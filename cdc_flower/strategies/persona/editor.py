@@ -164,10 +164,21 @@ class ParameterEditor:
 
     def flops(self, history_length: int) -> float:
         """Floating-point operations of the edits of one device, counting a multiply-add as two."""
-        own = sum(num_inputs * num_outputs for num_inputs, num_outputs in self._decoder_sizes().values())
-        return (
-            self.feature_flops(history_length) + transfer_flops(self.transfer, self.num_layers, self.width) + 2.0 * own
-        )
+        return self.feature_flops(history_length) + self._transfer_flops() + self._decoder_flops()
+
+    def comparison_flops(self) -> float:
+        """The same of finding out where a device's edits lie, or how large they are, once its feature is known.
+
+        Columns that clipping reaches are not counted; see ``smallest.py``.
+        """
+        low = 2.0 * self.num_layers * self.width**2
+        return self._transfer_flops() + (low if self.low_rank is None else self._decoder_flops())
+
+    def _transfer_flops(self) -> float:
+        return transfer_flops(self.transfer, self.num_layers, self.width)
+
+    def _decoder_flops(self) -> float:
+        return 2.0 * sum(num_inputs * num_outputs for num_inputs, num_outputs in self._decoder_sizes().values())
 
     def feature_flops(self, history_length: int) -> float:
         """The part of :meth:`flops` that makes the feature."""

@@ -28,6 +28,7 @@ from cdc_flower.strategies.persona.downlink import DOWNLINKS, messages
 from cdc_flower.strategies.persona.editing import Edited, edited, rows_per_chunk
 from cdc_flower.strategies.persona.editor import ParameterEditor
 from cdc_flower.strategies.persona.prototypes import Bank, Ints, nearest, norms
+from cdc_flower.strategies.persona.smallest import edit_norms
 from cdc_flower.strategies.persona.stages import Stages, points
 
 log = logging.getLogger("cdc_flower")
@@ -179,8 +180,8 @@ class Persona(GenerationStrategy):
         feature = self._feature(reports)
         group_of, where = self._assigned(feature)
         made = self._edited(feature, group_of)
-        flops = self.editor.flops(self.cloud.model.history_length)
-        flops *= self.num_prototypes if self.assignment == "dynamic" else 1 + (self.num_prototypes > 1)
+        num_compared = 0 if self.num_prototypes == 1 else self.num_prototypes if self.assignment == "dynamic" else 1
+        flops = self.editor.flops(self.cloud.model.history_length) + num_compared * self.editor.comparison_flops()
         down = messages(self.downlink, self.edit_threshold, reports, self.bank, group_of, made, flops)
         if self.refinement_rate:
             self.bank = self.bank.refined(group_of, tensors(made.residuals), where, self.refinement_rate)
@@ -220,11 +221,18 @@ class Persona(GenerationStrategy):
             where = points(self.editor, self.global_editor, feature, self.cluster_on)
         if self.assignment == "static":
             return nearest(where, self.bank.centers), where
-        groups = []
-        for part in feature.split(rows_per_chunk(self.cloud.model.num_adaptive)):
-            sizes = [norms(self._edits(group, part)[1]) for group in range(len(self.bank))]
-            groups.append(torch.stack(sizes).argmin(0))
-        return np.asarray(torch.cat(groups).numpy(), np.int64), where
+        sizes = torch.stack([self._edit_norms(group, feature) for group in range(len(self.bank))])
+        return np.asarray(sizes.argmin(0).numpy(), np.int64), where
+
+    def _edit_norms(self, group: int, feature: Tensor) -> Tensor:
+        """``[n]``: how large the edits of one group's editor are."""
+        if self.editor.low_rank is not None:
+            parts = feature.split(rows_per_chunk(self.cloud.model.num_adaptive))
+            return torch.cat([norms(self._edits(group, part)[1]) for part in parts])
+        parameters = self.editors[self.bank.editor[group]]
+        has_moved = bool(self.bank.version[group])
+        drift = {name: value[group] for name, value in self.bank.drift.items()} if has_moved else None
+        return edit_norms(self.editor, parameters, self.editor.embeddings(parameters, feature), drift)
 
     def _edited(self, feature: Tensor, group_of: Ints) -> Edited:
         """The edits of devices with these features ``[n, w]`` and groups ``[n]``."""
