@@ -4,10 +4,12 @@ Devices and the cloud compute it with the same function, so it does not matter w
 may report its last items, or the feature of them. See Persona, module/common.py of the released code.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
-from cdc_flower.layers import Parameters, embed, gru_gates, gru_last_state, mlp
+from cdc_flower.layers import Parameters, embed, gru_input, gru_last_state, linear, mlp
 from cdc_flower.models.base import DeviceModel, init_layers
 
 #: Linear layers after the recurrent one.
@@ -52,25 +54,24 @@ def sequence_feature(parameters: Parameters, states: Tensor, num_steps: Tensor) 
     Returns:
         ``[..., w]``.
     """
-    return _of_gates(parameters, gru_gates(states, parameters, "feature"), num_steps)
+    weight, bias = gru_input(parameters, "feature")
+    return _of_gates(parameters, (linear(state, weight, bias) for state in states.unbind(-2)), num_steps)
 
 
-def _of_gates(parameters: Parameters, gates: Tensor, num_steps: Tensor) -> Tensor:
+def _of_gates(parameters: Parameters, gates: Iterable[Tensor], num_steps: Tensor) -> Tensor:
     return mlp(gru_last_state(gates, num_steps, parameters, "feature"), parameters, "feature", DEPTH)
 
 
 def with_table(parameters: Parameters, model: DeviceModel, static: Parameters) -> Parameters:
-    """The parameters with ``table.feature`` ``[(num_items + 1) p, 3 w]`` beside them: the gates of every item.
+    """The parameters with ``table.feature`` ``[num_items + 1, 3 w]`` beside them: the gates of every item.
 
-    ``p`` is the number of positions that the model's item states tell apart. No table is made where it would have more
-    than ``MAX_TABLE_ROWS`` rows; :func:`item_feature` does without.
+    As they are where there would be more than ``MAX_TABLE_ROWS`` rows, or the model's item states depend on where the
+    item stands: a table of all positions would be too large for the cache.
     """
-    num_rows = (model.num_items + 1) * model.num_state_positions
-    if num_rows > MAX_TABLE_ROWS:
+    if model.states_know_position or model.num_items >= MAX_TABLE_ROWS:
         return parameters
-    items = torch.arange(model.num_items + 1).unsqueeze(-1).expand(-1, model.num_state_positions)
-    gates = gru_gates(model.item_states(static, items), parameters, "feature")
-    return {**parameters, TABLE: gates.reshape(num_rows, -1)}
+    states = model.item_states(static, torch.arange(model.num_items + 1).unsqueeze(-1)).squeeze(-2)
+    return {**parameters, TABLE: linear(states, *gru_input(parameters, "feature"))}
 
 
 def item_feature(parameters: Parameters, model: DeviceModel, static: Parameters, history: Tensor) -> Tensor:
@@ -78,9 +79,7 @@ def item_feature(parameters: Parameters, model: DeviceModel, static: Parameters,
     num_steps = (history != 0).sum(-1)
     if TABLE not in parameters:
         return sequence_feature(parameters, model.item_states(static, history), num_steps)
-    positions = torch.arange(history.shape[-1]) if model.num_state_positions > 1 else 0
-    gates = embed(parameters[TABLE], history * model.num_state_positions + positions)
-    return _of_gates(parameters, gates, num_steps)
+    return _of_gates(parameters, (embed(parameters[TABLE], items) for items in history.unbind(-1)), num_steps)
 
 
 def feature_flops(num_inputs: int, width: int, num_steps: int) -> float:

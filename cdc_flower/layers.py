@@ -6,13 +6,13 @@ product. There is no loop over devices. ``x`` is ``[..., in]``, and ``[n, ..., i
 Shared and stacked parameters may be mixed in one model.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
 Parameters = dict[str, Tensor]
-_ONE, _TWO = torch.tensor(1.0), torch.tensor(2.0)  # a number would be made into a tensor at every call
+_MINUS_ONE, _TWO = torch.tensor(-1.0), torch.tensor(2.0)  # a number would be made into a tensor at every call
 
 
 def _beside(values: Tensor, x: Tensor) -> Tensor:
@@ -35,9 +35,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _on_top(y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """``y + x W``, with ``y`` and ``x`` of the same leading axes and ``W`` shared or stacked."""
+    """``y + x W``, with ``y`` and ``x`` of the same leading axes and ``W`` shared or stacked. ``y`` is used up."""
     if x.dim() == 2 == weight.dim():
-        return torch.addmm(y, x, weight)
+        return torch.addmm(y, x, weight) if torch.is_grad_enabled() else y.addmm_(x, weight)
     lead = (-1,) if weight.dim() == 2 else (len(weight), -1)
     product = torch.addmm if weight.dim() == 2 else torch.baddbmm
     return product(y.reshape(*lead, y.shape[-1]), x.reshape(*lead, x.shape[-1]), weight).view(y.shape)
@@ -51,7 +51,7 @@ def tanh_(x: Tensor) -> Tensor:
     """
     if x.requires_grad:
         return torch.tanh_(x)
-    return x.mul_(_TWO).sigmoid_().mul_(_TWO).sub_(_ONE)
+    return torch.add(_MINUS_ONE, x.mul_(_TWO).sigmoid_(), alpha=2.0, out=x)
 
 
 def mlp(x: Tensor, parameters: Parameters, name: str, depth: int) -> Tensor:
@@ -77,49 +77,68 @@ def last_valid(history: Tensor) -> Tensor:
     return ((history != 0).sum(-1) - 1).clamp(min=0)
 
 
-def gru_gates(x: Tensor, parameters: Parameters, name: str) -> Tensor:
-    """What inputs ``[..., d]`` add to the three gates of a GRU, ``[..., 3 w]``, in PyTorch's order r, z, n.
+def gru_input(parameters: Parameters, name: str) -> tuple[Tensor, Tensor]:
+    """Weight ``[d, 3 w]`` and bias ``[3 w]`` of what an input adds to the gates r, z and n, for :func:`gru_states`.
 
-    ``x W + b`` of the layer ``name.input``. For r and z the bias of ``name.hidden`` is in it, so that no step adds it.
+    Those of ``name.input``, twice for n, and for r and z with what is constant of ``name.hidden``. Shared or stacked.
     """
-    hidden = parameters[f"{name}.hidden.bias"]
-    width = hidden.shape[-1] // 3
-    bias = parameters[f"{name}.input.bias"] + torch.nn.functional.pad(hidden[..., : 2 * width], (0, width))
-    return linear(x, parameters[f"{name}.input.weight"], bias)
+    hidden, bias = parameters[f"{name}.hidden.weight"], parameters[f"{name}.hidden.bias"]
+    width = hidden.shape[-2]
+    twice = torch.cat([hidden.new_ones(2 * width), hidden.new_full((width,), 2.0)])
+    constant = torch.nn.functional.pad((bias - hidden.sum(-2))[..., : 2 * width], (0, width))
+    return parameters[f"{name}.input.weight"] * twice, parameters[f"{name}.input.bias"] * twice + constant
 
 
-def gru_states(gates: Tensor, parameters: Parameters, name: str) -> Iterator[Tensor]:
+def gru_states(gates: Iterable[Tensor], parameters: Parameters, name: str) -> Iterator[Tensor]:
     """The states ``[..., w]`` of a GRU (Cho et al., EMNLP 2014) after each of its inputs, from zero on.
 
-    ``r, z = σ(gates_rz + h W_rz)``; ``c = tanh(gates_n + r (h W_n + b_n))``; ``h ← (1 - z) c + z h``.
+    ``r, z = σ(g_rz + h W_rz + b_rz)``; ``c = tanh(g_n + r (h W_n + b_n))``; ``h ← (1 - z) c + z h``, in PyTorch's order
+    of gates. See :func:`_halved_states` for how.
 
     Args:
-        gates: ``[..., L, 3 w]``, from :func:`gru_gates`.
+        gates: ``[..., 3 w]`` a step, from inputs and :func:`gru_input`. Each is used up.
         parameters: ``name.hidden.weight`` ``[w, 3 w]`` or ``[n, w, 3 w]``, and its bias likewise.
+    """
+    return (state * 2.0 - 1.0 for state in _halved_states(gates, parameters, name))
+
+
+def _halved_states(gates: Iterable[Tensor], parameters: Parameters, name: str) -> Iterator[Tensor]:
+    """``k = (h + 1) / 2`` after each input of :func:`gru_states`: a step with two sigmoids and no tanh.
+
+    With ``tanh(u) = 2 σ(2 u) - 1`` and ``h = 2 k - 1`` it is ``r, z = σ(g_rz + 2 k W_rz)``,
+    ``c = σ(g_n + r (4 k W_n + 2 b_n - 2·1 W_n))``, ``k ← (1 - z) c + z k``; what is constant in g is there already.
     """
     weight, bias = parameters[f"{name}.hidden.weight"], parameters[f"{name}.hidden.bias"]
     sizes = 2 * weight.shape[-2], weight.shape[-2]
-    (weight_rz, weight_n), bias_n = weight.split(sizes, -1), bias[..., sizes[0] :]
-    gates_rz, gates_n = (part.unbind(-2) for part in gates.split(sizes, -1))
-    state = gates.new_zeros(*gates.shape[:-2], sizes[1])
-    for gate_rz, gate_n in zip(gates_rz, gates_n, strict=True):
+    weight_rz, weight_n = (part * times for part, times in zip(weight.split(sizes, -1), (2.0, 4.0), strict=True))
+    bias_n = 2.0 * (bias - weight.sum(-2))[..., sizes[0] :]
+    state: Tensor | None = None
+    for gate in gates:
+        if state is None:
+            state = gate.new_full((*gate.shape[:-1], sizes[1]), 0.5)
+        gate_rz, gate_n = gate.split(sizes, -1)
         reset, update = torch.sigmoid_(_on_top(gate_rz, state, weight_rz)).chunk(2, -1)
-        candidate = tanh_(torch.addcmul(gate_n, reset, linear(state, weight_n, bias_n)))
+        candidate = torch.sigmoid_(torch.addcmul(gate_n, reset, linear(state, weight_n, bias_n)))
         state = torch.lerp(candidate, state, update)
         yield state
 
 
-def gru_last_state(gates: Tensor, num_steps: Tensor, parameters: Parameters, name: str) -> Tensor:
-    """The state ``[..., w]`` of :func:`gru_states` after ``num_steps`` ``[...]`` of the gates ``[..., L, 3 w]``.
+def gru_last_state(gates: Iterable[Tensor], num_steps: Tensor, parameters: Parameters, name: str) -> Tensor:
+    """The state ``[..., w]`` of :func:`gru_states` after ``num_steps`` ``[...]`` of the gates, at least one.
 
     Steps from ``num_steps`` on leave the state as it is, so padding changes nothing; with 0 steps it is zero.
     """
-    last = gates.new_zeros(*gates.shape[:-2], gates.shape[-1] // 3)
     always = int(num_steps.min()) if num_steps.numel() else 0
-    alive = (torch.arange(gates.shape[-2]) < num_steps.unsqueeze(-1)).unsqueeze(-1).unbind(-2)
-    for step, state in enumerate(gru_states(gates, parameters, name)):
-        last = state if step < always else torch.where(alive[step], state, last)
-    return last
+    last: Tensor | None = None
+    for step, state in enumerate(_halved_states(gates, parameters, name)):
+        if step < always:
+            last = state
+        else:
+            last = torch.full_like(state, 0.5) if last is None else last
+            last = torch.where((step < num_steps).unsqueeze(-1), state, last)
+    if last is None:
+        raise ValueError("gates must be of one step or more, got none")
+    return last * 2.0 - 1.0
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

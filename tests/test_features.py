@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from model_cases import NAMES, parameters_of, random_ids, small_model
+from model_cases import parameters_of, random_ids, small_model
 
 from cdc_flower import features
 from cdc_flower.features import FEATURE_NAMES, feature_flops, init_feature, item_feature, sequence_feature, with_table
@@ -72,7 +72,7 @@ def test_work_counts_every_product() -> None:
     assert feature_flops(NUM_INPUTS, WIDTH, 6) == pytest.approx(2 * products)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["gru4rec", "din"])
 def test_a_table_of_the_gates_of_every_item_gives_the_same_feature(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = small_model(name)
     static, own = parameters_of(model), init_feature(torch_generator(0, "test"), model.width, WIDTH)
@@ -86,3 +86,13 @@ def test_a_table_of_the_gates_of_every_item_gives_the_same_feature(name: str, mo
     assert (item_feature(unknown, model, static, history) - expected).abs().max() > 1e-3  # the table is what is read
     monkeypatch.setattr(features, "MAX_TABLE_ROWS", len(table[features.TABLE]) - 1)
     assert features.TABLE not in with_table(own, model, static)
+
+
+def test_where_items_know_their_position_there_is_no_table() -> None:
+    model = small_model("sasrec")
+    static, own = parameters_of(model), init_feature(torch_generator(0, "test"), model.width, WIDTH)
+    assert with_table(own, model, static) is own
+    history = torch.tensor([[1, 2, 1, 0, 0, 0], [2, 1, 1, 0, 0, 0]])
+    first, second = model.item_states(static, history)
+    assert not torch.equal(first[0], second[1])  # the same item elsewhere is another state
+    assert model.states_know_position and not small_model("din").states_know_position

@@ -1,6 +1,7 @@
 """Layers with shared and with stacked parameters, against plain products and a loop."""
 
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from cdc_flower.layers import (
     Parameters,
     embed,
-    gru_gates,
+    gru_input,
     gru_last_state,
     last_valid,
     layer_norm,
@@ -19,6 +20,11 @@ from cdc_flower.layers import (
     tanh_,
     uniform_linear,
 )
+
+
+def gates_of(x: torch.Tensor, parameters: Parameters) -> Iterator[torch.Tensor]:
+    """The gates of the GRU ``g`` for inputs ``[..., L, d]``, a step at a time."""
+    return iter(linear(x, *gru_input(parameters, "g")).clone().unbind(-2))
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -73,14 +79,14 @@ def test_the_gru_equals_torch_at_the_last_valid_step() -> None:
         "g.hidden.bias": gru.bias_hh_l0,
     }
     expected = gru(x)[0][torch.arange(6), num_steps - 1]
-    state = gru_last_state(gru_gates(x, parameters, "g"), num_steps, parameters, "g")
+    state = gru_last_state(gates_of(x, parameters), num_steps, parameters, "g")
     torch.testing.assert_close(state, expected)
     names = ("weight_ih_l0", "bias_ih_l0", "weight_hh_l0", "bias_hh_l0")
     leaves = [getattr(gru, name) for name in names]
     for ours, theirs in zip(*(torch.autograd.grad(y.square().sum(), leaves) for y in (state, expected)), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
     with torch.no_grad():
-        state = gru_last_state(gru_gates(x, parameters, "g"), num_steps, parameters, "g")
+        state = gru_last_state(gates_of(x, parameters), num_steps, parameters, "g")
     torch.testing.assert_close(state, expected)
 
 
@@ -92,7 +98,7 @@ def gru_of(*lead: int) -> Parameters:
 
 def test_a_gru_without_steps_keeps_the_zero_state() -> None:
     parameters = gru_of()
-    state = gru_last_state(gru_gates(normal(2, 3, 5), parameters, "g"), torch.tensor([0, 3]), parameters, "g")
+    state = gru_last_state(gates_of(normal(2, 3, 5), parameters), torch.tensor([0, 3]), parameters, "g")
     assert not state[0].any() and state[1].all()
 
 
@@ -104,8 +110,8 @@ def test_a_stacked_gru_equals_a_loop_over_devices(stacked: tuple[str, ...]) -> N
     expected = []
     for k in range(3):
         own = {name: value[k] if value.dim() > one[name].dim() else value for name, value in parameters.items()}
-        expected.append(gru_last_state(gru_gates(x[k], own, "g"), num_steps[k], own, "g"))
-    state = gru_last_state(gru_gates(x, parameters, "g"), num_steps, parameters, "g")
+        expected.append(gru_last_state(gates_of(x[k], own), num_steps[k], own, "g"))
+    state = gru_last_state(gates_of(x, parameters), num_steps, parameters, "g")
     torch.testing.assert_close(state, torch.stack(expected))
 
 

@@ -5,26 +5,30 @@ the equations. The products are those of the equations, by the same kernels, on 
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding, softplus
 
-from cdc_flower.features import TABLE, with_table
+from cdc_flower.features import with_table
 from cdc_flower.generated import generated_head
 from cdc_flower.layers import Parameters
 from cdc_flower.seeds import torch_generator
+from cdc_flower.strategies.persona.group import Group
 
+#: Items of all devices -> their layer embeddings; those of a chunk and inputs of its heads -> outputs.
+Embed, Apply = Callable[[Tensor], list[Tensor]], Callable[[list[Tensor], Tensor], Tensor]
 NUM_SEQUENCES, NUM_CANDIDATES = 8, 100
 #: Times that a function runs through all devices where that takes milliseconds.
 PASSES = 20
-#: Numbers of the inputs of a head at a time: all 1,000 devices, and of DIN as many as its layers stay in the cache.
+#: Numbers of the inputs or layers of a head at a time, so that they stay in the cache. Embeddings are made all at once.
 NUMBERS_PER_CHUNK = 1_000_000
 WIDTH, LENGTH = 32, 10
 
 
-def editor_and_head(persona: Any, num_devices: int) -> dict[str, Callable[[], Tensor]]:
+def editor_and_head(persona: Any, num_devices: int) -> dict[str, Callable[[], Any]]:
     """Functions of no arguments from the items of all devices to the outputs of their edited heads, and ``table``.
 
     A head has 8 rows, one a sequence, or where it sees candidates 800. Each function returns the outputs of the last
@@ -37,32 +41,41 @@ def editor_and_head(persona: Any, num_devices: int) -> dict[str, Callable[[], Te
         ValueError: If by hand something else comes out.
     """
     editor, model, static = persona.editor, persona.cloud.model, persona.parameters
-    own = with_table(persona.global_editor, model, static)
+    tabulated = model.tabulate(static)
+    own, sizes = with_table(persona.global_editor, model, tabulated), model.head_sizes
     draw = torch_generator(0, "bare")
     history = torch.randint(1, model.num_items + 1, (num_devices, LENGTH), generator=draw)
     rows = NUM_SEQUENCES * (NUM_CANDIDATES if model.head_sees_candidates else 1)
     x = torch.randn(num_devices, rows, model.head_sizes[0][0], generator=draw)
-    size = min(num_devices, max(1, NUMBERS_PER_CHUNK // x[0].numel()))
+    size = max(1, NUMBERS_PER_CHUNK // max(x[0].numel(), model.num_adaptive))
     passes = 1 if model.head_sees_candidates else PASSES
     chunks = [slice(start, start + size) for start in range(0, num_devices, size)]
-    head = {name: static[name] for name in model.adaptive}
+    group = Group(editor, own, persona.bank, 0)
 
-    def ours(ids: Tensor, inputs: Tensor) -> Tensor:
-        edits = editor.edits(own, editor.embeddings(own, editor.feature(own, static, ids)))
-        return model.head({name: value.add_(head[name]) for name, value in edits.items()}, inputs)
+    def embeddings(ids: Tensor) -> list[Tensor]:
+        found = group.embeddings(editor.feature(own, tabulated, ids))
+        if not group.is_free(found):
+            raise ValueError("clipping must reach no entry, or ours is another function")
+        return found
 
-    def looped(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], Tensor]:
+    def head(e: list[Tensor], inputs: Tensor) -> Tensor:
+        return model.head(group.layers(e), inputs)
+
+    def looped(embed: Embed, apply: Apply) -> Callable[[], Tensor]:
         @torch.no_grad()
         def run() -> Tensor:
-            return [function(history[chunk], x[chunk]) for _ in range(passes) for chunk in chunks][-1]
+            for _ in range(passes):
+                whole = embed(history)
+                y = [apply([e[chunk] for e in whole], x[chunk]) for chunk in chunks][-1]
+            return y
 
         return run
 
     functions = {
-        "ours": looped(ours),
-        "by hand": looped(lambda ids, inputs: _by_hand(own, static, model.head_sizes, ids, inputs)),
-        "products": looped(lambda ids, inputs: _products(own, static, model.head_sizes, ids, inputs)),
-        "table": lambda: [with_table(persona.global_editor, model, static)[TABLE] for _ in range(passes)][-1],
+        "ours": looped(embeddings, head),
+        "by hand": looped(partial(_by_hand, own, static, len(sizes)), partial(_head_by_hand, own, static, sizes)),
+        "products": looped(partial(_products, own, static, len(sizes)), partial(_head_products, own, sizes)),
+        "table": lambda: [with_table(persona.global_editor, model, model.tabulate(static)) for _ in range(passes)],
     }
     apart = (functions["ours"]() - functions["by hand"]()).abs().max()
     if apart > 1e-4:
@@ -80,8 +93,8 @@ def _step(own: Parameters, gate: Tensor, h: Tensor, name: str) -> Tensor:
     return torch.lerp(torch.addcmul(gate[:, 2 * WIDTH :], r, hidden[:, 2 * WIDTH :]).tanh_(), h, z)
 
 
-def _by_hand(own: Parameters, static: Parameters, sizes: Any, ids: Tensor, y: Tensor) -> Tensor:
-    """Outputs of the edited heads, for full histories."""
+def _by_hand(own: Parameters, static: Parameters, num_layers: int, ids: Tensor) -> list[Tensor]:
+    """Layer embeddings of full histories."""
     items = embedding(ids, static["embedding"])
     if "position" in static:
         items = items + static["position"]
@@ -90,30 +103,43 @@ def _by_hand(own: Parameters, static: Parameters, sizes: Any, ids: Tensor, y: Te
     for gate in gates.unbind(1):
         h = _step(own, gate, h, "feature")
     z, h = _product(own, _product(own, h, "feature.0").tanh_(), "feature.1"), torch.zeros(len(ids), WIDTH)
-    for layer, (num_inputs, num_outputs) in enumerate(sizes):
+    embeddings = []
+    for layer in range(num_layers):
         gate = _product(own, _product(own, z, f"transfer.{layer}.input"), "transfer.gru.input")
         h = _step(own, gate, h, "transfer.gru")
-        e = _product(own, _product(own, h, "transfer.output.0").tanh_(), "transfer.output.1").tanh_()
-        flat = _product(own, e, f"decoder.{layer}").clamp_(-1.0, 1.0)
+        hidden = _product(own, h, "transfer.output.0").tanh_()
+        embeddings.append(_product(own, hidden, "transfer.output.1").tanh_())
+    return embeddings
+
+
+def _head_by_hand(own: Parameters, static: Parameters, sizes: Any, e: list[Tensor], y: Tensor) -> Tensor:
+    """Outputs of the edited heads."""
+    for layer, (num_inputs, num_outputs) in enumerate(sizes):
+        flat = _product(own, e[layer], f"decoder.{layer}").clamp_(-1.0, 1.0)
         weight = flat[:, :-num_outputs].view(-1, num_inputs, num_outputs) + static[f"head.{layer}.weight"]
         y = y.tanh_() if layer else y
         y = torch.baddbmm((flat[:, -num_outputs:] + static[f"head.{layer}.bias"])[:, None], y, weight)
     return y
 
 
-def _products(own: Parameters, static: Parameters, sizes: Any, ids: Tensor, y: Tensor) -> Tensor:
+def _products(own: Parameters, static: Parameters, num_layers: int, ids: Tensor) -> list[Tensor]:
     states = _product(static, embedding(ids, static["embedding"]).view(-1, WIDTH), "sequence")
     gates = _product(own, states, "feature.input").view(len(ids), LENGTH, -1)
     h = gates[:, 0, :WIDTH]
     for _ in range(LENGTH):
         _product(own, h, "feature.hidden")
-    z = _product(own, _product(own, h, "feature.0"), "feature.1")
-    for layer, (num_inputs, num_outputs) in enumerate(sizes):
+    z, embeddings = _product(own, _product(own, h, "feature.0"), "feature.1"), []
+    for layer in range(num_layers):
         h = _product(own, z, f"transfer.{layer}.input")
         _product(own, h, "transfer.gru.input")
         _product(own, h, "transfer.gru.hidden")
-        e = _product(own, _product(own, h, "transfer.output.0"), "transfer.output.1")
-        flat = _product(own, e, f"decoder.{layer}")
+        embeddings.append(_product(own, _product(own, h, "transfer.output.0"), "transfer.output.1"))
+    return embeddings
+
+
+def _head_products(own: Parameters, sizes: Any, e: list[Tensor], y: Tensor) -> Tensor:
+    for layer, (num_inputs, num_outputs) in enumerate(sizes):
+        flat = _product(own, e[layer], f"decoder.{layer}")
         weight = flat[:, :-num_outputs].view(-1, num_inputs, num_outputs)
         y = torch.baddbmm(flat[:, None, -num_outputs:], y, weight)
     return y

@@ -33,8 +33,8 @@ class DeviceModel(ABC):
 
     #: (inputs, outputs) of each adaptive layer, with Tanh between them.
     head_sizes: tuple[tuple[int, int], ...]
-    #: Positions that :meth:`item_states` tells apart: 1, or ``L`` where it adds something of the position.
-    num_state_positions = 1
+    #: Whether :meth:`item_states` adds something of the position to each item.
+    states_know_position = False
     #: Whether the head runs once for each candidate and gives its score, or once for all of them.
     head_sees_candidates = False
 

@@ -7,7 +7,7 @@ Two adaptive layers 32→32→32: 2,112 numbers, 8,448 bytes.
 import torch
 from torch import Tensor
 
-from cdc_flower.layers import Parameters, embed, gru_gates, gru_last_state, linear, mlp, tanh_
+from cdc_flower.layers import Parameters, embed, gru_input, gru_last_state, linear, mlp, tanh_
 from cdc_flower.models.base import DeviceModel, init_layers, item_embedding
 
 
@@ -40,7 +40,7 @@ class GRU4Rec(DeviceModel):
         return {
             **parameters,
             "table.target": mlp(items, parameters, "target", 2),
-            "table.gates": gru_gates(sequence, parameters, "gru"),
+            "table.gates": linear(sequence, *gru_input(parameters, "gru")),
         }
 
     def item_states(self, parameters: Parameters, history: Tensor) -> Tensor:
@@ -49,10 +49,11 @@ class GRU4Rec(DeviceModel):
 
     def encode(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor | None]:
         if "table.gates" in parameters:
-            gates = embed(parameters["table.gates"], history)
+            gates = (embed(parameters["table.gates"], items) for items in history.unbind(-1))
             targets = embed(parameters["table.target"], candidates)
         else:
-            gates = gru_gates(self.item_states(parameters, history), parameters, "gru")
+            weight, bias = gru_input(parameters, "gru")
+            gates = (linear(state, weight, bias) for state in self.item_states(parameters, history).unbind(-2))
             targets = mlp(embed(parameters["embedding"], candidates), parameters, "target", 2)
         state = gru_last_state(gates, (history != 0).sum(-1), parameters, "gru")
         return state.unsqueeze(-2), targets

@@ -21,12 +21,13 @@ NORM = {"weight": 1.0, "bias": 0.0}
 class SASRec(DeviceModel):
     """As GRU4Rec with a Transformer encoder layer in place of the GRU; the query is the last valid position."""
 
+    states_know_position = True
+
     def __init__(self, num_items: int, width: int = 32, history_length: int = 10) -> None:
         super().__init__(num_items, width, history_length)
         if width % NUM_HEADS:
             raise ValueError(f"width must be a multiple of {NUM_HEADS}, got {width}")
         self.head_sizes = ((width, width), (width, width))
-        self.num_state_positions = history_length
 
     def init_static(self, generator: torch.Generator) -> Parameters:
         d = self.width
@@ -49,9 +50,17 @@ class SASRec(DeviceModel):
         }
 
     def tabulate(self, parameters: Parameters) -> Parameters:
-        return {**parameters, "table.target": mlp(parameters["embedding"], parameters, "target", 2)}
+        items, weight = parameters["embedding"], parameters["sequence.weight"]
+        return {
+            **parameters,
+            "table.target": mlp(items, parameters, "target", 2),
+            "table.sequence": linear(items, weight, parameters["sequence.bias"]),
+            "table.position": parameters["position"] @ weight,
+        }
 
     def item_states(self, parameters: Parameters, history: Tensor) -> Tensor:
+        if "table.sequence" in parameters:
+            return tanh_(embed(parameters["table.sequence"], history).add_(parameters["table.position"]))
         position = parameters["position"]
         if position.dim() == 3:
             position = position.view(len(position), *[1] * (history.dim() - 2), *position.shape[1:])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cdc_flower.features import feature_flops
 from cdc_flower.generated import generated_head
-from cdc_flower.layers import Parameters, gru_gates, gru_last_state
+from cdc_flower.layers import Parameters, gru_input, gru_last_state, linear
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.seeds import torch_generator
 from cdc_flower.strategies.duet.decoders import Decoder, RandomDecoder
@@ -69,7 +69,9 @@ class Hypernetwork(nn.Module):
         gru: Parameters = {}
         for name, layer in (("gru.input", self.gru_input), ("gru.hidden", self.gru_hidden)):
             gru |= {f"{name}.weight": layer.weight.T, f"{name}.bias": layer.bias}
-        return self.encoder(gru_last_state(gru_gates(item_states, gru, "gru"), num_steps, gru, "gru"))
+        weight, bias = gru_input(gru, "gru")
+        gates = (linear(state, weight, bias) for state in item_states.unbind(-2))
+        return self.encoder(gru_last_state(gates, num_steps, gru, "gru"))
 
     def forward(self, item_states: Tensor, num_steps: Tensor) -> Parameters:
         """Generated adaptive layers, stacked ``[B, in, out]`` and ``[B, out]``.

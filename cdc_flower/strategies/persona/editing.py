@@ -1,7 +1,8 @@
 """The edits of many devices, made in chunks that stay in the cache.
 
 The edits of 1,000 devices of DIN are 67 MB, and one pass over them costs as much as a third of their making. So all
-that looks at an edit looks at it while its chunk is there, and only what is asked for is written out.
+that looks at an edit looks at it while its chunk is there, only what is asked for is written out, and where nobody
+asks for edits and clipping reaches none of them, the layers are made at once.
 """
 
 from collections.abc import Callable
@@ -13,12 +14,8 @@ from torch import Tensor
 
 from cdc_flower.layers import Parameters
 from cdc_flower.scoring import Arrays
+from cdc_flower.strategies.persona.group import Group, rows_per_chunk
 from cdc_flower.strategies.persona.prototypes import Ints, norms
-
-#: Numbers of adaptive layers that are made at a time.
-NUMBERS_PER_CHUNK = 1_000_000
-#: One group's number and features ``[c, w]`` -> what travels of the edits of ``c`` devices, and the edits ``K - P``.
-Edit = Callable[[int, Tensor], tuple[Parameters, Parameters]]
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ class Edited:
         residuals: K - P, of its prototype.
         factors: What travels of the residuals: the same, or with low rank their factors.
         norms: ``[n]``, of the residuals; see :func:`~cdc_flower.strategies.persona.prototypes.norms`.
-        largest: ``[n]``, the largest entry of each device's residuals, without its sign.
+        largest: ``[n]``, with factors: the largest entry of each device's residuals, without its sign.
         saturated: The share of entries that clipping holds at ±γ.
     """
 
@@ -43,11 +40,9 @@ class Edited:
 
 
 def edited(
-    edit: Edit,
+    group: Callable[[int], Group],
     feature: Tensor,
     group_of: Ints,
-    prototypes: Parameters,
-    clip: float,
     *,
     with_layers: bool,
     with_residuals: bool,
@@ -56,25 +51,31 @@ def edited(
     """Make the edits of ``n`` devices, group by group.
 
     Args:
-        edit: Makes those of one group.
+        group: By its number.
         feature: ``[n, w]``.
         group_of: ``[n]``.
-        prototypes: P, ``[N, ...]`` by name.
-        clip: γ.
         with_layers, with_residuals, with_factors: What is written out.
     """
-    num_devices, num_numbers = len(feature), sum(value[0].numel() for value in prototypes.values())
-    size = rows_per_chunk(num_numbers)
+    num_devices = len(feature)
     layers: Arrays = {}
     residuals: Arrays = {}
     factors: Arrays = {}
-    sizes, largest, num_saturated = torch.zeros(num_devices), torch.zeros(num_devices), 0
-    for group in np.unique(group_of):
-        members = np.flatnonzero(group_of == group)
-        prototype = {name: value[int(group)] for name, value in prototypes.items()}
+    sizes, largest, num_saturated, num_numbers = torch.zeros(num_devices), torch.zeros(num_devices), 0, 0
+    for number in np.unique(group_of):
+        edits, members = group(int(number)), np.flatnonzero(group_of == number)
+        clip, prototype = edits.editor.clip, {name: value[number] for name, value in edits.bank.layers.items()}
+        num_numbers = edits.editor.model.num_adaptive
+        embeddings = edits.embeddings(feature[torch.from_numpy(members)])
+        only_layers = not (with_residuals or with_factors) and edits.is_free(embeddings)
+        if only_layers:
+            sizes[torch.from_numpy(members)] = edits.norms(embeddings).float()
+        size = rows_per_chunk(num_numbers)
         for start in range(0, len(members), size):
-            rows = members[start : start + size]
-            sent, made = edit(int(group), feature[torch.from_numpy(rows)])
+            rows, part = members[start : start + size], [e[start : start + size] for e in embeddings]
+            if only_layers:
+                _write(layers, edits.layers(part), rows, num_devices)
+                continue
+            sent, made = edits.edits(part)
             if with_factors:
                 _write(factors, sent, rows, num_devices)
             if with_residuals:
@@ -85,13 +86,7 @@ def edited(
                 num_saturated += sum(int((value.abs() >= clip).sum()) for value in made.values())
             if with_layers:
                 _write(layers, {name: value.add_(prototype[name]) for name, value in made.items()}, rows, num_devices)
-    saturated = num_saturated / max(1, num_devices * num_numbers)
-    return Edited(layers, residuals, factors, sizes, largest, saturated)
-
-
-def rows_per_chunk(num_numbers: int) -> int:
-    """Devices whose adaptive layers, of so many numbers each, are made at a time."""
-    return max(1, NUMBERS_PER_CHUNK // num_numbers)
+    return Edited(layers, residuals, factors, sizes, largest, num_saturated / max(1, num_devices * num_numbers))
 
 
 def _write(whole: Arrays, part: Parameters, rows: Ints, num_devices: int) -> None:

@@ -19,16 +19,15 @@ from torch import Tensor
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
 from cdc_flower.features import with_table
-from cdc_flower.layers import Parameters
 from cdc_flower.scoring import Arrays, tensors
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.strategies.checks import check_choices, check_range, check_switches
 from cdc_flower.strategies.generation import GenerationStrategy
 from cdc_flower.strategies.persona.downlink import DOWNLINKS, messages
-from cdc_flower.strategies.persona.editing import Edited, edited, rows_per_chunk
+from cdc_flower.strategies.persona.editing import Edited, edited
 from cdc_flower.strategies.persona.editor import ParameterEditor
-from cdc_flower.strategies.persona.prototypes import Bank, Ints, nearest, norms
-from cdc_flower.strategies.persona.smallest import edit_norms
+from cdc_flower.strategies.persona.group import Group
+from cdc_flower.strategies.persona.prototypes import Bank, Ints, nearest
 from cdc_flower.strategies.persona.stages import Stages, points
 
 log = logging.getLogger("cdc_flower")
@@ -125,6 +124,7 @@ class Persona(GenerationStrategy):
         self._build_editor(cloud)
         stages = Stages(cloud, self.editor, self.epochs, self.rate, self.joint)
         self.parameters, self.global_editor = stages.global_editor()
+        self._static = cloud.model.tabulate(self.parameters)
         self._with_table = with_table(self.global_editor, cloud.model, self.parameters)
         head = {name: self.parameters[name] for name in cloud.model.adaptive}
         if self.num_prototypes == 1:
@@ -209,7 +209,7 @@ class Persona(GenerationStrategy):
         parts = []
         for start in range(0, len(history), DEVICES_PER_CHUNK):
             sequences = torch.from_numpy(history[start : start + DEVICES_PER_CHUNK].astype(np.int64))
-            parts.append(self.editor.feature(self._with_table, self.parameters, sequences))
+            parts.append(self.editor.feature(self._with_table, self._static, sequences))
         return torch.cat(parts)
 
     def _assigned(self, feature: Tensor) -> tuple[Ints, Tensor]:
@@ -221,37 +221,22 @@ class Persona(GenerationStrategy):
             where = points(self.editor, self.global_editor, feature, self.cluster_on)
         if self.assignment == "static":
             return nearest(where, self.bank.centers), where
-        sizes = torch.stack([self._edit_norms(group, feature) for group in range(len(self.bank))])
+        groups = [self._group(number) for number in range(len(self.bank))]
+        sizes = torch.stack([group.norms(group.embeddings(feature)) for group in groups])
         return np.asarray(sizes.argmin(0).numpy(), np.int64), where
-
-    def _edit_norms(self, group: int, feature: Tensor) -> Tensor:
-        """``[n]``: how large the edits of one group's editor are."""
-        if self.editor.low_rank is not None:
-            parts = feature.split(rows_per_chunk(self.cloud.model.num_adaptive))
-            return torch.cat([norms(self._edits(group, part)[1]) for part in parts])
-        parameters = self.editors[self.bank.editor[group]]
-        has_moved = bool(self.bank.version[group])
-        drift = {name: value[group] for name, value in self.bank.drift.items()} if has_moved else None
-        return edit_norms(self.editor, parameters, self.editor.embeddings(parameters, feature), drift)
 
     def _edited(self, feature: Tensor, group_of: Ints) -> Edited:
         """The edits of devices with these features ``[n, w]`` and groups ``[n]``."""
         is_full = self.downlink == "full"
         return edited(
-            self._edits,
+            self._group,
             feature,
             group_of,
-            self.bank.layers,
-            self.editor.clip,
             with_layers=is_full,
             with_residuals=bool(self.refinement_rate),
             with_factors=not is_full,
         )
 
-    def _edits(self, group: int, feature: Tensor) -> tuple[Parameters, Parameters]:
-        """What travels of the edits of one group's editor ``[n, ...]``, and the edits ``K - P``."""
-        parameters = self.editors[self.bank.editor[group]]
-        embeddings = self.editor.embeddings(parameters, feature)
-        edits = self.editor.edits(parameters, embeddings)
-        residual = self.bank.residual(group, edits, self.editor.clip)
-        return (residual if self.editor.low_rank is None else self.editor.factors(parameters, embeddings)), residual
+    def _group(self, number: int) -> Group:
+        """One prototype with its editor."""
+        return Group(self.editor, self.editors[self.bank.editor[number]], self.bank, number)

@@ -7,7 +7,7 @@ the layers, so that what one layer needs is known to the next.
 import torch
 from torch import Tensor
 
-from cdc_flower.layers import Parameters, gru_gates, gru_states, layer_norm, linear, mlp, tanh_
+from cdc_flower.layers import Parameters, gru_input, gru_states, layer_norm, linear, mlp, tanh_
 from cdc_flower.models.base import init_layers
 
 #: ``cloned`` is what the released code does: L copies of z through a GRU of L layers, of which layer l gives e(l).
@@ -76,7 +76,8 @@ def _gru_over_layers(parameters: Parameters, inputs: Tensor) -> list[Tensor]:
 
 def _gru_states(parameters: Parameters, name: str, inputs: Tensor) -> list[Tensor]:
     """The states of a GRU after each of the inputs ``[B, L, w]``."""
-    return list(gru_states(gru_gates(inputs, parameters, name), parameters, name))
+    gates = linear(inputs, *gru_input(parameters, name))
+    return list(gru_states(gates.unbind(1), parameters, name))
 
 
 def _stacked_gru(parameters: Parameters, feature: Tensor, num_layers: int) -> list[Tensor]:

@@ -1,0 +1,133 @@
+"""The edits of one group: its trained layers W, its editor, and how far its prototype moved, D.
+
+    K = W + clip(e P + p, ±γ)              what a device predicts with
+    K - (W + D)                            what is added to its prototype, clipped too
+    |e P_k + p_k| ≤ Σ_j max_i|e_ij| |P_jk| + |p_k|      over devices i: the reach of column k
+
+Where every reach is within γ, clipping changes nothing, and K is one product with a bias.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cdc_flower.layers import Parameters
+from cdc_flower.strategies.persona.editor import ParameterEditor
+from cdc_flower.strategies.persona.prototypes import Bank, norms
+
+#: Numbers of adaptive layers that are made at a time, so that they stay in the cache.
+NUMBERS_PER_CHUNK = 1_000_000
+
+
+@dataclass(frozen=True)
+class Group:
+    """One prototype of a bank, with the parameters of its editor.
+
+    Attributes:
+        editor: Functions of the editor; ``parameters``: those of the group's own.
+        bank: The prototypes; ``index``: of this one.
+    """
+
+    editor: ParameterEditor
+    parameters: Parameters
+    bank: Bank
+    index: int
+
+    def embeddings(self, feature: Tensor) -> list[Tensor]:
+        """e(1), ..., e(L), each ``[n, w]``, of features ``[n, w]``."""
+        return self.editor.embeddings(self.parameters, feature)
+
+    def edits(self, embeddings: list[Tensor]) -> tuple[Parameters, Parameters]:
+        """What travels of the edits ``[n, ...]``, and the edits ``K - P`` themselves."""
+        edits = self.editor.edits(self.parameters, embeddings)
+        residual = self.bank.residual(self.index, edits, self.editor.clip)
+        has_factors = self.editor.low_rank is not None
+        return (self.editor.factors(self.parameters, embeddings) if has_factors else residual), residual
+
+    def is_free(self, embeddings: list[Tensor]) -> bool:
+        """Whether clipping surely changes no edit of these devices. False with low rank."""
+        if self.editor.low_rank is not None:
+            return False
+        return all(
+            bool((reach(e, *self._decoder(layer), self._drift(layer)) <= self.editor.clip).all())
+            for layer, e in enumerate(embeddings)
+        )
+
+    def layers(self, embeddings: list[Tensor]) -> Parameters:
+        """K ``[n, ...]`` by name, where :meth:`is_free`: e P + (p + W)."""
+        layers: Parameters = {}
+        for layer, (num_inputs, num_outputs) in enumerate(self.editor.model.head_sizes):
+            weight, bias = self._decoder(layer)
+            flat = torch.addmm(bias + self._flat(self.bank.trained, layer), embeddings[layer], weight)
+            own, own_bias = flat.split([num_inputs * num_outputs, num_outputs], -1)
+            layers |= {f"head.{layer}.weight": own.view(-1, num_inputs, num_outputs), f"head.{layer}.bias": own_bias}
+        return layers
+
+    def norms(self, embeddings: list[Tensor]) -> Tensor:
+        """``[n]``: as :func:`~cdc_flower.strategies.persona.prototypes.norms` of the edits, mostly without making them.
+
+        For columns within reach of no clipping all devices share one small matrix:
+        ``Σ_k (e P_k + q_k)² = e (P Pᵀ) eᵀ + 2 e (P qᵀ) + q qᵀ`` with ``q = p - D``. The others are made and clipped.
+
+        Returns:
+            In double precision.
+        """
+        if self.editor.low_rank is not None:
+            size = rows_per_chunk(self.editor.model.num_adaptive)
+            parts = zip(*(e.split(size) for e in embeddings), strict=True)
+            return torch.cat([norms(self.edits(list(part))[1]) for part in parts]).double()
+        total = torch.zeros(len(embeddings[0]), dtype=torch.float64)
+        for layer, (num_inputs, num_outputs) in enumerate(self.editor.model.head_sizes):
+            size = num_inputs * num_outputs  # biases do not count
+            (weight, bias), drift = self._decoder(layer), self._drift(layer)
+            moved = None if drift is None else drift[:size]
+            total += _squares(embeddings[layer], weight[:, :size], bias[:size], moved, self.editor.clip)
+        return total.clamp_(min=0).sqrt_()
+
+    def _decoder(self, layer: int) -> tuple[Tensor, Tensor]:
+        """P and p of a layer."""
+        return self.parameters[f"decoder.{layer}.weight"], self.parameters[f"decoder.{layer}.bias"]
+
+    def _drift(self, layer: int) -> Tensor | None:
+        """D of a layer, ``[(in + 1) out]``; None where the prototype has not moved."""
+        return self._flat(self.bank.drift, layer) if self.bank.version[self.index] else None
+
+    def _flat(self, stacked: Parameters, layer: int) -> Tensor:
+        """One layer of this prototype, ``[(in + 1) out]``."""
+        parts = (stacked[f"head.{layer}.{part}"][self.index].flatten() for part in ("weight", "bias"))
+        return torch.cat(list(parts))
+
+
+def rows_per_chunk(num_numbers: int) -> int:
+    """Devices whose adaptive layers, of so many numbers each, are made at a time."""
+    return max(1, NUMBERS_PER_CHUNK // max(1, num_numbers))
+
+
+def reach(e: Tensor, weight: Tensor, bias: Tensor, drift: Tensor | None) -> Tensor:
+    """``[columns]``: what no ``|e P_k + p_k|`` of these devices is beyond, nor ``|e P_k + p_k - D_k|``.
+
+    Args:
+        e: ``[n, w]``; ``weight``: P, ``[w, columns]``; ``bias``: p, and ``drift``: D, ``[columns]``.
+    """
+    offset = bias.abs() if drift is None else torch.maximum(bias.abs(), (bias - drift).abs())
+    return offset + e.abs().amax(0) @ weight.abs()
+
+
+def _squares(e: Tensor, weight: Tensor, bias: Tensor, drift: Tensor | None, clip: float) -> Tensor:
+    """``[n]``: the sum of squares of ``clip(clip(e P + p) - D)`` over its columns."""
+    is_free = reach(e, weight, bias, drift) <= clip
+    if len(e) < e.shape[1]:  # making so few edits costs less than P Pᵀ does
+        is_free.zero_()
+    offset = bias if drift is None else bias - drift
+    free, q, many = weight[:, is_free].double(), offset[is_free].double(), e.double()
+    squares = ((many @ (free @ free.T)) * many).sum(1) + 2 * many @ (free @ q) + q @ q
+    if is_free.all():
+        return squares
+    weight, bias = weight[:, ~is_free], bias[~is_free]
+    for rows in torch.arange(len(e)).split(rows_per_chunk(len(bias))):
+        made = torch.addmm(bias, e[rows], weight).clamp_(-clip, clip)
+        if drift is not None:
+            made = made.sub_(drift[~is_free]).clamp_(-clip, clip)
+        squares[rows] += torch.linalg.vector_norm(made, dim=1).double() ** 2
+    return squares
