@@ -226,6 +226,7 @@ def test_the_released_code_never_trains_its_decoders_and_does_not_start_at_the_b
     assert not torch.equal(trained.parameters["embedding"], cloud().parameters["embedding"])
 
 
+@pytest.mark.slow
 def test_it_finds_a_head_that_is_a_function_of_the_sequence_and_only_from_the_right_sequence() -> None:
     build = lambda: Apg(epochs=12, rate=0.01, max_lag=1, rank=8, width=16)  # noqa: E731
     chance = float(np.log(2))

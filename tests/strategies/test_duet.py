@@ -267,6 +267,7 @@ def test_the_released_code_trains_fewer_numbers(monkeypatch: pytest.MonkeyPatch)
     assert num_trained(lambda: newly_trained("duet", released_code=True), monkeypatch) == static + encoder
 
 
+@pytest.mark.slow
 def test_it_finds_a_head_that_is_a_function_of_the_sequence_and_only_from_the_right_sequence() -> None:
     build = lambda: Duet(epochs=12, rate=0.01, max_lag=1, width=16, decoder_width=16)  # noqa: E731
     chance = float(np.log(2))
