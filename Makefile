@@ -34,7 +34,7 @@ check: $(INSTALLED) ## format, lint, types, and the quick tests, which start nei
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy cdc_flower
-	@$(BIN)/python -m pytest -m "not ray and not flwr and not slow" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray and not flwr and not slow" $(ARGS)
 
 smoke: $(INSTALLED) ## README's command on a small fleet
 	@$(BIN)/cdc-flower fleet.num_devices=20 num_segments=3 $(ARGS)
