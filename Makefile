@@ -30,11 +30,11 @@ run: $(INSTALLED) ## the comparison that README shows; options in ARGS, as in ma
 test: $(INSTALLED) ## every test; options in ARGS, as in make test ARGS="-k links"
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: $(INSTALLED) ## format, lint, types, and the tests that need neither Ray nor Flower's runtime
+check: $(INSTALLED) ## format, lint, types, and the quick tests, which start neither Ray nor Flower's runtime
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy cdc_flower
-	@$(BIN)/python -m pytest -m "not ray and not flwr" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray and not flwr and not slow" $(ARGS)
 
 smoke: $(INSTALLED) ## README's command on a small fleet
 	@$(BIN)/cdc-flower fleet.num_devices=20 num_segments=3 $(ARGS)

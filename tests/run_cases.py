@@ -19,6 +19,7 @@ SMALL = (
     "cloud.epochs=1",
     "strategy.duet.epochs=1",
     "strategy.fedavg.num_train_devices=3",
+    "report=false",  # most look at the table alone
 )
 
 

@@ -2,12 +2,16 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from hydra import compose, initialize_config_module
+from hydra.core.singleton import Singleton
 
-from cdc_flower.cli import folder_name
+from cdc_flower.cli import folder_name, main
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "cdc_flower" / "configs"
@@ -22,15 +26,59 @@ SMALL = [
 ]
 
 
-def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    code = "from cdc_flower.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120
-    )
+@dataclass
+class Done:
+    """What a command left: its exit code and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def test_two_seeds_make_two_run_folders_and_latest_points_at_the_newest(tmp_path: Path) -> None:
-    done = command("-m", "seed=0,1", *SMALL, cwd=tmp_path)
+class Command(Protocol):
+    """``cdc-flower`` with these arguments, in the folder of the test."""
+
+    def __call__(self, *arguments: str) -> Done: ...
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Command]:
+    """In this process, so that nothing is imported again."""
+    state = Singleton.get_state()
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["cdc-flower", *arguments])
+        capfd.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return Done(code, *capfd.readouterr())
+
+    yield run
+    Singleton.set_state(state)
+
+
+@pytest.mark.slow
+def test_a_process_of_its_own_runs_and_exits_with_2_after_a_mistake(tmp_path: Path) -> None:
+    def process(*arguments: str) -> subprocess.CompletedProcess[str]:
+        code = "from cdc_flower.cli import main; main()"
+        given = [sys.executable, "-c", code, *arguments]
+        return subprocess.run(given, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+
+    done = process(*SMALL, "out=run")
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert "static" in done.stdout and "report.html" in done.stdout
+    wrong = process("data=ml_1m")
+    assert wrong.returncode == 2 and wrong.stderr.startswith("cdc-flower: data.path must be given")
+    assert len(wrong.stderr.splitlines()) == 1
+
+
+def test_two_seeds_make_two_run_folders_and_latest_points_at_the_newest(command: Command, tmp_path: Path) -> None:
+    done = command("-m", "seed=0,1", "report=false", *SMALL)
 
     assert done.returncode == 0, done.stderr
     runs = tmp_path / "results" / "runs"
@@ -39,9 +87,9 @@ def test_two_seeds_make_two_run_folders_and_latest_points_at_the_newest(tmp_path
     assert (runs / "latest").resolve().name == folders[1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results"]  # nothing else is left behind
 
-    again = command("report", str(runs / folders[0]), str(runs / folders[1]), cwd=tmp_path)
+    again = command("report", str(runs / folders[0]), str(runs / folders[1]))
     assert again.returncode == 0 and (runs / "report.html").exists(), again.stderr
-    wrong = command("report", str(runs / folders[0]), "--baseline", "statik", cwd=tmp_path)
+    wrong = command("report", str(runs / folders[0]), "--baseline", "statik")
     assert wrong.returncode == 2 and "--baseline: unknown strategy 'statik'; did you mean 'static'?" in wrong.stderr
 
 
@@ -55,27 +103,27 @@ def test_two_seeds_make_two_run_folders_and_latest_points_at_the_newest(tmp_path
     ],
 )
 def test_a_mistake_is_one_line_without_a_traceback_and_exits_with_2(
-    arguments: list[str], text: str, tmp_path: Path
+    arguments: list[str], text: str, command: Command, tmp_path: Path
 ) -> None:
-    done = command(*arguments, cwd=tmp_path)
+    done = command(*arguments)
 
     assert done.returncode == 2
     assert text in done.stderr and "Traceback" not in done.stderr and len(done.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())
 
 
-def test_a_malformed_row_is_told_with_its_file_and_line(tmp_path: Path) -> None:
+def test_a_malformed_row_is_told_with_its_file_and_line(command: Command, tmp_path: Path) -> None:
     (tmp_path / "u.data").write_text("1\t2\t3\t4\n1\t2\tbad\t5\n")
 
-    done = command("data=ml_100k", "data.path=u.data", cwd=tmp_path)
+    done = command("data=ml_100k", "data.path=u.data")
 
     assert done.returncode == 2 and "u.data:2: rating must be a finite number, got 'bad'" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["u.data"]
 
 
-def test_an_unknown_group_or_key_is_hydras_error(tmp_path: Path) -> None:
+def test_an_unknown_group_or_key_is_hydras_error(command: Command) -> None:
     for wrong in ("network=carrier_pigeon", "speed=3"):
-        done = command(wrong, cwd=tmp_path)
+        done = command(wrong)
         assert done.returncode == 1 and "Traceback" not in done.stderr
 
 

@@ -4,7 +4,7 @@ import ast
 import re
 import statistics
 import tomllib
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,13 +34,16 @@ def layer(module: str) -> str:
     return "apps" if head in APPS else "core"
 
 
-def imports(path: Path) -> Iterator[str]:
+@cache
+def imports(path: Path) -> list[str]:
     """Dotted names that a file imports: ``from a.b import c`` is ``a.b.c``, a relative one starts with a dot."""
+    found: list[str] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            yield from ("." * node.level + f"{node.module or ''}.{alias.name}" for alias in node.names)
+            found += ["." * node.level + f"{node.module or ''}.{alias.name}" for alias in node.names]
+    return found
 
 
 def inside(name: str, package: str) -> bool:

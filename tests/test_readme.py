@@ -16,7 +16,7 @@ from cdc_flower.simulations.grids import InlineGrid
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CARDS = [*ROOT.glob("cdc_flower/strategies/**/*.md"), *ROOT.glob("docs/*.md")]
-YAMLS = [*ROOT.glob("cdc_flower/configs/**/*.yaml")]
+YAMLS = [*ROOT.glob("cdc_flower/configs/**/*.yaml")]  # each composes in test_cli.py as well
 
 
 def commands(text: str) -> list[list[str]]:
@@ -42,7 +42,11 @@ def test_the_link_in_front_of_an_ordinary_flower_app_runs_as_readme_shows_it() -
     assert len(links.rounds) == 3 and links.now_s > 3 * 0.089  # each round crosses the link there and back, twice
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *CARDS, *YAMLS], ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path",
+    [ROOT / "README.md", *CARDS, *(pytest.param(path, marks=pytest.mark.slow) for path in YAMLS)],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
 def test_every_command_that_is_shown_composes(path: Path) -> None:
     for overrides in commands(path.read_text(encoding="utf-8")):
         one_each = [re.sub(r"^(seed|network|model)=([^,\[]+),.*$", r"\1=\2", word) for word in overrides]

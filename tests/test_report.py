@@ -92,16 +92,27 @@ def folder_of(path: Path, frame: pd.DataFrame, settings: dict[str, Any] | None =
     return path
 
 
+@pytest.fixture(scope="module")
+def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small run with its report."""
+    folder = folder_of(tmp_path_factory.mktemp("runs") / "a", results(), config())
+    (folder / "run.log").write_text("segment 3 done\n")
+    page, _ = report_from_folders([folder])
+    assert page == folder / "report.html"
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small_page(small_folder: Path) -> str:
+    return (small_folder / "report.html").read_text(encoding="utf-8")
+
+
 def reading_of(frame: pd.DataFrame) -> str:
     return reading(panels_of(Results.of(frame))[0], summarize(Results.of(frame)))
 
 
-def test_a_run_folder_becomes_one_page_that_needs_nothing_beside_it(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path / "a", results(), config())
-    (folder / "run.log").write_text("segment 3 done\n")
-    page, _ = report_from_folders([folder])
-    text = page.read_text(encoding="utf-8")
-    assert page == folder / "report.html"
+def test_a_run_folder_becomes_one_page_that_needs_nothing_beside_it(small_page: str) -> None:
+    text = small_page
     assert text.count("<svg ") == 5
     assert not re.search(r"<(script|link|img|iframe)\b|@import|\bsrc=", text)
     assert set(re.findall(r'href=[\'"](https?://[^/]+)', text)) == {"https://arxiv.org"}
@@ -110,9 +121,8 @@ def test_a_run_folder_becomes_one_page_that_needs_nothing_beside_it(tmp_path: Pa
     assert "duet" not in text  # only the papers of the strategies that ran
 
 
-def test_every_svg_is_well_formed_and_no_id_stands_twice(tmp_path: Path) -> None:
-    text = page_of([run_of("a", results(), config())])
-    pictures = re.findall(r"<svg .*?</svg>", text, flags=re.DOTALL)
+def test_every_svg_is_well_formed_and_no_id_stands_twice(small_page: str) -> None:
+    pictures = re.findall(r"<svg .*?</svg>", small_page, flags=re.DOTALL)
     for picture in pictures:
         ElementTree.fromstring(picture)
     ids = re.findall(r'\bid="([^"]+)"', "".join(pictures))
@@ -121,11 +131,9 @@ def test_every_svg_is_well_formed_and_no_id_stands_twice(tmp_path: Path) -> None
     assert used <= set(ids)
 
 
-def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
-    runs = [run_of("a", results(), config())]
-    write_report(Comparison.of(runs), tmp_path / "one.html")
-    write_report(Comparison.of(runs), tmp_path / "two.html")
-    assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
+def test_the_same_runs_give_the_same_bytes(small_folder: Path, small_page: str, tmp_path: Path) -> None:
+    write_report(Comparison.of([read_folder(small_folder)]), tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_bytes() == small_page.encode()
 
 
 def test_markup_in_names_and_configs_is_escaped() -> None:
@@ -137,6 +145,7 @@ def test_markup_in_names_and_configs_is_escaped() -> None:
     assert "&lt;script&gt;" in text and "$x$" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -199,11 +208,9 @@ def test_two_folders_with_the_same_run_id_are_told_apart() -> None:
     assert row["bytes_up_per_device"] == 400
 
 
-def test_a_folder_that_is_named_twice_counts_once(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path / "a", results(), config())
-    once, _ = report_from_folders([folder], tmp_path / "once.html")
-    twice, _ = report_from_folders([folder, folder], tmp_path / "twice.html")
-    assert twice.read_bytes() == once.read_bytes()
+def test_a_folder_that_is_named_twice_counts_once(small_folder: Path, small_page: str, tmp_path: Path) -> None:
+    page, _ = report_from_folders([small_folder, small_folder], tmp_path / "twice.html")
+    assert page.read_bytes() == small_page.encode()
 
 
 def test_a_folder_without_results_or_with_a_broken_config_is_told_in_one_line(tmp_path: Path) -> None:

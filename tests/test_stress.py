@@ -10,7 +10,7 @@ import yaml
 from cdc_flower.errors import UserError
 from cdc_flower.report.plain_markdown import to_html
 from cdc_flower.report.stress import write_stress
-from cdc_flower.report.stress_table import crossings, half_gain, pareto, read_study
+from cdc_flower.report.stress_table import Study, crossings, half_gain, pareto, read_study
 from cdc_flower.results import ResultsWriter, segment_frame
 
 
@@ -61,8 +61,12 @@ def study_folders(tmp_path: Path) -> list[Path]:
     return folders
 
 
-def test_two_methods_cross_where_their_lines_do_on_the_logarithm_of_the_rate(tmp_path: Path) -> None:
-    study = read_study(study_folders(tmp_path), "ndcg@10")
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return read_study(study_folders(tmp_path_factory.mktemp("study")), "ndcg@10")
+
+
+def test_two_methods_cross_where_their_lines_do_on_the_logarithm_of_the_rate(study: Study) -> None:
     found = {(one.below, one.above): one.rate_bps for one in crossings(study)}
     # duet passes fedavg an eighth of the way from 10 to 100 kbit/s: (.53 - .52) / (.60 - .52)
     assert found == {("fedavg", "duet"): pytest.approx(10 ** (4 + 1 / 8))}
@@ -91,24 +95,24 @@ def test_each_threshold_of_a_detector_is_a_condition(tmp_path: Path) -> None:
     assert sorted(table.policy) == ["on_drift 2", "on_drift 3", "on_drift adwin 0.05"]
 
 
-def test_half_of_the_gain_is_left_where_the_line_says(tmp_path: Path) -> None:
-    halves = half_gain(read_study(study_folders(tmp_path), "ndcg@10"))
+def test_half_of_the_gain_is_left_where_the_line_says(study: Study) -> None:
+    halves = half_gain(study)
     # half of .10 is .05, three eighths of the way from .02 at 10 kbit/s to .10 at 100
     assert halves["duet"] == pytest.approx(10 ** (4 + 3 / 8))
     assert np.isnan(halves["fedavg"])  # keeps all of it
     assert "static" not in halves
 
 
-def test_a_gain_is_against_static_wherever_that_was_played(tmp_path: Path) -> None:
-    table = read_study(study_folders(tmp_path), "ndcg@10").table
+def test_a_gain_is_against_static_wherever_that_was_played(study: Study) -> None:
+    table = study.table
     row = table[(table.strategy == "duet") & (table.rate_scale == 1) & (table.policy == "always")]
     assert row[row.protocol == "as it is"].gain.iloc[0] == pytest.approx(0.1)
     assert row[row.protocol == "float16"].gain.iloc[0] == pytest.approx(0.09)
     assert (table[table.strategy == "duet"].bytes == 2000).all()
 
 
-def test_the_front_holds_what_nothing_beats(tmp_path: Path) -> None:
-    front = pareto(read_study(study_folders(tmp_path), "ndcg@10").table)
+def test_the_front_holds_what_nothing_beats(study: Study) -> None:
+    front = pareto(study.table)
     assert front.strategy.tolist() == ["static", "duet"]
     assert front["mean"].is_monotonic_increasing
 
@@ -120,6 +124,7 @@ def test_seeds_are_pooled(tmp_path: Path) -> None:
     assert table["mean"][0] == pytest.approx(0.6 + 0.095)  # 0.1 a device more, of 10 events
 
 
+@pytest.mark.slow
 def test_the_page_and_the_words_are_made_from_the_table(tmp_path: Path) -> None:
     page = write_stress(study_folders(tmp_path), tmp_path / "out")
     text, words = page.read_text(), (tmp_path / "out" / "stress.md").read_text()

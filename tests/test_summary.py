@@ -200,7 +200,7 @@ def test_one_device_nothing_counted_and_values_that_are_no_numbers_do_not_fail()
     assert empty.empty and tuple(empty.columns) == SUMMARY_COLUMNS
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 9999))
 def test_the_order_of_rows_changes_nothing(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -1,5 +1,6 @@
 """Small devices, a small cloud and small links for the tests of grids and strategies."""
 
+import copy
 import math
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -91,10 +92,19 @@ def inline(num_devices: int = NUM_DEVICES) -> InlineGrid:
     return InlineGrid(app(num_devices), np.arange(num_devices))
 
 
-def strategy(name: str, num_devices: int = NUM_DEVICES, **settings: Any) -> Any:
+def newly_trained(name: str, num_devices: int = NUM_DEVICES, **settings: Any) -> Any:
+    """A strategy that was trained just now."""
     built = build_strategy(name, {**SETTINGS[name], **settings})
     built.prepare(cloud(num_devices))
     return built
+
+
+_kept = lru_cache(maxsize=None, typed=True)(newly_trained)
+
+
+def strategy(name: str, num_devices: int = NUM_DEVICES, **settings: Any) -> Any:
+    """A strategy of its own after its training, which is done once for all tests with the same settings."""
+    return copy.deepcopy(_kept(name, num_devices, **settings))
 
 
 def fleet(

@@ -1,5 +1,6 @@
 """Small devices with video, for the tests of strategies."""
 
+import copy
 from functools import lru_cache
 from typing import Any
 
@@ -79,10 +80,20 @@ def video_inline(stream: VideoStream) -> InlineGrid:
     return InlineGrid(DeviceApp(video_model(stream), stream, video_task(stream)), np.arange(stream.num_devices))
 
 
-def video_strategy(name: str, stream: VideoStream, **settings: Any) -> Any:
+def video_newly_trained(name: str, stream: VideoStream, **settings: Any) -> Any:
+    """A strategy that was trained just now."""
     built = build_strategy(name, {**VIDEO_SETTINGS[name], **settings})
     built.prepare(video_cloud(stream))
     return built
+
+
+_kept = lru_cache(maxsize=None, typed=True)(video_newly_trained)
+
+
+def video_strategy(name: str, stream: VideoStream, **settings: Any) -> Any:
+    """A strategy of its own after its training, which is done once for all tests with the same settings."""
+    clips = stream.table.clips  # their frames are drawn once as well
+    return copy.deepcopy(_kept(name, stream, **settings), {id(clips): clips})
 
 
 def video_table(

@@ -21,10 +21,10 @@ from cdc_flower.simulations.streams.stream import EventStream
 from cdc_flower.strategies.base import no_progress
 
 EXPERIMENT = "experiment=leave_last_out"
-SMALL = ("fleet.num_devices=8", "data.history_events=20", "data.num_items=200", "cloud.epochs=1")
+SMALL = ("fleet.num_devices=8", "data.history_events=20", "data.num_items=200", "cloud.epochs=1", "report=false")
 
 
-@pytest.fixture(params=["embedded", "ml_100k"])
+@pytest.fixture(scope="module", params=["embedded", "ml_100k"])
 def source(request: pytest.FixtureRequest) -> tuple[EventStream, dict[str, Any]]:
     overrides = [EXPERIMENT, *SMALL, "data.exclude_seen=true"]
     if request.param == "ml_100k":

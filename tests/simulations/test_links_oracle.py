@@ -88,7 +88,7 @@ def by_engine(
     return fleet, trips, links, tickets, usage.num_dropped
 
 
-@pytest.mark.parametrize("tenth", range(10))
+@pytest.mark.parametrize("tenth", [0, *(pytest.param(tenth, marks=pytest.mark.slow) for tenth in range(1, 10))])
 def test_the_engine_equals_a_model_that_plays_every_event(tenth: int) -> None:
     num_late, num_lost = 0, 0
     for case in range(tenth * NUM_CASES // 10, (tenth + 1) * NUM_CASES // 10):

@@ -41,6 +41,7 @@ def quiet() -> Console:
     return Console(file=io.StringIO(), width=120)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "metric"), [("video_qa", "accuracy"), ("video_retrieval", "median_rank")])
 def test_every_configured_strategy_plays_video(task: str, metric: str, tmp_path: Path) -> None:
     config = config_of(f"task={task}", *SMALL, f"out={tmp_path}/run")
@@ -61,6 +62,7 @@ def test_a_run_of_two_tasks_holds_both_and_prints_a_table_of_each(tmp_path: Path
         "data.history_events=12",
         "data.num_items=40",
         "num_negatives=9",
+        "report=false",
         f"out={tmp_path}/run",
     )
     first["also"] = [config_of("task=video_qa", *SMALL, "strategies=[static]")]

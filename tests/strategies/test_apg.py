@@ -14,7 +14,7 @@ from generation_cases import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import WIDTH, Around, cloud, inline, model, strategy, stream, table
+from tiny import WIDTH, Around, cloud, inline, model, newly_trained, strategy, stream, table
 
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
@@ -130,8 +130,8 @@ def test_the_optimizer_gets_all_that_is_learned(joint: bool, monkeypatch: pytest
     maps, decoders = 2 * (linear(WIDTH, 4) + linear(4, WIDTH)), 2 * linear(WIDTH, 16)
     static = sum(value.numel() for name, value in cloud().parameters.items() if name not in model().adaptive)
     expected = encoder + maps + (static if joint else 0)
-    assert num_trained(lambda: strategy("apg", joint=joint), monkeypatch) == expected + decoders
-    assert num_trained(lambda: strategy("apg", joint=joint, released_code=True), monkeypatch) == expected
+    assert num_trained(lambda: newly_trained("apg", joint=joint), monkeypatch) == expected + decoders
+    assert num_trained(lambda: newly_trained("apg", joint=joint, released_code=True), monkeypatch) == expected
 
 
 def test_training_never_ends_worse_than_it_began_on_held_out_data() -> None:
@@ -226,6 +226,7 @@ def test_the_released_code_never_trains_its_decoders_and_does_not_start_at_the_b
     assert not torch.equal(trained.parameters["embedding"], cloud().parameters["embedding"])
 
 
+@pytest.mark.slow
 def test_it_finds_a_head_that_is_a_function_of_the_sequence_and_only_from_the_right_sequence() -> None:
     build = lambda: Apg(epochs=12, rate=0.01, max_lag=1, rank=8, width=16)  # noqa: E731
     chance = float(np.log(2))

@@ -190,6 +190,7 @@ def test_without_training_it_is_static(arm: str, neutral: dict) -> None:
     np.testing.assert_allclose(rows.value_sum, video_table("static").value_sum, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_where_all_frames_are_alike_the_arms_agree() -> None:
     knobs = {"num_devices": 16, "clips_per_segment": 8, "history_segments": 6, "noise": 0.02}
     stream = video_stream(identical_frames=True, **knobs)
@@ -292,6 +293,7 @@ def world() -> Any:
     return video_stream(num_devices=24, clips_per_segment=8, history_segments=6, noise=0.02, mix=0.3)
 
 
+@pytest.mark.slow
 def test_shuffled_anchors_hurt(world: Any) -> None:
     model, given = video_model(world), video_cloud(world)
     built = build_strategy("cdc_mmpg", {**VIDEO_SETTINGS["cdc_mmpg"], "epochs": 15, "rate": 0.02})

@@ -14,7 +14,7 @@ from generation_cases import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import WIDTH, Around, cloud, inline, model, strategy, stream, table
+from tiny import WIDTH, Around, cloud, inline, model, newly_trained, strategy, stream, table
 
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
@@ -72,8 +72,8 @@ def test_every_weight_of_the_hypernetwork_is_registered(num_generators: int) -> 
 def test_the_optimizer_gets_the_hypernetwork_and_with_joint_the_static_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     own = sum(value.numel() for value in strategy("duet").hypernetwork.parameters())
     static = sum(value.numel() for name, value in cloud().parameters.items() if name not in model().adaptive)
-    assert num_trained(lambda: strategy("duet"), monkeypatch) == own + static
-    assert num_trained(lambda: strategy("duet", joint=False), monkeypatch) == own
+    assert num_trained(lambda: newly_trained("duet"), monkeypatch) == own + static
+    assert num_trained(lambda: newly_trained("duet", joint=False), monkeypatch) == own
 
 
 def test_training_never_ends_worse_than_it_began_on_held_out_data() -> None:
@@ -264,9 +264,10 @@ def test_the_released_code_trains_fewer_numbers(monkeypatch: pytest.MonkeyPatch)
     linear = lambda a, b: a * b + b  # noqa: E731
     static = sum(value.numel() for name, value in cloud().parameters.items() if name not in model().adaptive)
     encoder = 2 * linear(WIDTH, 3 * WIDTH) + 2 * linear(WIDTH, WIDTH)
-    assert num_trained(lambda: strategy("duet", released_code=True), monkeypatch) == static + encoder
+    assert num_trained(lambda: newly_trained("duet", released_code=True), monkeypatch) == static + encoder
 
 
+@pytest.mark.slow
 def test_it_finds_a_head_that_is_a_function_of_the_sequence_and_only_from_the_right_sequence() -> None:
     build = lambda: Duet(epochs=12, rate=0.01, max_lag=1, width=16, decoder_width=16)  # noqa: E731
     chance = float(np.log(2))

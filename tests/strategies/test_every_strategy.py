@@ -9,7 +9,7 @@ import pytest
 import torch
 from flwr.app import ConfigRecord
 from flwr.serverapp.strategy import Strategy
-from tiny import NUM_SEGMENTS, SETTINGS, Around, cloud, inline, model, same, strategy, stream, table
+from tiny import NUM_SEGMENTS, SETTINGS, Around, cloud, inline, model, newly_trained, same, strategy, stream, table
 
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
@@ -40,7 +40,7 @@ def test_a_seed_gives_the_same_rows_again_and_no_global_randomness_is_used(name:
     np.random.seed(5)
     torch.manual_seed(5)
     before = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()  # type: ignore[index]
-    same(first, table(name))
+    same(first, table(name, built=newly_trained(name)))
     assert random.getstate() == before[0]
     np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # type: ignore[index]
     assert torch.equal(torch.get_rng_state(), before[2])

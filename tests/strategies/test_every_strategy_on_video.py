@@ -8,11 +8,19 @@ import numpy as np
 import pytest
 import torch
 from tiny import NUM_SEGMENTS, SETTINGS, Around, same
-from video_tiny import VIDEO_SETTINGS, video_cloud, video_inline, video_strategy, video_stream, video_table
+from video_tiny import (
+    VIDEO_SETTINGS,
+    video_cloud,
+    video_inline,
+    video_newly_trained,
+    video_strategy,
+    video_stream,
+    video_table,
+)
 
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
-from cdc_flower.strategies import STRATEGIES
+from cdc_flower.strategies import STRATEGIES, build_strategy
 
 every_strategy = pytest.mark.parametrize("name", VIDEO_SETTINGS)
 every_task = pytest.mark.parametrize("captions", [False, True], ids=["answers", "search"])
@@ -28,12 +36,13 @@ def test_each_strategy_plays_video_or_is_known_not_to() -> None:
 @every_task
 @every_strategy
 def test_a_seed_gives_the_same_rows_again_and_no_global_randomness_is_used(name: str, captions: bool) -> None:
-    first = video_table(name, video_stream(captions))
+    stream = video_stream(captions)
+    first = video_table(name, stream)
     random.seed(5)
     np.random.seed(5)
     torch.manual_seed(5)
     before = random.getstate(), torch.get_rng_state()
-    same(first, video_table(name, video_stream(captions)))
+    same(first, video_table(name, stream, built=video_newly_trained(name, stream)))
     assert random.getstate() == before[0]
     assert torch.equal(torch.get_rng_state(), before[1])
 
@@ -43,7 +52,8 @@ def test_it_changes_nothing_that_it_is_given_and_pickles(name: str) -> None:
     stream = video_stream()
     given = video_cloud(stream)
     copies = {key: value.clone() for key, value in given.parameters.items()}
-    built = video_strategy(name, stream)
+    built = build_strategy(name, VIDEO_SETTINGS[name])
+    built.prepare(given)
     again = pickle.loads(pickle.dumps(built))
     same(video_table(name, built=again), video_table(name, built=built))
     for key, value in copies.items():

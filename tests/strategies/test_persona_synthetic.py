@@ -19,6 +19,8 @@ from cdc_flower.strategies import GroupFineTuning, Persona
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.training import cross_entropy
 
+pytestmark = pytest.mark.slow
+
 WIDTH, LENGTH = 8, 6
 #: Items 1 and 2 are chosen from, 3 to 6 come last, and each cluster has three of its own.
 CHOICES, LAST, FIRST_OF_CLUSTER, ITEMS_OF_CLUSTER = (1, 2), (3, 4, 5, 6), 7, 3

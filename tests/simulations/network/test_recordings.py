@@ -159,6 +159,7 @@ def test_a_wrong_setting_is_one_error(change: dict, rule: str, tmp_path: Path) -
 
 
 @pytest.mark.data
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="CDC_FLOWER_DATA names no folder with net/")
 @pytest.mark.parametrize(
     ("name", "format", "count"),

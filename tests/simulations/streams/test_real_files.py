@@ -15,6 +15,7 @@ from cdc_flower.simulations.streams.readers import read_events
 DATA = os.environ.get("CDC_FLOWER_DATA")
 pytestmark = [
     pytest.mark.data,
+    pytest.mark.slow,
     pytest.mark.skipif(not DATA, reason="CDC_FLOWER_DATA is not set: no real files to read"),
 ]
 

@@ -241,6 +241,7 @@ def test_an_unknown_format_or_split_is_refused() -> None:
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_every_published_annotation_file_is_read_to_the_last_row(data_dir: Path) -> None:
     video = data_dir / "video"
     wanted = [
@@ -256,6 +257,7 @@ def test_every_published_annotation_file_is_read_to_the_last_row(data_dir: Path)
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_msvd_is_split_by_questions_or_by_clips(data_dir: Path) -> None:
     video = data_dir / "video"
     paths = {"annotations": str(video / "msvd-qa"), "msvd": str(video / "msvd")}

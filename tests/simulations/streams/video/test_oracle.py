@@ -1,6 +1,7 @@
 """The embedded questions can be answered from the pixels by who knows the place, and not from their words."""
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from sklearn.svm import SVC
 
@@ -60,6 +61,7 @@ def oracle(clip_ids: NDArray[np.int64], kind: NDArray[np.int64]) -> NDArray[np.i
     return answers[k, kind]
 
 
+@pytest.mark.slow
 def test_an_oracle_that_knows_the_place_answers_from_the_pixels() -> None:
     clip_ids = np.concatenate([STREAM.segment(np.arange(40), segment).history[:, 0] for segment in range(4)])
     kind = CLIPS.kind[clip_ids]
