@@ -83,6 +83,7 @@ def report(arguments: list[str]) -> None:
     Raises:
         UserError: If a folder is not a run folder, or no run has the baseline.
     """
+    from cdc_flower.progress import table_console
     from cdc_flower.report import report_from_folders
     from cdc_flower.report.folders import silent_differences
     from cdc_flower.simulations.folder import SUMMARY
@@ -96,7 +97,7 @@ def report(arguments: list[str]) -> None:
     for note in silent_differences(comparison.runs):
         print(f"cdc-flower: pooled although the runs differ in {note}", file=sys.stderr)
     write_summary(comparison.summary, path.parent / SUMMARY)
-    Console().print(rich_table(comparison.summary))
+    table_console().print(rich_table(comparison.summary))
     print(path)
 
 

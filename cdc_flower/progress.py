@@ -1,4 +1,4 @@
-"""Progress on a terminal; silence where nobody watches (no terminal, or CI)."""
+"""Where tables are printed, and progress on a terminal; silence where nobody watches (no terminal, or CI)."""
 
 import os
 from collections.abc import Callable
@@ -7,6 +7,15 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+#: Columns of a table where no terminal says how many there are.
+WIDTH = 120
+
+
+def table_console() -> Console:
+    """Standard output: as wide as the terminal, or in a file or pipe wide enough that no table is folded."""
+    console = Console()
+    return console if console.is_terminal else Console(width=max(WIDTH, console.width))
 
 
 class Bars:

@@ -13,7 +13,7 @@ import yaml
 from flwr.serverapp import Grid
 from rich.console import Console
 
-from cdc_flower.progress import Bars
+from cdc_flower.progress import Bars, table_console
 from cdc_flower.report import Comparison, read_folder, write_report
 from cdc_flower.results import ResultsWriter
 from cdc_flower.simulations import folder
@@ -45,7 +45,7 @@ def run(config: Mapping[str, Any], *, grid: Grid | None = None, console: Console
     Raises:
         UserError: If the input is wrong; then nothing was written.
     """
-    console = console or Console()
+    console = console or table_console()
     out = Path(config["out"]) if config["out"] else folder.default_folder()
     folder.check_writable(out)
     configs = [config, *config["also"]]
