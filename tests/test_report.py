@@ -305,6 +305,10 @@ def test_a_strategy_has_its_color_whoever_runs_beside_it() -> None:
     assert strategy_colors(["alpha", "persona", "zeta", "static"]) == colors
 
 
+def test_ten_arms_have_ten_colors() -> None:
+    assert len(set(strategy_colors([*list(COLORS)[:5], *(f"arm_{k}" for k in range(5))]).values())) == 10
+
+
 def test_papers_are_those_of_the_strategies_and_flower() -> None:
     assert [paper.name for paper in papers_for(["static", "persona", "persona_small", "fedavg"])] == [
         "Persona",

@@ -21,7 +21,11 @@ COLORS = {
     "cdc_mmpg": "#009E73",
     "persona": "#D55E00",
 }
-SPARE_COLORS = ("#000000", "#CC79A7", "#56B4E9", "#E69F00", "#009E73", "#0072B2", "#D55E00")
+#: Theirs that are free, then some of Paul Tol's "muted" scheme, for comparisons of many arms.
+SPARE_COLORS = (
+    *("#000000", "#CC79A7", "#56B4E9", "#E69F00", "#009E73", "#0072B2", "#D55E00"),
+    *("#882255", "#332288", "#999933", "#44AA99", "#AA4499", "#661100"),
+)
 #: Of request policies, in the order in which they come.
 POLICY_COLORS = ("#7a3e9d", "#222222", "#b8860b", "#2e8b8b", "#a0522d")
 LOWER_IS_BETTER = frozenset({"log_loss", "median_rank", "mean_rank"})
