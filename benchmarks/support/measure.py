@@ -55,8 +55,17 @@ def tree_memory_bytes() -> int:
     return total
 
 
-def interleaved(work: dict[str, Callable[[], object]], clock: Callable[[], float], repeats: int) -> dict[str, float]:
-    """Median CPU seconds of each piece of work; the pieces take turns, so that a noisy moment hits all alike."""
+def interleaved(
+    work: dict[str, Callable[[], object]],
+    clock: Callable[[], float],
+    repeats: int,
+    chosen: Callable[[list[float]], float] = statistics.median,
+) -> dict[str, float]:
+    """CPU seconds of each piece of work, the median; the pieces take turns, so that a noisy moment hits all alike.
+
+    Args:
+        chosen: Of the repeats; ``min`` for work so short that other load on the machine decides the median.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in work}
     for run in work.values():
         run()  # warm up
@@ -65,7 +74,7 @@ def interleaved(work: dict[str, Callable[[], object]], clock: Callable[[], float
             start = clock()
             run()
             seconds[name].append(clock() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    return {name: chosen(values) for name, values in seconds.items()}
 
 
 def close(bench: str, ratios: dict[str, float], bars: dict[str, float], at_most: Iterable[str] = ()) -> None:
