@@ -46,8 +46,8 @@ def _on_top(y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 def tanh_(x: Tensor) -> Tensor:
     """Tanh in place, for a product of our own that is not needed any more.
 
-    Where no gradient is asked for it is ``2 σ(2 x) - 1``: the same within 2e-7, and three times faster with the
-    kernels that PyTorch has on a CPU.
+    Where no gradient is asked for it is ``2 σ(2 x) - 1``: the same within 2e-7, and several times faster with the
+    kernels that PyTorch has on a CPU (``python -m benchmarks.adaptation`` prints how much).
     """
     if x.requires_grad:
         return torch.tanh_(x)

@@ -169,7 +169,7 @@ class ParameterEditor:
     def comparison_flops(self) -> float:
         """The same of finding out where a device's edits lie, or how large they are, once its feature is known.
 
-        Columns that clipping reaches are not counted; see ``smallest.py``.
+        Columns that clipping reaches are not counted; see ``group.py``.
         """
         low = 2.0 * self.num_layers * self.width**2
         return self._transfer_flops() + (low if self.low_rank is None else self._decoder_flops())
