@@ -2,9 +2,10 @@
 
     python -m benchmarks.grid
 
-One device-round is: 4 arrays (2,112 float32) down, 8 sequences of 10 items scored against 100 candidates each, the
-sums of the metrics up; 1,000 devices, one thread. The rates are device-rounds per CPU second over all processes, of
-``inline`` and of ``ray`` with one worker (two at once would also measure how they share the caches), against
+One device-round is: 4 arrays (2,112 float32) down, 8 sequences of 10 items scored against 100
+candidates each, the sums of the metrics up; 1,000 devices, one thread. The rates are device-rounds
+per CPU second over all processes, of ``inline`` and of ``ray`` with one worker (two at once would
+also measure how they share the caches), against
 
 (a) the same arithmetic by hand in one batched function, interleaved, and
 (b) the same app on Flower's Simulation Runtime, after its first round (which starts Ray).
@@ -22,11 +23,11 @@ from benchmarks.support import workload
 from benchmarks.support.by_hand import round_by_hand
 from benchmarks.support.flower_runtime import device_rounds_per_cpu_s
 from benchmarks.support.measure import close, interleaved, own_cpu_s, tree_cpu_s
-from cdc_flower import records
-from cdc_flower.batch import MessageBatch
-from cdc_flower.metrics import METRICS
-from cdc_flower.simulations.grids import BatchedGrid, InlineGrid
-from cdc_flower.simulations.ray_grid import RayGrid
+from cdc_flower.simulations.grids.base import BatchedGrid, InlineGrid
+from cdc_flower.simulations.grids.ray import RayGrid
+from cdc_flower.tasks.recommendation.metrics import METRICS
+from cdc_flower.wire import records
+from cdc_flower.wire.batch import MessageBatch
 
 REPEATS, ROUNDS = 15, 5
 NUM_DEVICES = workload.NUM_DEVICES
@@ -40,19 +41,29 @@ def check_equal(by_hand: dict[str, np.ndarray], replies: MessageBatch) -> None:
     """
     for k, name in enumerate(METRICS):
         mine = replies.metrics[records.SCORES]["value-sum"][:, k]
-        if not np.allclose(by_hand[name], mine, atol=1e-3):  # rounding may swap a pair of almost equal scores
-            raise ValueError(f"{name} must be the same by hand, got {np.abs(by_hand[name] - mine).max()} between them")
+        if not np.allclose(
+            by_hand[name], mine, atol=1e-3
+        ):  # rounding may swap a pair of almost equal scores
+            raise ValueError(
+                f"{name} must be the same by hand, got {np.abs(by_hand[name] - mine).max()} between them"
+            )
 
 
-def rates(grid: BatchedGrid, stream: workload.FixedStream, clock: Callable[[], float]) -> tuple[float, float]:
+def rates(
+    grid: BatchedGrid, stream: workload.FixedStream, clock: Callable[[], float]
+) -> tuple[float, float]:
     """Device-rounds per CPU second by hand and on a grid, interleaved."""
     own, base = workload.heads(grid.handler, NUM_DEVICES), workload.base_arrays(grid.handler)
     node_ids = np.array(grid.get_node_ids())
     grid.send_and_receive(workload.deploy(grid.handler, node_ids))
-    check_equal(round_by_hand(stream, base, own), grid.send_and_receive(workload.evaluate(own, node_ids)))
+    check_equal(
+        round_by_hand(stream, base, own), grid.send_and_receive(workload.evaluate(own, node_ids))
+    )
     work = {
         "hand": lambda: [round_by_hand(stream, base, own) for _ in range(ROUNDS)],
-        "grid": lambda: [grid.send_and_receive(workload.evaluate(own, node_ids)) for _ in range(ROUNDS)],
+        "grid": lambda: [
+            grid.send_and_receive(workload.evaluate(own, node_ids)) for _ in range(ROUNDS)
+        ],
     }
     seconds = interleaved(work, clock, REPEATS)
     return NUM_DEVICES * ROUNDS / seconds["hand"], NUM_DEVICES * ROUNDS / seconds["grid"]
@@ -69,7 +80,9 @@ def main() -> None:
     ray_grid = RayGrid(app, range(NUM_DEVICES), num_workers=1)
     hand_again, on_ray = rates(ray_grid, stream, tree_cpu_s)
     ray_grid.close()
-    print(f"by hand {hand_again:,.0f}, ray {on_ray:,.0f} device-rounds per CPU second, over all processes")
+    print(
+        f"by hand {hand_again:,.0f}, ray {on_ray:,.0f} device-rounds per CPU second, over all processes"
+    )
     flower = device_rounds_per_cpu_s(NUM_DEVICES)  # some 2 minutes
     print(f"Flower's Simulation Runtime {flower:,.1f} device-rounds per CPU second")
     ratios = {
@@ -79,7 +92,14 @@ def main() -> None:
         "ray_to_flower": on_ray / flower,
     }
     close(
-        "grid", ratios, {"inline_to_hand": 0.6, "ray_to_hand": 0.6, "inline_to_flower": 100.0, "ray_to_flower": 100.0}
+        "grid",
+        ratios,
+        {
+            "inline_to_hand": 0.6,
+            "ray_to_hand": 0.6,
+            "inline_to_flower": 100.0,
+            "ray_to_flower": 100.0,
+        },
     )
 
 

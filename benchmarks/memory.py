@@ -2,9 +2,10 @@
 
     python -m benchmarks.memory
 
-GRU4Rec, 8,448 bytes of adaptive layers a device, two rounds in which every device gets new ones and scores 8
-sequences, on ``inline`` and on ``ray`` with two workers. The figure is the largest sum of proportional set sizes
-seen by a thread that looks ten times a second, so that pages shared between processes count once.
+GRU4Rec, 8,448 bytes of adaptive layers a device, two rounds in which every device gets new ones and
+scores 8 sequences, on ``inline`` and on ``ray`` with two workers. The figure is the largest sum of
+proportional set sizes seen by a thread that looks ten times a second, so that pages shared between
+processes count once.
 """
 
 import logging
@@ -18,8 +19,8 @@ import numpy as np
 
 from benchmarks.support import workload
 from benchmarks.support.measure import close, tree_memory_bytes
-from cdc_flower.simulations.grids import BatchedGrid, InlineGrid
-from cdc_flower.simulations.ray_grid import RayGrid
+from cdc_flower.simulations.grids.base import BatchedGrid, InlineGrid
+from cdc_flower.simulations.grids.ray import RayGrid
 
 NUM_DEVICES, ROUNDS, LOOK_S = 10_000, 2, 0.1
 MOST_BYTES = 2 * 2**30
@@ -58,7 +59,9 @@ def main() -> None:
     """Measure, print, and close."""
     logging.disable(logging.WARNING)
     workload.threads(1)
-    inline = peak_bytes(lambda: rounds(InlineGrid(workload.app_of(NUM_DEVICES), range(NUM_DEVICES))))
+    inline = peak_bytes(
+        lambda: rounds(InlineGrid(workload.app_of(NUM_DEVICES), range(NUM_DEVICES)))
+    )
     print(f"inline: {inline / 2**30:.2f} GiB")
 
     def on_ray() -> None:

@@ -2,11 +2,12 @@
 
     python -m benchmarks.network
 
-10,000 devices with 100 transfers each (50 reports of 4 kB up, 50 answers of 200 kB down) over 40 traces of 600 s,
-from random moments. ``private``: each device thinks, reports, waits for its answer, and again. ``cell``: reports come
-at given times and share a cell that is busy 80 % of the time. ``queue``: they queue for cloud workers who are busy as
-much. ``tests/simulations/test_links_oracle.py`` holds more cases to a SimPy model written with no thought of speed.
-CPU seconds of one thread; for the engine also the most memory that the process held.
+10,000 devices with 100 transfers each (50 reports of 4 kB up, 50 answers of 200 kB down) over 40
+traces of 600 s, from random moments. ``private``: each device thinks, reports, waits for its
+answer, and again. ``cell``: reports come at given times and share a cell that is busy 80 % of the
+time. ``queue``: they queue for cloud workers who are busy as much.
+``tests/simulations/test_links_oracle.py`` holds more cases to a SimPy model written with no thought
+of speed. CPU seconds of one thread; for the engine also the most memory that the process held.
 """
 
 import os
@@ -31,7 +32,9 @@ def private(work: Workload) -> np.ndarray:
     """All devices at once, one report and one answer after the other."""
     up, down = (Fifo(channel, 0.0) for channel in work.fleet.channels())
     rows, for_ever = np.arange(work.num_devices), np.full(work.num_devices, np.inf)
-    up_bytes, down_bytes = (np.full(work.num_devices, size) for size in (work.up_bytes, work.down_bytes))
+    up_bytes, down_bytes = (
+        np.full(work.num_devices, size) for size in (work.up_bytes, work.down_bytes)
+    )
     now_s = np.zeros(work.num_devices)
     for think_s in work.think_s:
         told_s, _, _ = up.send(rows, now_s + think_s, up_bytes, for_ever)
@@ -39,18 +42,27 @@ def private(work: Workload) -> np.ndarray:
     return now_s
 
 
-def shared(work: Workload, *, cell_bps: float | None = None, num_workers: int | None = None) -> np.ndarray:
+def shared(
+    work: Workload, *, cell_bps: float | None = None, num_workers: int | None = None
+) -> np.ndarray:
     """Segment by segment, as ``LinkGrid`` does: the cell and the queue go on from where they were."""
     channels = work.fleet.channels()
     cell = None if cell_bps is None else SharedCapacity(cell_bps, 0.0)
-    up, down, workers = UpPath(channels[0], cell, 0.0), DownPath(channels[1], None, 0.0), Workers(num_workers, 0.0)
+    up, down, workers = (
+        UpPath(channels[0], cell, 0.0),
+        DownPath(channels[1], None, 0.0),
+        Workers(num_workers, 0.0),
+    )
     n, rows = work.num_devices, np.arange(work.num_devices)
     up_bytes, for_ever = np.full(n, work.up_bytes), np.full(n, np.inf)
     waiting, answers = np.empty(0, np.int64), np.empty(0, np.int64)
     for number in range(work.num_rounds + 1):
         if number < work.num_rounds:
             tickets, _ = up.send(rows, up_bytes, work.ready_s[number], for_ever, replaces=False)
-            waiting, answers = np.append(waiting, tickets), np.append(answers, down.tickets(rows, for_ever))
+            waiting, answers = (
+                np.append(waiting, tickets),
+                np.append(answers, down.tickets(rows, for_ever)),
+            )
         until_s = (number + 1) * work.segment_s if number < work.num_rounds else np.inf
         up.run(until_s)
         told_s = up.arrival_s[waiting]
@@ -87,10 +99,22 @@ def main() -> None:
         np.testing.assert_allclose(*answers, rtol=1e-9)
         mine, simpy = (float(np.median(values)) for values in seconds)
         ratios[f"simpy_to_{name}"] = simpy / mine
-        print(f"{name}: engine {1e6 * mine / per_device:.2f}, SimPy {1e6 * simpy / per_device:.2f} CPU µs a transfer")
+        print(
+            f"{name}: engine {1e6 * mine / per_device:.2f}, SimPy {1e6 * simpy / per_device:.2f} CPU µs a transfer"
+        )
     print(f"engine: {peak_bytes / GIB:.2f} GiB")
-    bars = {"simpy_to_private": 20.0, "simpy_to_cell": 2.5, "simpy_to_queue": 2.5, "memory_to_1_gib": 1.0}
-    close("network", {**ratios, "memory_to_1_gib": peak_bytes / GIB}, bars, at_most=["memory_to_1_gib"])
+    bars = {
+        "simpy_to_private": 20.0,
+        "simpy_to_cell": 2.5,
+        "simpy_to_queue": 2.5,
+        "memory_to_1_gib": 1.0,
+    }
+    close(
+        "network",
+        {**ratios, "memory_to_1_gib": peak_bytes / GIB},
+        bars,
+        at_most=["memory_to_1_gib"],
+    )
 
 
 if __name__ == "__main__":

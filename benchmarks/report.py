@@ -2,9 +2,9 @@
 
     python -m benchmarks.report
 
-Two seeds of 17 strategies on 14,681 devices in 4 segments, with 14 metrics: what ``cdc-flower report`` reads, pools,
-compares with 1,000 draws of all devices, and draws. It runs in a process of its own, whose most memory is measured.
-The numbers are drawn; the page is not looked at.
+Two seeds of 17 strategies on 14,681 devices in 4 segments, with 14 metrics: what ``cdc-flower
+report`` reads, pools, compares with 1,000 draws of all devices, and draws. It runs in a process of
+its own, whose most memory is measured. The numbers are drawn; the page is not looked at.
 """
 
 import os
@@ -20,12 +20,22 @@ import numpy as np
 import yaml
 
 from benchmarks.support.measure import close
-from cdc_flower.results import ResultsWriter, segment_frame
-from cdc_flower.seeds import generator
+from cdc_flower.core.seeds import generator
+from cdc_flower.tables.long_table import ResultsWriter, segment_frame
 
 NUM_RUNS, NUM_STRATEGIES, NUM_DEVICES, NUM_SEGMENTS = 2, 17, 14_681, 4
 METRICS = (
-    *("ndcg@5", "ndcg@10", "ndcg@20", "hr@5", "hr@10", "hr@20", "recall@5", "recall@10", "recall@20"),
+    *(
+        "ndcg@5",
+        "ndcg@10",
+        "ndcg@20",
+        "hr@5",
+        "hr@10",
+        "hr@20",
+        "recall@5",
+        "recall@10",
+        "recall@20",
+    ),
     *("mrr", "accuracy", "auc", "user_auc", "log_loss"),
 )
 MOST_BYTES = 2 * 2**30
@@ -79,8 +89,15 @@ def main() -> None:
         for seed, folder in enumerate(folders):
             write_run(folder, seed)
         code = "from cdc_flower.cli import main; main()"
-        subprocess.run([sys.executable, "-c", code, "report", *map(str, folders)], check=True, capture_output=True)
-        usage, size = resource.getrusage(resource.RUSAGE_CHILDREN), (Path(place) / "report.html").stat().st_size
+        subprocess.run(
+            [sys.executable, "-c", code, "report", *map(str, folders)],
+            check=True,
+            capture_output=True,
+        )
+        usage, size = (
+            resource.getrusage(resource.RUSAGE_CHILDREN),
+            (Path(place) / "report.html").stat().st_size,
+        )
     num_rows = NUM_RUNS * NUM_STRATEGIES * NUM_DEVICES * NUM_SEGMENTS * len(METRICS)
     cpu_s = usage.ru_utime + usage.ru_stime
     peak = usage.ru_maxrss * 1024

@@ -2,10 +2,11 @@
 
     python -m benchmarks.video
 
-One device-round is: an adaptive layer (1,552 float32) down, 4 clips of 3 frames of 32×32 pixels drawn, encoded with
-their questions and answered, the sums of the metrics up. The rate is clips per CPU second on ``InlineGrid``, against
-the same model on one plain batch: the same clips drawn, encoded and multiplied with the same layers by hand, and the
-right ones counted. Each round plays a segment that nobody has drawn before.
+One device-round is: an adaptive layer (1,552 float32) down, 4 clips of 3 frames of 32×32 pixels
+drawn, encoded with their questions and answered, the sums of the metrics up. The rate is clips per
+CPU second on ``InlineGrid``, against the same model on one plain batch: the same clips drawn,
+encoded and multiplied with the same layers by hand, and the right ones counted. Each round plays a
+segment that nobody has drawn before.
 """
 
 import os
@@ -18,28 +19,39 @@ import numpy as np
 import torch
 
 from benchmarks.support.measure import close, own_cpu_s
-from cdc_flower import records
-from cdc_flower.batch import MessageBatch
-from cdc_flower.device import DeviceApp
-from cdc_flower.models.video import VideoQA
-from cdc_flower.seeds import torch_generator
-from cdc_flower.simulations.grids import InlineGrid
-from cdc_flower.simulations.streams.video.moving_digits import DrawnClips, digits_stream
-from cdc_flower.video_task import VideoAnswers
+from cdc_flower.core.seeds import torch_generator
+from cdc_flower.devices.app import DeviceApp
+from cdc_flower.models.video.ranking import VideoQA
+from cdc_flower.simulations.grids.base import InlineGrid
+from cdc_flower.tasks.video.moving_digits import DrawnClips, digits_stream
+from cdc_flower.tasks.video.task import VideoAnswers
+from cdc_flower.wire import records
+from cdc_flower.wire.batch import MessageBatch
 
 NUM_DEVICES, CLIPS, ROUNDS, CHUNK = 1000, 4, 4, 512
 
 
 @torch.inference_mode()
-def by_hand(model: VideoQA, clips: DrawnClips, static: dict, own: dict, queries: np.ndarray, answer: np.ndarray) -> int:
+def by_hand(
+    model: VideoQA,
+    clips: DrawnClips,
+    static: dict,
+    own: dict,
+    queries: np.ndarray,
+    answer: np.ndarray,
+) -> int:
     """Draw, encode, answer and count, without devices, messages or candidates."""
     model.clips = clips
     right = 0
     for start in range(0, len(queries), CHUNK):
         part = slice(start, start + CHUNK)
-        u = model._read(static, torch.from_numpy(queries[part])).reshape(-1, CLIPS, model.projection)
+        u = model._read(static, torch.from_numpy(queries[part])).reshape(
+            -1, CLIPS, model.projection
+        )
         device = slice(start // CLIPS, start // CLIPS + len(u))
-        logits = torch.baddbmm(own["head.0.bias"][device].unsqueeze(1), u, own["head.0.weight"][device])
+        logits = torch.baddbmm(
+            own["head.0.bias"][device].unsqueeze(1), u, own["head.0.weight"][device]
+        )
         right += int((logits.argmax(-1).reshape(-1).numpy() == answer[part]).sum())
     return right
 
@@ -49,15 +61,21 @@ def main() -> None:
     torch.set_num_threads(1)
     stream = digits_stream(NUM_DEVICES, ROUNDS, seed=0, clips_per_segment=CLIPS, history_segments=1)
     again = digits_stream(NUM_DEVICES, ROUNDS, seed=0, clips_per_segment=CLIPS, history_segments=1)
-    model, plain = (VideoQA(each.table.clips, each.table.num_answers, width=48, depth=1) for each in (stream, again))
+    model, plain = (
+        VideoQA(each.table.clips, each.table.num_answers, width=48, depth=1)
+        for each in (stream, again)
+    )
     parameters = model.init(torch_generator(0, "model"))
     static = {name: value for name, value in parameters.items() if name not in model.adaptive}
     rng = np.random.default_rng(0)
     own = {
-        name: rng.normal(size=(NUM_DEVICES, *shape)).astype(np.float32) * 0.1 for name, shape in model.adaptive.items()
+        name: rng.normal(size=(NUM_DEVICES, *shape)).astype(np.float32) * 0.1
+        for name, shape in model.adaptive.items()
     }
     layers = {name: torch.from_numpy(value) for name, value in own.items()}
-    grid = InlineGrid(DeviceApp(model, stream, VideoAnswers(stream.table.kinds)), np.arange(NUM_DEVICES))
+    grid = InlineGrid(
+        DeviceApp(model, stream, VideoAnswers(stream.table.kinds)), np.arange(NUM_DEVICES)
+    )
     node_ids = np.array(grid.get_node_ids())
     whole = {name: value.numpy() for name, value in parameters.items()}
     grid.send_and_receive(MessageBatch(records.DEPLOY, node_ids, shared={records.MODEL: whole}))
@@ -77,8 +95,13 @@ def main() -> None:
         counted = replies.metrics[records.SCORES]["value-sum"][:, 0].sum()  # type: ignore[attr-defined]
         if abs(counted - right) > 2:  # rounding may turn two almost equal answers
             raise ValueError(f"as many answers must be right by hand, got {right} and {counted}")
-    rate = {name: NUM_DEVICES * CLIPS / statistics.median(values[1:]) for name, values in seconds.items()}
-    print(f"by hand {rate['hand']:,.0f}, devices {rate['grid']:,.0f} clips drawn, encoded and answered per CPU second")
+    rate = {
+        name: NUM_DEVICES * CLIPS / statistics.median(values[1:])
+        for name, values in seconds.items()
+    }
+    print(
+        f"by hand {rate['hand']:,.0f}, devices {rate['grid']:,.0f} clips drawn, encoded and answered per CPU second"
+    )
     close("video", {"grid_to_hand": rate["grid"] / rate["hand"]}, {"grid_to_hand": 0.7})
 
 

@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 from rich.console import Console
 
-from cdc_flower.errors import UserError
+from cdc_flower.core.errors import UserError
 
 INTERRUPTED = 130
 
@@ -42,10 +42,10 @@ def _fail(text: str) -> None:
 
 @hydra.main(version_base="1.3", config_path="pkg://cdc_flower.configs", config_name="config")
 def _hydra_main(config: DictConfig) -> None:
-    from cdc_flower.simulations.folder import default_folder
-    from cdc_flower.simulations.run import run
-    from cdc_flower.simulations.setup import resolved
-    from cdc_flower.simulations.tasks import companions
+    from cdc_flower.study.companions import companions
+    from cdc_flower.study.folder import default_folder
+    from cdc_flower.study.run import run
+    from cdc_flower.study.setup import resolved
 
     job = HydraConfig.get()
     try:
@@ -53,8 +53,12 @@ def _hydra_main(config: DictConfig) -> None:
         values["also"] = companions(list(job.overrides.task))
         if job.mode is not None and job.mode.name == "MULTIRUN":
             name = folder_name(list(job.overrides.task), sys.argv[1:]) or str(job.job.num)
-            values["out"] = str(Path(values["out"]) / name if values["out"] else default_folder(name))
-        shown = [text for text in job.overrides.task if not text.startswith("out=")]  # a folder holds one run
+            values["out"] = str(
+                Path(values["out"]) / name if values["out"] else default_folder(name)
+            )
+        shown = [
+            text for text in job.overrides.task if not text.startswith("out=")
+        ]  # a folder holds one run
         run({**values, "command": shlex.join(["cdc-flower", *shown])})
     except UserError as error:
         _fail(str(error))
@@ -77,21 +81,25 @@ def folder_name(overrides: list[str], arguments: list[str]) -> str:
 def report(arguments: list[str]) -> None:
     """``cdc-flower report FOLDER...``: the report and the summary again, of one run or of several side by side.
 
-    They are written into the folder, or beside the first of several folders. ``--baseline NAME`` compares with
-    another strategy than ``static``.
+    They are written into the folder, or beside the first of several folders. ``--baseline NAME``
+    compares with another strategy than ``static``.
 
     Raises:
         UserError: If a folder is not a run folder, or no run has the baseline.
     """
-    from cdc_flower.progress import table_console
+    from cdc_flower.core.progress import table_console
     from cdc_flower.report import report_from_folders
     from cdc_flower.report.folders import silent_differences
-    from cdc_flower.simulations.folder import SUMMARY
-    from cdc_flower.summary import BASELINE, rich_table, write_summary
+    from cdc_flower.study.folder import SUMMARY
+    from cdc_flower.tables.summary import BASELINE, rich_table, write_summary
 
-    parser = argparse.ArgumentParser("cdc-flower report", description="Write the report of run folders again.")
+    parser = argparse.ArgumentParser(
+        "cdc-flower report", description="Write the report of run folders again."
+    )
     parser.add_argument("folders", nargs="+", metavar="RUN_FOLDER")
-    parser.add_argument("--baseline", default=BASELINE, help=f"the strategy to compare with; {BASELINE} by default")
+    parser.add_argument(
+        "--baseline", default=BASELINE, help=f"the strategy to compare with; {BASELINE} by default"
+    )
     parsed = parser.parse_args(arguments)
     path, comparison = report_from_folders(parsed.folders, baseline=parsed.baseline)
     for note in silent_differences(comparison.runs):
@@ -107,13 +115,15 @@ def stress(folders: list[str]) -> None:
     Raises:
         UserError: If a folder is not a run folder, or the metric is not in the results.
     """
-    from cdc_flower.report.stress import WORDS, write_stress
+    from cdc_flower.report.study.page import WORDS, write_stress
 
     given = dict(text.split("=", 1) for text in folders if text.startswith(("out=", "metric=")))
     runs = [text for text in folders if not text.startswith(("out=", "metric="))]
     if not runs or runs[0] in ("-h", "--help"):
         print("usage: cdc-flower stress RUN_FOLDER... [out=FOLDER] [metric=ndcg@10]")
         sys.exit(0 if runs else 2)
-    page = write_stress(runs, given.get("out", str(Path(runs[0]).parent)), given.get("metric", "ndcg@10"))
+    page = write_stress(
+        runs, given.get("out", str(Path(runs[0]).parent)), given.get("metric", "ndcg@10")
+    )
     print((page.parent / WORDS).read_text(encoding="utf-8"))
     print(page)

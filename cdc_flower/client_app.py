@@ -6,9 +6,9 @@ from functools import lru_cache
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from cdc_flower.device import DeviceApp
-from cdc_flower.simulations.flower import config_of
-from cdc_flower.simulations.setup import prepare
+from cdc_flower.devices.app import DeviceApp
+from cdc_flower.study.flower import config_of
+from cdc_flower.study.setup import prepare
 
 
 @lru_cache(maxsize=2)
@@ -23,7 +23,9 @@ class ConfiguredDeviceApp(ClientApp):
     def __call__(self, message: Message, context: Context) -> Message:
         """Flower's entrance: one message of the node whose ``partition-id`` is the device."""
         num_devices = int(context.node_config["num-partitions"])
-        return _device_app(json.dumps(dict(context.run_config), sort_keys=True), num_devices)(message, context)
+        return _device_app(json.dumps(dict(context.run_config), sort_keys=True), num_devices)(
+            message, context
+        )
 
 
 app = ConfiguredDeviceApp()

@@ -3,8 +3,8 @@
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from cdc_flower.simulations.flower import config_of, wait_for_nodes
-from cdc_flower.simulations.run import run
+from cdc_flower.study.flower import config_of, wait_for_nodes
+from cdc_flower.study.run import run
 
 app = ServerApp()
 

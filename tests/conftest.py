@@ -13,7 +13,9 @@ import torch
 from hypothesis import settings
 
 torch.set_num_threads(1)
-settings.register_profile("cdc_flower", deadline=None, max_examples=30, derandomize="CI" in os.environ)
+settings.register_profile(
+    "cdc_flower", deadline=None, max_examples=30, derandomize="CI" in os.environ
+)
 settings.load_profile("cdc_flower")
 
 

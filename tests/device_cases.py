@@ -6,21 +6,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from cdc_flower import records
-from cdc_flower.batch import MessageBatch
-from cdc_flower.device import DeviceApp
-from cdc_flower.identity import ensure_identity
-from cdc_flower.metrics import RankingMetrics
+from cdc_flower.core.seeds import torch_generator
+from cdc_flower.core.stream import SegmentBatch
+from cdc_flower.devices.app import DeviceApp
+from cdc_flower.devices.state import DeviceStates
 from cdc_flower.models import device_model
-from cdc_flower.scoring import Arrays, tensors
-from cdc_flower.seeds import torch_generator
-from cdc_flower.segment import SegmentBatch
-from cdc_flower.simulations.streams.interests import interests_stream
-from cdc_flower.state import DeviceStates
+from cdc_flower.tasks.recommendation.interests import interests_stream
+from cdc_flower.tasks.recommendation.metrics import RankingMetrics
+from cdc_flower.training.scoring import Arrays, tensors
+from cdc_flower.wire import records
+from cdc_flower.wire.batch import MessageBatch
+from cdc_flower.wire.identity import ensure_identity
 
 NUM_DEVICES, SEGMENT_S = 7, 60.0
 EVERYONE = np.arange(NUM_DEVICES)
-STREAM = interests_stream(NUM_DEVICES, 4, seed=0, num_negatives=9, num_items=40, num_topics=4, history_events=20)
+STREAM = interests_stream(
+    NUM_DEVICES, 4, seed=0, num_negatives=9, num_items=40, num_topics=4, history_events=20
+)
 
 
 def app_of(name: str = "gru4rec", stream: Any = STREAM) -> DeviceApp:
@@ -30,14 +32,17 @@ def app_of(name: str = "gru4rec", stream: Any = STREAM) -> DeviceApp:
 
 def model_arrays(app: DeviceApp, seed: int = 0) -> Arrays:
     """A whole model."""
-    return {name: value.numpy() for name, value in app.model.init(torch_generator(seed, "test")).items()}
+    return {
+        name: value.numpy() for name, value in app.model.init(torch_generator(seed, "test")).items()
+    }
 
 
 def heads(app: DeviceApp, num_devices: int, seed: int = 1) -> Arrays:
     """Adaptive layers ``[n, ...]``, large enough that they matter."""
     rng = np.random.default_rng(seed)
     return {
-        name: rng.normal(size=(num_devices, *shape)).astype(np.float32) for name, shape in app.model.adaptive.items()
+        name: rng.normal(size=(num_devices, *shape)).astype(np.float32)
+        for name, shape in app.model.adaptive.items()
     }
 
 
@@ -57,14 +62,21 @@ def to_devices(
     if config:
         configs[records.CONFIG] = dict(config)
     node_ids = np.asarray(device_ids) + 2
-    return MessageBatch(message_type, node_ids, dict(arrays or {}), dict(shared or {}), configs=configs)
+    return MessageBatch(
+        message_type, node_ids, dict(arrays or {}), dict(shared or {}), configs=configs
+    )
 
 
-def deployed(app: DeviceApp, num_devices: int = NUM_DEVICES, seed: int = 0, **settings: Any) -> DeviceStates:
+def deployed(
+    app: DeviceApp, num_devices: int = NUM_DEVICES, seed: int = 0, **settings: Any
+) -> DeviceStates:
     """States after a deployment."""
     states = DeviceStates(np.arange(num_devices))
     batch = to_devices(
-        records.DEPLOY, states.device_ids, shared={records.MODEL: model_arrays(app, seed)}, config=settings
+        records.DEPLOY,
+        states.device_ids,
+        shared={records.MODEL: model_arrays(app, seed)},
+        config=settings,
     )
     return app.handle(batch, states)[1]
 
@@ -77,17 +89,32 @@ def used(states: DeviceStates, name: str, row: int, pending: bool = False) -> np
 
 def instruction(app: DeviceApp, kind: str) -> MessageBatch:
     """A message of each kind to every device, in the middle of things."""
-    clock = {records.ARRIVAL_S: SEGMENT_S + 10.0 * EVERYONE, records.FLOPS_PER_S: np.full(NUM_DEVICES, 1e4)}
-    own, whole = {records.PARAMETERS: heads(app, NUM_DEVICES)}, {records.ARRAYS: model_arrays(app, 5)}
+    clock = {
+        records.ARRIVAL_S: SEGMENT_S + 10.0 * EVERYONE,
+        records.FLOPS_PER_S: np.full(NUM_DEVICES, 1e4),
+    }
+    own, whole = (
+        {records.PARAMETERS: heads(app, NUM_DEVICES)},
+        {records.ARRAYS: model_arrays(app, 5)},
+    )
     sgd = {"optimizer": "sgd", "rate": 0.1}
     if kind == "deploy":
-        return to_devices(records.DEPLOY, EVERYONE, shared={records.MODEL: model_arrays(app, 3)}, config={"steps": 2})
+        return to_devices(
+            records.DEPLOY,
+            EVERYONE,
+            shared={records.MODEL: model_arrays(app, 3)},
+            config={"steps": 2},
+        )
     if kind == "report":
         return to_devices(records.TRAIN_REPORT, EVERYONE, 1)
     if kind.startswith("train in place"):
-        return to_devices(records.TRAIN_LOCAL, EVERYONE, 1, config={**sgd, "layers": kind.split()[-1]})
+        return to_devices(
+            records.TRAIN_LOCAL, EVERYONE, 1, config={**sgd, "layers": kind.split()[-1]}
+        )
     if kind == "train a head":
-        return to_devices(records.TRAIN, EVERYONE, 1, config=sgd, arrays={records.ARRAYS: heads(app, NUM_DEVICES)})
+        return to_devices(
+            records.TRAIN, EVERYONE, 1, config=sgd, arrays={records.ARRAYS: heads(app, NUM_DEVICES)}
+        )
     if kind == "train a model":
         return to_devices(records.TRAIN, EVERYONE, 1, config={**sgd, "layers": "all"}, shared=whole)
     if kind == "evaluate own parameters":
@@ -98,7 +125,11 @@ def instruction(app: DeviceApp, kind: str) -> MessageBatch:
 
 
 def by_hand(
-    app: DeviceApp, states: DeviceStates, new: dict[str, np.ndarray], arrival_s: np.ndarray, segment: int
+    app: DeviceApp,
+    states: DeviceStates,
+    new: dict[str, np.ndarray],
+    arrival_s: np.ndarray,
+    segment: int,
 ) -> tuple[SegmentBatch, Any]:
     """The metrics of a segment, one event at a time."""
     data = app.stream.segment(EVERYONE, segment)

@@ -1,7 +1,8 @@
 """Runs ``flwr run`` as a user would, but in a home and on ports of its own, and leaves no process behind.
 
-``flwr run`` starts a SuperLink that outlives it, and ends with 0 even if the run crashed. So the harness asks
-``flwr ls`` how the run ended, and afterwards ends every process that was started with its ``FLWR_HOME``.
+``flwr run`` starts a SuperLink that outlives it, and ends with 0 even if the run crashed. So the
+harness asks ``flwr ls`` how the run ended, and afterwards ends every process that was started with
+its ``FLWR_HOME``.
 """
 
 import contextlib
@@ -29,7 +30,11 @@ class FlwrRunError(Exception):
 
 
 def flwr_run(
-    app_dir: Path, run_config: dict[str, bool | int | float | str], num_supernodes: int, home: Path, timeout_s: float
+    app_dir: Path,
+    run_config: dict[str, bool | int | float | str],
+    num_supernodes: int,
+    home: Path,
+    timeout_s: float,
 ) -> str:
     """Run a Flower app in Flower's Simulation Runtime and wait for its end.
 
@@ -49,14 +54,28 @@ def flwr_run(
         FlwrRunError: If the run crashed, was stopped, or took longer than ``timeout_s``.
     """
     if not Path("/proc/self/environ").exists():
-        pytest.skip("flwr_run finds the processes of Flower's runtime in /proc, which this system has not")
+        pytest.skip(
+            "flwr_run finds the processes of Flower's runtime in /proc, which this system has not"
+        )
     deadline = time.monotonic() + timeout_s
     home = home.resolve()
     home.mkdir(parents=True, exist_ok=True)
     config = home / "run-config.toml"  # a file, because the command line has no escape for a quote
-    config.write_text("".join(f"{json.dumps(k)} = {json.dumps(v)}\n" for k, v in run_config.items()), encoding="utf-8")
-    command = ["run", str(app_dir.resolve()), "--stream", "--run-config", str(config), "--federation-config"]
-    command.append(f"num-supernodes={num_supernodes} client-resources-num-cpus=1 init-args-num-cpus=2")
+    config.write_text(
+        "".join(f"{json.dumps(k)} = {json.dumps(v)}\n" for k, v in run_config.items()),
+        encoding="utf-8",
+    )
+    command = [
+        "run",
+        str(app_dir.resolve()),
+        "--stream",
+        "--run-config",
+        str(config),
+        "--federation-config",
+    ]
+    command.append(
+        f"num-supernodes={num_supernodes} client-resources-num-cpus=1 init-args-num-cpus=2"
+    )
 
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as ray_dir:
         env = _environment(home, ray_dir)
@@ -95,7 +114,9 @@ def _environment(home: Path, ray_dir: str) -> dict[str, str]:
 def _flwr(command: list[str], env: dict[str, str], home: Path, deadline: float) -> None:
     """Run one ``flwr`` command; its output goes to the end of ``flwr.log``."""
     with (home / "flwr.log").open("ab") as log:
-        process = subprocess.Popen([_BIN / "flwr", *command], env=env, cwd=home, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [_BIN / "flwr", *command], env=env, cwd=home, stdout=log, stderr=log
+        )
         try:
             code = process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
@@ -110,7 +131,12 @@ def _wait_for_the_end(env: dict[str, str], home: Path, deadline: float) -> tuple
     """Status and details of the only run of this home, such as ``("finished:completed", "N/A")``."""
     while True:
         answer = subprocess.run(
-            [_BIN / "flwr", "ls", "--format", "json"], env=env, cwd=home, capture_output=True, text=True, timeout=60
+            [_BIN / "flwr", "ls", "--format", "json"],
+            env=env,
+            cwd=home,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         try:
             run = json.loads(answer.stdout)["runs"][0]
@@ -119,7 +145,9 @@ def _wait_for_the_end(env: dict[str, str], home: Path, deadline: float) -> tuple
         if run["status"].startswith("finished"):
             return run["status"], run["status-details"]
         if time.monotonic() > deadline:
-            raise FlwrRunError(f"flwr run: still {run['status']} when the time was up\n{_tail(home)}")
+            raise FlwrRunError(
+                f"flwr run: still {run['status']} when the time was up\n{_tail(home)}"
+            )
         time.sleep(_POLL_S)
 
 
@@ -155,7 +183,10 @@ def _started_with(variable: str) -> set[tuple[int, int]]:
                 found.add((pid, start))
         except OSError:  # gone, or not ours
             continue
-    while more := {child for child, parent in parents.items() if parent in {pid for pid, _ in found}} - found:
+    while (
+        more := {child for child, parent in parents.items() if parent in {pid for pid, _ in found}}
+        - found
+    ):
         found |= more  # Ray's workers overwrite their environment with their title
     return found
 

@@ -10,15 +10,15 @@ import torch
 from flwr.common.serde import message_from_proto, message_to_proto
 from tiny import inline, model, stream
 
-from cdc_flower import records
-from cdc_flower.batch import MessageBatch
+from cdc_flower.core.seeds import torch_generator
 from cdc_flower.models import GRU4Rec
-from cdc_flower.scoring import Arrays
-from cdc_flower.seeds import torch_generator
-from cdc_flower.simulations.play import deploy
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.strategies.joint import Examples
-from cdc_flower.training import cross_entropy
+from cdc_flower.study.play import deploy
+from cdc_flower.training.fit import cross_entropy
+from cdc_flower.training.scoring import Arrays
+from cdc_flower.wire import records
+from cdc_flower.wire.batch import MessageBatch
 
 
 def sequences() -> np.ndarray:
@@ -50,7 +50,11 @@ def logits_in_a_batch_and_in_a_loop(built: Any) -> tuple[torch.Tensor, torch.Ten
     deployed = {name: torch.from_numpy(value) for name, value in built.deployment().items()}
     received = {name: torch.from_numpy(value) for name, value in layers_on_devices(built).items()}
     loop = [
-        model().score({**deployed, **{name: value[k] for name, value in received.items()}}, history[k], candidates[k])
+        model().score(
+            {**deployed, **{name: value[k] for name, value in received.items()}},
+            history[k],
+            candidates[k],
+        )
         for k in range(4)
     ]
     with torch.no_grad():
@@ -91,10 +95,19 @@ class KnownOptimum:
         return Rows(rows, self.history[rows], self.candidates[rows])
 
     def batches(
-        self, batch_size: int, epoch: int, seed: int, num_negatives: int, *, first: int = 0, stop: int | None = None
+        self,
+        batch_size: int,
+        epoch: int,
+        seed: int,
+        num_negatives: int,
+        *,
+        first: int = 0,
+        stop: int | None = None,
     ) -> Iterable[Any]:
         for k in range(0, self.num_examples, batch_size)[first:stop]:
-            yield self.batch(np.arange(k, min(k + batch_size, self.num_examples)), epoch, seed, num_negatives)
+            yield self.batch(
+                np.arange(k, min(k + batch_size, self.num_examples)), epoch, seed, num_negatives
+            )
 
     def lagged(self, rows: np.ndarray, lag: np.ndarray) -> np.ndarray:
         return self.reported[rows]
@@ -122,7 +135,10 @@ def loss_of_known_optimum(built: Any, is_shuffled: bool) -> tuple[float, float]:
     parameters = device_model.init(torch_generator(0, "model"))
     train, held_out = KnownOptimum(2000, 1, is_shuffled), KnownOptimum(400, 2, is_shuffled)
     built.prepare(Cloud(device_model, parameters, train, held_out, 0, batch_size=250))
-    inputs = (torch.from_numpy(part).long() for part in (held_out.history, held_out.candidates, held_out.reported))
+    inputs = (
+        torch.from_numpy(part).long()
+        for part in (held_out.history, held_out.candidates, held_out.reported)
+    )
     with torch.no_grad():
         logits = built._logits(built.parameters, Examples(*inputs))
     return built.validation_curve[0], float(cross_entropy(logits).mean())

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from cdc_flower.layers import Parameters
 from cdc_flower.models import device_model
 from cdc_flower.models.base import DeviceModel
+from cdc_flower.models.layers import Parameters
 
 NAMES = ("gru4rec", "sasrec", "din")
 NUM_ITEMS, LENGTH = 20, 6
@@ -29,7 +29,11 @@ def arrays_of(parameters: Parameters) -> dict[str, Any]:
 
 
 def random_ids(
-    num_events: int, seed: int = 0, num_candidates: int = 5, history_length: int = LENGTH, least: int = 1
+    num_events: int,
+    seed: int = 0,
+    num_candidates: int = 5,
+    history_length: int = LENGTH,
+    least: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Histories ``[T, L]`` of any length from ``least`` on, padded on the right, and candidates ``[T, C]``."""
     rng = np.random.default_rng(seed)

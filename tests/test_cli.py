@@ -42,7 +42,9 @@ class Command(Protocol):
 
 
 @pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Command]:
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Command]:
     """In this process, so that nothing is imported again."""
     state = Singleton.get_state()
     monkeypatch.chdir(tmp_path)
@@ -77,28 +79,43 @@ def test_a_process_of_its_own_runs_and_exits_with_2_after_a_mistake(tmp_path: Pa
     assert len(wrong.stderr.splitlines()) == 1
 
 
-def test_two_seeds_make_two_run_folders_and_latest_points_at_the_newest(command: Command, tmp_path: Path) -> None:
+def test_two_seeds_make_two_run_folders_and_latest_points_at_the_newest(
+    command: Command, tmp_path: Path
+) -> None:
     done = command("-m", "seed=0,1", "report=false", *SMALL)
 
     assert done.returncode == 0, done.stderr
     runs = tmp_path / "results" / "runs"
-    folders = sorted(path.name for path in runs.iterdir() if path.is_dir() and not path.is_symlink())
+    folders = sorted(
+        path.name for path in runs.iterdir() if path.is_dir() and not path.is_symlink()
+    )
     assert len(folders) == 2 and "seed-0" in folders[0] and "seed-1" in folders[1]
     assert (runs / "latest").resolve().name == folders[1]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["results"]  # nothing else is left behind
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "results"
+    ]  # nothing else is left behind
 
     again = command("report", str(runs / folders[0]), str(runs / folders[1]))
     assert again.returncode == 0 and (runs / "report.html").exists(), again.stderr
     wrong = command("report", str(runs / folders[0]), "--baseline", "statik")
-    assert wrong.returncode == 2 and "--baseline: unknown strategy 'statik'; did you mean 'static'?" in wrong.stderr
+    assert (
+        wrong.returncode == 2
+        and "--baseline: unknown strategy 'statik'; did you mean 'static'?" in wrong.stderr
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["strategies=[statik]"], "cdc-flower: strategies: unknown strategy 'statik'; did you mean 'static'?"),
+        (
+            ["strategies=[statik]"],
+            "cdc-flower: strategies: unknown strategy 'statik'; did you mean 'static'?",
+        ),
         (["data=ml_1m"], "cdc-flower: data.path must be given"),
-        (["data=ml_1m", "data.path=nowhere"], "cdc-flower: data.path must be an existing file or directory"),
+        (
+            ["data=ml_1m", "data.path=nowhere"],
+            "cdc-flower: data.path must be an existing file or directory",
+        ),
         (["report", "nowhere"], "nowhere: there is no such run folder"),
     ],
 )
@@ -108,7 +125,11 @@ def test_a_mistake_is_one_line_without_a_traceback_and_exits_with_2(
     done = command(*arguments)
 
     assert done.returncode == 2
-    assert text in done.stderr and "Traceback" not in done.stderr and len(done.stderr.splitlines()) == 1
+    assert (
+        text in done.stderr
+        and "Traceback" not in done.stderr
+        and len(done.stderr.splitlines()) == 1
+    )
     assert not list(tmp_path.iterdir())
 
 
@@ -117,7 +138,10 @@ def test_a_malformed_row_is_told_with_its_file_and_line(command: Command, tmp_pa
 
     done = command("data=ml_100k", "data.path=u.data")
 
-    assert done.returncode == 2 and "u.data:2: rating must be a finite number, got 'bad'" in done.stderr
+    assert (
+        done.returncode == 2
+        and "u.data:2: rating must be a finite number, got 'bad'" in done.stderr
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["u.data"]
 
 
@@ -129,17 +153,37 @@ def test_an_unknown_group_or_key_is_hydras_error(command: Command) -> None:
 
 def test_the_name_of_a_folder_is_made_of_what_differs_between_the_runs() -> None:
     overrides = ["seed=1", "network=lte", "out=a/b", "strategies=[static,duet]", "data.path=/c"]
-    arguments = ["-m", "seed=0,1", "network=lte", "out=a/b", "strategies=[static,duet]", "data.path=/c"]
+    arguments = [
+        "-m",
+        "seed=0,1",
+        "network=lte",
+        "out=a/b",
+        "strategies=[static,duet]",
+        "data.path=/c",
+    ]
     assert folder_name(overrides, arguments) == "seed-1"
 
 
 def test_runs_over_several_lists_have_folders_of_their_own() -> None:
-    arguments = ["-m", "strategies=[static,duet]", "protocol.codecs=[float16],[delta,zstd]", "conditions.rate_scale=1"]
-    runs = [[*arguments[1:2], f"protocol.codecs={codecs}", arguments[3]] for codecs in ("[float16]", "[delta,zstd]")]
-    assert [folder_name(run, arguments) for run in runs] == ["protocol.codecs-float16", "protocol.codecs-delta-zstd"]
+    arguments = [
+        "-m",
+        "strategies=[static,duet]",
+        "protocol.codecs=[float16],[delta,zstd]",
+        "conditions.rate_scale=1",
+    ]
+    runs = [
+        [*arguments[1:2], f"protocol.codecs={codecs}", arguments[3]]
+        for codecs in ("[float16]", "[delta,zstd]")
+    ]
+    assert [folder_name(run, arguments) for run in runs] == [
+        "protocol.codecs-float16",
+        "protocol.codecs-delta-zstd",
+    ]
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize(
+    "path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
 def test_every_choice_of_every_group_composes(path: Path) -> None:
     group, name = path.parent.name, path.stem
     override = f"strategy=[{name}]" if group == "strategy" else f"{group}={name}"

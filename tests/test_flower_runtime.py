@@ -9,18 +9,32 @@ from flwr_runtime import flwr_run
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from cdc_flower.errors import UserError
-from cdc_flower.simulations.flower import config_of
-from cdc_flower.simulations.run import run
+from cdc_flower.core.errors import UserError
+from cdc_flower.study.flower import config_of
+from cdc_flower.study.run import run
 
 ROOT = Path(__file__).parents[1]
-FLAT = {"data": "shifting_interests", "model": "gru4rec", "network": "lte", "num-segments": 3, "seed": 0, "out": ""}
-SMALL = ["cloud.epochs=1", "strategy.duet.epochs=1", "strategy.persona.epochs=1", "strategy.fedavg.num_train_devices=5"]
+FLAT = {
+    "data": "shifting_interests",
+    "model": "gru4rec",
+    "network": "lte",
+    "num-segments": 3,
+    "seed": 0,
+    "out": "",
+}
+SMALL = [
+    "cloud.epochs=1",
+    "strategy.duet.epochs=1",
+    "strategy.persona.epochs=1",
+    "strategy.fedavg.num_train_devices=5",
+]
 STRATEGIES = "static,fine_tuning,fedavg,duet,persona"
 
 
 @pytest.mark.flwr
-def test_flwr_run_gives_the_table_of_the_inline_grid_on_20_devices_and_3_segments(tmp_path: Path) -> None:
+def test_flwr_run_gives_the_table_of_the_inline_grid_on_20_devices_and_3_segments(
+    tmp_path: Path,
+) -> None:
     settings = {
         "strategies": STRATEGIES,
         "num-segments": 3,
@@ -34,7 +48,9 @@ def test_flwr_run_gives_the_table_of_the_inline_grid_on_20_devices_and_3_segment
     resolved = OmegaConf.to_container(config, resolve=True)
     inline = run({**resolved, "out": str(tmp_path / "inline")})  # type: ignore[dict-item]
 
-    mine, theirs = (pd.read_parquet(folder / "results.parquet") for folder in (inline, tmp_path / "flwr"))
+    mine, theirs = (
+        pd.read_parquet(folder / "results.parquet") for folder in (inline, tmp_path / "flwr")
+    )
     assert len(mine) == 5 * 20 * 3 * 9
     for name in mine.columns:
         if mine[name].dtype.kind == "f":
@@ -44,10 +60,16 @@ def test_flwr_run_gives_the_table_of_the_inline_grid_on_20_devices_and_3_segment
 
 
 def test_flat_keys_become_the_configuration_of_a_run() -> None:
-    config = config_of({**FLAT, "strategies": "static, duet", "overrides": "num_negatives=9 model.width=16"}, 7)
+    config = config_of(
+        {**FLAT, "strategies": "static, duet", "overrides": "num_negatives=9 model.width=16"}, 7
+    )
 
     assert config["strategies"] == ["static", "duet"] and config["fleet"]["num_devices"] == 7
-    assert config["num_segments"] == 3 and config["num_negatives"] == 9 and config["model"]["width"] == 16
+    assert (
+        config["num_segments"] == 3
+        and config["num_negatives"] == 9
+        and config["model"]["width"] == 16
+    )
     assert config["network"]["name"] == "lte" and config["out"] is None
 
 

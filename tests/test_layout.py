@@ -42,7 +42,9 @@ def imports(path: Path) -> list[str]:
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            found += ["." * node.level + f"{node.module or ''}.{alias.name}" for alias in node.names]
+            found += [
+                "." * node.level + f"{node.module or ''}.{alias.name}" for alias in node.names
+            ]
     return found
 
 
@@ -62,7 +64,9 @@ def test_a_top_level_folder_is_a_link_into_the_package(name: str) -> None:
         assert (PACKAGE / name / "__init__.py").is_file()
 
 
-@pytest.mark.parametrize("name", ["strategies", "simulations", "configs", "tests", "results", "benchmarks"])
+@pytest.mark.parametrize(
+    "name", ["strategies", "simulations", "configs", "tests", "results", "benchmarks"]
+)
 def test_no_module_imports_a_generic_top_level_name(name: str) -> None:
     for path in SOURCES + TESTS:
         assert not [found for found in imports(path) if inside(found, name)], path
@@ -80,7 +84,9 @@ def test_imports_point_one_way() -> None:
         for name in imports(path):
             if inside(name, "cdc_flower"):
                 there = layer(name)
-                assert there == here or there in ARROWS[here], f"{module} ({here}) imports {name} ({there})"
+                assert there == here or there in ARROWS[here], (
+                    f"{module} ({here}) imports {name} ({there})"
+                )
 
 
 def test_only_one_module_touches_the_internals_of_flower() -> None:
@@ -91,14 +97,18 @@ def test_only_one_module_touches_the_internals_of_flower() -> None:
 
 def test_no_file_is_longer_than_400_lines_and_most_have_at_most_150() -> None:
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
-    assert not {str(path.relative_to(ROOT)): length for path, length in lengths.items() if length > 400}
+    assert not {
+        str(path.relative_to(ROOT)): length for path, length in lengths.items() if length > 400
+    }
     assert statistics.median(length for length in lengths.values() if length) <= 150
 
 
 def test_every_config_starts_with_a_comment_that_says_how_to_run_it() -> None:
     for path in sorted((PACKAGE / "configs").rglob("*.y*ml")):
         header = re.match(r"(#.*\n)*", path.read_text(encoding="utf-8"))
-        assert header and "cdc-flower" in header[0], f"{path.relative_to(ROOT)}: say how to run it in the first lines"
+        assert header and "cdc-flower" in header[0], (
+            f"{path.relative_to(ROOT)}: say how to run it in the first lines"
+        )
 
 
 def test_the_version_is_the_same_for_flower_and_for_python() -> None:

@@ -11,7 +11,7 @@ from flwr.serverapp.strategy import FedAvg
 from hydra import compose, initialize_config_module
 from tiny import counting_app
 
-from cdc_flower.simulations.grids import InlineGrid
+from cdc_flower.simulations.grids.base import InlineGrid
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,7 +24,9 @@ def commands(text: str) -> list[list[str]]:
     lines = re.findall(r"^[#\s]*cdc-flower([^\n`]*)$", text, re.MULTILINE)
     words = [shlex.split(line, comments=True) for line in lines]
     return [
-        [word for word in line if word != "-m"] for line in words if line[:1] not in (["report"], ["stress"], ["--cfg"])
+        [word for word in line if word != "-m"]
+        for line in words
+        if line[:1] not in (["report"], ["stress"], ["--cfg"])
     ]
 
 
@@ -39,7 +41,9 @@ def test_the_link_in_front_of_an_ordinary_flower_app_runs_as_readme_shows_it() -
     exec(code, scope)
 
     links = scope["links"]
-    assert len(links.rounds) == 3 and links.now_s > 3 * 0.089  # each round crosses the link there and back, twice
+    assert (
+        len(links.rounds) == 3 and links.now_s > 3 * 0.089
+    )  # each round crosses the link there and back, twice
 
 
 @pytest.mark.parametrize(
@@ -49,7 +53,9 @@ def test_the_link_in_front_of_an_ordinary_flower_app_runs_as_readme_shows_it() -
 )
 def test_every_command_that_is_shown_composes(path: Path) -> None:
     for overrides in commands(path.read_text(encoding="utf-8")):
-        one_each = [re.sub(r"^(seed|network|model)=([^,\[]+),.*$", r"\1=\2", word) for word in overrides]
+        one_each = [
+            re.sub(r"^(seed|network|model)=([^,\[]+),.*$", r"\1=\2", word) for word in overrides
+        ]
         with initialize_config_module("cdc_flower.configs", version_base="1.3"):
             compose("config", overrides=one_each)
 

@@ -13,18 +13,18 @@ from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
-from cdc_flower.batch import MessageBatch
-from cdc_flower.device import DeviceApp
+from cdc_flower.core.seeds import torch_generator
+from cdc_flower.devices.app import DeviceApp
 from cdc_flower.models import GRU4Rec
-from cdc_flower.seeds import torch_generator
 from cdc_flower.simulations.fleet import Fleet, Network
-from cdc_flower.simulations.grids import BlockingGrid, InlineGrid
-from cdc_flower.simulations.play import play
-from cdc_flower.simulations.streams.interests import interests_stream
-from cdc_flower.simulations.streams.stream import EventStream
+from cdc_flower.simulations.grids.base import BlockingGrid, InlineGrid
 from cdc_flower.strategies import build_strategy
 from cdc_flower.strategies.base import Cloud
-from cdc_flower.training import cross_entropy, fit
+from cdc_flower.study.play import play
+from cdc_flower.tasks.recommendation.interests import interests_stream
+from cdc_flower.tasks.recommendation.stream import EventStream
+from cdc_flower.training.fit import cross_entropy, fit
+from cdc_flower.wire.batch import MessageBatch
 
 NUM_DEVICES, NUM_SEGMENTS, WIDTH = 4, 6, 8
 #: Settings under which a strategy does something in little time.
@@ -37,7 +37,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "apg": {"epochs": 2, "rate": 0.01, "rank": 4, "width": 8},
 }
 SETTINGS["group_fine_tuning"] = {"num_groups": 2, "epochs": 2, "rate": 0.01, "width": 8}
-SETTINGS["persona"] = {"num_prototypes": 2, "refinement_rate": 0.5, "epochs": 2, "rate": 0.01, "width": 8}
+SETTINGS["persona"] = {
+    "num_prototypes": 2,
+    "refinement_rate": 0.5,
+    "epochs": 2,
+    "rate": 0.01,
+    "width": 8,
+}
 LABELS = {"run_id": "r", "experiment": "e", "seed": 0, "task": "t"}
 
 
@@ -68,8 +74,12 @@ def _base(num_devices: int) -> Cloud:
     leaves = [value.requires_grad_() for value in parameters.values()]
 
     def loss(batch: Any) -> torch.Tensor:
-        history, candidates = (torch.from_numpy(ids).long() for ids in (batch.history, batch.candidates))
-        return cross_entropy(device_model.score(device_model.tabulate(parameters), history, candidates)).mean()
+        history, candidates = (
+            torch.from_numpy(ids).long() for ids in (batch.history, batch.candidates)
+        )
+        return cross_entropy(
+            device_model.score(device_model.tabulate(parameters), history, candidates)
+        ).mean()
 
     batches = lambda epoch: train.batches(32, epoch, 0, 4)  # noqa: E731
     fit(loss, leaves, batches, lambda: validation.batches(32, 0, 0, 4), epochs=2, rate=0.01)
@@ -120,7 +130,9 @@ def fleet(
     return Fleet.build(num_devices, network, **speeds, seed=0)
 
 
-def table(name: str, grid: Grid | None = None, links: Fleet | None = None, built: Any = None) -> pd.DataFrame:
+def table(
+    name: str, grid: Grid | None = None, links: Fleet | None = None, built: Any = None
+) -> pd.DataFrame:
     """Play a strategy by name, or one that is built, and return its results."""
     frames: list[pd.DataFrame] = []
     grid = inline() if grid is None else grid
@@ -135,14 +147,21 @@ def table(name: str, grid: Grid | None = None, links: Fleet | None = None, built
 def same(one: pd.DataFrame, other: pd.DataFrame, rtol: float = 0.0) -> None:
     """Exactly equal; with ``rtol``, up to the rounding of products of other sizes."""
     pd.testing.assert_frame_equal(
-        one, other, check_exact=not rtol, rtol=rtol or 1e-5, atol=rtol and 1e-6, check_categorical=False
+        one,
+        other,
+        check_exact=not rtol,
+        rtol=rtol or 1e-5,
+        atol=rtol and 1e-6,
+        check_categorical=False,
     )
 
 
 class Around(BlockingGrid):
     """A grid around another that keeps what went through it and may change the replies."""
 
-    def __init__(self, inner: Grid, change: Callable[[MessageBatch, Any], Iterable[Message]] | None = None) -> None:
+    def __init__(
+        self, inner: Grid, change: Callable[[MessageBatch, Any], Iterable[Message]] | None = None
+    ) -> None:
         super().__init__()
         self.inner, self.change = inner, change or (lambda _, replies: replies)
         self.sent: list[MessageBatch] = []
@@ -161,7 +180,9 @@ class Around(BlockingGrid):
     def get_node_ids(self) -> Iterable[int]:
         return self.inner.get_node_ids()
 
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
         batches = [batch for batch, _ in MessageBatch.group(messages)]
         self.sent += batches
         replies = self.inner.send_and_receive(messages, timeout=timeout)
@@ -194,7 +215,11 @@ def counting_app() -> ClientApp:
     def evaluate(message: Message, context: Context) -> Message:
         calls = count(context)
         metrics = MetricRecord(
-            {"num-examples": 1, "calls": calls, "w": float(message.content["arrays"]["0"].numpy()[0])}
+            {
+                "num-examples": 1,
+                "calls": calls,
+                "w": float(message.content["arrays"]["0"].numpy()[0]),
+            }
         )
         return Message(RecordDict({"metrics": metrics}), reply_to=message)
 
@@ -203,7 +228,8 @@ def counting_app() -> ClientApp:
         device = int(context.node_config["partition-id"])
         numbers = MetricRecord({"list": [1.0] * (device + 1)})  # of another length on each device
         return Message(
-            RecordDict({"numbers": numbers, "state": ConfigRecord({"calls": count(context)})}), reply_to=message
+            RecordDict({"numbers": numbers, "state": ConfigRecord({"calls": count(context)})}),
+            reply_to=message,
         )
 
     return flower_app

@@ -9,24 +9,30 @@ import pandas as pd
 import torch
 from tiny import LABELS, NUM_DEVICES, NUM_SEGMENTS, fleet
 
-from cdc_flower.device import DeviceApp
-from cdc_flower.models.video import VideoModel, VideoQA, VideoRetrieval
-from cdc_flower.seeds import torch_generator
-from cdc_flower.simulations.grids import InlineGrid
-from cdc_flower.simulations.play import play
-from cdc_flower.simulations.streams.video.moving_digits import digits_stream
-from cdc_flower.simulations.streams.video.stream import VideoStream
+from cdc_flower.core.seeds import torch_generator
+from cdc_flower.devices.app import DeviceApp
+from cdc_flower.models.video.ranking import VideoModel, VideoQA, VideoRetrieval
+from cdc_flower.simulations.grids.base import InlineGrid
 from cdc_flower.strategies import build_strategy
 from cdc_flower.strategies.base import Cloud
-from cdc_flower.training import fit
-from cdc_flower.video_task import VideoAnswers, VideoSearch, VideoTask
+from cdc_flower.study.play import play
+from cdc_flower.tasks.video.moving_digits import digits_stream
+from cdc_flower.tasks.video.stream import VideoStream
+from cdc_flower.tasks.video.task import VideoAnswers, VideoSearch, VideoTask
+from cdc_flower.training.fit import fit
 
 #: Settings under which a strategy does something in little time.
 VIDEO_SETTINGS: dict[str, dict[str, Any]] = {
     "static": {},
     "fine_tuning": {"steps": 2, "rate": 0.05, "max_examples": 4},
     "cloud_fine_tuning": {"steps": 2, "rate": 0.05, "max_examples": 4},
-    "fedavg": {"layers": "head", "num_train_devices": 3, "steps": 2, "rate": 0.05, "max_examples": 4},
+    "fedavg": {
+        "layers": "head",
+        "num_train_devices": 3,
+        "steps": 2,
+        "rate": 0.05,
+        "max_examples": 4,
+    },
     "duet": {"epochs": 2, "rate": 0.01, "width": 8, "decoder_width": 8, "joint": False},
     "cdc_mmpg": {"epochs": 2, "rate": 0.02, "hidden": 8, "adr_hidden": 8},
 }
@@ -34,8 +40,16 @@ SIZES = {"width": 16, "depth": 1, "heads": 2, "stem": 16}
 
 
 @lru_cache(maxsize=8)
-def video_stream(captions: bool = False, num_devices: int = NUM_DEVICES, **knobs: Any) -> VideoStream:
-    small = {"clips_per_segment": 4, "history_segments": 3, "num_places": 4, "num_namings": 4, **knobs}
+def video_stream(
+    captions: bool = False, num_devices: int = NUM_DEVICES, **knobs: Any
+) -> VideoStream:
+    small = {
+        "clips_per_segment": 4,
+        "history_segments": 3,
+        "num_places": 4,
+        "num_namings": 4,
+        **knobs,
+    }
     return digits_stream(num_devices, NUM_SEGMENTS, seed=0, captions=captions, **small)
 
 
@@ -77,7 +91,9 @@ def video_cloud(stream: VideoStream) -> Cloud:
 
 
 def video_inline(stream: VideoStream) -> InlineGrid:
-    return InlineGrid(DeviceApp(video_model(stream), stream, video_task(stream)), np.arange(stream.num_devices))
+    return InlineGrid(
+        DeviceApp(video_model(stream), stream, video_task(stream)), np.arange(stream.num_devices)
+    )
 
 
 def video_newly_trained(name: str, stream: VideoStream, **settings: Any) -> Any:

@@ -1,7 +1,8 @@
 """The editor and the edited head three times: ours, written by hand, and its matrix products with nothing else.
 
-By hand is what a researcher would write for one experiment: no names, no options, PyTorch's kernels in the order of
-the equations. The products are those of the equations, by the same kernels, on numbers that no activation has touched.
+By hand is what a researcher would write for one experiment: no names, no options, PyTorch's kernels
+in the order of the equations. The products are those of the equations, by the same kernels, on
+numbers that no activation has touched.
 """
 
 from collections.abc import Callable
@@ -12,18 +13,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding, softplus
 
-from cdc_flower.features import with_table
-from cdc_flower.generated import generated_head
-from cdc_flower.layers import Parameters
-from cdc_flower.seeds import torch_generator
+from cdc_flower.core.seeds import torch_generator
+from cdc_flower.models.generated_layers import generated_head
+from cdc_flower.models.layers import Parameters
+from cdc_flower.models.sequence_feature import with_table
 from cdc_flower.strategies.persona.group import Group
 
-#: Items of all devices -> their layer embeddings; those of a chunk and inputs of its heads -> outputs.
+#: Items of all devices -> their layer embeddings; those of a chunk and inputs of its heads ->
+#: outputs.
 Embed, Apply = Callable[[Tensor], list[Tensor]], Callable[[list[Tensor], Tensor], Tensor]
 NUM_SEQUENCES, NUM_CANDIDATES = 8, 100
 #: Times that a function runs through all devices where that takes milliseconds.
 PASSES = 20
-#: Numbers of the inputs or layers of a head at a time, so that they stay in the cache. Embeddings are made all at once.
+#: Numbers of the inputs or layers of a head at a time, so that they stay in the cache. Embeddings
+#: are made all at once.
 NUMBERS_PER_CHUNK = 1_000_000
 WIDTH, LENGTH = 32, 10
 
@@ -31,8 +34,9 @@ WIDTH, LENGTH = 32, 10
 def editor_and_head(persona: Any, num_devices: int) -> dict[str, Callable[[], Any]]:
     """Functions of no arguments from the items of all devices to the outputs of their edited heads, and ``table``.
 
-    A head has 8 rows, one a sequence, or where it sees candidates 800. Each function returns the outputs of the last
-    chunk of devices; those of small heads do so ``PASSES`` times, ``table`` too.
+    A head has 8 rows, one a sequence, or where it sees candidates 800. Each function returns the
+    outputs of the last chunk of devices; those of small heads do so ``PASSES`` times, ``table``
+    too.
 
     Args:
         persona: With one prototype, at width 32.
@@ -73,9 +77,15 @@ def editor_and_head(persona: Any, num_devices: int) -> dict[str, Callable[[], An
 
     functions = {
         "ours": looped(embeddings, head),
-        "by hand": looped(partial(_by_hand, own, static, len(sizes)), partial(_head_by_hand, own, static, sizes)),
-        "products": looped(partial(_products, own, static, len(sizes)), partial(_head_products, own, sizes)),
-        "table": lambda: [with_table(persona.global_editor, model, model.tabulate(static)) for _ in range(passes)],
+        "by hand": looped(
+            partial(_by_hand, own, static, len(sizes)), partial(_head_by_hand, own, static, sizes)
+        ),
+        "products": looped(
+            partial(_products, own, static, len(sizes)), partial(_head_products, own, sizes)
+        ),
+        "table": lambda: [
+            with_table(persona.global_editor, model, model.tabulate(static)) for _ in range(passes)
+        ],
     }
     apart = (functions["ours"]() - functions["by hand"]()).abs().max()
     if apart > 1e-4:
@@ -99,10 +109,16 @@ def _by_hand(own: Parameters, static: Parameters, num_layers: int, ids: Tensor) 
     if "position" in static:
         items = items + static["position"]
     states = _product(static, items.view(-1, WIDTH), "sequence").tanh_()
-    gates, h = _product(own, states, "feature.input").view(len(ids), LENGTH, -1), torch.zeros(len(ids), WIDTH)
+    gates, h = (
+        _product(own, states, "feature.input").view(len(ids), LENGTH, -1),
+        torch.zeros(len(ids), WIDTH),
+    )
     for gate in gates.unbind(1):
         h = _step(own, gate, h, "feature")
-    z, h = _product(own, _product(own, h, "feature.0").tanh_(), "feature.1"), torch.zeros(len(ids), WIDTH)
+    z, h = (
+        _product(own, _product(own, h, "feature.0").tanh_(), "feature.1"),
+        torch.zeros(len(ids), WIDTH),
+    )
     embeddings = []
     for layer in range(num_layers):
         gate = _product(own, _product(own, z, f"transfer.{layer}.input"), "transfer.gru.input")
@@ -112,13 +128,20 @@ def _by_hand(own: Parameters, static: Parameters, num_layers: int, ids: Tensor) 
     return embeddings
 
 
-def _head_by_hand(own: Parameters, static: Parameters, sizes: Any, e: list[Tensor], y: Tensor) -> Tensor:
+def _head_by_hand(
+    own: Parameters, static: Parameters, sizes: Any, e: list[Tensor], y: Tensor
+) -> Tensor:
     """Outputs of the edited heads."""
     for layer, (num_inputs, num_outputs) in enumerate(sizes):
         flat = _product(own, e[layer], f"decoder.{layer}").clamp_(-1.0, 1.0)
-        weight = flat[:, :-num_outputs].view(-1, num_inputs, num_outputs) + static[f"head.{layer}.weight"]
+        weight = (
+            flat[:, :-num_outputs].view(-1, num_inputs, num_outputs)
+            + static[f"head.{layer}.weight"]
+        )
         y = y.tanh_() if layer else y
-        y = torch.baddbmm((flat[:, -num_outputs:] + static[f"head.{layer}.bias"])[:, None], y, weight)
+        y = torch.baddbmm(
+            (flat[:, -num_outputs:] + static[f"head.{layer}.bias"])[:, None], y, weight
+        )
     return y
 
 
@@ -156,7 +179,9 @@ def training_heads(sizes: Any, batch_size: int, num_rows: int) -> dict[str, Call
     numbers = [(num_inputs + 1) * num_outputs for num_inputs, num_outputs in sizes]
     x = torch.randn(batch_size, num_rows, sizes[0][0], generator=draw)
     bases = [0.1 * torch.randn(a + 1, b, generator=draw) for a, b in sizes]
-    embeddings = [torch.randn(batch_size, WIDTH, generator=draw).tanh_().requires_grad_() for _ in sizes]
+    embeddings = [
+        torch.randn(batch_size, WIDTH, generator=draw).tanh_().requires_grad_() for _ in sizes
+    ]
     weights = [(0.01 * torch.randn(WIDTH, n, generator=draw)).requires_grad_() for n in numbers]
     biases = [torch.zeros(n, requires_grad=True) for n in numbers]
     leaves = [*embeddings, *weights, *biases]

@@ -1,8 +1,8 @@
 """The round of ``workload.py`` in one function, written for this model, these shapes and nothing else.
 
-No messages, no states, no options: what a researcher would write for one experiment, with the fastest kernels that
-we know. The sums come from the same metrics as on a grid, so that what differs is all that is around the arithmetic;
-``grid.py`` checks that the sums are equal.
+No messages, no states, no options: what a researcher would write for one experiment, with the
+fastest kernels that we know. The sums come from the same metrics as on a grid, so that what differs
+is all that is around the arithmetic; ``grid.py`` checks that the sums are equal.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import embedding
 
 from benchmarks.support.workload import FixedStream
-from cdc_flower.metrics import METRICS, RankingMetrics
+from cdc_flower.tasks.recommendation.metrics import METRICS, RankingMetrics
 
 DEVICES_PER_CHUNK = 125  # the fastest of 25 to 1,000 where this was written
 
@@ -23,9 +23,13 @@ def round_by_hand(
     """Sums ``[n]`` of the metrics, and the binned scores ``[n, 512]``."""
     p = {name: torch.from_numpy(value) for name, value in base.items()}
     items = p["embedding"]
-    target = torch.tanh(items @ p["target.0.weight"] + p["target.0.bias"]) @ p["target.1.weight"] + p["target.1.bias"]
+    target = (
+        torch.tanh(items @ p["target.0.weight"] + p["target.0.bias"]) @ p["target.1.weight"]
+        + p["target.1.bias"]
+    )
     gates_of = (
-        torch.tanh(items @ p["sequence.weight"] + p["sequence.bias"]) @ p["gru.input.weight"] + p["gru.input.bias"]
+        torch.tanh(items @ p["sequence.weight"] + p["sequence.bias"]) @ p["gru.input.weight"]
+        + p["gru.input.bias"]
     )
     parts = [
         _chunk(stream, slice(k, k + DEVICES_PER_CHUNK), target, gates_of, p, own)
@@ -54,10 +58,16 @@ def _chunk(
         c = torch.tanh(torch.addcmul(gate[:, 64:], r, hidden[:, 64:]))
         h = torch.where((t < steps)[:, None], torch.lerp(c, h, z), h)
     x = torch.baddbmm(heads["head.0.bias"][:, None], h.view(n, events, 32), heads["head.0.weight"])
-    y = torch.baddbmm(heads["head.1.bias"][:, None], torch.tanh(x), heads["head.1.weight"]).view(-1, 1, 32)
-    logits = (
-        (embedding(torch.from_numpy(stream.candidates[rows]).long(), target) @ y.transpose(1, 2)).squeeze(-1).numpy()
+    y = torch.baddbmm(heads["head.1.bias"][:, None], torch.tanh(x), heads["head.1.weight"]).view(
+        -1, 1, 32
     )
-    scores = RankingMetrics().score(logits, stream.segment(np.arange(devices.start, devices.start + n), 0))
+    logits = (
+        (embedding(torch.from_numpy(stream.candidates[rows]).long(), target) @ y.transpose(1, 2))
+        .squeeze(-1)
+        .numpy()
+    )
+    scores = RankingMetrics().score(
+        logits, stream.segment(np.arange(devices.start, devices.start + n), 0)
+    )
     sums = dict(zip(METRICS, scores.value_sum.T, strict=True))
     return {**sums, "positive": scores.positive, "negative": scores.negative}

@@ -1,7 +1,8 @@
 """The round of ``workload.py`` on Flower's Simulation Runtime, in a process of its own.
 
-The app is the same, but it has its model already, as an ordinary Flower app would: no state travels beside the
-message, which is the best case for Flower. The first round, which starts Ray, is not counted.
+The app is the same, but it has its model already, as an ordinary Flower app would: no state travels
+beside the message, which is the best case for Flower. The first round, which starts Ray, is not
+counted.
 """
 
 import json
@@ -19,10 +20,10 @@ from flwr.serverapp import Grid, ServerApp
 
 from benchmarks.support import workload
 from benchmarks.support.measure import tree_cpu_s
-from cdc_flower.batch import MessageBatch
-from cdc_flower.device import DeviceApp
-from cdc_flower.simulations.flower import wait_for_nodes
-from cdc_flower.state import DeviceStates
+from cdc_flower.devices.app import DeviceApp
+from cdc_flower.devices.state import DeviceStates
+from cdc_flower.study.flower import wait_for_nodes
+from cdc_flower.wire.batch import MessageBatch
 
 COUNTED_ROUNDS = 2
 TIMEOUT_S = 900
@@ -34,7 +35,9 @@ class PreloadedApp(DeviceApp):
     def __call__(self, message: Message, context: Context) -> Message:
         """One message of one node."""
         device_ids = np.array([int(context.node_config["partition-id"])])
-        states = DeviceStates(device_ids).deployed(workload.base_arrays(self), tuple(self.model.adaptive), {})
+        states = DeviceStates(device_ids).deployed(
+            workload.base_arrays(self), tuple(self.model.adaptive), {}
+        )
         replies, _ = self.handle(MessageBatch.from_messages([message]), states)
         return Message(replies[0].content, reply_to=message)
 
@@ -56,7 +59,9 @@ def play(num_devices: int) -> None:
             start = tree_cpu_s()
             replies = list(grid.send_and_receive(workload.evaluate(own, node_ids)))
             if len(replies) != num_devices or any(reply.has_error() for reply in replies):
-                raise ValueError(f"replies must be {num_devices} without an error, got {len(replies)}")
+                raise ValueError(
+                    f"replies must be {num_devices} without an error, got {len(replies)}"
+                )
             seconds.append(tree_cpu_s() - start)
 
     resources = {"num_cpus": 1, "num_gpus": 0.0}

@@ -38,7 +38,9 @@ class Workload:
         self.fleet = Fleet.build(self.num_devices, network, cloud_flops_per_s=1.0, seed=0)
         shape = (self.num_rounds, self.num_devices)
         self.think_s = rng.exponential(30.0, shape)
-        self.ready_s = np.arange(self.num_rounds)[:, None] * self.segment_s + rng.uniform(0, self.segment_s, shape)
+        self.ready_s = np.arange(self.num_rounds)[:, None] * self.segment_s + rng.uniform(
+            0, self.segment_s, shape
+        )
 
     @property
     def cell_bps(self) -> float:

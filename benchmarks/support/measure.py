@@ -51,7 +51,9 @@ def tree_memory_bytes() -> int:
             rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
         except OSError:
             continue
-        total += sum(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:"))
+        total += sum(
+            int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:")
+        )
     return total
 
 
@@ -64,7 +66,8 @@ def interleaved(
     """CPU seconds of each piece of work, the median; the pieces take turns, so that a noisy moment hits all alike.
 
     Args:
-        chosen: Of the repeats; ``min`` for work so short that other load on the machine decides the median.
+        chosen: Of the repeats; ``min`` for work so short that other load on the machine decides the
+            median.
     """
     seconds: dict[str, list[float]] = {name: [] for name in work}
     for run in work.values():
@@ -77,14 +80,18 @@ def interleaved(
     return {name: chosen(values) for name, values in seconds.items()}
 
 
-def close(bench: str, ratios: dict[str, float], bars: dict[str, float], at_most: Iterable[str] = ()) -> None:
+def close(
+    bench: str, ratios: dict[str, float], bars: dict[str, float], at_most: Iterable[str] = ()
+) -> None:
     """Print the closing JSON line and exit: 0 if every ratio reaches its bar.
 
     Args:
         bars: Ratio -> the least it must be, or the most where it is named in ``at_most``.
     """
     most = set(at_most)
-    ok = all(ratios[name] <= bar if name in most else ratios[name] >= bar for name, bar in bars.items())
+    ok = all(
+        ratios[name] <= bar if name in most else ratios[name] >= bar for name, bar in bars.items()
+    )
     rounded = {name: float(f"{value:.4g}") for name, value in ratios.items()}
     print(json.dumps({"bench": bench, "ratios": rounded, "bars": bars, "ok": ok}))
     sys.exit(0 if ok else 1)

@@ -1,7 +1,8 @@
 """The links of the benchmark in SimPy, as lean as the same answers allow.
 
-A transfer is one event at its end, which a bisection in the cumulative bytes of the trace finds; a shared cell is one
-timer and a heap of the levels at which transfers leave, and not a walk over all that are under way.
+A transfer is one event at its end, which a bisection in the cumulative bytes of the trace finds; a
+shared cell is one timer and a heap of the levels at which transfers leave, and not a walk over all
+that are under way.
 """
 
 import heapq
@@ -34,7 +35,12 @@ def finisher(work: Workload, way: str) -> Finish:
         target = cum[piece] + (phase - edge[piece]) * rate[piece] + num_bytes
         more, rest = divmod(target, cum[-1])
         piece = max(bisect_left(cum, rest) - 1, 0)
-        return (lap + more) * edge[-1] + edge[piece] + (rest - cum[piece]) / rate[piece] - offset[device]
+        return (
+            (lap + more) * edge[-1]
+            + edge[piece]
+            + (rest - cum[piece]) / rate[piece]
+            - offset[device]
+        )
 
     return finish
 
@@ -98,7 +104,9 @@ class Cell:
             self._plan()
 
 
-def shared(work: Workload, *, cell_bps: float | None = None, num_workers: int | None = None) -> np.ndarray:
+def shared(
+    work: Workload, *, cell_bps: float | None = None, num_workers: int | None = None
+) -> np.ndarray:
     """Reports at given times, through a cell or to a queue at the cloud: when each answer is there ``[rounds, n]``."""
     env, up, down = simpy.Environment(), finisher(work, "up"), finisher(work, "down")
     half_s, n = work.rtt_s / 2, work.num_devices

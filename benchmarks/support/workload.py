@@ -1,19 +1,19 @@
 """The work that the grid benchmarks share: 1,000 devices that each get a head and score 8 sequences of 10.
 
-GRU4Rec with 600 items. Down go 4 arrays, 2,112 float32, for each device; each event ranks 100 candidates; the
-metrics of the main job are summed.
+GRU4Rec with 600 items. Down go 4 arrays, 2,112 float32, for each device; each event ranks 100
+candidates; the metrics of the main job are summed.
 """
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cdc_flower import records
-from cdc_flower.batch import MessageBatch
-from cdc_flower.device import DeviceApp
+from cdc_flower.core.seeds import torch_generator
+from cdc_flower.core.stream import LabelledBatch, SegmentBatch, Truth, TruthReader
+from cdc_flower.devices.app import DeviceApp
 from cdc_flower.models import device_model
-from cdc_flower.seeds import torch_generator
-from cdc_flower.segment import LabelledBatch, SegmentBatch, Truth, TruthReader
+from cdc_flower.wire import records
+from cdc_flower.wire.batch import MessageBatch
 
 NUM_DEVICES, NUM_EVENTS, NUM_CANDIDATES, NUM_ITEMS, LENGTH = 1000, 8, 100, 600, 10
 
@@ -23,7 +23,12 @@ class FixedStream:
 
     def __init__(self, num_devices: int, num_events: int = NUM_EVENTS) -> None:
         rng = np.random.default_rng(0)
-        self.num_devices, self.num_items, self.num_segments, self.history_length = num_devices, NUM_ITEMS, 1, LENGTH
+        self.num_devices, self.num_items, self.num_segments, self.history_length = (
+            num_devices,
+            NUM_ITEMS,
+            1,
+            LENGTH,
+        )
         self.events = num_events
         self.segment_starts_s = np.array([0.0, 60.0])
         total = num_devices * num_events
@@ -51,12 +56,19 @@ class FixedStream:
             truth,
         )
 
-    def recent(self, device_ids: NDArray[np.int64], segment: int, lag: int = 0) -> NDArray[np.int32]:
+    def recent(
+        self, device_ids: NDArray[np.int64], segment: int, lag: int = 0
+    ) -> NDArray[np.int32]:
         """As in ``Stream``."""
         return self.history[device_ids * self.events]
 
     def labelled(
-        self, reader: TruthReader, device_ids: NDArray[np.int64], segment: int, max_examples: int, num_negatives: int
+        self,
+        reader: TruthReader,
+        device_ids: NDArray[np.int64],
+        segment: int,
+        max_examples: int,
+        num_negatives: int,
     ) -> LabelledBatch:
         """As in ``Stream``: there are none."""
         empty = np.empty(0, np.int64)
@@ -71,7 +83,10 @@ def app_of(num_devices: int) -> DeviceApp:
 
 def base_arrays(app: DeviceApp) -> dict[str, NDArray[np.float32]]:
     """The deployed model."""
-    return {name: value.numpy() for name, value in app.model.init(torch_generator(0, "benchmark")).items()}
+    return {
+        name: value.numpy()
+        for name, value in app.model.init(torch_generator(0, "benchmark")).items()
+    }
 
 
 def heads(app: DeviceApp, num_devices: int) -> dict[str, NDArray[np.float32]]:
@@ -91,7 +106,10 @@ def deploy(app: DeviceApp, node_ids: NDArray[np.int64]) -> MessageBatch:
 def evaluate(own: dict[str, NDArray[np.float32]], node_ids: NDArray[np.int64]) -> MessageBatch:
     """The message of a round: each device's head down, its scores up."""
     return MessageBatch(
-        records.EVALUATE, node_ids, arrays={records.PARAMETERS: own}, configs={records.CLOCK: {records.SEGMENT: 0}}
+        records.EVALUATE,
+        node_ids,
+        arrays={records.PARAMETERS: own},
+        configs={records.CLOCK: {records.SEGMENT: 0}},
     )
 
 

@@ -1,8 +1,8 @@
 """A device model: static layers that all devices share, and adaptive layers that each may have of its own.
 
-A model is a description without parameters. Its functions take a dictionary of tensors, shared or stacked
-(see :mod:`cdc_flower.layers`), so one line of code serves one device, a batch of them, and the cloud.
-``C`` is the number of candidates and ``L`` the length of a history.
+A model is a description without parameters. Its functions take a dictionary of tensors, shared or
+stacked (see :mod:`cdc_flower.models.layers`), so one line of code serves one device, a batch of
+them, and the cloud. ``C`` is the number of candidates and ``L`` the length of a history.
 """
 
 from abc import ABC, abstractmethod
@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cdc_flower import records
-from cdc_flower.layers import Parameters, mlp, uniform_linear
-from cdc_flower.losses import cross_entropy
+from cdc_flower.models.layers import Parameters, mlp, uniform_linear
+from cdc_flower.models.losses import cross_entropy
+from cdc_flower.wire import records
 
 
 class DeviceModel(ABC):
@@ -39,7 +39,11 @@ class DeviceModel(ABC):
     head_sees_candidates = False
 
     def __init__(self, num_items: int, width: int = 32, history_length: int = 10) -> None:
-        for name, size in (("num_items", num_items), ("width", width), ("history_length", history_length)):
+        for name, size in (
+            ("num_items", num_items),
+            ("width", width),
+            ("history_length", history_length),
+        ):
             if size < 1:
                 raise ValueError(f"{name} must be >= 1, got {size}")
         self.num_items, self.width, self.history_length = num_items, width, history_length
@@ -52,7 +56,8 @@ class DeviceModel(ABC):
     def tabulate(self, parameters: Parameters) -> Parameters:
         """Maps of single items, applied to the whole catalog once: shared parameters only.
 
-        Returns the parameters with tables beside them; ``encode`` looks up a table where it finds one.
+        Returns the parameters with tables beside them; ``encode`` looks up a table where it finds
+        one.
         """
 
     @abstractmethod
@@ -63,25 +68,38 @@ class DeviceModel(ABC):
         """``[B, L]`` ids -> the states ``[B, k, d]`` that a generator may condition on, and how many count ``[B]``."""
         return self.item_states(parameters, history), (history != 0).sum(-1)
 
-    def reported(self, parameters: Parameters, report: Mapping[str, NDArray[Any]]) -> tuple[Tensor, Tensor]:
+    def reported(
+        self, parameters: Parameters, report: Mapping[str, NDArray[Any]]
+    ) -> tuple[Tensor, Tensor]:
         """As :meth:`sequence`, from the arrays ``[n, ...]`` that devices report."""
-        return self.sequence(parameters, torch.from_numpy(np.asarray(report[records.HISTORY]).astype(np.int64)))
+        return self.sequence(
+            parameters, torch.from_numpy(np.asarray(report[records.HISTORY]).astype(np.int64))
+        )
 
-    def to_upload(self, history: NDArray[np.int32], candidates: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
+    def to_upload(
+        self, history: NDArray[np.int32], candidates: NDArray[np.int32]
+    ) -> dict[str, NDArray[Any]]:
         """Labelled examples ``[T, ...]``, the true candidate first, as they go up to be trained on in the cloud."""
         return {records.HISTORY: history, records.CANDIDATES: candidates}
 
-    def uploaded(self, parameters: Parameters, upload: Mapping[str, NDArray[Any]]) -> tuple[Tensor, Tensor | None]:
+    def uploaded(
+        self, parameters: Parameters, upload: Mapping[str, NDArray[Any]]
+    ) -> tuple[Tensor, Tensor | None]:
         """Inputs of the head and targets ``[n, E, ...]``, as :meth:`encode` gives them, from what went up."""
-        ids = (torch.from_numpy(upload[name].astype(np.int64)) for name in (records.HISTORY, records.CANDIDATES))
+        ids = (
+            torch.from_numpy(upload[name].astype(np.int64))
+            for name in (records.HISTORY, records.CANDIDATES)
+        )
         return self.encode(parameters, *ids)
 
     @abstractmethod
-    def encode(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor | None]:
+    def encode(
+        self, parameters: Parameters, history: Tensor, candidates: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
         """Static layers: ``[..., L]``, ``[..., C]`` ids -> inputs of the head ``[..., k, in]`` and targets.
 
-        ``k`` is 1 where the head does not look at the candidate, else ``C``; targets are ``[..., C, d]``
-        or None where the head itself gives the score.
+        ``k`` is 1 where the head does not look at the candidate, else ``C``; targets are ``[..., C,
+        d]`` or None where the head itself gives the score.
         """
 
     @abstractmethod
@@ -91,7 +109,11 @@ class DeviceModel(ABC):
     def head_flops(self, num_candidates: int) -> float:
         """The part of :meth:`flops` that depends on the adaptive layers: ``head`` and ``match``."""
         head = sum(num_inputs * num_outputs for num_inputs, num_outputs in self.head_sizes)
-        return 2.0 * (num_candidates * head if self.head_sees_candidates else head + num_candidates * self.width)
+        return 2.0 * (
+            num_candidates * head
+            if self.head_sees_candidates
+            else head + num_candidates * self.width
+        )
 
     def head(self, parameters: Parameters, x: Tensor) -> Tensor:
         """Adaptive layers, ``[..., k, in] -> [..., k, out]``: x ← Tanh(x K⁽ˡ⁾ + k⁽ˡ⁾), no Tanh after the last."""
@@ -129,7 +151,10 @@ class DeviceModel(ABC):
         """Name -> shape of each adaptive array, in the order in which they travel."""
         shapes: dict[str, tuple[int, ...]] = {}
         for layer, (num_inputs, num_outputs) in enumerate(self.head_sizes):
-            shapes |= {f"head.{layer}.weight": (num_inputs, num_outputs), f"head.{layer}.bias": (num_outputs,)}
+            shapes |= {
+                f"head.{layer}.weight": (num_inputs, num_outputs),
+                f"head.{layer}.bias": (num_outputs,),
+            }
         return shapes
 
     @property

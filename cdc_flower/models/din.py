@@ -7,8 +7,8 @@ Three adaptive layers 64→128→64→1: 16,641 numbers, 66,564 bytes.
 import torch
 from torch import Tensor
 
-from cdc_flower.layers import Parameters, embed, linear, tanh_
 from cdc_flower.models.base import DeviceModel, init_layers, item_embedding
+from cdc_flower.models.layers import Parameters, embed, linear, tanh_
 
 
 class DIN(DeviceModel):
@@ -23,7 +23,9 @@ class DIN(DeviceModel):
     def init_static(self, generator: torch.Generator) -> Parameters:
         d = self.width
         maps = init_layers(generator, {name: (d, d) for name in ("target", "sequence")})
-        attention = init_layers(generator, {f"attention.{name}": (d, d) for name in ("query", "key", "value")})
+        attention = init_layers(
+            generator, {f"attention.{name}": (d, d) for name in ("query", "key", "value")}
+        )
         return {
             "embedding": item_embedding(generator, self.num_items, d),
             **maps,
@@ -31,12 +33,17 @@ class DIN(DeviceModel):
         }
 
     def tabulate(self, parameters: Parameters) -> Parameters:
-        return {**parameters, **self._items(parameters, parameters["embedding"], parameters["embedding"])}
+        return {
+            **parameters,
+            **self._items(parameters, parameters["embedding"], parameters["embedding"]),
+        }
 
     def _items(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> Parameters:
         """The maps of single items: embeddings ``[..., d]`` of the history and of the candidates."""
         target = tanh_(linear(candidates, parameters["target.weight"], parameters["target.bias"]))
-        sequence = tanh_(linear(history, parameters["sequence.weight"], parameters["sequence.bias"]))
+        sequence = tanh_(
+            linear(history, parameters["sequence.weight"], parameters["sequence.bias"])
+        )
         return {
             "table.target": target,
             "table.query": linear(target, parameters["attention.query.weight"]),
@@ -48,12 +55,19 @@ class DIN(DeviceModel):
         items = embed(parameters["embedding"], history)
         return tanh_(linear(items, parameters["sequence.weight"], parameters["sequence.bias"]))
 
-    def encode(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor | None]:
+    def encode(
+        self, parameters: Parameters, history: Tensor, candidates: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
         if "table.key" in parameters:
-            target, query = (embed(parameters[f"table.{name}"], candidates) for name in ("target", "query"))
+            target, query = (
+                embed(parameters[f"table.{name}"], candidates) for name in ("target", "query")
+            )
             key, value = (embed(parameters[f"table.{name}"], history) for name in ("key", "value"))
         else:
-            items = embed(parameters["embedding"], history), embed(parameters["embedding"], candidates)
+            items = (
+                embed(parameters["embedding"], history),
+                embed(parameters["embedding"], candidates),
+            )
             target, query, key, value = self._items(parameters, *items).values()
         logits = query @ key.transpose(-1, -2) * self.width**-0.5
         logits = logits.masked_fill((history == 0).unsqueeze(-2), -1e8)

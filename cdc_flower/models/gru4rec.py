@@ -1,14 +1,22 @@
 """GRU4Rec, in the shapes that DUET and Persona use for it.
 
-Hidasi et al., Session-based Recommendations with Recurrent Neural Networks, ICLR 2016, arXiv 1511.06939.
-Two adaptive layers 32→32→32: 2,112 numbers, 8,448 bytes.
+Hidasi et al., Session-based Recommendations with Recurrent Neural Networks, ICLR 2016, arXiv
+1511.06939. Two adaptive layers 32→32→32: 2,112 numbers, 8,448 bytes.
 """
 
 import torch
 from torch import Tensor
 
-from cdc_flower.layers import Parameters, embed, gru_input, gru_last_state, linear, mlp, tanh_
 from cdc_flower.models.base import DeviceModel, init_layers, item_embedding
+from cdc_flower.models.layers import (
+    Parameters,
+    embed,
+    gru_input,
+    gru_last_state,
+    linear,
+    mlp,
+    tanh_,
+)
 
 
 class GRU4Rec(DeviceModel):
@@ -47,13 +55,18 @@ class GRU4Rec(DeviceModel):
         items = embed(parameters["embedding"], history)
         return tanh_(linear(items, parameters["sequence.weight"], parameters["sequence.bias"]))
 
-    def encode(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor | None]:
+    def encode(
+        self, parameters: Parameters, history: Tensor, candidates: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
         if "table.gates" in parameters:
             gates = (embed(parameters["table.gates"], items) for items in history.unbind(-1))
             targets = embed(parameters["table.target"], candidates)
         else:
             weight, bias = gru_input(parameters, "gru")
-            gates = (linear(state, weight, bias) for state in self.item_states(parameters, history).unbind(-2))
+            gates = (
+                linear(state, weight, bias)
+                for state in self.item_states(parameters, history).unbind(-2)
+            )
             targets = mlp(embed(parameters["embedding"], candidates), parameters, "target", 2)
         state = gru_last_state(gates, (history != 0).sum(-1), parameters, "gru")
         return state.unsqueeze(-2), targets

@@ -1,16 +1,16 @@
 """SASRec, in the shapes that DUET and Persona use for it.
 
-Kang and McAuley, Self-Attentive Sequential Recommendation, ICDM 2018, arXiv 1808.09781. One encoder layer,
-4 heads, feed-forward 128, post-norm, learned positions. The released code masks neither the future nor the
-padding; only the last valid position is read, so we mask the padding, and a longer padding changes nothing.
-Two adaptive layers 32→32→32: 2,112 numbers, 8,448 bytes.
+Kang and McAuley, Self-Attentive Sequential Recommendation, ICDM 2018, arXiv 1808.09781. One encoder
+layer, 4 heads, feed-forward 128, post-norm, learned positions. The released code masks neither the
+future nor the padding; only the last valid position is read, so we mask the padding, and a longer
+padding changes nothing. Two adaptive layers 32→32→32: 2,112 numbers, 8,448 bytes.
 """
 
 import torch
 from torch import Tensor
 
-from cdc_flower.layers import Parameters, embed, last_valid, layer_norm, linear, mlp, tanh_
 from cdc_flower.models.base import DeviceModel, init_layers, item_embedding
+from cdc_flower.models.layers import Parameters, embed, last_valid, layer_norm, linear, mlp, tanh_
 
 NUM_HEADS = 4
 FEED_FORWARD = 128
@@ -41,7 +41,11 @@ class SASRec(DeviceModel):
             "feed_forward.0": (d, FEED_FORWARD),
             "feed_forward.1": (FEED_FORWARD, d),
         }
-        norms = {f"norm.{k}.{part}": torch.full((d,), value) for k in (0, 1) for part, value in NORM.items()}
+        norms = {
+            f"norm.{k}.{part}": torch.full((d,), value)
+            for k in (0, 1)
+            for part, value in NORM.items()
+        }
         return {
             "embedding": item_embedding(generator, self.num_items, d),
             "position": torch.empty(self.history_length, d).normal_(0, 0.02, generator=generator),
@@ -60,14 +64,18 @@ class SASRec(DeviceModel):
 
     def item_states(self, parameters: Parameters, history: Tensor) -> Tensor:
         if "table.sequence" in parameters:
-            return tanh_(embed(parameters["table.sequence"], history).add_(parameters["table.position"]))
+            return tanh_(
+                embed(parameters["table.sequence"], history).add_(parameters["table.position"])
+            )
         position = parameters["position"]
         if position.dim() == 3:
             position = position.view(len(position), *[1] * (history.dim() - 2), *position.shape[1:])
         items = embed(parameters["embedding"], history) + position
         return tanh_(linear(items, parameters["sequence.weight"], parameters["sequence.bias"]))
 
-    def encode(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor | None]:
+    def encode(
+        self, parameters: Parameters, history: Tensor, candidates: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
         states = self.item_states(parameters, history)
         index = last_valid(history)[..., None, None].expand(*history.shape[:-1], 1, self.width)
         last = states.gather(-2, index)
@@ -76,24 +84,36 @@ class SASRec(DeviceModel):
             parameters["norm.0.weight"],
             parameters["norm.0.bias"],
         )
-        hidden = linear(x, parameters["feed_forward.0.weight"], parameters["feed_forward.0.bias"]).relu()
-        hidden = linear(hidden, parameters["feed_forward.1.weight"], parameters["feed_forward.1.bias"])
+        hidden = linear(
+            x, parameters["feed_forward.0.weight"], parameters["feed_forward.0.bias"]
+        ).relu()
+        hidden = linear(
+            hidden, parameters["feed_forward.1.weight"], parameters["feed_forward.1.bias"]
+        )
         x = layer_norm(x + hidden, parameters["norm.1.weight"], parameters["norm.1.bias"])
         if "table.target" in parameters:
             return x, embed(parameters["table.target"], candidates)
         return x, mlp(embed(parameters["embedding"], candidates), parameters, "target", 2)
 
-    def _attend(self, parameters: Parameters, last: Tensor, states: Tensor, history: Tensor) -> Tensor:
+    def _attend(
+        self, parameters: Parameters, last: Tensor, states: Tensor, history: Tensor
+    ) -> Tensor:
         """Attention of the last position ``[..., 1, d]`` over ``[..., L, d]``; what comes after it has no weight."""
         d, shape = self.width // NUM_HEADS, states.shape[:-1]
-        query = linear(last, parameters["attention.query.weight"], parameters["attention.query.bias"])
-        key_value = linear(states, parameters["attention.key_value.weight"], parameters["attention.key_value.bias"])
+        query = linear(
+            last, parameters["attention.query.weight"], parameters["attention.query.bias"]
+        )
+        key_value = linear(
+            states, parameters["attention.key_value.weight"], parameters["attention.key_value.bias"]
+        )
         key, value = key_value.view(*shape, 2, NUM_HEADS, d).unbind(-3)
         logits = (query.view(*shape[:-1], 1, NUM_HEADS, d) * key).sum(-1) * d**-0.5
         is_padding = torch.arange(history.shape[-1]) > last_valid(history).unsqueeze(-1)
         logits = logits.masked_fill(is_padding.unsqueeze(-1), -1e8)
         attended = (torch.softmax(logits, -2).unsqueeze(-1) * value).sum(-3).reshape(last.shape)
-        return linear(attended, parameters["attention.output.weight"], parameters["attention.output.bias"])
+        return linear(
+            attended, parameters["attention.output.weight"], parameters["attention.output.bias"]
+        )
 
     def flops(self, num_candidates: int) -> float:
         d, steps = self.width, self.history_length

@@ -10,13 +10,14 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from cdc_flower.cells import Results, joined, read_results
-from cdc_flower.errors import UserError, unknown_name
-from cdc_flower.summary import BASELINE, strategies_in_order, summarize
+from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.tables.results import Results, joined, read_results
+from cdc_flower.tables.summary import BASELINE, strategies_in_order, summarize
 
 RESULTS_FILE, CONFIG_FILE, LOG_FILE = "results.parquet", "config.yaml", "run.log"
 
-#: Config keys that put runs side by side where they differ; runs that differ in none of them are pooled.
+#: Config keys that put runs side by side where they differ; runs that differ in none of them are
+#: pooled.
 LABEL_KEYS = {
     "data.name": "",
     "model.name": "",
@@ -28,7 +29,18 @@ LABEL_KEYS = {
     "fleet.num_devices": " devices",
 }
 #: Keys that may differ between pooled runs without a word.
-_EXPECTED = ("seed", "command", "run_id", "experiment", "strategies", "hydra", "output", "time", "path", "label")
+_EXPECTED = (
+    "seed",
+    "command",
+    "run_id",
+    "experiment",
+    "strategies",
+    "hydra",
+    "output",
+    "time",
+    "path",
+    "label",
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,11 @@ class RunFolder:
     def command(self) -> str:
         """The command line that makes the run again; empty where the config does not say."""
         command = self.config.get("command", "")
-        return shlex.join(map(str, command)) if isinstance(command, list | tuple) else str(command or "")
+        return (
+            shlex.join(map(str, command))
+            if isinstance(command, list | tuple)
+            else str(command or "")
+        )
 
 
 @dataclass(frozen=True)
@@ -92,7 +108,7 @@ class Comparison:
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """From :func:`cdc_flower.summary.summarize`."""
+        """From :func:`cdc_flower.tables.summary.summarize`."""
         return summarize(self.results, self.baseline)
 
 
@@ -113,7 +129,9 @@ def read_folder(folder: str | Path) -> RunFolder:
         try:
             config = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from error
+            raise UserError(
+                f"{path}: not readable as YAML ({' '.join(str(error).split())})"
+            ) from error
         if not isinstance(config, dict):
             raise UserError(f"{path}: a config must be a mapping, got {type(config).__name__}")
     log = folder / LOG_FILE
@@ -155,8 +173,13 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def run_labels(runs: Sequence[RunFolder]) -> list[str]:
     """For each run what sets it apart, such as ``"movielens · 4g"``; empty where runs differ by seed only."""
     configs = [flatten(run.config) for run in runs]
-    differ = [key for key in LABEL_KEYS if len({str(config.get(key, "–")) for config in configs}) > 1]
-    return [" · ".join(f"{config.get(key, '–')}{LABEL_KEYS[key]}" for key in differ) for config in configs]
+    differ = [
+        key for key in LABEL_KEYS if len({str(config.get(key, "–")) for config in configs}) > 1
+    ]
+    return [
+        " · ".join(f"{config.get(key, '–')}{LABEL_KEYS[key]}" for key in differ)
+        for config in configs
+    ]
 
 
 def silent_differences(runs: Sequence[RunFolder]) -> list[str]:
@@ -167,7 +190,10 @@ def silent_differences(runs: Sequence[RunFolder]) -> list[str]:
         same = [config for config, other in zip(configs, labels, strict=True) if other == label]
         for key in set().union(*same):
             # A path or a name of the run is no setting of it.
-            if key.split(".")[0] not in _EXPECTED and len({str(config.get(key)) for config in same}) > 1:
+            if (
+                key.split(".")[0] not in _EXPECTED
+                and len({str(config.get(key)) for config in same}) > 1
+            ):
                 found.add(key)
     return sorted(found)
 

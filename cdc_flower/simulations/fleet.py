@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cdc_flower.errors import UserError
-from cdc_flower.seeds import hashed_integers, hashed_uniform
+from cdc_flower.core.errors import UserError
+from cdc_flower.core.seeds import hashed_integers, hashed_uniform
 from cdc_flower.simulations.network.channel import Channel, Loss
 from cdc_flower.simulations.network.outages import Outages
 from cdc_flower.simulations.network.rates import TraceBank
@@ -20,15 +20,18 @@ class Network:
 
     Args:
         name: Of the profile.
-        rate_up_bps: Bits per second from a device to the cloud; ``math.inf`` is a link that takes no time.
+        rate_up_bps: Bits per second from a device to the cloud; ``math.inf`` is a link that takes
+            no time.
         rate_down_bps: Bits per second from the cloud to a device.
         rtt_s: Round-trip time in seconds; half of it is added each way.
-        spread: Standard deviation of the logarithm of a device's rates around these. 0: all links are alike.
-        traces: Recordings; each device follows one of them from a random moment on, and the rates above do not count.
-            None: constant rates.
+        spread: Standard deviation of the logarithm of a device's rates around these. 0: all links
+            are alike.
+        traces: Recordings; each device follows one of them from a random moment on, and the rates
+            above do not count. None: constant rates.
 
     Raises:
-        UserError: If a rate is not positive, the round-trip time or the spread is negative, or traces have a spread.
+        UserError: If a rate is not positive, the round-trip time or the spread is negative, or
+            traces have a spread.
     """
 
     name: str
@@ -55,12 +58,14 @@ class Conditions:
     """What holds on every link, whatever its rate. The defaults change nothing.
 
     Args:
-        loss: Chance of each packet to be lost each time it is sent, in [0, 1]. 0: none. 1: nothing ever arrives.
+        loss: Chance of each packet to be lost each time it is sent, in [0, 1]. 0: none. 1: nothing
+            ever arrives.
         packet_bytes: At most in a packet.
         outage_every_s: Mean time from one outage of a link to the next. None: there is none.
         outage_s: Mean length of an outage.
         ttl_s: Seconds for which a message is wanted. None: for ever.
-        deadline_s: Seconds that the cloud waits for what it asked for; later reports are dropped. None: for ever.
+        deadline_s: Seconds that the cloud waits for what it asked for; later reports are dropped.
+            None: for ever.
         cell_up_bps: Capacity that all uplinks share behind their own rates. None: enough for all.
         cell_down_bps: Likewise for all downlinks.
         rate_scale: A factor on all rates. 1: as they are.
@@ -80,8 +85,14 @@ class Conditions:
     rate_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.packet_bytes, bool) or not isinstance(self.packet_bytes, int) or self.packet_bytes < 1:
-            raise UserError(f"conditions.packet_bytes must be a whole number >= 1, got {self.packet_bytes}")
+        if (
+            isinstance(self.packet_bytes, bool)
+            or not isinstance(self.packet_bytes, int)
+            or self.packet_bytes < 1
+        ):
+            raise UserError(
+                f"conditions.packet_bytes must be a whole number >= 1, got {self.packet_bytes}"
+            )
         for key in self.__dataclass_fields__:
             value = getattr(self, key)
             if value is None and key not in ("loss", "outage_s", "rate_scale"):
@@ -100,12 +111,14 @@ class Fleet:
     """Links and speeds of ``n`` devices.
 
     Attributes:
-        rate_up_bps: ``[n]``, constant rates, or the mean of a trace; ``rate_down_bps``: ``[n]``; ``rtt_s``: ``[n]``.
+        rate_up_bps: ``[n]``, constant rates, or the mean of a trace; ``rate_down_bps``: ``[n]``;
+            ``rtt_s``: ``[n]``.
         device_flops_per_s: ``[n]``, floating-point operations per second of each phone.
         cloud_flops_per_s: Of the cloud, for one device at a time.
         conditions: What holds on every link.
         num_cloud_workers: Devices for which the cloud can work at a time. None: for all.
-        cloud_s_per_device: Seconds of the cloud for each device that it generates for, beside its operations.
+        cloud_s_per_device: Seconds of the cloud for each device that it generates for, beside its
+            operations.
         up: The uplinks; None: constant rates and no losses. ``down``: the downlinks.
     """
 
@@ -143,25 +156,36 @@ class Fleet:
             network: The kind of link.
             device_flops_per_s: Of a phone, or of the median phone.
             cloud_flops_per_s: Of the cloud, for one device at a time.
-            speed_quantiles: Speeds of phones relative to ``device_flops_per_s``, at evenly spaced shares of the fleet
-                from the slowest to the fastest; between them the speed is interpolated. None: all are alike.
+            speed_quantiles: Speeds of phones relative to ``device_flops_per_s``, at evenly spaced
+                shares of the fleet from the slowest to the fastest; between them the speed is
+                interpolated. None: all are alike.
             num_cloud_workers: Devices for which the cloud can work at a time. None: for all.
-            cloud_s_per_device: Seconds of the cloud for each device that it generates for, beside its operations.
+            cloud_s_per_device: Seconds of the cloud for each device that it generates for, beside
+                its operations.
             conditions: What holds on every link; nothing by default.
             seed: Of the run.
 
         Raises:
             UserError: If there is no device or a speed is not positive.
         """
-        for key, value in (("device_flops_per_s", device_flops_per_s), ("cloud_flops_per_s", cloud_flops_per_s)):
+        for key, value in (
+            ("device_flops_per_s", device_flops_per_s),
+            ("cloud_flops_per_s", cloud_flops_per_s),
+        ):
             if not value > 0:
                 raise UserError(f"fleet.{key} must be > 0, got {value}")
         if num_devices < 1:
             raise UserError(f"fleet.num_devices must be >= 1, got {num_devices}")
-        if num_cloud_workers is not None and (not isinstance(num_cloud_workers, int) or num_cloud_workers < 1):
-            raise UserError(f"fleet.num_cloud_workers must be a whole number >= 1, or null, got {num_cloud_workers}")
+        if num_cloud_workers is not None and (
+            not isinstance(num_cloud_workers, int) or num_cloud_workers < 1
+        ):
+            raise UserError(
+                f"fleet.num_cloud_workers must be a whole number >= 1, or null, got {num_cloud_workers}"
+            )
         if not 0 <= cloud_s_per_device < np.inf:
-            raise UserError(f"fleet.cloud_s_per_device must be >= 0 and finite, got {cloud_s_per_device}")
+            raise UserError(
+                f"fleet.cloud_s_per_device must be >= 0 and finite, got {cloud_s_per_device}"
+            )
         rules, ids = conditions or Conditions(), np.arange(num_devices)
         rtt_s = np.full(num_devices, network.rtt_s)
         up, down = (_channel(network, rules, ids, rtt_s, way, seed) for way in ("up", "down"))
@@ -206,13 +230,20 @@ class Fleet:
 
 
 def _channel(
-    network: Network, rules: Conditions, ids: NDArray[np.int64], rtt_s: NDArray[np.float64], way: str, seed: int
+    network: Network,
+    rules: Conditions,
+    ids: NDArray[np.int64],
+    rtt_s: NDArray[np.float64],
+    way: str,
+    seed: int,
 ) -> Channel:
     """One direction of the links of all devices."""
     loss = Loss(rules.loss, rules.packet_bytes, seed, way)
     outages = None
     if rules.outage_every_s is not None:
-        outages = Outages(ids, rules.outage_every_s, rules.outage_s, seed)  # both ways at the same times
+        outages = Outages(
+            ids, rules.outage_every_s, rules.outage_s, seed
+        )  # both ways at the same times
     if network.traces:
         bank = TraceBank([getattr(pair, way).scaled(rules.rate_scale) for pair in network.traces])
         trace = hashed_integers(seed, "trace", ids, high=len(bank))
@@ -223,16 +254,24 @@ def _channel(
     radius, angle = hashed_uniform(seed, "links", ids[:, None], np.arange(2)).T
     spread = network.spread * np.sqrt(-2 * np.log1p(-radius))
     wave = np.cos if way == "up" else np.sin
-    rate_bps = getattr(network, f"rate_{way}_bps") * rules.rate_scale * np.exp(spread * wave(2 * np.pi * angle))
+    rate_bps = (
+        getattr(network, f"rate_{way}_bps")
+        * rules.rate_scale
+        * np.exp(spread * wave(2 * np.pi * angle))
+    )
     return Channel(rate_bps, rtt_s, ids, outages=outages, loss=loss)
 
 
-def _relative_speeds(quantiles: Sequence[float] | None, ids: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
+def _relative_speeds(
+    quantiles: Sequence[float] | None, ids: NDArray[np.int64], seed: int
+) -> NDArray[np.float64]:
     """Speeds of phones, by the inverse of the cumulative distribution, interpolated on the logarithm."""
     if quantiles is None:
         return np.ones(len(ids))
     values = np.asarray(list(quantiles), np.float64)
     if len(values) < 2 or not (values > 0).all() or (np.diff(values) < 0).any():
-        raise UserError(f"fleet.speed_quantiles must be at least two numbers > 0 that ascend, got {list(quantiles)}")
+        raise UserError(
+            f"fleet.speed_quantiles must be at least two numbers > 0 that ascend, got {list(quantiles)}"
+        )
     share = hashed_uniform(seed, "phones", ids)
     return np.exp(np.interp(share, np.linspace(0, 1, len(values)), np.log(values)))

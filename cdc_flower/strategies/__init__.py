@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cdc_flower.errors import UserError, unknown_name
-from cdc_flower.strategies.apg import Apg
+from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.strategies.apg.strategy import Apg
 from cdc_flower.strategies.base import CloudStrategy, OnDevices
 from cdc_flower.strategies.cdc_mmpg import CdcMmpg
-from cdc_flower.strategies.cloud_fine_tuning import CloudFineTuning
+from cdc_flower.strategies.cloud_fine_tuning.strategy import CloudFineTuning
 from cdc_flower.strategies.duet import Duet
-from cdc_flower.strategies.fedavg import FedAvg
-from cdc_flower.strategies.fine_tuning import FineTuning
-from cdc_flower.strategies.group_fine_tuning import GroupFineTuning
+from cdc_flower.strategies.fedavg.strategy import FedAvg
+from cdc_flower.strategies.fine_tuning.strategy import FineTuning
+from cdc_flower.strategies.group_fine_tuning.strategy import GroupFineTuning
 from cdc_flower.strategies.persona import Persona
-from cdc_flower.strategies.static import Static
+from cdc_flower.strategies.static.strategy import Static
 
 __all__ = [
     "Apg",

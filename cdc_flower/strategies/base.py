@@ -1,7 +1,8 @@
 """What the strategies of this package share: what is deployed before the first round, and quiet defaults.
 
-A strategy is Flower's. ``prepare`` trains its cloud side on historical data, ``deployment`` is the model that
-every device gets once, and from then on Flower's four verbs run the rounds: one round a segment.
+A strategy is Flower's. ``prepare`` trains its cloud side on historical data, ``deployment`` is the
+model that every device gets once, and from then on Flower's four verbs run the rounds: one round a
+segment.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,21 +16,28 @@ from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cdc_flower import records
-from cdc_flower.batch import MessageBatch
-from cdc_flower.checkpoints import Checkpoints, Resume
-from cdc_flower.layers import Parameters
 from cdc_flower.models.base import DeviceModel
-from cdc_flower.replies import answers
-from cdc_flower.scoring import Arrays
-from cdc_flower.training import fit
+from cdc_flower.models.layers import Parameters
+from cdc_flower.training.checkpoints import Checkpoints, Resume
+from cdc_flower.training.fit import fit
+from cdc_flower.training.scoring import Arrays
+from cdc_flower.wire import records
+from cdc_flower.wire.batch import MessageBatch
+from cdc_flower.wire.replies import answers
 
 
 class History(Protocol):
     """Historical data in the cloud: labelled, and from before the stream begins."""
 
     def batches(
-        self, batch_size: int, epoch: int, seed: int, num_negatives: int, *, first: int = 0, stop: int | None = None
+        self,
+        batch_size: int,
+        epoch: int,
+        seed: int,
+        num_negatives: int,
+        *,
+        first: int = 0,
+        stop: int | None = None,
     ) -> Iterable[Any]:
         """Batches ``first`` to ``stop`` of an epoch, with ``rows`` [B], ``history`` [B, L] and ``candidates`` [B, C].
 
@@ -62,9 +70,11 @@ class Cloud:
         train: Historical data to train on; ``validation``: historical data held out for choices.
         seed: Of the run.
         batch_size: For training; ``num_negatives``: for each true item.
-        patience: Epochs without a better validation loss after which training stops; None never stops early.
-        examples_per_epoch: Of what strategies train; None for all of them once. Where they are fewer, passes go on
-            from epoch to epoch, so that a large history is validated more often than once a pass.
+        patience: Epochs without a better validation loss after which training stops; None never
+            stops early.
+        examples_per_epoch: Of what strategies train; None for all of them once. Where they are
+            fewer, passes go on from epoch to epoch, so that a large history is validated more often
+            than once a pass.
         identity: A fingerprint of everything that the base model depends on; "" if it is not known.
         checkpoints: Where trained parameters are kept; nowhere by default.
         progress: (text, steps) -> a function to call after each step.
@@ -102,7 +112,9 @@ class Cloud:
         while next_batch < end:
             done, first = divmod(next_batch, whole)
             stop = min(whole, first + end - next_batch)
-            yield from self.train.batches(self.batch_size, done, self.seed, self.num_negatives, first=first, stop=stop)
+            yield from self.train.batches(
+                self.batch_size, done, self.seed, self.num_negatives, first=first, stop=stop
+            )
             next_batch += stop - first
 
     def held_out(self) -> Iterable[Any]:
@@ -126,11 +138,14 @@ class Cloud:
         """Train one stage on historical data, or take it from the checkpoints.
 
         Args:
-            what: Name of the stage, and ``settings``: all that it depends on beside the base model, as plain values.
-            kept: Tensors that make the result, changed in place; ``leaves``: those of them that are trained.
+            what: Name of the stage, and ``settings``: all that it depends on beside the base model,
+                as plain values.
+            kept: Tensors that make the result, changed in place; ``leaves``: those of them that are
+                trained.
             loss: Mean loss of a batch.
             epochs: At most; 0 leaves everything as it is. ``rate``: learning rate of Adam.
-            batches: Epoch number -> batches; those of the whole history by default, as is ``held_out``.
+            batches: Epoch number -> batches; those of the whole history by default, as is
+                ``held_out``.
             num_batches: Of an epoch, for the progress bar.
 
         Returns:
@@ -206,7 +221,9 @@ class CloudStrategy(OnDevices, Strategy):
         """Let every device predict the segment with what it has."""
         return to_every_node(grid, records.EVALUATE, server_round)
 
-    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> MetricRecord | None:
         """Events scored on all devices; the metrics themselves are collected for the results table."""
         return count_events(replies)
 
@@ -217,13 +234,17 @@ class CloudStrategy(OnDevices, Strategy):
 def to_every_node(grid: Grid, message_type: str, server_round: int) -> MessageBatch:
     """One message to each node, with nothing in it but the number of the segment."""
     node_ids = np.array(list(grid.get_node_ids()), np.uint64)
-    return MessageBatch(message_type, node_ids, configs={records.CLOCK: {records.SEGMENT: server_round - 1}})
+    return MessageBatch(
+        message_type, node_ids, configs={records.CLOCK: {records.SEGMENT: server_round - 1}}
+    )
 
 
 def count_events(replies: Iterable[Message]) -> MetricRecord:
     """Events scored on the devices that answered."""
     batch = answers(replies)
-    num_events = 0 if batch is None else int(batch.metrics[records.SCORES][records.NUM_EXAMPLES].sum())
+    num_events = (
+        0 if batch is None else int(batch.metrics[records.SCORES][records.NUM_EXAMPLES].sum())
+    )
     return MetricRecord({records.NUM_EXAMPLES: num_events})
 
 

@@ -14,7 +14,11 @@ def check_range(knobs: Mapping[str, Any], **least: float) -> None:
     """
     for name, low in least.items():
         value = knobs[name]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < np.inf:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not low <= value < np.inf
+        ):
             raise ValueError(f"{name} must be >= {low}, got {value!r}")
 
 

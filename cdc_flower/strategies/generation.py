@@ -1,7 +1,7 @@
 """What strategies share in which the cloud answers each device's report with adaptive layers made for it.
 
-A device reports its last items; the cloud makes layers from that report alone and sends them back. Nothing is
-averaged, no label goes up, and no gradient runs once the cloud is trained.
+A device reports its last items; the cloud makes layers from that report alone and sends them back.
+Nothing is averaged, no label goes up, and no gradient runs once the cloud is trained.
 """
 
 from abc import abstractmethod
@@ -12,10 +12,10 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 
-from cdc_flower import records
-from cdc_flower.batch import MessageBatch
-from cdc_flower.replies import answers
 from cdc_flower.strategies.base import CloudStrategy, to_every_node
+from cdc_flower.wire import records
+from cdc_flower.wire.batch import MessageBatch
+from cdc_flower.wire.replies import answers
 
 #: Devices for which layers are generated in one product.
 DEVICES_PER_CHUNK = 256
@@ -25,8 +25,9 @@ class GenerationStrategy(CloudStrategy):
     """The cloud answers reports. A method says what to answer, and how it is trained.
 
     Attributes:
-        report_lag: How many events before the segment the report ends: 0 is the present, 1 the *stale* arm of the
-            published protocol, in which parameters come from what the device looked like one event earlier.
+        report_lag: How many events before the segment the report ends: 0 is the present, 1 the
+            *stale* arm of the published protocol, in which parameters come from what the device
+            looked like one event earlier.
     """
 
     report_lag: int = 0
@@ -64,8 +65,13 @@ class GenerationStrategy(CloudStrategy):
     ) -> Iterable[Message]:
         """To each device that reported, its answer; the others go on with what they have."""
         everyone = to_every_node(grid, records.EVALUATE, server_round)
-        down = [batch.with_records(configs={**batch.configs, **everyone.configs}) for batch in self._down]
-        told = np.concatenate([np.asarray(batch.node_ids, np.uint64) for batch in down] or [np.empty(0, np.uint64)])
+        down = [
+            batch.with_records(configs={**batch.configs, **everyone.configs})
+            for batch in self._down
+        ]
+        told = np.concatenate(
+            [np.asarray(batch.node_ids, np.uint64) for batch in down] or [np.empty(0, np.uint64)]
+        )
         silent = ~np.isin(everyone.node_ids, told)
         parts: list[Any] = [*down, everyone.select(silent)] if silent.any() or not down else down
         return parts[0] if len(parts) == 1 else parts

@@ -1,7 +1,7 @@
 """Hypernetworks that read a device's sequence: training with the static layers or without, and use for many devices.
 
-DUET's equation (5): on historical data, the loss of the device model with the layers that each device's own past
-generates.
+DUET's equation (5): on historical data, the loss of the device model with the layers that each
+device's own past generates.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cdc_flower.layers import Parameters
-from cdc_flower.scoring import Arrays
-from cdc_flower.seeds import generator
+from cdc_flower.core.seeds import generator
+from cdc_flower.models.layers import Parameters
 from cdc_flower.strategies.base import Cloud, History
 from cdc_flower.strategies.checks import check_range, check_switches, check_whole
 from cdc_flower.strategies.generation import DEVICES_PER_CHUNK
+from cdc_flower.training.scoring import Arrays
 
 #: Historical sequences whose mean generated layers every device starts with.
 NUM_START_SEQUENCES = 4096
@@ -45,9 +45,10 @@ class JointTraining:
     Args:
         epochs: At most; 0 leaves everything as it is.
         rate: Learning rate of Adam; 0 leaves everything as it is.
-        joint: Whether static layers are trained along with the hypernetwork. False keeps the base model's.
-        max_lag: The sequence to generate from ends up to this many events before the one to predict, as it does on a
-            device that was adapted a while ago. 0 is the papers'.
+        joint: Whether static layers are trained along with the hypernetwork. False keeps the base
+            model's.
+        max_lag: The sequence to generate from ends up to this many events before the one to
+            predict, as it does on a device that was adapted a while ago. 0 is the papers'.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -80,8 +81,8 @@ class JointTraining:
             logits: Parameters of the device model and ``B`` examples -> ``[B, C]``.
 
         Returns:
-            The device model's parameters, whose adaptive layers are still the base model's; and the validation
-            loss before training and after each epoch.
+            The device model's parameters, whose adaptive layers are still the base model's; and the
+            validation loss before training and after each epoch.
         """
         parameters = {key: value.detach().clone() for key, value in cloud.parameters.items()}
         static = [value for key, value in parameters.items() if key not in cloud.model.adaptive]
@@ -111,11 +112,20 @@ class JointTraining:
             leaf.requires_grad_(False)
         return parameters, curve
 
-    def examples(self, history: History, batches: Iterable[Any], lags: np.random.Generator) -> Iterator[Examples]:
+    def examples(
+        self, history: History, batches: Iterable[Any], lags: np.random.Generator
+    ) -> Iterator[Examples]:
         """Batches of a history, with lags drawn one an example, uniform in 0 to ``max_lag``."""
         for batch in batches:
-            reported = history.lagged(batch.rows, lags.integers(0, self.max_lag + 1, len(batch.rows)))
-            yield Examples(*(torch.from_numpy(ids).long() for ids in (batch.history, batch.candidates, reported)))
+            reported = history.lagged(
+                batch.rows, lags.integers(0, self.max_lag + 1, len(batch.rows))
+            )
+            yield Examples(
+                *(
+                    torch.from_numpy(ids).long()
+                    for ids in (batch.history, batch.candidates, reported)
+                )
+            )
 
 
 @torch.no_grad()

@@ -15,7 +15,10 @@ def test_gru4rec_equals_pytorchs_layers() -> None:
         gru.bias_hh_l0.copy_(p["gru.hidden.bias"])
         states = torch.tanh(p["embedding"][history] @ p["sequence.weight"] + p["sequence.bias"])
         last = gru(states)[0][torch.arange(8), (history != 0).sum(1) - 1]
-        user = torch.tanh(last @ p["head.0.weight"] + p["head.0.bias"]) @ p["head.1.weight"] + p["head.1.bias"]
+        user = (
+            torch.tanh(last @ p["head.0.weight"] + p["head.0.bias"]) @ p["head.1.weight"]
+            + p["head.1.bias"]
+        )
         target = torch.tanh(p["embedding"][candidates] @ p["target.0.weight"] + p["target.0.bias"])
         target = target @ p["target.1.weight"] + p["target.1.bias"]
         expected = torch.einsum("bd,bcd->bc", user, target)

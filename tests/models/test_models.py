@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from model_cases import LENGTH, NAMES, NUM_ITEMS, parameters_of, random_ids, small_model
 from torch.utils.flop_counter import FlopCounterMode
 
-from cdc_flower.errors import UserError
+from cdc_flower.core.errors import UserError
 from cdc_flower.models import MODELS, device_model
 
 
@@ -17,13 +17,17 @@ def tensors_of(*arrays: np.ndarray) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("name", "count", "num_bytes"), [("gru4rec", 2112, 8448), ("sasrec", 2112, 8448), ("din", 16641, 66564)]
+    ("name", "count", "num_bytes"),
+    [("gru4rec", 2112, 8448), ("sasrec", 2112, 8448), ("din", 16641, 66564)],
 )
 def test_the_adaptive_layers_have_the_papers_sizes(name: str, count: int, num_bytes: int) -> None:
     model = device_model(name, 100)
     parameters = parameters_of(model)
     assert model.num_adaptive == count
-    assert sum(parameters[key].nelement() * parameters[key].element_size() for key in model.adaptive) == num_bytes
+    assert (
+        sum(parameters[key].nelement() * parameters[key].element_size() for key in model.adaptive)
+        == num_bytes
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -74,7 +78,11 @@ def test_tables_of_the_catalog_change_no_score(name: str) -> None:
     ids = tensors_of(*random_ids(12, least=0))
     tables = model.tabulate(parameters)
     assert tables.keys() > parameters.keys()
-    poor = {key: value for key, value in tables.items() if key.startswith(("table.", "head.", "gru.hidden"))}
+    poor = {
+        key: value
+        for key, value in tables.items()
+        if key.startswith(("table.", "head.", "gru.hidden"))
+    }
     if name != "sasrec":  # nothing but the tables is read
         torch.testing.assert_close(model.score(poor, *ids), model.score(parameters, *ids))
     torch.testing.assert_close(model.score(tables, *ids), model.score(parameters, *ids))
@@ -85,8 +93,13 @@ def test_stacked_parameters_equal_a_loop_of_single_models(
     name: str, num_devices: int, num_slots: int, seed: int, data: st.DataObject
 ) -> None:
     model, base = small_model(name), parameters_of(small_model(name))
-    own = data.draw(st.sampled_from([tuple(model.adaptive), tuple(base), ("head.0.bias",), tuple(base)[1:4]]))
-    singles = [{**base, **{key: parameters_of(model, 1 + k)[key] for key in own}} for k in range(num_devices)]
+    own = data.draw(
+        st.sampled_from([tuple(model.adaptive), tuple(base), ("head.0.bias",), tuple(base)[1:4]])
+    )
+    singles = [
+        {**base, **{key: parameters_of(model, 1 + k)[key] for key in own}}
+        for k in range(num_devices)
+    ]
     stacked = {**base, **{key: torch.stack([single[key] for single in singles]) for key in own}}
     history, candidates = random_ids(num_devices * num_slots, seed, least=0)
     shape = num_devices, num_slots, -1
@@ -103,7 +116,9 @@ def test_stacked_parameters_equal_a_loop_of_single_models(
 def test_the_score_of_a_candidate_does_not_depend_on_the_others(name: str) -> None:
     model, parameters = small_model(name), parameters_of(small_model(name))
     history, candidates = tensors_of(*random_ids(4))
-    alone = torch.cat([model.score(parameters, history, candidates[:, k : k + 1]) for k in range(5)], -1)
+    alone = torch.cat(
+        [model.score(parameters, history, candidates[:, k : k + 1]) for k in range(5)], -1
+    )
     torch.testing.assert_close(model.score(parameters, history, candidates), alone)
 
 
@@ -112,7 +127,9 @@ def test_every_parameter_has_a_part_in_the_score(name: str) -> None:
     model = small_model(name)
     parameters = {key: value.requires_grad_() for key, value in parameters_of(model).items()}
     model.score(parameters, *tensors_of(*random_ids(30))).square().sum().backward()
-    without = [key for key, value in parameters.items() if value.grad is None or not value.grad.any()]
+    without = [
+        key for key, value in parameters.items() if value.grad is None or not value.grad.any()
+    ]
     assert not without
 
 
@@ -140,13 +157,16 @@ def test_operations_of_the_adaptive_layers_are_those_that_pytorch_counts(name: s
 
 
 def test_an_unknown_model_is_answered_with_the_nearest_name() -> None:
-    with pytest.raises(UserError, match=r"^model.name: unknown model 'gru4rek'; did you mean 'gru4rec'\?"):
+    with pytest.raises(
+        UserError, match=r"^model.name: unknown model 'gru4rek'; did you mean 'gru4rec'\?"
+    ):
         device_model("gru4rek", 10)
 
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize(
-    ("key", "sizes"), [("num_items", (0, 8, 6)), ("width", (5, 0, 6)), ("history_length", (5, 8, 0))]
+    ("key", "sizes"),
+    [("num_items", (0, 8, 6)), ("width", (5, 0, 6)), ("history_length", (5, 8, 0))],
 )
 def test_sizes_must_be_positive(name: str, key: str, sizes: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match=f"{key} must be >= 1, got 0"):

@@ -6,11 +6,11 @@ import pytest
 import torch
 from video_tiny import SIZES, video_model, video_stream
 
-from cdc_flower.layers import Parameters
-from cdc_flower.models.video import VideoQA, distinct_in_rows
-from cdc_flower.models.video_encoder import EncoderShape, encode, init_encoder
-from cdc_flower.scoring import Scorer
-from cdc_flower.seeds import torch_generator
+from cdc_flower.core.seeds import torch_generator
+from cdc_flower.models.layers import Parameters
+from cdc_flower.models.video.encoder import EncoderShape, encode, init_encoder
+from cdc_flower.models.video.ranking import VideoQA, distinct_in_rows
+from cdc_flower.training.scoring import Scorer
 
 every_task = pytest.mark.parametrize("captions", [False, True], ids=["answers", "search"])
 
@@ -18,7 +18,8 @@ every_task = pytest.mark.parametrize("captions", [False, True], ids=["answers", 
 def stacked(parameters: Parameters, count: int) -> Parameters:
     random = torch.Generator().manual_seed(1)
     return {
-        name: value + 0.1 * torch.randn(count, *value.shape, generator=random) for name, value in parameters.items()
+        name: value + 0.1 * torch.randn(count, *value.shape, generator=random)
+        for name, value in parameters.items()
     }
 
 
@@ -26,7 +27,10 @@ def events(captions: bool, segment: int = 0) -> tuple[Any, torch.Tensor, torch.T
     stream = video_stream(captions)
     data = stream.segment(np.arange(3), segment)
     shape = (3, 4)
-    ids = (torch.from_numpy(part).long().reshape(*shape, -1) for part in (data.history, data.candidates))
+    ids = (
+        torch.from_numpy(part).long().reshape(*shape, -1)
+        for part in (data.history, data.candidates)
+    )
     return (video_model(stream), *ids)
 
 
@@ -51,13 +55,17 @@ def test_what_is_kept_changes_nothing(captions: bool) -> None:
         torch.testing.assert_close(kept, plain, rtol=1e-5, atol=1e-5)
     other = {name: value * 1.1 for name, value in parameters.items()}
     expected = model.score(other, history[0], candidates[0])
-    torch.testing.assert_close(model.score(model.tabulate(other), history[0], candidates[0]), expected)
+    torch.testing.assert_close(
+        model.score(model.tabulate(other), history[0], candidates[0]), expected
+    )
     assert not pickle.loads(pickle.dumps(model))._kept
 
 
 def test_parameters_that_are_trained_are_not_kept() -> None:
     model, history, candidates = events(False)
-    parameters = {name: value.requires_grad_() for name, value in model.init(torch_generator(0, "m")).items()}
+    parameters = {
+        name: value.requires_grad_() for name, value in model.init(torch_generator(0, "m")).items()
+    }
     assert model.tabulate(parameters) is parameters
     model.loss(model.score(parameters, history[0], candidates[0])).mean().backward()
     assert all(value.grad is not None for value in parameters.values())
@@ -93,7 +101,9 @@ def test_the_last_block_for_the_pooled_token_alone_is_exact() -> None:
             twice[f"block.1.{name}.{kind}"] = torch.zeros_like(twice[f"block.1.{name}.{kind}"])
     frames = torch.randint(0, 255, (2, 2, 32, 32, 3), dtype=torch.uint8)
     words = torch.tensor([[3, 4, 1, 0], [5, 1, 2, 2]])
-    torch.testing.assert_close(encode(shape, parameters, frames, words), encode(deep, twice, frames, words))
+    torch.testing.assert_close(
+        encode(shape, parameters, frames, words), encode(deep, twice, frames, words)
+    )
 
 
 def test_a_feature_of_a_frame_is_of_that_frame_alone() -> None:
@@ -103,12 +113,21 @@ def test_a_feature_of_a_frame_is_of_that_frame_alone() -> None:
     frames = torch.from_numpy(stream.table.clips.frames(np.arange(5)))
     features = model.frame_features(parameters, frames)
     assert features.shape == (5, 3, SIZES["width"])
-    torch.testing.assert_close(model.frame_features(parameters, frames[2:3, 1:2])[0, 0], features[2, 1])
+    torch.testing.assert_close(
+        model.frame_features(parameters, frames[2:3, 1:2])[0, 0], features[2, 1]
+    )
 
 
 def test_the_paper_s_shape_can_be_built() -> None:
     class Large:
-        num_clips, num_queries, num_frames, frame_shape, num_words, num_tokens = 1, 1, 3, (224, 224, 3), 30522, 40
+        num_clips, num_queries, num_frames, frame_shape, num_words, num_tokens = (
+            1,
+            1,
+            3,
+            (224, 224, 3),
+            30522,
+            40,
+        )
 
         def frames(self, ids: np.ndarray) -> np.ndarray:
             return np.zeros((len(ids), 3, 224, 224, 3), np.uint8)
@@ -144,14 +163,22 @@ def test_scoring_a_pool_is_scoring_each_set() -> None:
     model, data = video_model(stream), video_stream().segment(np.arange(4), 0)
     static = {name: value.numpy() for name, value in model.init(torch_generator(0, "m")).items()}
     rng = np.random.default_rng(0)
-    pool = {name: rng.normal(size=(6, *shape)).astype(np.float32) for name, shape in model.adaptive.items()}
+    pool = {
+        name: rng.normal(size=(6, *shape)).astype(np.float32)
+        for name, shape in model.adaptive.items()
+    }
     sets = data.row + 1
     scores = Scorer(model, static, [pool]).score(sets, data.history, data.candidates)
     for event in range(len(sets)):
         own = {name: torch.from_numpy(value[sets[event]]) for name, value in pool.items()}
         parameters = {**{name: torch.from_numpy(value) for name, value in static.items()}, **own}
-        ids = (torch.from_numpy(part[event : event + 1]).long() for part in (data.history, data.candidates))
-        np.testing.assert_allclose(scores[event], model.score(parameters, *ids)[0].numpy(), rtol=1e-4, atol=1e-5)
+        ids = (
+            torch.from_numpy(part[event : event + 1]).long()
+            for part in (data.history, data.candidates)
+        )
+        np.testing.assert_allclose(
+            scores[event], model.score(parameters, *ids)[0].numpy(), rtol=1e-4, atol=1e-5
+        )
 
 
 def test_each_clip_of_a_row_is_listed_once_and_found_again() -> None:

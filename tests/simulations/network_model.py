@@ -75,7 +75,9 @@ class Model:
     def __init__(self, up: Way, down: Way, num_workers: int | None, ttl_s: float) -> None:
         self.env = simpy.Environment()
         self.up, self.down, self.ttl_s = up, down, ttl_s
-        self.cells = [None if way.cell_bps is None else Cell(self.env, way.cell_bps) for way in (up, down)]
+        self.cells = [
+            None if way.cell_bps is None else Cell(self.env, way.cell_bps) for way in (up, down)
+        ]
         self.workers = None if num_workers is None else simpy.Resource(self.env, num_workers)
         n = len(up.channel)
         self.waiting: list[Trip | None] = [None] * n
@@ -153,7 +155,15 @@ class Model:
 
                 one = lambda value: np.array([value])  # noqa: E731
                 missing = int(
-                    lost_packets(one(missing), loss.chance, loss.seed, loss.name, one(device), one(message), attempt)[0]
+                    lost_packets(
+                        one(missing),
+                        loss.chance,
+                        loss.seed,
+                        loss.name,
+                        one(device),
+                        one(message),
+                        attempt,
+                    )[0]
                 )
             if not loss.chance or not missing:
                 return

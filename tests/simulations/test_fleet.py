@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc_flower.errors import UserError
+from cdc_flower.core.errors import UserError
 from cdc_flower.simulations.fleet import Conditions, Fleet, Network
 from cdc_flower.simulations.network.channel import Channel, Fifo
 from cdc_flower.simulations.network.trace import Trace, TracePair
@@ -16,9 +16,13 @@ sizes = st.integers(0, 10**9)
 rates = st.floats(1, 1e10)
 
 
-def one(start_s: float, free_s: float, wire_bytes: int, rate_bps: float, rtt_s: float) -> tuple[float, float]:
+def one(
+    start_s: float, free_s: float, wire_bytes: int, rate_bps: float, rtt_s: float
+) -> tuple[float, float]:
     fifo = Fifo(Channel(np.array([rate_bps]), np.array([rtt_s]), np.array([0])), free_s)
-    arrival_s, _, _ = fifo.send(np.array([0]), np.array([start_s]), np.array([wire_bytes]), np.array([np.inf]))
+    arrival_s, _, _ = fifo.send(
+        np.array([0]), np.array([start_s]), np.array([wire_bytes]), np.array([np.inf])
+    )
     return float(arrival_s[0]), float(fifo.free_s[0])
 
 
@@ -40,7 +44,9 @@ def test_an_unlimited_link_takes_no_time() -> None:
 
 
 @given(seconds, seconds, sizes.filter(bool), rates, st.floats(0, 10))
-def test_the_time_is_bytes_over_rate_and_half_a_round_trip(start, free, wire_bytes, rate, rtt) -> None:
+def test_the_time_is_bytes_over_rate_and_half_a_round_trip(
+    start, free, wire_bytes, rate, rtt
+) -> None:
     arrival_s, free_s = one(start, free, wire_bytes, rate, rtt)
     assert free_s == pytest.approx(max(start, free) + wire_bytes * 8 / rate)
     assert arrival_s == pytest.approx(free_s + rtt / 2)
@@ -48,7 +54,9 @@ def test_the_time_is_bytes_over_rate_and_half_a_round_trip(start, free, wire_byt
 
 
 @given(seconds, seconds, sizes.filter(bool), sizes.filter(bool), rates)
-def test_two_messages_on_a_busy_link_take_as_long_as_one_of_their_sizes(start, free, first, second, rate) -> None:
+def test_two_messages_on_a_busy_link_take_as_long_as_one_of_their_sizes(
+    start, free, first, second, rate
+) -> None:
     _, free_s = one(start, free, first, rate, 0)
     _, after_both_s = one(start, free_s, second, rate, 0)
     assert after_both_s == pytest.approx(one(start, free, first + second, rate, 0)[1])
@@ -98,7 +106,9 @@ def test_selected_devices_keep_their_links() -> None:
 
 
 def two_traces() -> tuple[TracePair, ...]:
-    one_trace, other = (Trace(np.array([0.0, 1.0, 3.0]), np.array([rate, 1.0])) for rate in (4.0, 7.0))
+    one_trace, other = (
+        Trace(np.array([0.0, 1.0, 3.0]), np.array([rate, 1.0])) for rate in (4.0, 7.0)
+    )
     return (TracePair(one_trace, other), TracePair(other, one_trace))
 
 
@@ -108,7 +118,9 @@ def test_devices_follow_traces_from_random_moments_whatever_the_size_of_the_flee
     for few, many in zip(small.channels(), large.channels(), strict=True):
         np.testing.assert_array_equal(few.trace, many.trace[:5])
         np.testing.assert_array_equal(few.offset_s, many.offset_s[:5])
-        assert set(many.trace) == {0, 1} and many.offset_s.min() >= 0 and 2.9 < many.offset_s.max() < 3
+        assert (
+            set(many.trace) == {0, 1} and many.offset_s.min() >= 0 and 2.9 < many.offset_s.max() < 3
+        )
     up, down = large.channels()
     np.testing.assert_array_equal(up.trace, down.trace)  # both directions are of one recording
     assert set(large.rate_up_bps) == {2.0, 3.0}  # means: (4 + 2) / 3 and (7 + 2) / 3
@@ -118,16 +130,22 @@ def test_devices_follow_traces_from_random_moments_whatever_the_size_of_the_flee
 
 def test_a_scale_multiplies_constant_rates_and_traces() -> None:
     for network in (Network("n", 1e6, 2e6), Network("n", traces=two_traces())):
-        plain, scaled = (Fleet.build(50, network, conditions=Conditions(rate_scale=k)) for k in (1.0, 0.5))
+        plain, scaled = (
+            Fleet.build(50, network, conditions=Conditions(rate_scale=k)) for k in (1.0, 0.5)
+        )
         np.testing.assert_allclose(scaled.rate_up_bps, plain.rate_up_bps / 2)
-        np.testing.assert_allclose(scaled.median_rates_bps(), np.array(plain.median_rates_bps()) / 2)
+        np.testing.assert_allclose(
+            scaled.median_rates_bps(), np.array(plain.median_rates_bps()) / 2
+        )
 
 
 def test_speeds_of_phones_are_those_of_the_declared_distribution() -> None:
     quantiles = [0.1, 1.0, 4.0]
     phones = Fleet.build(20000, Network("n"), device_flops_per_s=10.0, speed_quantiles=quantiles)
     speed = phones.device_flops_per_s
-    np.testing.assert_allclose(np.quantile(speed, [0, 0.25, 0.5, 1]), [1, 10**0.5, 10, 40], rtol=0.05)
+    np.testing.assert_allclose(
+        np.quantile(speed, [0, 0.25, 0.5, 1]), [1, 10**0.5, 10, 40], rtol=0.05
+    )
     few = Fleet.build(7, Network("n"), device_flops_per_s=10.0, speed_quantiles=quantiles)
     np.testing.assert_array_equal(few.device_flops_per_s, speed[:7])
     assert (Fleet.build(3, Network("n"), device_flops_per_s=10.0).device_flops_per_s == 10).all()
@@ -139,7 +157,10 @@ def test_speeds_of_phones_are_those_of_the_declared_distribution() -> None:
         ({"speed_quantiles": [1.0]}, "fleet.speed_quantiles must be at least two"),
         ({"speed_quantiles": [2.0, 1.0]}, "fleet.speed_quantiles"),
         ({"speed_quantiles": [0.0, 1.0]}, "fleet.speed_quantiles"),
-        ({"num_cloud_workers": 0}, "fleet.num_cloud_workers must be a whole number >= 1, or null, got 0"),
+        (
+            {"num_cloud_workers": 0},
+            "fleet.num_cloud_workers must be a whole number >= 1, or null, got 0",
+        ),
         ({"cloud_s_per_device": -1}, "fleet.cloud_s_per_device must be >= 0"),
     ],
 )
@@ -172,7 +193,9 @@ def test_traces_have_no_spread() -> None:
 
 @pytest.mark.parametrize("key", ["rate_up_bps", "rate_down_bps"])
 @pytest.mark.parametrize("value", [0, -1.5, math.nan])
-def test_a_rate_that_is_not_positive_is_refused_with_its_key_and_value(key: str, value: float) -> None:
+def test_a_rate_that_is_not_positive_is_refused_with_its_key_and_value(
+    key: str, value: float
+) -> None:
     settings = {"rate_up_bps": 1.0, "rate_down_bps": 1.0, "rtt_s": 0.0, key: value}
     with pytest.raises(UserError, match=f"network.{key} must be > 0, got {value}"):
         Network("n", **settings)

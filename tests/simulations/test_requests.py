@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from tiny import LABELS, cloud, fleet, inline, same, strategy, stream, table
 
-from cdc_flower.errors import UserError
-from cdc_flower.simulations.play import play
+from cdc_flower.core.errors import UserError
 from cdc_flower.simulations.requests.policies import Every, OnDrift, Random
 from cdc_flower.simulations.requests.sensor import HistorySensor, pool
 from cdc_flower.simulations.requests.setup import Requests, check_policy, requests_of
 from cdc_flower.simulations.requests.uncertainty import Uncertainty, train_uncertainty
+from cdc_flower.study.play import play
 
 IDS = np.arange(4)
 LIMIT = {"max_bytes": None}
@@ -23,7 +23,15 @@ def played(requests: Requests | None, name: str = "duet") -> pd.DataFrame:
     links = fleet(up_bps=3e3, down_bps=8e3)
     labels = {**LABELS, "strategy": name}
     starts_s = stream().segment_starts_s
-    play(strategy(name), inline(), links, starts_s, labels=labels, collect=frames.append, requests=requests)
+    play(
+        strategy(name),
+        inline(),
+        links,
+        starts_s,
+        labels=labels,
+        collect=frames.append,
+        requests=requests,
+    )
     return pd.concat(frames, ignore_index=True)
 
 
@@ -31,7 +39,12 @@ def of(name: str, **settings) -> Requests:
     return requests_of({"name": name, **LIMIT, **settings}, stream(), cloud(), strategy("duet"))
 
 
-ALWAYS = [("random", {"rate": 1}), ("every", {"n": 1}), ("uncertainty", {"rate": 1, "epochs": 1}), ("always", {})]
+ALWAYS = [
+    ("random", {"rate": 1}),
+    ("every", {"n": 1}),
+    ("uncertainty", {"rate": 1, "epochs": 1}),
+    ("always", {}),
+]
 NEVER = [("random", {"rate": 0}), ("uncertainty", {"rate": 0, "epochs": 1}), ("never", {})]
 
 
@@ -60,7 +73,11 @@ def test_a_device_draws_for_itself_and_as_often_as_the_rate_says() -> None:
 
 
 def test_every_third_segment() -> None:
-    assert [bool(Every(3).decide(IDS, segment).all()) for segment in range(7)] == [True, False, False] * 2 + [True]
+    assert [bool(Every(3).decide(IDS, segment).all()) for segment in range(7)] == [
+        True,
+        False,
+        False,
+    ] * 2 + [True]
 
 
 def test_what_a_silent_device_costs_is_nothing_and_the_others_are_adapted() -> None:
@@ -95,7 +112,9 @@ def test_a_device_reports_when_its_own_statistics_change_and_not_before(detector
     rng = np.random.default_rng(0)
     steady = [rng.normal(0.2, 0.02, 20).tolist() for _ in range(6)]
     shifted = [*steady[:4], *(rng.normal(0.9, 0.02, 20).tolist() for _ in range(2))]
-    policy = OnDrift(Known([[steady[k], shifted[k]] for k in range(6)]), detector, threshold=1.0, delta=0.002)
+    policy = OnDrift(
+        Known([[steady[k], shifted[k]] for k in range(6)]), detector, threshold=1.0, delta=0.002
+    )
     fired = np.array([policy.decide(np.array([0, 1]), segment) for segment in range(6)])
     assert not fired[:, 0].any()
     assert not fired[:4, 1].any() and fired[4:, 1].any()
@@ -103,7 +122,9 @@ def test_a_device_reports_when_its_own_statistics_change_and_not_before(detector
 
 def test_an_infinite_threshold_never_reports() -> None:
     pytest.importorskip("river")
-    policy = OnDrift(HistorySensor(stream(), np.eye(61, dtype=np.float32)), "page_hinkley", math.inf, 0.05)
+    policy = OnDrift(
+        HistorySensor(stream(), np.eye(61, dtype=np.float32)), "page_hinkley", math.inf, 0.05
+    )
     assert not any(policy.decide(IDS, segment).any() for segment in range(6))
 
 
@@ -131,7 +152,9 @@ def test_the_detector_learns_when_stale_parameters_are_wrong() -> None:
     untrained = train_uncertainty(cloud(), duet, epochs=0)
     assert any(
         (one != other).any()
-        for one, other in zip(trained.mapper.parameters(), untrained.mapper.parameters(), strict=True)
+        for one, other in zip(
+            trained.mapper.parameters(), untrained.mapper.parameters(), strict=True
+        )
     )
     assert (np.diff(trained.scores) >= 0).all() and np.ptp(trained.scores) > 0
 
@@ -141,7 +164,9 @@ def test_the_share_of_held_out_histories_below_the_threshold_is_the_rate() -> No
     sensor = HistorySensor(stream(), np.zeros((61, 8), np.float32))
     for rate in (0.1, 0.5, 0.9):
         threshold = Uncertainty(sensor, trained, rate).threshold
-        assert (trained.scores < threshold).mean() == pytest.approx(rate, abs=2 / len(trained.scores) + 0.02)
+        assert (trained.scores < threshold).mean() == pytest.approx(
+            rate, abs=2 / len(trained.scores) + 0.02
+        )
 
 
 @pytest.mark.parametrize(
@@ -150,7 +175,10 @@ def test_the_share_of_held_out_histories_below_the_threshold_is_the_rate() -> No
         ({"name": "sometimes"}, "unknown policy 'sometimes'"),
         ({"name": "random", "rate": 1.5}, r"policy.rate must be in \[0, 1\], got 1.5"),
         ({"name": "every", "n": 0}, "policy.n must be a whole number >= 1, got 0"),
-        ({"name": "uncertainty", "rate": 0.1, "epochs": -1}, "policy.epochs must be a whole number >= 0"),
+        (
+            {"name": "uncertainty", "rate": 0.1, "epochs": -1},
+            "policy.epochs must be a whole number >= 0",
+        ),
         ({"name": "always", "max_bytes": -1}, "policy.max_bytes must be a number >= 0"),
     ],
 )

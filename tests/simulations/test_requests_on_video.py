@@ -7,17 +7,25 @@ import pandas as pd
 import pytest
 import torch
 from tiny import LABELS, fleet, same
-from video_tiny import video_cloud, video_inline, video_model, video_strategy, video_stream, video_table, video_task
+from video_tiny import (
+    video_cloud,
+    video_inline,
+    video_model,
+    video_strategy,
+    video_stream,
+    video_table,
+    video_task,
+)
 
-from cdc_flower import records
-from cdc_flower.batch import MessageBatch
-from cdc_flower.scoring import score_events
-from cdc_flower.simulations.play import play
 from cdc_flower.simulations.requests.answers import OwnAnswers, held_out_doubts
 from cdc_flower.simulations.requests.sensor import ClipSensor
 from cdc_flower.simulations.requests.setup import Requests, requests_of
-from cdc_flower.simulations.streams.video.stream import VideoStream
-from cdc_flower.video_task import NUM_ANSWERS, entropy
+from cdc_flower.study.play import play
+from cdc_flower.tasks.video.stream import VideoStream
+from cdc_flower.tasks.video.task import NUM_ANSWERS, entropy
+from cdc_flower.training.scoring import score_events
+from cdc_flower.wire import records
+from cdc_flower.wire.batch import MessageBatch
 
 IDS = np.arange(4)
 THIN = {"up_bps": 3e4, "down_bps": 8e4}
@@ -51,7 +59,9 @@ def sensor(stream: VideoStream) -> ClipSensor:
 
 
 @pytest.mark.parametrize("captions", STREAMS)
-@pytest.mark.parametrize(("name", "settings"), [("uncertainty", {"rate": 1}), ("on_drift", {**DRIFT, "threshold": 0})])
+@pytest.mark.parametrize(
+    ("name", "settings"), [("uncertainty", {"rate": 1}), ("on_drift", {**DRIFT, "threshold": 0})]
+)
 def test_a_hundred_percent_is_always_exactly(name: str, settings: dict, captions: bool) -> None:
     pytest.importorskip("river")
     stream = video_stream(captions)
@@ -59,7 +69,8 @@ def test_a_hundred_percent_is_always_exactly(name: str, settings: dict, captions
 
 
 @pytest.mark.parametrize(
-    ("name", "settings"), [("uncertainty", {"rate": 0}), ("on_drift", {**DRIFT, "threshold": math.inf})]
+    ("name", "settings"),
+    [("uncertainty", {"rate": 0}), ("on_drift", {**DRIFT, "threshold": math.inf})],
 )
 def test_zero_percent_is_never_exactly(name: str, settings: dict) -> None:
     pytest.importorskip("river")
@@ -69,7 +80,10 @@ def test_zero_percent_is_never_exactly(name: str, settings: dict) -> None:
 
 
 def test_between_them_some_report_and_pay_and_to_ask_oneself_costs_nothing() -> None:
-    whole, some = video_table("cdc_mmpg", links=fleet(**THIN)), played("uncertainty", video_stream(), rate=0.5)
+    whole, some = (
+        video_table("cdc_mmpg", links=fleet(**THIN)),
+        played("uncertainty", video_stream(), rate=0.5),
+    )
     whole, some = (rows.drop_duplicates(["device_id", "segment"]) for rows in (whole, some))
     told = (some.num_reports > 0).to_numpy()
     assert 0 < told.sum() < len(told)
@@ -78,9 +92,14 @@ def test_between_them_some_report_and_pay_and_to_ask_oneself_costs_nothing() -> 
 
 
 def test_the_entropy_of_even_chances_is_the_logarithm_of_their_number() -> None:
-    logits = np.array([[2.0, 2, 2, 2], [1e4, 0, 0, 0], [np.log(3), 0, -np.inf, -np.inf], [np.nan, 0, 0, 0]], np.float32)
+    logits = np.array(
+        [[2.0, 2, 2, 2], [1e4, 0, 0, 0], [np.log(3), 0, -np.inf, -np.inf], [np.nan, 0, 0, 0]],
+        np.float32,
+    )
     even, sure, three, unknown = entropy(logits)
-    assert even == pytest.approx(math.log(4)) and sure == 0 and unknown == pytest.approx(math.log(4))
+    assert (
+        even == pytest.approx(math.log(4)) and sure == 0 and unknown == pytest.approx(math.log(4))
+    )
     assert three == pytest.approx(-0.75 * math.log(0.75) - 0.25 * math.log(0.25))
 
 
@@ -88,16 +107,29 @@ def test_a_device_is_as_unsure_as_the_layers_that_it_uses_are_of_its_newest_ques
     stream, segment = video_stream(), 2
     grid, deployed = video_inline(stream), video_cloud(stream).arrays()
     nodes = np.array(list(grid.get_node_ids()), np.uint64)
-    list(grid.send_and_receive(MessageBatch(records.DEPLOY, nodes, shared={records.MODEL: deployed})))
-    head = {name: np.stack([deployed[name] * k for k in (0.0, 1.0, 2.0, 1.0)]) for name in video_model(stream).adaptive}
+    list(
+        grid.send_and_receive(MessageBatch(records.DEPLOY, nodes, shared={records.MODEL: deployed}))
+    )
+    head = {
+        name: np.stack([deployed[name] * k for k in (0.0, 1.0, 2.0, 1.0)])
+        for name in video_model(stream).adaptive
+    }
     clock = {records.CLOCK: {records.SEGMENT: segment - 1}}
-    list(grid.send_and_receive(MessageBatch(records.EVALUATE, nodes, {records.PARAMETERS: head}, configs=clock)))
-    asked = MessageBatch(records.ANSWERS, nodes, configs={records.CLOCK: {records.SEGMENT: segment}})
+    list(
+        grid.send_and_receive(
+            MessageBatch(records.EVALUATE, nodes, {records.PARAMETERS: head}, configs=clock)
+        )
+    )
+    asked = MessageBatch(
+        records.ANSWERS, nodes, configs={records.CLOCK: {records.SEGMENT: segment}}
+    )
     (replies, _), *_ = MessageBatch.group(grid.send_and_receive(asked))
     found = replies.metrics[records.SCORES][records.DOUBT]
 
     end = stream.table.bounds[IDS, segment + stream.table.num_historical]
-    queries = (end[:, None] - 1 - np.arange(NUM_ANSWERS)).reshape(-1)  # this small stream has more than so many
+    queries = (end[:, None] - 1 - np.arange(NUM_ANSWERS)).reshape(
+        -1
+    )  # this small stream has more than so many
     logits = score_events(
         video_model(stream),
         deployed,
@@ -132,7 +164,9 @@ def test_clips_are_compared_with_those_before_and_counted_once() -> None:
     watching = sensor(stream)
     first, later = watching.surprises(IDS, 0), watching.surprises(IDS, 1)
     history = stream.table.bounds[IDS, stream.table.num_historical] - stream.table.bounds[IDS, 0]
-    assert [len(values) for values in first] == (history + 1).tolist()  # and the one that the segment opens with
+    assert [len(values) for values in first] == (
+        history + 1
+    ).tolist()  # and the one that the segment opens with
     assert [len(values) for values in later] == stream.num_events(IDS, 0).tolist()
     assert [values[0] for values in first] == pytest.approx([0.0] * 4, abs=1e-6)
     assert all(-1e-6 <= value <= 2 for values in first + later for value in values)

@@ -11,11 +11,11 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, FedProx
 from tiny import Around, app, fleet, inline, strategy, stream
 
-from cdc_flower import records
-from cdc_flower.batch import MessageBatch
-from cdc_flower.simulations.grids import InlineGrid
-from cdc_flower.simulations.link_grid import LinkGrid
-from cdc_flower.simulations.play import deploy
+from cdc_flower.simulations.grids.base import InlineGrid
+from cdc_flower.simulations.grids.links import LinkGrid
+from cdc_flower.study.play import deploy
+from cdc_flower.wire import records
+from cdc_flower.wire.batch import MessageBatch
 
 
 def deployed(grid: Grid, **settings: Any) -> tuple[Grid, ArrayRecord]:
@@ -28,13 +28,17 @@ def deployed(grid: Grid, **settings: Any) -> tuple[Grid, ArrayRecord]:
 def assert_finite(result: Any, num_rounds: int, initial: ArrayRecord) -> None:
     assert set(result.arrays) == set(initial)
     assert all(np.isfinite(array.numpy()).all() for array in result.arrays.values())
-    assert any((array.numpy() != initial[name].numpy()).any() for name, array in result.arrays.items())
+    assert any(
+        (array.numpy() != initial[name].numpy()).any() for name, array in result.arrays.items()
+    )
     assert len(result.evaluate_metrics_clientapp) == num_rounds
     for metrics in result.evaluate_metrics_clientapp.values():
         assert np.isfinite(np.array(metrics["value-sum"])).all()
 
 
-@pytest.mark.parametrize("stock", [FedAvg, lambda: FedProx(proximal_mu=0.1)], ids=["fedavg", "fedprox"])
+@pytest.mark.parametrize(
+    "stock", [FedAvg, lambda: FedProx(proximal_mu=0.1)], ids=["fedavg", "fedprox"]
+)
 @pytest.mark.parametrize("linked", ["none", "segments", "late", "rounds"])
 def test_a_stock_strategy_runs_as_it_is(stock: Any, linked: str) -> None:
     grid, initial = deployed(inline())
@@ -48,10 +52,11 @@ def test_a_stock_strategy_runs_as_it_is(stock: Any, linked: str) -> None:
 
 @pytest.mark.ray
 def test_a_stock_strategy_runs_on_ray_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cdc_flower.simulations.ray_grid import RayGrid
+    from cdc_flower.simulations.grids.ray import RayGrid
 
     monkeypatch.setenv(
-        "PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+        "PYTHONPATH",
+        os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
     )
     results = []
     workers = RayGrid(app(), np.arange(4), num_workers=2)
@@ -63,7 +68,9 @@ def test_a_stock_strategy_runs_on_ray_with_the_same_result(monkeypatch: pytest.M
         workers.close()
     assert_finite(results[1], 2, initial)
     for name, array in results[0].arrays.items():
-        np.testing.assert_allclose(array.numpy(), results[1].arrays[name].numpy(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            array.numpy(), results[1].arrays[name].numpy(), rtol=1e-5, atol=1e-6
+        )
 
 
 def test_the_proximal_term_reaches_the_devices_and_holds_them_back() -> None:
@@ -72,7 +79,12 @@ def test_the_proximal_term_reaches_the_devices_and_holds_them_back() -> None:
         around = Around(inner)
         result = FedProx(proximal_mu=mu).start(grid=around, initial_arrays=initial, num_rounds=1)
         assert [batch.configs["config"]["proximal-mu"] for batch in around.sent[:1]] == [mu]
-        return float(sum(np.square(a.numpy() - initial[name].numpy()).sum() for name, a in result.arrays.items()))
+        return float(
+            sum(
+                np.square(a.numpy() - initial[name].numpy()).sum()
+                for name, a in result.arrays.items()
+            )
+        )
 
     assert distance(1.0) < 0.9 * distance(0.0)
 
@@ -103,8 +115,14 @@ def test_samples_of_devices_are_the_devices_that_were_sampled() -> None:
     """Flower samples in random order: each reply must be of the device that it names."""
     inner, initial = deployed(inline())
     around = Around(inner)
-    FedAvg(fraction_train=0.5, min_train_nodes=3).start(grid=around, initial_arrays=initial, num_rounds=4)
-    evaluations = [replies for replies in around.replies if next(iter(replies)).metadata.message_type == "evaluate"]
+    FedAvg(fraction_train=0.5, min_train_nodes=3).start(
+        grid=around, initial_arrays=initial, num_rounds=4
+    )
+    evaluations = [
+        replies
+        for replies in around.replies
+        if next(iter(replies)).metadata.message_type == "evaluate"
+    ]
     for replies in evaluations:
         batch = MessageBatch.from_messages(replies)
         assert (batch.metrics[records.SCORES][records.DEVICE_ID] == batch.node_ids - 2).all()

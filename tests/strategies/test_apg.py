@@ -16,21 +16,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import WIDTH, Around, cloud, inline, model, newly_trained, strategy, stream, table
 
-from cdc_flower import records
-from cdc_flower.batch import MessageBatch
-from cdc_flower.errors import UserError
+from cdc_flower.core.errors import UserError
+from cdc_flower.core.seeds import torch_generator
 from cdc_flower.models import DIN, GRU4Rec, SASRec
-from cdc_flower.seeds import torch_generator
 from cdc_flower.strategies import Apg, build_strategy
-from cdc_flower.strategies.apg import base_start, composed, factored_head
+from cdc_flower.strategies.apg.strategy import base_start, composed, factored_head
 from cdc_flower.strategies.base import Cloud
+from cdc_flower.wire import records
+from cdc_flower.wire.batch import MessageBatch
 
 MODELS = pytest.mark.parametrize("kind", [GRU4Rec, SASRec, DIN])
 
 
 def cloud_of(kind: Any, width: int = 8) -> Cloud:
     device_model = kind(60, width)
-    return replace(cloud(), model=device_model, parameters=device_model.init(torch_generator(0, "model")))
+    return replace(
+        cloud(), model=device_model, parameters=device_model.init(torch_generator(0, "model"))
+    )
 
 
 def truncated(weight: torch.Tensor, rank: int) -> np.ndarray:
@@ -41,15 +43,23 @@ def truncated(weight: torch.Tensor, rank: int) -> np.ndarray:
 
 @MODELS
 @pytest.mark.parametrize("rank", [1, 3, 16, 200])
-def test_without_training_every_sequence_gives_the_base_model_s_head_cut_to_the_rank(kind: Any, rank: int) -> None:
+def test_without_training_every_sequence_gives_the_base_model_s_head_cut_to_the_rank(
+    kind: Any, rank: int
+) -> None:
     given_ = cloud_of(kind)
     apg = Apg(epochs=0, rank=rank)
     apg.prepare(given_)
     for core in apg.generate(sequences()).values():
-        np.testing.assert_array_equal(core, np.broadcast_to(np.eye(rank, dtype=np.float32), (4, rank, rank)))
+        np.testing.assert_array_equal(
+            core, np.broadcast_to(np.eye(rank, dtype=np.float32), (4, rank, rank))
+        )
     deployed = apg.deployment()
     for name, value in given_.parameters.items():
-        expected = truncated(value, rank) if name.startswith("head") and name.endswith("weight") else value.numpy()
+        expected = (
+            truncated(value, rank)
+            if name.startswith("head") and name.endswith("weight")
+            else value.numpy()
+        )
         np.testing.assert_allclose(deployed[name], expected, rtol=1e-4, atol=1e-5)
 
 
@@ -60,11 +70,17 @@ def test_with_the_full_rank_it_predicts_without_training_as_static_does() -> Non
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 12), st.integers(0, 5))
 @settings(max_examples=30, deadline=None)
-def test_the_error_of_the_start_is_that_of_the_singular_values_left_out(a: int, b: int, rank: int, seed: int) -> None:
+def test_the_error_of_the_start_is_that_of_the_singular_values_left_out(
+    a: int, b: int, rank: int, seed: int
+) -> None:
     draws = torch.Generator().manual_seed(seed)
     weight, device_model = torch.randn(a, b, generator=draws), GRU4Rec(5, 4)
     device_model.head_sizes = ((a, b),)
-    base = replace(cloud(), model=device_model, parameters={"head.0.weight": weight, "head.0.bias": torch.ones(b)})
+    base = replace(
+        cloud(),
+        model=device_model,
+        parameters={"head.0.weight": weight, "head.0.bias": torch.ones(b)},
+    )
     decoders, maps = base_start(base, 3, rank, draws)
     assert decoders["decoder.0.weight"].shape == (3, rank * rank)
     layers = composed({"head.0.core": torch.eye(rank)}, maps)
@@ -75,7 +91,8 @@ def test_the_error_of_the_start_is_that_of_the_singular_values_left_out(a: int, 
 
 
 def test_a_layer_is_composed_of_three_maps_and_the_bias_between_them() -> None:
-    # x = 5: (5 · 2 + 1) · 3 · 7 + 0.5 = 231.5, which is 5 K + k with K = 2 · 3 · 7 = 42 and k = 1 · 3 · 7 + 0.5 = 21.5
+    # x = 5: (5 · 2 + 1) · 3 · 7 + 0.5 = 231.5, which is 5 K + k with K = 2 · 3 · 7 = 42 and k = 1 ·
+    # 3 · 7 + 0.5 = 21.5
     values = {"left": [[2.0]], "left_bias": [1.0], "right": [[7.0]], "right_bias": [0.5]}
     maps = {f"apg.0.{name}": torch.tensor(value) for name, value in values.items()}
     core = torch.tensor([[3.0]])
@@ -124,14 +141,23 @@ def test_directions_beyond_the_rank_of_a_layer_are_used_once_it_is_trained() -> 
 
 
 @pytest.mark.parametrize("joint", [True, False])
-def test_the_optimizer_gets_all_that_is_learned(joint: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_optimizer_gets_all_that_is_learned(
+    joint: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     linear = lambda a, b: a * b + b  # noqa: E731
     encoder = 2 * linear(WIDTH, 3 * WIDTH) + 2 * linear(WIDTH, WIDTH)
     maps, decoders = 2 * (linear(WIDTH, 4) + linear(4, WIDTH)), 2 * linear(WIDTH, 16)
-    static = sum(value.numel() for name, value in cloud().parameters.items() if name not in model().adaptive)
+    static = sum(
+        value.numel() for name, value in cloud().parameters.items() if name not in model().adaptive
+    )
     expected = encoder + maps + (static if joint else 0)
-    assert num_trained(lambda: newly_trained("apg", joint=joint), monkeypatch) == expected + decoders
-    assert num_trained(lambda: newly_trained("apg", joint=joint, released_code=True), monkeypatch) == expected
+    assert (
+        num_trained(lambda: newly_trained("apg", joint=joint), monkeypatch) == expected + decoders
+    )
+    assert (
+        num_trained(lambda: newly_trained("apg", joint=joint, released_code=True), monkeypatch)
+        == expected
+    )
 
 
 def test_training_never_ends_worse_than_it_began_on_held_out_data() -> None:
@@ -165,14 +191,18 @@ def test_more_padding_changes_nothing() -> None:
 
 
 def test_a_device_without_any_item_gets_finite_cores() -> None:
-    assert all(np.isfinite(v).all() for v in strategy("apg").generate(np.zeros((1, 10), np.int32)).values())
+    assert all(
+        np.isfinite(v).all() for v in strategy("apg").generate(np.zeros((1, 10), np.int32)).values()
+    )
 
 
 @pytest.mark.parametrize(
     ("kind", "num_layers", "num_deployed", "wire_bytes"),
     [(GRU4Rec, 2, 2144, 2551), (SASRec, 2, 2144, 2551), (DIN, 3, 7425, 3753)],
 )
-def test_a_core_of_256_numbers_a_layer_travels(kind: Any, num_layers: int, num_deployed: int, wire_bytes: int) -> None:
+def test_a_core_of_256_numbers_a_layer_travels(
+    kind: Any, num_layers: int, num_deployed: int, wire_bytes: int
+) -> None:
     apg = Apg(epochs=0)
     apg.prepare(cloud_of(kind, 32))
     down = apg.answer(reports([0, 1, 2, 3]))[0].without(records.INSTRUMENTS)
@@ -180,7 +210,10 @@ def test_a_core_of_256_numbers_a_layer_travels(kind: Any, num_layers: int, num_d
         f"head.{layer}.core": (4, 16, 16) for layer in range(num_layers)
     }
     assert down.payload_bytes().tolist() == [num_layers * 1024] * 4
-    assert sum(value.size for name, value in apg.deployment().items() if name.startswith("apg")) == num_deployed
+    assert (
+        sum(value.size for name, value in apg.deployment().items() if name.startswith("apg"))
+        == num_deployed
+    )
     assert down.wire_bytes().tolist() == [wire_bytes] * 4
 
 
@@ -197,7 +230,9 @@ def test_only_devices_that_reported_get_cores() -> None:
     assert adapted.node_ids.tolist() == [4, 2]
     assert silent.node_ids.tolist() == [3, 5]
     for name, value in apg.generate(sequences()).items():
-        np.testing.assert_allclose(adapted.arrays[records.CORE][name], value[[2, 0]], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            adapted.arrays[records.CORE][name], value[[2, 0]], rtol=1e-5, atol=1e-6
+        )
     apg.aggregate_train(2, [])
     nobody = apg.configure_evaluate(2, apg.initial_arrays(), None, inline())  # type: ignore[arg-type]
     assert isinstance(nobody, MessageBatch)
@@ -211,7 +246,9 @@ def test_with_a_report_lag_cores_are_made_from_what_a_device_saw_an_event_earlie
     assert len(answers) == 6
     for segment, batch in enumerate(answers):
         for name, value in apg.generate(stream().recent(np.arange(4), segment, 1)).items():
-            np.testing.assert_allclose(batch.arrays[records.CORE][name], value, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(
+                batch.arrays[records.CORE][name], value, rtol=1e-5, atol=1e-6
+            )
 
 
 def test_the_released_code_never_trains_its_decoders_and_does_not_start_at_the_base_model() -> None:
@@ -227,7 +264,9 @@ def test_the_released_code_never_trains_its_decoders_and_does_not_start_at_the_b
 
 
 @pytest.mark.slow
-def test_it_finds_a_head_that_is_a_function_of_the_sequence_and_only_from_the_right_sequence() -> None:
+def test_it_finds_a_head_that_is_a_function_of_the_sequence_and_only_from_the_right_sequence() -> (
+    None
+):
     build = lambda: Apg(epochs=12, rate=0.01, max_lag=1, rank=8, width=16)  # noqa: E731
     chance = float(np.log(2))
     before, loss = loss_of_known_optimum(build(), is_shuffled=False)

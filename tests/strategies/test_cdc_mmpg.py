@@ -15,25 +15,30 @@ from video_tiny import (
     video_table,
 )
 
-from cdc_flower import records
-from cdc_flower.batch import MessageBatch
-from cdc_flower.errors import UserError
-from cdc_flower.layers import linear
-from cdc_flower.models.video import VideoQA
-from cdc_flower.report_video import read_report
+from cdc_flower.core.errors import UserError
+from cdc_flower.models.layers import linear
+from cdc_flower.models.video.ranking import VideoQA
 from cdc_flower.strategies import build_strategy
 from cdc_flower.strategies.cdc_mmpg.adaptor import VARIANTS, FastDomainAdaptor
 from cdc_flower.strategies.cdc_mmpg.condition import ARMS
 from cdc_flower.strategies.cdc_mmpg.reasoner import AnchorFrameReasoner
+from cdc_flower.tasks.video.clip_report import read_report
+from cdc_flower.wire import records
+from cdc_flower.wire.batch import MessageBatch
 
 every_arm = pytest.mark.parametrize("arm", ARMS)
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
 FRAME = 32 * 32 * 3
 
 
-def adaptor(variant: str, num_inputs: int = 6, num_answers: int = 5, seed: int = 0) -> FastDomainAdaptor:
+def adaptor(
+    variant: str, num_inputs: int = 6, num_answers: int = 5, seed: int = 0
+) -> FastDomainAdaptor:
     random = torch.Generator().manual_seed(seed)
-    weight, bias = torch.randn(num_inputs, num_answers, generator=random), torch.randn(num_answers, generator=random)
+    weight, bias = (
+        torch.randn(num_inputs, num_answers, generator=random),
+        torch.randn(num_answers, generator=random),
+    )
     return FastDomainAdaptor(variant, weight, bias, 7, hidden=4, generator=random)
 
 
@@ -119,7 +124,8 @@ def test_the_sizes_are_those_of_the_paper_s_shape(
     few = FastDomainAdaptor("onebias", weight, bias, 192)
     sent = {name: value.detach().numpy() for name, value in few(torch.zeros(1, 192)).items()}
     assert (
-        MessageBatch(records.EVALUATE, np.array([2]), {records.PARAMETERS: sent}).payload_bytes()[0] == 4 * num_answers
+        MessageBatch(records.EVALUATE, np.array([2]), {records.PARAMETERS: sent}).payload_bytes()[0]
+        == 4 * num_answers
     )
     matrices = {"kernel_weight", "kernel_bias", "bias_weight", "first_weight", "first_bias"}
     for fda, millions in ((one, one_m), (two, two_m)):
@@ -136,7 +142,9 @@ def test_every_matrix_is_registered_and_moves_in_training(variant: str) -> None:
     assert fda.num_parameters == numbers[variant]
     optimizer = torch.optim.Adam(fda.parameters(), lr=0.05)
     z, u = torch.randn(32, 7), torch.randn(32, 1, 6)
-    for _ in range(3):  # the last normalization starts at 0, so what is before it moves from the second step on
+    for _ in range(
+        3
+    ):  # the last normalization starts at 0, so what is before it moves from the second step on
         generated = fda.train()(z)
         weight = generated.get("head.0.weight", torch.zeros(32, 6, 5))
         loss = (linear(u, weight, generated["head.0.bias"]) - torch.randn(32, 1, 5)).square().mean()
@@ -177,7 +185,11 @@ def test_the_mismatch_is_least_at_the_mean_and_variance_of_the_frames() -> None:
     adr = AnchorFrameReasoner(3, 4, torch.zeros(3), torch.ones(3))
     best = frames.mean(1), frames.var(1, unbiased=False)
     least = adr.mismatch(*best, frames)
-    for mu, variance in ((best[0] + 0.1, best[1]), (best[0], best[1] * 1.2), (best[0], best[1] * 0.8)):
+    for mu, variance in (
+        (best[0] + 0.1, best[1]),
+        (best[0], best[1] * 1.2),
+        (best[0], best[1] * 0.8),
+    ):
         assert adr.mismatch(mu, variance, frames) > least
     sampled = -torch.distributions.Normal(best[0], best[1].sqrt()).log_prob(frames[0]).mean()
     torch.testing.assert_close(least[0], sampled - 0.5 * np.log(2 * np.pi), atol=1e-5, rtol=0)
@@ -187,7 +199,9 @@ def test_the_mismatch_is_least_at_the_mean_and_variance_of_the_frames() -> None:
 @pytest.mark.parametrize("neutral", [{"epochs": 0}, {"rate": 0.0}])
 def test_without_training_it_is_static(arm: str, neutral: dict) -> None:
     rows = video_table("cdc_mmpg", arm=arm, **neutral)
-    np.testing.assert_allclose(rows.value_sum, video_table("static").value_sum, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        rows.value_sum, video_table("static").value_sum, rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.slow
@@ -195,8 +209,12 @@ def test_where_all_frames_are_alike_the_arms_agree() -> None:
     knobs = {"num_devices": 16, "clips_per_segment": 8, "history_segments": 6, "noise": 0.02}
     stream = video_stream(identical_frames=True, **knobs)
     tables = {arm: video_table("cdc_mmpg", stream, arm=arm, epochs=6, rate=0.005) for arm in ARMS}
-    np.testing.assert_allclose(tables["full_clip"].value_sum, tables["anchor_only"].value_sum, rtol=1e-4, atol=1e-5)
-    losses = {arm: rows[rows.metric == "log_loss"].value_sum.to_numpy() for arm, rows in tables.items()}
+    np.testing.assert_allclose(
+        tables["full_clip"].value_sum, tables["anchor_only"].value_sum, rtol=1e-4, atol=1e-5
+    )
+    losses = {
+        arm: rows[rows.metric == "log_loss"].value_sum.to_numpy() for arm, rows in tables.items()
+    }
     np.testing.assert_allclose(losses["anchor+adr"].sum(), losses["full_clip"].sum(), rtol=0.05)
     static = video_table("static", stream)
     assert (static.value_sum != tables["full_clip"].value_sum).any()
@@ -211,7 +229,8 @@ def up(**settings: Any) -> pd.DataFrame:
 def test_an_anchor_costs_exactly_one_frame_of_n(num_frames: int) -> None:
     stream = video_stream(num_frames=num_frames)
     tables = {
-        arm: video_table("cdc_mmpg", stream, arm=arm, epochs=0).payload_bytes_up for arm in ("full_clip", "anchor+adr")
+        arm: video_table("cdc_mmpg", stream, arm=arm, epochs=0).payload_bytes_up
+        for arm in ("full_clip", "anchor+adr")
     }
     assert (tables["anchor+adr"] == FRAME).all()
     assert (tables["full_clip"] == num_frames * FRAME).all()
@@ -219,7 +238,10 @@ def test_an_anchor_costs_exactly_one_frame_of_n(num_frames: int) -> None:
 
 def test_the_control_sends_nothing_and_is_the_base_model_trained_further() -> None:
     stream = video_stream()
-    control, static = video_table("cdc_mmpg", stream, arm="one_for_all"), video_table("static", stream)
+    control, static = (
+        video_table("cdc_mmpg", stream, arm="one_for_all"),
+        video_table("static", stream),
+    )
     assert not control[["payload_bytes_up", "payload_bytes_down"]].any(axis=None)
     assert (control.value_sum != static.value_sum).any()
     one = video_strategy("cdc_mmpg", stream, arm="one_for_all")
@@ -232,24 +254,30 @@ def test_the_control_sends_nothing_and_is_the_base_model_trained_further() -> No
 def test_features_and_pictures_cost_what_they_are() -> None:
     assert (up(form="feature").payload_bytes_up == 4 * 16).all()
     png, jpeg = up(form="png").payload_bytes_up, up(form="jpeg").payload_bytes_up
-    assert png.nunique() > 5 and jpeg.nunique() > 5  # pictures differ in length, and each is counted as it is
+    assert (
+        png.nunique() > 5 and jpeg.nunique() > 5
+    )  # pictures differ in length, and each is counted as it is
     assert (png < FRAME + 100).all() and (jpeg < png.mean()).all()
 
 
 def test_png_tells_the_same_as_raw_pixels_and_a_feature_nearly() -> None:
     raw = video_table("cdc_mmpg")
     for form in ("png", "feature"):
-        np.testing.assert_allclose(video_table("cdc_mmpg", form=form).value_sum, raw.value_sum, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(
+            video_table("cdc_mmpg", form=form).value_sum, raw.value_sum, rtol=1e-3, atol=1e-3
+        )
     assert (video_table("cdc_mmpg", form="jpeg").value_sum != raw.value_sum).any()
 
 
 def test_what_goes_up_is_the_middle_frame_of_the_clip_that_the_segment_opens_with() -> None:
     stream = video_stream()
     grid, built = video_inline(stream), video_strategy("cdc_mmpg", stream)
-    from cdc_flower.simulations.play import deploy
+    from cdc_flower.study.play import deploy
 
     deploy(grid, built)
-    asked = MessageBatch(records.TRAIN_REPORT, np.arange(2, 6), configs={records.CLOCK: {records.SEGMENT: 2}})
+    asked = MessageBatch(
+        records.TRAIN_REPORT, np.arange(2, 6), configs={records.CLOCK: {records.SEGMENT: 2}}
+    )
     reply: Any = grid.send_and_receive(asked)
     first = stream.segment(np.arange(4), 2)
     opening = first.history[first.slot == 0, 0].astype(np.int64)
@@ -290,7 +318,9 @@ def test_bias_variants_send_the_bias_alone_and_keep_the_static_kernel() -> None:
 @pytest.fixture(scope="module")
 def world() -> Any:
     """Places that matter much, and a model and arms trained enough to use them."""
-    return video_stream(num_devices=24, clips_per_segment=8, history_segments=6, noise=0.02, mix=0.3)
+    return video_stream(
+        num_devices=24, clips_per_segment=8, history_segments=6, noise=0.02, mix=0.3
+    )
 
 
 @pytest.mark.slow
@@ -304,7 +334,9 @@ def test_shuffled_anchors_hurt(world: Any) -> None:
         data = world.segment(device, segment)
         opening, _ = world.opening(device, segment)
         place = world.table.context_id[device, segment]
-        other = opening[np.lexsort((device, place))[::-1].argsort()]  # another device's, of another place mostly
+        other = opening[
+            np.lexsort((device, place))[::-1].argsort()
+        ]  # another device's, of another place mostly
         ids = torch.from_numpy(data.history).long(), torch.from_numpy(data.candidates).long()
         true = torch.from_numpy(world.table.answer[data.history[:, 0]])
         for clips, name in ((opening, "right"), (other, "wrong")):
@@ -333,7 +365,10 @@ def test_the_adaptor_is_in_evaluation_mode_once_it_is_prepared() -> None:
 @pytest.mark.parametrize(
     ("setting", "rule"),
     [
-        ({"arm": "half"}, "arm must be one of full_clip, anchor_only, anchor.adr, one_for_all, got 'half'"),
+        (
+            {"arm": "half"},
+            "arm must be one of full_clip, anchor_only, anchor.adr, one_for_all, got 'half'",
+        ),
         ({"variant": "threeM"}, "variant must be one of .*, got 'threeM'"),
         ({"anchor": "last"}, "anchor must be one of middle, first, random, medoid, got 'last'"),
         ({"form": "gif"}, "form must be one of raw, png, jpeg, feature, got 'gif'"),

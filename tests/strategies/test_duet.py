@@ -16,14 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import WIDTH, Around, cloud, inline, model, newly_trained, strategy, stream, table
 
-from cdc_flower import records
-from cdc_flower.batch import MessageBatch
-from cdc_flower.errors import UserError
+from cdc_flower.core.errors import UserError
+from cdc_flower.core.seeds import torch_generator
 from cdc_flower.models import DIN, GRU4Rec, SASRec
-from cdc_flower.seeds import torch_generator
 from cdc_flower.strategies import Duet, build_strategy
 from cdc_flower.strategies.duet.decoders import Decoder
 from cdc_flower.strategies.duet.hypernetwork import Hypernetwork
+from cdc_flower.wire import records
+from cdc_flower.wire.batch import MessageBatch
 
 
 @pytest.mark.parametrize("num_generators", [1, 3])
@@ -42,14 +42,20 @@ def test_without_training_it_predicts_as_static_does() -> None:
 
 
 @pytest.mark.parametrize("num_generators", [1, 3])
-def test_the_decoders_and_with_joint_the_static_layers_move_in_training(num_generators: int) -> None:
-    start, duet = (strategy("duet", epochs=epochs, num_generators=num_generators) for epochs in (0, 2))
+def test_the_decoders_and_with_joint_the_static_layers_move_in_training(
+    num_generators: int,
+) -> None:
+    start, duet = (
+        strategy("duet", epochs=epochs, num_generators=num_generators) for epochs in (0, 2)
+    )
     for before, after in zip(start.hypernetwork.decoders, duet.hypernetwork.decoders, strict=True):
         for name, value in before.named_parameters():
             moved = (after.get_parameter(name) - value).abs()
             assert moved.max() > 0
             if value.dim() == 3:
-                assert (moved.flatten(1).amax(1) > 0).all(), f"not every parallel map of {name} moves"
+                assert (moved.flatten(1).amax(1) > 0).all(), (
+                    f"not every parallel map of {name} moves"
+                )
     base = cloud().parameters
     assert not torch.equal(duet.parameters["embedding"], base["embedding"])
     frozen = strategy("duet", joint=False)
@@ -69,9 +75,13 @@ def test_every_weight_of_the_hypernetwork_is_registered(num_generators: int) -> 
     assert sum(p.numel() for p in built.parameters()) == expected
 
 
-def test_the_optimizer_gets_the_hypernetwork_and_with_joint_the_static_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_optimizer_gets_the_hypernetwork_and_with_joint_the_static_layers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     own = sum(value.numel() for value in strategy("duet").hypernetwork.parameters())
-    static = sum(value.numel() for name, value in cloud().parameters.items() if name not in model().adaptive)
+    static = sum(
+        value.numel() for name, value in cloud().parameters.items() if name not in model().adaptive
+    )
     assert num_trained(lambda: newly_trained("duet"), monkeypatch) == own + static
     assert num_trained(lambda: newly_trained("duet", joint=False), monkeypatch) == own
 
@@ -108,7 +118,10 @@ def test_more_padding_changes_nothing() -> None:
 
 
 def test_a_device_without_any_item_gets_finite_layers() -> None:
-    assert all(np.isfinite(v).all() for v in strategy("duet").generate(np.zeros((1, 10), np.int32)).values())
+    assert all(
+        np.isfinite(v).all()
+        for v in strategy("duet").generate(np.zeros((1, 10), np.int32)).values()
+    )
 
 
 def test_devices_use_what_was_generated_and_predict_as_the_cloud_does_in_a_batch() -> None:
@@ -121,9 +134,12 @@ def test_devices_use_what_was_generated_and_predict_as_the_cloud_does_in_a_batch
 
 
 @pytest.mark.parametrize(
-    ("kind", "numbers", "wire_bytes"), [(GRU4Rec, 2112, 9315), (SASRec, 2112, 9315), (DIN, 16641, 67800)]
+    ("kind", "numbers", "wire_bytes"),
+    [(GRU4Rec, 2112, 9315), (SASRec, 2112, 9315), (DIN, 16641, 67800)],
 )
-def test_it_generates_and_sends_the_adaptive_layers_of_every_model(kind: Any, numbers: int, wire_bytes: int) -> None:
+def test_it_generates_and_sends_the_adaptive_layers_of_every_model(
+    kind: Any, numbers: int, wire_bytes: int
+) -> None:
     device_model = kind(60, 32)
     parameters = device_model.init(torch_generator(0, "model"))
     duet = Duet(epochs=1)
@@ -143,7 +159,9 @@ def test_work_in_the_cloud_is_that_of_one_generation() -> None:
     layers = 2 * (w * w + w * w + w * (w + 1) * w)
     assert strategy("duet").hypernetwork.flops(10) == 2 * (encoder + layers)
     assert strategy("duet", num_generators=3).hypernetwork.flops(10) == 2 * (encoder + layers)
-    assert strategy("duet", released_code=True).hypernetwork.flops(10) == 2 * (encoder + 2 * w * (w + 1) * w)
+    assert strategy("duet", released_code=True).hypernetwork.flops(10) == 2 * (
+        encoder + 2 * w * (w + 1) * w
+    )
 
 
 def test_only_devices_that_reported_get_layers() -> None:
@@ -154,7 +172,9 @@ def test_only_devices_that_reported_get_layers() -> None:
     assert silent.node_ids.tolist() == [3, 5]
     expected = duet.generate(sequences())
     for name, value in expected.items():
-        np.testing.assert_allclose(adapted.arrays[records.PARAMETERS][name], value[[2, 0]], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            adapted.arrays[records.PARAMETERS][name], value[[2, 0]], rtol=1e-5, atol=1e-6
+        )
     assert not silent.without(records.INSTRUMENTS).record_names()
     duet.aggregate_train(2, [])
     nobody = duet.configure_evaluate(2, duet.initial_arrays(), None, inline())  # type: ignore[arg-type]
@@ -163,7 +183,9 @@ def test_only_devices_that_reported_get_layers() -> None:
 
 
 @pytest.mark.parametrize("lag", [0, 1, 3])
-def test_with_a_report_lag_layers_are_made_from_what_a_device_saw_so_many_events_earlier(lag: int) -> None:
+def test_with_a_report_lag_layers_are_made_from_what_a_device_saw_so_many_events_earlier(
+    lag: int,
+) -> None:
     duet, around = strategy("duet", report_lag=lag), Around(inline())
     rows = table("duet", around, built=duet)
     answers = [batch for batch in around.sent if records.PARAMETERS in batch.array_names()]
@@ -171,7 +193,9 @@ def test_with_a_report_lag_layers_are_made_from_what_a_device_saw_so_many_events
     for segment, batch in enumerate(answers):
         expected = duet.generate(stream().recent(np.arange(4), segment, lag))
         for name, value in expected.items():
-            np.testing.assert_allclose(batch.arrays[records.PARAMETERS][name], value, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(
+                batch.arrays[records.PARAMETERS][name], value, rtol=1e-5, atol=1e-6
+            )
     assert (rows.value_sum.to_numpy() != table("duet").value_sum.to_numpy()).any() == (lag > 0)
 
 
@@ -198,7 +222,9 @@ def test_maps_are_mixed_by_the_row_sums_of_their_similarities() -> None:
 
 
 @given(st.lists(st.floats(-2, 2, width=32), min_size=1, max_size=5), st.floats(0.1, 10))
-def test_shares_sum_to_one_and_a_very_hot_mixture_is_the_mean(maps: list[float], temperature: float) -> None:
+def test_shares_sum_to_one_and_a_very_hot_mixture_is_the_mean(
+    maps: list[float], temperature: float
+) -> None:
     shares = decoder(maps, maps, temperature).shares()
     assert float(shares.sum()) == pytest.approx(1, abs=1e-5)
     assert (shares >= 0).all()
@@ -212,7 +238,10 @@ def test_one_map_is_equation_4_to_the_bit_also_in_its_gradients() -> None:
     plain = torch.nn.Sequential(torch.nn.Linear(5, 3), torch.nn.Linear(3, 6))
     with torch.no_grad():
         mixed.second.normal_()
-        for layer, weight, bias in ((0, mixed.first, mixed.first_bias), (1, mixed.second, mixed.second_bias)):
+        for layer, weight, bias in (
+            (0, mixed.first, mixed.first_bias),
+            (1, mixed.second, mixed.second_bias),
+        ):
             plain[layer].weight.copy_(weight[0])
             plain[layer].bias.copy_(bias)
     for network in (mixed, plain):
@@ -223,7 +252,9 @@ def test_one_map_is_equation_4_to_the_bit_also_in_its_gradients() -> None:
 
 
 def test_with_one_map_the_temperature_does_nothing() -> None:
-    for one, other in zip(*(strategy("duet", temperature=t).deployment().values() for t in (0.1, 5.0)), strict=True):
+    for one, other in zip(
+        *(strategy("duet", temperature=t).deployment().values() for t in (0.1, 5.0)), strict=True
+    ):
         np.testing.assert_array_equal(one, other)
 
 
@@ -237,11 +268,15 @@ def test_several_maps_are_trained_to_something_else_than_one() -> None:
 
 def test_the_released_code_never_trains_its_decoders_and_does_not_start_at_the_base_model() -> None:
     start, trained = (strategy("duet", released_code=True, epochs=epochs) for epochs in (0, 2))
-    for before, after in zip(start.hypernetwork.decoders, trained.hypernetwork.decoders, strict=True):
+    for before, after in zip(
+        start.hypernetwork.decoders, trained.hypernetwork.decoders, strict=True
+    ):
         assert torch.equal(before.weight, after.weight)
         assert torch.equal(before.bias, after.bias)
         assert before.weight.abs().max() < 2
-        assert before.weight.std() == pytest.approx(0.88, abs=0.05)  # of a remainder by 2 of a standard normal number
+        assert before.weight.std() == pytest.approx(
+            0.88, abs=0.05
+        )  # of a remainder by 2 of a standard normal number
     base = cloud().parameters
     assert np.abs(start.deployment()["head.0.weight"] - base["head.0.weight"].numpy()).max() > 0.5
     assert not torch.equal(trained.parameters["embedding"], base["embedding"])
@@ -257,18 +292,27 @@ def test_the_released_code_projects_one_feature_once_for_each_layer() -> None:
         flat = feature @ decoder.weight + decoder.bias
         generated = duet.generate(sequences())
         weight, bias = generated[f"head.{layer}.weight"], generated[f"head.{layer}.bias"]
-        np.testing.assert_allclose(np.concatenate([weight.reshape(4, -1), bias], 1), flat, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            np.concatenate([weight.reshape(4, -1), bias], 1), flat, rtol=1e-4, atol=1e-5
+        )
 
 
 def test_the_released_code_trains_fewer_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     linear = lambda a, b: a * b + b  # noqa: E731
-    static = sum(value.numel() for name, value in cloud().parameters.items() if name not in model().adaptive)
+    static = sum(
+        value.numel() for name, value in cloud().parameters.items() if name not in model().adaptive
+    )
     encoder = 2 * linear(WIDTH, 3 * WIDTH) + 2 * linear(WIDTH, WIDTH)
-    assert num_trained(lambda: newly_trained("duet", released_code=True), monkeypatch) == static + encoder
+    assert (
+        num_trained(lambda: newly_trained("duet", released_code=True), monkeypatch)
+        == static + encoder
+    )
 
 
 @pytest.mark.slow
-def test_it_finds_a_head_that_is_a_function_of_the_sequence_and_only_from_the_right_sequence() -> None:
+def test_it_finds_a_head_that_is_a_function_of_the_sequence_and_only_from_the_right_sequence() -> (
+    None
+):
     build = lambda: Duet(epochs=12, rate=0.01, max_lag=1, width=16, decoder_width=16)  # noqa: E731
     chance = float(np.log(2))
     before, loss = loss_of_known_optimum(build(), is_shuffled=False)
@@ -289,7 +333,10 @@ def test_it_finds_a_head_that_is_a_function_of_the_sequence_and_only_from_the_ri
         ({"num_generators": 0}, "num_generators must be >= 1, got 0"),
         ({"temperature": 0}, "temperature must be > 0, got 0"),
         ({"released_code": 1}, "released_code must be true or false, got 1"),
-        ({"released_code": True, "num_generators": 2}, "num_generators must be 1 with released_code.*, got 2"),
+        (
+            {"released_code": True, "num_generators": 2},
+            "num_generators must be 1 with released_code.*, got 2",
+        ),
     ],
 )
 def test_a_setting_out_of_its_range_is_refused(settings: dict[str, Any], rule: str) -> None:

@@ -9,17 +9,31 @@ import pytest
 import torch
 from flwr.app import ConfigRecord
 from flwr.serverapp.strategy import Strategy
-from tiny import NUM_SEGMENTS, SETTINGS, Around, cloud, inline, model, newly_trained, same, strategy, stream, table
+from tiny import (
+    NUM_SEGMENTS,
+    SETTINGS,
+    Around,
+    cloud,
+    inline,
+    model,
+    newly_trained,
+    same,
+    strategy,
+    stream,
+    table,
+)
 
-from cdc_flower import records
-from cdc_flower.batch import MessageBatch
-from cdc_flower.errors import UserError
-from cdc_flower.segment import TruthAccessError
-from cdc_flower.simulations.play import deploy
+from cdc_flower.core.errors import UserError
+from cdc_flower.core.stream import TruthAccessError
 from cdc_flower.strategies import STRATEGIES, CloudStrategy, build_strategy
+from cdc_flower.study.play import deploy
+from cdc_flower.wire import records
+from cdc_flower.wire.batch import MessageBatch
 
 every_strategy = pytest.mark.parametrize("name", SETTINGS)
-RECORDS = {value for key, value in vars(records).items() if key.isupper() and isinstance(value, str)}
+RECORDS = {
+    value for key, value in vars(records).items() if key.isupper() and isinstance(value, str)
+}
 #: Those that recommendation has nothing for; see test_every_strategy_on_video.py.
 VIDEO_ONLY = {"cdc_mmpg"}
 
@@ -147,7 +161,9 @@ def test_reports_hold_nothing_that_the_device_has_not_seen(name: str) -> None:
     for replies in around.replies[1:]:
         for batch, _ in MessageBatch.group(replies):
             if records.REPORT in batch.array_names():
-                segment = around.sent[around.replies.index(replies)].configs[records.CLOCK][records.SEGMENT]
+                segment = around.sent[around.replies.index(replies)].configs[records.CLOCK][
+                    records.SEGMENT
+                ]
                 seen = stream().recent(np.asarray(batch.node_ids, np.int64) - 2, segment)
                 np.testing.assert_array_equal(batch.array(records.REPORT, records.HISTORY), seen)
 
@@ -194,7 +210,9 @@ class Cheat(CloudStrategy):
     def __init__(self, how: str) -> None:
         self.how = how
 
-    def configure_train(self, server_round: int, arrays: Any, config: ConfigRecord, grid: Any) -> Any:
+    def configure_train(
+        self, server_round: int, arrays: Any, config: ConfigRecord, grid: Any
+    ) -> Any:
         ids = np.arange(4)
         if self.how == "labels":
             stream().labelled(self, ids, 1, 4, 4)  # type: ignore[arg-type]

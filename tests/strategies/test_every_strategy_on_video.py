@@ -18,9 +18,9 @@ from video_tiny import (
     video_table,
 )
 
-from cdc_flower import records
-from cdc_flower.batch import MessageBatch
 from cdc_flower.strategies import STRATEGIES, build_strategy
+from cdc_flower.wire import records
+from cdc_flower.wire.batch import MessageBatch
 
 every_strategy = pytest.mark.parametrize("name", VIDEO_SETTINGS)
 every_task = pytest.mark.parametrize("captions", [False, True], ids=["answers", "search"])
@@ -35,7 +35,9 @@ def test_each_strategy_plays_video_or_is_known_not_to() -> None:
 
 @every_task
 @every_strategy
-def test_a_seed_gives_the_same_rows_again_and_no_global_randomness_is_used(name: str, captions: bool) -> None:
+def test_a_seed_gives_the_same_rows_again_and_no_global_randomness_is_used(
+    name: str, captions: bool
+) -> None:
     stream = video_stream(captions)
     first = video_table(name, stream)
     random.seed(5)
@@ -90,7 +92,9 @@ def test_labels_go_up_only_where_they_are_paid_for(name: str, captions: bool) ->
     assert (rows.num_labels.sum() > 0) == (name in ("fine_tuning", "cloud_fine_tuning", "fedavg"))
 
 
-@pytest.mark.parametrize("name", ["static", "fine_tuning", "cloud_fine_tuning", "fedavg", "duet", "cdc_mmpg"])
+@pytest.mark.parametrize(
+    "name", ["static", "fine_tuning", "cloud_fine_tuning", "fedavg", "duet", "cdc_mmpg"]
+)
 def test_static_layers_on_devices_stay_as_deployed(name: str) -> None:
     stream = video_stream()
     grid, built = video_inline(stream), video_strategy(name, stream)
@@ -120,7 +124,9 @@ def test_cloud_fine_tuning_does_what_fine_tuning_on_the_device_does(captions: bo
     device, cloud = (video_table(name, stream) for name in ("fine_tuning", "cloud_fine_tuning"))
     np.testing.assert_allclose(cloud.value_sum, device.value_sum, rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(cloud.num_labels, device.num_labels)
-    assert (cloud.payload_bytes_up[cloud.segment > 0] >= 4 * 3 * 32 * 32 * 3).all() and not device.bytes_up.any()
+    assert (
+        cloud.payload_bytes_up[cloud.segment > 0] >= 4 * 3 * 32 * 32 * 3
+    ).all() and not device.bytes_up.any()
 
 
 def test_cloud_fine_tuning_without_steps_is_static_and_sends_nothing() -> None:

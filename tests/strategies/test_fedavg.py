@@ -6,11 +6,11 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord
 from tiny import Around, cloud, inline, strategy, table
 
-from cdc_flower import records
-from cdc_flower.batch import MessageBatch
-from cdc_flower.errors import UserError
+from cdc_flower.core.errors import UserError
 from cdc_flower.strategies import FedAvg, build_strategy
-from cdc_flower.strategies.fedavg import weighted_mean
+from cdc_flower.strategies.fedavg.strategy import weighted_mean
+from cdc_flower.wire import records
+from cdc_flower.wire.batch import MessageBatch
 
 
 def replies(values: list[float], weights: list[int], nodes: list[int]) -> MessageBatch:
@@ -39,22 +39,32 @@ def test_the_mean_is_weighted_by_examples() -> None:
 
 def test_arrays_that_devices_share_are_averaged_too() -> None:
     batch = MessageBatch(
-        "train", np.array([2, 3]), shared={records.ARRAYS: {"w": np.ones(2, np.float32)}}, is_reply=True
+        "train",
+        np.array([2, 3]),
+        shared={records.ARRAYS: {"w": np.ones(2, np.float32)}},
+        is_reply=True,
     )
     assert weighted_mean(batch, np.array([1.0, 3.0]))["w"].tolist() == [1, 1]
 
 
 def test_the_order_of_the_replies_changes_no_bit() -> None:
     batch = replies([0.0] * 4, [1, 1, 1, 1], [2, 3, 4, 5])
-    batch = batch.with_records(arrays={records.ARRAYS: {"w": np.array([[1e16], [1.0], [-1e16], [1.0]])}})
-    assert weighted_mean(batch, np.ones(4))["w"] != weighted_mean(batch.select([1, 2, 3, 0]), np.ones(4))["w"]
+    batch = batch.with_records(
+        arrays={records.ARRAYS: {"w": np.array([[1e16], [1.0], [-1e16], [1.0]])}}
+    )
+    assert (
+        weighted_mean(batch, np.ones(4))["w"]
+        != weighted_mean(batch.select([1, 2, 3, 0]), np.ones(4))["w"]
+    )
     ordered, _ = ready().aggregate_train(1, batch)
     mixed, _ = ready().aggregate_train(1, list(batch.select([1, 2, 3, 0])))
     assert ordered is not None and mixed is not None
     np.testing.assert_array_equal(ordered["w"].numpy(), mixed["w"].numpy())
 
 
-def test_an_error_and_an_empty_device_do_not_count_and_without_any_example_nothing_changes() -> None:
+def test_an_error_and_an_empty_device_do_not_count_and_without_any_example_nothing_changes() -> (
+    None
+):
     good = replies([1.0, 9.0], [2, 5], [2, 3])
     failed = MessageBatch("train", np.array([4]), is_reply=True, errors={0: (2, "x")})
     arrays, _ = ready().aggregate_train(1, [*good.select([0]), *failed])
@@ -67,7 +77,9 @@ def test_an_error_and_an_empty_device_do_not_count_and_without_any_example_nothi
 
 def sampled(built: FedAvg, num_rounds: int = 5) -> list[list[int]]:
     arrays = built.initial_arrays()
-    batches = [built.configure_train(r, arrays, ConfigRecord(), inline()) for r in range(1, num_rounds + 1)]
+    batches = [
+        built.configure_train(r, arrays, ConfigRecord(), inline()) for r in range(1, num_rounds + 1)
+    ]
     return [batch.node_ids.tolist() for batch in batches]  # type: ignore[attr-defined]
 
 
@@ -132,7 +144,9 @@ def test_settings_are_deployed_and_flower_s_fedavg_is_what_it_is() -> None:
     assert isinstance(built.initial_arrays(), ArrayRecord)
 
 
-@pytest.mark.parametrize("key", ["num_train_devices", "fine_tuning_steps", "steps", "rate", "proximal_mu"])
+@pytest.mark.parametrize(
+    "key", ["num_train_devices", "fine_tuning_steps", "steps", "rate", "proximal_mu"]
+)
 def test_a_negative_setting_is_refused(key: str) -> None:
     with pytest.raises(UserError, match=f"strategy.fedavg: {key} must be >= 0, got -1"):
         build_strategy("fedavg", {key: -1})

@@ -3,12 +3,12 @@ import pytest
 import torch
 from tiny import cloud, fleet, model, strategy, stream, table
 
-from cdc_flower.device import LabelBudget
-from cdc_flower.errors import UserError
+from cdc_flower.core.errors import UserError
+from cdc_flower.devices.app import LabelBudget
 from cdc_flower.models import device_model
 from cdc_flower.strategies import build_strategy
 from cdc_flower.strategies.persona.editor import ParameterEditor
-from cdc_flower.training import LocalTraining, cross_entropy, train_on_devices
+from cdc_flower.training.fit import LocalTraining, cross_entropy, train_on_devices
 
 
 @pytest.mark.parametrize("neutral", [{"steps": 0}, {"rate": 0.0}])
@@ -32,7 +32,9 @@ def test_a_slow_phone_uses_what_it_trained_later() -> None:
     assert (work_s > 1).all() and (work_s < 60).all()
     np.testing.assert_allclose(first.latency_s, work_s)
     later = slow[(slow.segment == 1) & (slow.metric == "auc")]
-    np.testing.assert_allclose(later.staleness_s, work_s, rtol=1e-6)  # that share of the segment is a segment old
+    np.testing.assert_allclose(
+        later.staleness_s, work_s, rtol=1e-6
+    )  # that share of the segment is a segment old
     assert (slow.value_sum != quick.value_sum).any()
 
 
@@ -63,9 +65,14 @@ def test_few_samples_and_many_steps_fit_the_samples_and_spoil_what_is_held_out()
         everything = {name: torch.from_numpy(value) for name, value in static.items()}
         losses = []
         for device in ids:
-            mine = {**everything, **{name: torch.from_numpy(value[device]) for name, value in parameters.items()}}
+            mine = {
+                **everything,
+                **{name: torch.from_numpy(value[device]) for name, value in parameters.items()},
+            }
             rows = batch.row == device
-            inputs = (torch.from_numpy(part[rows]).long() for part in (batch.history, batch.candidates))
+            inputs = (
+                torch.from_numpy(part[rows]).long() for part in (batch.history, batch.candidates)
+            )
             losses.append(float(cross_entropy(model().score(mine, *inputs)).mean()))
         return float(np.mean(losses))
 
@@ -89,7 +96,9 @@ def test_what_the_cloud_makes_reads_no_label_so_few_samples_cannot_spoil_it(
 
 
 @pytest.mark.parametrize(("name", "times"), [("gru4rec", 100), ("sasrec", 65), ("din", 35)])
-def test_an_edit_is_a_small_part_of_the_work_of_one_epoch_of_fine_tuning(name: str, times: int) -> None:
+def test_an_edit_is_a_small_part_of_the_work_of_one_epoch_of_fine_tuning(
+    name: str, times: int
+) -> None:
     model = device_model(name, 3706)
     epoch = LocalTraining("all", steps=1).flops(model, np.array([64]))[0]
     assert epoch > times * ParameterEditor(model).flops(model.history_length)

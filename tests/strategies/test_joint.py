@@ -9,10 +9,10 @@ import pytest
 import torch
 from tiny import SETTINGS, cloud, strategy
 
-from cdc_flower.checkpoints import Checkpoints
-from cdc_flower.seeds import generator
+from cdc_flower.core.seeds import generator
 from cdc_flower.strategies import build_strategy
 from cdc_flower.strategies.joint import JointTraining, in_chunks, mean_generated
+from cdc_flower.training.checkpoints import Checkpoints
 
 
 class Interrupted(Exception):
@@ -33,7 +33,9 @@ def prepared(where: Path | None, stop_after: int | None = None, **settings: Any)
         return step
 
     duet = build_strategy("duet", {**SETTINGS["duet"], "epochs": 4, "max_lag": 3, **settings})
-    duet.prepare(replace(cloud(), identity="tiny", checkpoints=Checkpoints(where), progress=progress))
+    duet.prepare(
+        replace(cloud(), identity="tiny", checkpoints=Checkpoints(where), progress=progress)
+    )
     return duet
 
 
@@ -41,7 +43,9 @@ def test_a_training_that_was_interrupted_ends_as_one_that_was_not(tmp_path: Path
     whole = prepared(None)
     with pytest.raises(Interrupted):
         prepared(tmp_path, stop_after=2 * whole.cloud.num_batches() + 1)  # in the third epoch
-    resumed = prepared(tmp_path, stop_after=2 * whole.cloud.num_batches() + 1)  # never again as many
+    resumed = prepared(
+        tmp_path, stop_after=2 * whole.cloud.num_batches() + 1
+    )  # never again as many
     assert resumed.validation_curve == whole.validation_curve
     for name, value in whole.deployment().items():
         np.testing.assert_array_equal(resumed.deployment()[name], value)

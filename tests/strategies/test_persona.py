@@ -9,13 +9,13 @@ import pytest
 import torch
 from tiny import Around, cloud, inline, model, same, strategy, stream, table
 
-from cdc_flower import records
-from cdc_flower.batch import MessageBatch
-from cdc_flower.checkpoints import Checkpoints
-from cdc_flower.errors import UserError
+from cdc_flower.core.errors import UserError
 from cdc_flower.strategies import GroupFineTuning, Persona, build_strategy
 from cdc_flower.strategies.persona.prototypes import norms
 from cdc_flower.strategies.persona.stages import Groups, Stages
+from cdc_flower.training.checkpoints import Checkpoints
+from cdc_flower.wire import records
+from cdc_flower.wire.batch import MessageBatch
 
 EVERYONE = np.arange(4)
 
@@ -25,8 +25,12 @@ def report(persona: Any, histories: np.ndarray, held: Any = None) -> MessageBatc
     devices = np.arange(len(histories))
     arrays = {records.HISTORY: histories}
     if persona.downlink != "full":
-        arrays[records.HELD] = np.asarray(held if held is not None else [[-1, 0]] * len(histories), np.int32)
-    return MessageBatch(records.TRAIN_REPORT, devices + 2, arrays={records.REPORT: arrays}, is_reply=True)
+        arrays[records.HELD] = np.asarray(
+            held if held is not None else [[-1, 0]] * len(histories), np.int32
+        )
+    return MessageBatch(
+        records.TRAIN_REPORT, devices + 2, arrays={records.REPORT: arrays}, is_reply=True
+    )
 
 
 def sequences(segment: int = 0) -> np.ndarray:
@@ -44,7 +48,12 @@ def full(persona: Any, histories: np.ndarray) -> dict[str, np.ndarray]:
 
 def test_without_training_every_device_gets_the_base_models_head_to_the_bit() -> None:
     base = cloud().parameters
-    for settings in ({}, {"num_prototypes": 1}, {"assignment": "static"}, {"low_rank": 2, "downlink": "edit"}):
+    for settings in (
+        {},
+        {"num_prototypes": 1},
+        {"assignment": "static"},
+        {"low_rank": 2, "downlink": "edit"},
+    ):
         persona = strategy("persona", epochs=0, **{"refinement_rate": 0.0, **settings})
         for name, value in persona.deployment().items():
             np.testing.assert_array_equal(value, base[name].numpy())
@@ -60,7 +69,9 @@ def test_a_clip_of_zero_gives_each_device_its_prototype() -> None:
     layers = full(persona, sequences())
     for name, value in layers.items():
         for device in EVERYONE:
-            assert any(np.array_equal(value[device], layer.numpy()) for layer in persona.bank.layers[name])
+            assert any(
+                np.array_equal(value[device], layer.numpy()) for layer in persona.bank.layers[name]
+            )
 
 
 def test_a_refinement_rate_of_zero_leaves_the_bank_as_it_was_trained() -> None:
@@ -74,7 +85,8 @@ def test_one_prototype_is_the_global_editor_on_the_base_models_head() -> None:
     own, head = persona.global_editor, cloud().parameters
     history = torch.from_numpy(sequences()).long()
     edits = persona.editor.edits(
-        own, persona.editor.embeddings(own, persona.editor.feature(own, persona.parameters, history))
+        own,
+        persona.editor.embeddings(own, persona.editor.feature(own, persona.parameters, history)),
     )
     for name, value in full(persona, sequences()).items():
         np.testing.assert_allclose(value, (head[name] + edits[name]).numpy(), rtol=1e-5, atol=1e-7)
@@ -104,7 +116,9 @@ def test_groups_with_the_same_data_and_start_end_alike() -> None:
         np.zeros(given_cloud.validation.num_examples, np.int64),
     )
     one, two = (
-        stages.prototypes(persona.parameters, replace(everything, settings={"run": run}), model().adaptive)[0]
+        stages.prototypes(
+            persona.parameters, replace(everything, settings={"run": run}), model().adaptive
+        )[0]
         for run in (1, 2)
     )
     for name, value in one.items():
@@ -119,7 +133,9 @@ def test_the_decoders_move_in_training_and_the_static_layers_do_not_unless_joint
     assert all(persona.global_editor[f"decoder.{k}.weight"].abs().max() > 0 for k in (0, 1))
     for name, value in base.items():
         np.testing.assert_array_equal(persona.deployment()[name], value.numpy())
-    assert not np.array_equal(strategy("persona", joint=True).deployment()["embedding"], base["embedding"].numpy())
+    assert not np.array_equal(
+        strategy("persona", joint=True).deployment()["embedding"], base["embedding"].numpy()
+    )
 
 
 def test_group_stages_change_neither_the_global_editor_nor_the_feature_nor_the_base_model() -> None:
@@ -128,15 +144,23 @@ def test_group_stages_change_neither_the_global_editor_nor_the_feature_nor_the_b
         assert torch.equal(value, several.global_editor[name])
         if name.startswith("feature."):
             assert all(torch.equal(value, editor[name]) for editor in several.editors)
-    changed = [any(not torch.equal(editor[n], v) for n, v in one.global_editor.items()) for editor in several.editors]
+    changed = [
+        any(not torch.equal(editor[n], v) for n, v in one.global_editor.items())
+        for editor in several.editors
+    ]
     assert any(changed)
     for name in model().adaptive:
         assert torch.equal(one.parameters[name], cloud().parameters[name])
-        assert any(not torch.equal(layer, one.parameters[name]) for layer in several.trained_bank.trained[name])
+        assert any(
+            not torch.equal(layer, one.parameters[name])
+            for layer in several.trained_bank.trained[name]
+        )
 
 
 def test_the_released_code_trains_no_decoder_and_starts_with_saturated_edits() -> None:
-    start, trained = (strategy("persona", released_code=True, joint=True, epochs=epochs) for epochs in (0, 2))
+    start, trained = (
+        strategy("persona", released_code=True, joint=True, epochs=epochs) for epochs in (0, 2)
+    )
     for name, value in start.global_editor.items():
         if name.startswith("decoder."):
             assert torch.equal(value, trained.global_editor[name])
@@ -157,7 +181,9 @@ def test_a_run_with_a_cache_trains_each_stage_once_and_variants_share_what_they_
     first = Persona(num_prototypes=2, **settings)
     first.prepare(shared)
     assert len(list(tmp_path.iterdir())) == 5  # editor; two prototypes; two editors
-    monkeypatch.setattr("cdc_flower.strategies.base.fit", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(
+        "cdc_flower.strategies.base.fit", lambda *_, **__: pytest.fail("trained again")
+    )
     again = replace(shared, checkpoints=Checkpoints(tmp_path))
     GroupFineTuning(num_groups=2, **settings).prepare(again)
     for variant in (
@@ -176,7 +202,9 @@ def test_a_run_with_a_cache_trains_each_stage_once_and_variants_share_what_they_
 def test_dynamic_assignment_is_the_prototype_of_all_that_needs_the_smallest_edit() -> None:
     persona = strategy("persona", num_prototypes=3, refinement_rate=0.0, assignment="dynamic")
     histories = np.concatenate([sequences(segment) for segment in range(4)])
-    feature = persona.editor.feature(persona.global_editor, persona.parameters, torch.from_numpy(histories).long())
+    feature = persona.editor.feature(
+        persona.global_editor, persona.parameters, torch.from_numpy(histories).long()
+    )
     groups = [persona._group(j) for j in range(3)]
     sizes = np.array([norms(group.edits(group.embeddings(feature))[1]).numpy() for group in groups])
     group_of, _ = persona._assigned(feature)
@@ -185,10 +213,19 @@ def test_dynamic_assignment_is_the_prototype_of_all_that_needs_the_smallest_edit
 
 
 @pytest.mark.parametrize(
-    ("num_prototypes", "assignment", "compared"), [(1, "dynamic", 0), (3, "static", 1), (3, "dynamic", 3)]
+    ("num_prototypes", "assignment", "compared"),
+    [(1, "dynamic", 0), (3, "static", 1), (3, "dynamic", 3)],
 )
-def test_the_cloud_counts_the_edits_that_it_compares(num_prototypes: int, assignment: str, compared: int) -> None:
-    persona = strategy("persona", num_prototypes=num_prototypes, refinement_rate=0.0, assignment=assignment, epochs=0)
+def test_the_cloud_counts_the_edits_that_it_compares(
+    num_prototypes: int, assignment: str, compared: int
+) -> None:
+    persona = strategy(
+        "persona",
+        num_prototypes=num_prototypes,
+        refinement_rate=0.0,
+        assignment=assignment,
+        epochs=0,
+    )
     (down,) = persona.answer(report(persona, sequences()))
     length = persona.cloud.model.history_length
     expected = persona.editor.flops(length) + compared * persona.editor.comparison_flops()
@@ -197,7 +234,9 @@ def test_the_cloud_counts_the_edits_that_it_compares(num_prototypes: int, assign
 
 def test_static_assignment_is_the_nearest_center_of_the_samples_edits() -> None:
     persona = strategy("persona", num_prototypes=3, refinement_rate=0.0, assignment="static")
-    feature = persona.editor.feature(persona.global_editor, persona.parameters, torch.from_numpy(sequences()).long())
+    feature = persona.editor.feature(
+        persona.global_editor, persona.parameters, torch.from_numpy(sequences()).long()
+    )
     group_of, where = persona._assigned(feature)
     distance = ((where[:, None] - persona.bank.centers) ** 2).sum(-1)
     np.testing.assert_array_equal(group_of, distance.argmin(1))
@@ -237,8 +276,12 @@ def test_many_devices_are_answered_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("num_prototypes", [1, 3])
-@pytest.mark.parametrize("settings", [{"downlink": "edit"}, {"downlink": "index"}, {"report": "feature"}])
-def test_however_layers_travel_devices_predict_the_same(num_prototypes: int, settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "settings", [{"downlink": "edit"}, {"downlink": "index"}, {"report": "feature"}]
+)
+def test_however_layers_travel_devices_predict_the_same(
+    num_prototypes: int, settings: dict[str, Any]
+) -> None:
     whole = table("persona", built=strategy("persona", num_prototypes=num_prototypes))
     other = table("persona", built=strategy("persona", num_prototypes=num_prototypes, **settings))
     np.testing.assert_allclose(whole.value_sum, other.value_sum, rtol=1e-5, atol=1e-6)
@@ -277,7 +320,10 @@ def test_small_edits_are_not_sent_and_large_ones_are() -> None:
 def test_low_rank_edits_travel_as_factors_and_cost_less() -> None:
     tables = {
         rank: table(
-            "persona", built=strategy("persona", num_prototypes=1, refinement_rate=0.0, low_rank=rank, downlink="edit")
+            "persona",
+            built=strategy(
+                "persona", num_prototypes=1, refinement_rate=0.0, low_rank=rank, downlink="edit"
+            ),
         )
         for rank in (None, 1)
     }
@@ -285,9 +331,13 @@ def test_low_rank_edits_travel_as_factors_and_cost_less() -> None:
 
 
 def test_a_device_whose_message_was_lost_gets_its_prototype_again() -> None:
-    persona = strategy("persona", num_prototypes=2, refinement_rate=0.0, downlink="edit", assignment="static")
+    persona = strategy(
+        "persona", num_prototypes=2, refinement_rate=0.0, downlink="edit", assignment="static"
+    )
     first = persona.answer(report(persona, sequences()))
-    held = np.stack([persona._assigned(persona._feature(report(persona, sequences())))[0], np.zeros(4, int)], 1)
+    held = np.stack(
+        [persona._assigned(persona._feature(report(persona, sequences())))[0], np.zeros(4, int)], 1
+    )
     held[2] = (-1, 0)  # this one missed it
     again = persona.answer(report(persona, sequences(), held=held))
     assert all(records.PROTOTYPE in batch.array_names() for batch in first)
@@ -323,7 +373,9 @@ def test_a_bank_that_was_kept_goes_on_where_it_was() -> None:
         np.testing.assert_array_equal(value, two[name])
     for name, value in persona.state().items():
         np.testing.assert_array_equal(value, other.state()[name])
-    with pytest.raises(ValueError, match=r"head.0.weight of the bank must have shape \(3, 8, 8\), got \(2, 8, 8\)"):
+    with pytest.raises(
+        ValueError, match=r"head.0.weight of the bank must have shape \(3, 8, 8\), got \(2, 8, 8\)"
+    ):
         strategy("persona", num_prototypes=3).restore(persona.state())
 
 
@@ -344,7 +396,10 @@ def test_the_metrics_of_a_round_tell_the_sizes_of_prototypes() -> None:
         ({"clip": -1}, "clip must be >= 0, got -1"),
         ({"transfer": "cloned"}, "transfer must be one of gru, transformer, none, got 'cloned'"),
         ({"low_rank": 2}, "low_rank must go with downlink=edit or index"),
-        ({"low_rank": 2, "downlink": "edit", "refinement_rate": 0.1}, "low_rank must go with refinement_rate=0"),
+        (
+            {"low_rank": 2, "downlink": "edit", "refinement_rate": 0.1},
+            "low_rank must go with refinement_rate=0",
+        ),
         ({"cluster_on": "users"}, "cluster_on must be one of edits, embeddings, got 'users'"),
         ({"report": "labels"}, "report must be one of events, feature, got 'labels'"),
         ({"downlink": "all"}, "downlink must be one of full, edit, index, got 'all'"),

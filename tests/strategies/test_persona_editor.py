@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdc_flower.layers import Parameters
+from cdc_flower.core.seeds import torch_generator
 from cdc_flower.models import DIN, GRU4Rec, SASRec, device_model
-from cdc_flower.seeds import torch_generator
+from cdc_flower.models.layers import Parameters
 from cdc_flower.strategies.persona.editor import ParameterEditor
 from cdc_flower.strategies.persona.transfer import layer_embeddings
 
@@ -18,29 +18,41 @@ WIDTH, NUM_ITEMS, NUM_DEVICES = 8, 60, 5
 HISTORY = torch.from_numpy(np.random.default_rng(0).integers(1, NUM_ITEMS, (NUM_DEVICES, 10)))
 
 
-def editor_of(name: str = "gru4rec", **settings: Any) -> tuple[ParameterEditor, Parameters, Parameters]:
+def editor_of(
+    name: str = "gru4rec", **settings: Any
+) -> tuple[ParameterEditor, Parameters, Parameters]:
     """An editor of a small model, its parameters, and the model's."""
     model = device_model(name, NUM_ITEMS, WIDTH)
     editor = ParameterEditor(model, WIDTH, **settings)
-    return editor, editor.init(torch_generator(0, "editor")), model.init(torch_generator(0, "model"))
+    return (
+        editor,
+        editor.init(torch_generator(0, "editor")),
+        model.init(torch_generator(0, "model")),
+    )
 
 
 def moved(parameters: Parameters, scale: float = 1.0) -> Parameters:
     """The same with decoders that are not zero any more, as after training."""
     draw = torch_generator(1, "decoders")
     return {
-        name: value + scale * torch.randn(value.shape, generator=draw) if name.startswith("decoder.") else value
+        name: value + scale * torch.randn(value.shape, generator=draw)
+        if name.startswith("decoder.")
+        else value
         for name, value in parameters.items()
     }
 
 
-def edits_of(editor: ParameterEditor, own: Parameters, static: Parameters, history: torch.Tensor) -> Parameters:
+def edits_of(
+    editor: ParameterEditor, own: Parameters, static: Parameters, history: torch.Tensor
+) -> Parameters:
     return editor.edits(own, editor.embeddings(own, editor.feature(own, static, history)))
 
 
 @pytest.mark.parametrize("name", ["gru4rec", "sasrec", "din"])
 @pytest.mark.parametrize("low_rank", [None, 2])
-def test_the_first_edit_is_zero_and_the_edited_head_is_the_prototype_to_the_bit(name: str, low_rank: Any) -> None:
+def test_the_first_edit_is_zero_and_the_edited_head_is_the_prototype_to_the_bit(
+    name: str, low_rank: Any
+) -> None:
     editor, own, static = editor_of(name, low_rank=low_rank)
     edits = edits_of(editor, own, static, HISTORY)
     assert {key: value.shape for key, value in edits.items()} == {
@@ -53,7 +65,9 @@ def test_the_first_edit_is_zero_and_the_edited_head_is_the_prototype_to_the_bit(
 
 @settings(max_examples=15, deadline=None)
 @given(st.floats(0, 2), st.sampled_from([None, 1, 3]), st.integers(0, 3))
-def test_no_entry_of_an_edit_is_beyond_the_clip(clip: float, low_rank: int | None, scale: int) -> None:
+def test_no_entry_of_an_edit_is_beyond_the_clip(
+    clip: float, low_rank: int | None, scale: int
+) -> None:
     editor, own, static = editor_of(clip=clip, low_rank=low_rank)
     for value in edits_of(editor, moved(own, float(scale)), static, HISTORY).values():
         assert value.abs().max() <= clip * (1 + 1e-6)
@@ -63,7 +77,9 @@ def test_a_clip_of_zero_leaves_the_prototype_and_an_infinite_one_clips_nothing()
     editor, own, static = editor_of(clip=0.0)
     own = moved(own, 5.0)
     assert all((value == 0).all() for value in edits_of(editor, own, static, HISTORY).values())
-    wide, free = (edits_of(editor_of(clip=clip)[0], own, static, HISTORY) for clip in (1e9, float("inf")))
+    wide, free = (
+        edits_of(editor_of(clip=clip)[0], own, static, HISTORY) for clip in (1e9, float("inf"))
+    )
     for key, value in wide.items():
         assert torch.equal(value, free[key])
         assert value.abs().max() > 1
@@ -75,8 +91,12 @@ def test_an_edit_is_the_decoded_embedding_reshaped_weight_first_and_bias_last() 
     embeddings = editor.embeddings(own, editor.feature(own, static, HISTORY))
     flat = embeddings[1] @ own["decoder.1.weight"] + own["decoder.1.bias"]
     edits = editor.edits(own, embeddings)
-    assert edits["head.1.weight"][2, 3, 4].item() == pytest.approx(flat[2, 3 * WIDTH + 4].item(), abs=1e-6)
-    assert edits["head.1.bias"][2, 4].item() == pytest.approx(flat[2, WIDTH * WIDTH + 4].item(), abs=1e-6)
+    assert edits["head.1.weight"][2, 3, 4].item() == pytest.approx(
+        flat[2, 3 * WIDTH + 4].item(), abs=1e-6
+    )
+    assert edits["head.1.bias"][2, 4].item() == pytest.approx(
+        flat[2, WIDTH * WIDTH + 4].item(), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("transfer", ["gru", "transformer", "none", "cloned"])
@@ -113,7 +133,9 @@ def test_more_padding_changes_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("transfer", ["gru", "transformer", "none"])
-def test_with_transfer_what_goes_into_layer_1_changes_the_embedding_of_layer_2(transfer: str) -> None:
+def test_with_transfer_what_goes_into_layer_1_changes_the_embedding_of_layer_2(
+    transfer: str,
+) -> None:
     editor, own, _ = editor_of(transfer=transfer)
     feature = torch.randn(NUM_DEVICES, WIDTH, generator=torch_generator(0, "feature"))
     before = editor.embeddings(own, feature)
@@ -136,7 +158,11 @@ def test_the_gru_over_layers_is_that_of_torch() -> None:
     editor, own, _ = editor_of("din")
     feature = torch.randn(NUM_DEVICES, WIDTH, generator=torch_generator(0, "feature"))
     inputs = torch.stack(
-        [feature @ own[f"transfer.{k}.input.weight"] + own[f"transfer.{k}.input.bias"] for k in range(3)], 1
+        [
+            feature @ own[f"transfer.{k}.input.weight"] + own[f"transfer.{k}.input.bias"]
+            for k in range(3)
+        ],
+        1,
     )
     reference = gru(own, "transfer.gru")
     states, _ = reference(inputs)
@@ -152,8 +178,12 @@ def test_the_released_code_clones_one_feature_through_a_gru_of_as_many_layers() 
     first, _ = gru(own, "transfer.gru.0")(feature.unsqueeze(1).expand(-1, 2, -1))
     second, _ = gru(own, "transfer.gru.1")(first)
     for layer, states in enumerate((first, second)):
-        hidden = torch.tanh(states[:, -1] @ own["transfer.output.0.weight"] + own["transfer.output.0.bias"])
-        expected = torch.tanh(hidden @ own["transfer.output.1.weight"] + own["transfer.output.1.bias"])
+        hidden = torch.tanh(
+            states[:, -1] @ own["transfer.output.0.weight"] + own["transfer.output.0.bias"]
+        )
+        expected = torch.tanh(
+            hidden @ own["transfer.output.1.weight"] + own["transfer.output.1.bias"]
+        )
         torch.testing.assert_close(layer_embeddings(own, "cloned", feature, 2)[layer], expected)
 
 
@@ -170,14 +200,20 @@ def gru(own: Parameters, name: str) -> torch.nn.GRU:
 
 @pytest.mark.parametrize("low_rank", [None, 2])
 @pytest.mark.parametrize("name", ["gru4rec", "din"])
-def test_the_head_used_in_training_is_the_prototype_plus_the_edit(name: str, low_rank: int | None) -> None:
+def test_the_head_used_in_training_is_the_prototype_plus_the_edit(
+    name: str, low_rank: int | None
+) -> None:
     editor, own, static = editor_of(name, low_rank=low_rank, clip=0.5)
     own = moved(own)
     embeddings = editor.embeddings(own, editor.feature(own, static, HISTORY))
-    x = torch.randn(NUM_DEVICES, 3, editor.model.head_sizes[0][0], generator=torch_generator(0, "x"))
+    x = torch.randn(
+        NUM_DEVICES, 3, editor.model.head_sizes[0][0], generator=torch_generator(0, "x")
+    )
     edits = editor.edits(own, embeddings)
     layers = {key: static[key] + value for key, value in edits.items()}
-    torch.testing.assert_close(editor.head(own, embeddings, static, x), editor.model.head(layers, x))
+    torch.testing.assert_close(
+        editor.head(own, embeddings, static, x), editor.model.head(layers, x)
+    )
 
 
 def test_low_rank_factors_multiply_to_the_edit_and_its_rank_is_low() -> None:
@@ -198,7 +234,9 @@ def test_coordinates_lie_as_far_from_each_other_as_the_edits_do() -> None:
     flat = torch.cat([edits[f"head.{k}.weight"].flatten(1) for k in range(3)], 1)
     points = editor.coordinates(own, embeddings)
     assert points.shape == (NUM_DEVICES, 3 * WIDTH)
-    torch.testing.assert_close(torch.cdist(points, points), torch.cdist(flat, flat), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(
+        torch.cdist(points, points), torch.cdist(flat, flat), rtol=1e-4, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize(("kind", "numbers"), [(GRU4Rec, 2112), (SASRec, 2112), (DIN, 16641)])
@@ -206,13 +244,19 @@ def test_an_edit_has_as_many_numbers_as_the_adaptive_layers(kind: Any, numbers: 
     model = kind(NUM_ITEMS, 32)
     editor = ParameterEditor(model)
     own, static = editor.init(torch_generator(0, "editor")), model.init(torch_generator(0, "model"))
-    assert sum(value[0].numel() for value in edits_of(editor, own, static, HISTORY).values()) == numbers
+    assert (
+        sum(value[0].numel() for value in edits_of(editor, own, static, HISTORY).values())
+        == numbers
+    )
 
 
 def test_random_decoders_edit_from_the_start_and_are_not_among_what_is_trained() -> None:
     editor, own, static = editor_of(random_decoders=True, transfer="cloned")
     assert all(own[name].abs().max() < 2 for name in own if name.startswith("decoder."))
-    beyond = [(value.abs() == 1).float().mean().item() for value in edits_of(editor, own, static, HISTORY).values()]
+    beyond = [
+        (value.abs() == 1).float().mean().item()
+        for value in edits_of(editor, own, static, HISTORY).values()
+    ]
     assert min(beyond) > 0.2  # most of what the released code does is to saturate
     assert not any(name.startswith("decoder.") for name in editor.trained(own))
     assert set(ParameterEditor(editor.model, WIDTH).trained(own)) == set(own)
@@ -233,7 +277,10 @@ def test_work_is_that_of_the_feature_the_transfer_and_the_decoders() -> None:
 @pytest.mark.parametrize(
     ("settings", "rule"),
     [
-        ({"transfer": "lstm"}, "transfer must be one of gru, transformer, none, cloned, got 'lstm'"),
+        (
+            {"transfer": "lstm"},
+            "transfer must be one of gru, transformer, none, cloned, got 'lstm'",
+        ),
         ({"transfer": "transformer", "width": 6}, "width must be >= 1 .*, got 6"),
         ({"clip": -1}, "clip must be >= 0, got -1"),
         ({"low_rank": 0}, "low_rank must be >= 1 or null, got 0"),

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cdc_flower.core.seeds import torch_generator
 from cdc_flower.models import device_model
-from cdc_flower.seeds import torch_generator
 from cdc_flower.strategies.persona import group as module
 from cdc_flower.strategies.persona.editor import ParameterEditor
 from cdc_flower.strategies.persona.group import Group
@@ -27,16 +27,24 @@ def group_of(scale: float, clip: float, drift: float = 0.0) -> Group:
         if name.startswith("decoder."):
             rare = 1.0 + 9.0 * (torch.rand(value.shape[-1], generator=draw) < 0.1)
             parameters[name] = scale * rare * torch.randn(value.shape, generator=draw)
-    trained = {name: torch.randn(2, *shape, generator=draw) for name, shape in editor.model.adaptive.items()}
+    trained = {
+        name: torch.randn(2, *shape, generator=draw)
+        for name, shape in editor.model.adaptive.items()
+    }
     bank = Bank.of(trained, torch.zeros(2, 1))
     if drift:
-        moved = {name: drift * torch.randn(value.shape, generator=draw) for name, value in trained.items()}
+        moved = {
+            name: drift * torch.randn(value.shape, generator=draw)
+            for name, value in trained.items()
+        }
         bank = replace(bank, drift=moved, version=np.array([0, 1]))
     return Group(editor, parameters, bank, 1)
 
 
 def embeddings_of(group: Group, num_devices: int) -> list[torch.Tensor]:
-    return group.embeddings(torch.randn(num_devices, WIDTH, generator=torch_generator(2, "features")))
+    return group.embeddings(
+        torch.randn(num_devices, WIDTH, generator=torch_generator(2, "features"))
+    )
 
 
 @given(
@@ -45,7 +53,9 @@ def embeddings_of(group: Group, num_devices: int) -> list[torch.Tensor]:
     drift=st.sampled_from([0.0, 0.02, 0.5]),
     num_devices=st.sampled_from([1, WIDTH - 1, WIDTH, 40]),
 )
-def test_norms_and_layers_are_those_of_the_edits(scale: float, clip: float, drift: float, num_devices: int) -> None:
+def test_norms_and_layers_are_those_of_the_edits(
+    scale: float, clip: float, drift: float, num_devices: int
+) -> None:
     group = group_of(scale, clip, drift)
     embeddings = embeddings_of(group, num_devices)
     _, edits = group.edits(embeddings)
@@ -54,7 +64,9 @@ def test_norms_and_layers_are_those_of_the_edits(scale: float, clip: float, drif
     is_free = group.is_free(embeddings)
     if is_free:
         for name, value in group.layers(embeddings).items():
-            torch.testing.assert_close(value, group.bank.layers[name][1] + edits[name], rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(
+                value, group.bank.layers[name][1] + edits[name], rtol=1e-5, atol=1e-6
+            )
             torch.testing.assert_close(edits[name], unclipped[name])
     largest = max(float(value.abs().max()) for value in unclipped.values())
     assert is_free or largest > clip / 20  # the reach is a bound, not far from what is there

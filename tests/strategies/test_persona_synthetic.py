@@ -10,21 +10,22 @@ import torch
 from generation_cases import KnownOptimum
 from torch import Tensor
 
-from cdc_flower import records
-from cdc_flower.batch import MessageBatch
-from cdc_flower.layers import Parameters, embed, last_valid
+from cdc_flower.core.seeds import torch_generator
 from cdc_flower.models.base import DeviceModel, item_embedding
-from cdc_flower.seeds import torch_generator
+from cdc_flower.models.layers import Parameters, embed, last_valid
 from cdc_flower.strategies import GroupFineTuning, Persona
 from cdc_flower.strategies.base import Cloud
-from cdc_flower.training import cross_entropy
+from cdc_flower.training.fit import cross_entropy
+from cdc_flower.wire import records
+from cdc_flower.wire.batch import MessageBatch
 
 pytestmark = pytest.mark.slow
 
 WIDTH, LENGTH = 8, 6
 #: Items 1 and 2 are chosen from, 3 to 6 come last, and each cluster has three of its own.
 CHOICES, LAST, FIRST_OF_CLUSTER, ITEMS_OF_CLUSTER = (1, 2), (3, 4, 5, 6), 7, 3
-#: For each cluster, which choice follows each of the four last items. Over all clusters each is as likely.
+#: For each cluster, which choice follows each of the four last items. Over all clusters each is as
+#: likely.
 FOLLOWS = np.array([[0, 0, 1, 1], [1, 1, 0, 0], [0, 1, 0, 1], [1, 0, 1, 0]])
 NUM_CLUSTERS = len(FOLLOWS)
 #: How often the other choice is made all the same.
@@ -50,7 +51,9 @@ class LastItem(DeviceModel):
     def item_states(self, parameters: Parameters, history: Tensor) -> Tensor:
         return embed(parameters["embedding"], history)
 
-    def encode(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor | None]:
+    def encode(
+        self, parameters: Parameters, history: Tensor, candidates: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
         last = history.gather(-1, last_valid(history).unsqueeze(-1))
         return embed(parameters["embedding"], last), embed(parameters["embedding"], candidates)
 
@@ -76,7 +79,9 @@ class ClusteredOptimum(KnownOptimum):
             before = before[rng.permutation(self.num_examples)]
         self.share_of_noise = float(np.mean(choice != FOLLOWS[self.cluster, last]))
         self.history = np.column_stack([before, np.take(LAST, last)]).astype(np.int32)
-        self.candidates = np.column_stack([np.take(CHOICES, choice), np.take(CHOICES, 1 - choice)]).astype(np.int32)
+        self.candidates = np.column_stack(
+            [np.take(CHOICES, choice), np.take(CHOICES, 1 - choice)]
+        ).astype(np.int32)
 
     def lagged(self, rows: np.ndarray, lag: np.ndarray) -> np.ndarray:
         return self.history[rows]
@@ -84,7 +89,9 @@ class ClusteredOptimum(KnownOptimum):
 
 HELD_OUT = ClusteredOptimum(400, 2, is_shuffled=False)
 #: The loss of who knows the cluster, what follows, and the noise.
-ORACLE = -HELD_OUT.share_of_noise * np.log(NOISE) - (1 - HELD_OUT.share_of_noise) * np.log(1 - NOISE)
+ORACLE = -HELD_OUT.share_of_noise * np.log(NOISE) - (1 - HELD_OUT.share_of_noise) * np.log(
+    1 - NOISE
+)
 
 
 @lru_cache(maxsize=2)
@@ -93,7 +100,9 @@ def cloud(is_shuffled: bool) -> Cloud:
     model = LastItem()
     parts = ClusteredOptimum(2000, 1, is_shuffled), ClusteredOptimum(400, 3, is_shuffled)
     parameters = model.init(torch_generator(0, "model"))
-    return Cloud(model, parameters, *parts, 0, batch_size=250, identity=f"clusters, shuffled {is_shuffled}")
+    return Cloud(
+        model, parameters, *parts, 0, batch_size=250, identity=f"clusters, shuffled {is_shuffled}"
+    )
 
 
 def prepared(built: Any, is_shuffled: bool = False) -> Any:
@@ -105,39 +114,56 @@ def prepared(built: Any, is_shuffled: bool = False) -> Any:
 def report_of_held_out() -> MessageBatch:
     """Each held-out example is a device that reports its items."""
     report = {records.REPORT: {records.HISTORY: HELD_OUT.history}}
-    return MessageBatch(records.TRAIN_REPORT, np.arange(2, 2 + HELD_OUT.num_examples), arrays=report, is_reply=True)
+    return MessageBatch(
+        records.TRAIN_REPORT, np.arange(2, 2 + HELD_OUT.num_examples), arrays=report, is_reply=True
+    )
 
 
 def loss_on_devices(built: Any) -> float:
     """The held-out loss of devices that report their items and predict with what they get."""
     model = built.cloud.model
-    own = {name: torch.zeros(HELD_OUT.num_examples, *shape) for name, shape in model.adaptive.items()}
+    own = {
+        name: torch.zeros(HELD_OUT.num_examples, *shape) for name, shape in model.adaptive.items()
+    }
     for down in built.answer(report_of_held_out()):
         place = torch.from_numpy(np.asarray(down.node_ids, np.int64) - 2)
         for name, value in own.items():
             value[place] = torch.tensor(down.array(records.PARAMETERS, name))
-    history, candidates = (torch.from_numpy(ids).long() for ids in (HELD_OUT.history, HELD_OUT.candidates))
+    history, candidates = (
+        torch.from_numpy(ids).long() for ids in (HELD_OUT.history, HELD_OUT.candidates)
+    )
     logits = model.score({**built.parameters, **own}, history[:, None], candidates[:, None])
     return float(cross_entropy(logits).mean())
 
 
 def test_one_head_for_all_learns_nothing() -> None:
-    assert loss_on_devices(prepared(GroupFineTuning(num_groups=1, **TRAINING))) == pytest.approx(CHANCE, abs=0.03)
+    assert loss_on_devices(prepared(GroupFineTuning(num_groups=1, **TRAINING))) == pytest.approx(
+        CHANCE, abs=0.03
+    )
 
 
-def test_edits_of_one_prototype_find_the_best_head_of_every_cluster_and_only_from_the_right_sequence() -> None:
+def test_edits_of_one_prototype_find_the_best_head_of_every_cluster_and_only_from_the_right_sequence() -> (
+    None
+):
     persona = Persona(num_prototypes=1, **TRAINING)
     assert loss_on_devices(prepared(persona)) == pytest.approx(ORACLE, abs=0.03)
     assert loss_on_devices(prepared(persona, is_shuffled=True)) == pytest.approx(CHANCE, abs=0.03)
 
 
 def test_as_many_prototypes_as_clusters_come_close_without_any_edit() -> None:
-    assert loss_on_devices(prepared(GroupFineTuning(num_groups=NUM_CLUSTERS, **TRAINING))) < ORACLE + 0.05
+    assert (
+        loss_on_devices(prepared(GroupFineTuning(num_groups=NUM_CLUSTERS, **TRAINING)))
+        < ORACLE + 0.05
+    )
 
 
 def test_edits_of_prototypes_that_fit_reach_as_far_and_are_smaller() -> None:
-    one, four = (prepared(Persona(number, assignment="static", **TRAINING)) for number in (1, NUM_CLUSTERS))
-    assert [loss_on_devices(persona) for persona in (one, four)] == pytest.approx([ORACLE, ORACLE], abs=0.05)
+    one, four = (
+        prepared(Persona(number, assignment="static", **TRAINING)) for number in (1, NUM_CLUSTERS)
+    )
+    assert [loss_on_devices(persona) for persona in (one, four)] == pytest.approx(
+        [ORACLE, ORACLE], abs=0.05
+    )
     sizes: list[Any] = [persona.seen["mean-edit-norm"] for persona in (one, four)]
     assert 0 < sizes[1] < 0.6 * sizes[0]
 

@@ -1,7 +1,7 @@
 import numpy as np
 from tiny import cloud, inline, strategy, table
 
-from cdc_flower.simulations.play import deploy
+from cdc_flower.study.play import deploy
 
 
 def test_the_deployment_is_the_base_model() -> None:
@@ -13,7 +13,12 @@ def test_the_deployment_is_the_base_model() -> None:
 
 def test_nothing_is_sent_learned_or_paid() -> None:
     rows = table("static")
-    assert rows[["bytes_up", "bytes_down", "num_labels", "compute_cloud_s", "compute_device_s"]].to_numpy().sum() == 0
+    assert (
+        rows[["bytes_up", "bytes_down", "num_labels", "compute_cloud_s", "compute_device_s"]]
+        .to_numpy()
+        .sum()
+        == 0
+    )
     assert rows.latency_s.isna().all()
 
 

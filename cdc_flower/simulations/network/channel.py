@@ -15,7 +15,8 @@ class Loss:
     """Lost packets.
 
     Args:
-        chance: Of each packet to be lost each time it is sent, in [0, 1]. 0: none is. 1: nothing ever arrives.
+        chance: Of each packet to be lost each time it is sent, in [0, 1]. 0: none is. 1: nothing
+            ever arrives.
         packet_bytes: At most in a packet.
         seed: Of the draws.
         name: ``up`` or ``down``, for draws of their own.
@@ -32,7 +33,8 @@ class Channel:
     """One direction of ``n`` links. First come, first served on each.
 
     Attributes:
-        rate_bps: ``[n]``, the constant rate of each; where a link follows a trace, the mean rate of that.
+        rate_bps: ``[n]``, the constant rate of each; where a link follows a trace, the mean rate of
+            that.
         rtt_s: ``[n]``, round-trip time; half of it is added to the time of a transfer.
         device_ids: ``[n]``.
         bank: The traces that links follow; None if all are constant.
@@ -56,9 +58,17 @@ class Channel:
 
     def select(self, rows: Ints) -> "Channel":
         """That of some devices."""
-        follows = {} if self.bank is None else {"trace": self.trace[rows], "offset_s": self.offset_s[rows]}
+        follows = (
+            {}
+            if self.bank is None
+            else {"trace": self.trace[rows], "offset_s": self.offset_s[rows]}
+        )
         outages = None if self.outages is None else self.outages.select(rows)
-        own = {"rate_bps": self.rate_bps[rows], "rtt_s": self.rtt_s[rows], "device_ids": self.device_ids[rows]}
+        own = {
+            "rate_bps": self.rate_bps[rows],
+            "rtt_s": self.rtt_s[rows],
+            "device_ids": self.device_ids[rows],
+        }
         return replace(self, **own, **follows, outages=outages)  # type: ignore[arg-type]
 
     def median_bps(self) -> Floats:
@@ -87,10 +97,14 @@ class Channel:
             which = rows[traced]
             offset_s = self.offset_s[which]
             sizes = np.asarray(num_bytes, np.float64)[traced]
-            end_s[traced] = self.bank.finish_s(self.trace[which], begin_s[traced] + offset_s, sizes) - offset_s
+            end_s[traced] = (
+                self.bank.finish_s(self.trace[which], begin_s[traced] + offset_s, sizes) - offset_s
+            )
         return end_s
 
-    def hold_s(self, rows: Ints, begin_s: Floats, num_bytes: Ints, message: Ints) -> tuple[Floats, Ints]:
+    def hold_s(
+        self, rows: Ints, begin_s: Floats, num_bytes: Ints, message: Ints
+    ) -> tuple[Floats, Ints]:
         """When the link is free again after messages, with what is lost sent again, and the bytes sent again ``[k]``.
 
         Args:
@@ -107,7 +121,13 @@ class Channel:
         for attempt in range(MAX_ROUNDS):
             ids = self.device_ids[rows[left]]
             lost = lost_packets(
-                missing[left], self.loss.chance, self.loss.seed, self.loss.name, ids, message[left], attempt
+                missing[left],
+                self.loss.chance,
+                self.loss.seed,
+                self.loss.name,
+                ids,
+                message[left],
+                attempt,
             )
             missing[left] = lost
             left = left[(lost > 0) & np.isfinite(end_s[left])]
@@ -137,21 +157,25 @@ class Fifo:
     ) -> tuple[Floats, Ints, NDArray[np.bool_]]:
         """Send one message on each of some links.
 
-        ``begin = max(ready, free)``, ``free' = `` the end of the transfer, ``arrival = free' + rtt / 2``. A message
-        that could not begin before it expires is not sent. One that has begun is sent to its end.
+        ``begin = max(ready, free)``, ``free' = `` the end of the transfer, ``arrival = free' + rtt
+        / 2``. A message that could not begin before it expires is not sent. One that has begun is
+        sent to its end.
 
         Args:
             rows: ``[k]``, without repeats.
             ready_s: ``[k]``; ``num_bytes``: ``[k]``, above 0; ``expiry_s``: ``[k]``.
 
         Returns:
-            Arrival ``[k]`` (inf for what never arrives), bytes that were sent again, and whether each was sent.
+            Arrival ``[k]`` (inf for what never arrives), bytes that were sent again, and whether
+            each was sent.
         """
         begin_s = np.maximum(ready_s, self.free_s[rows])
         sent = begin_s < expiry_s
         arrival_s, again = np.full(len(rows), np.inf), np.zeros(len(rows), np.int64)
         go = rows[sent]
-        free_s, again[sent] = self.channel.hold_s(go, begin_s[sent], num_bytes[sent], self._num_sent[go])
+        free_s, again[sent] = self.channel.hold_s(
+            go, begin_s[sent], num_bytes[sent], self._num_sent[go]
+        )
         self.free_s[go] = free_s
         self._num_sent[go] += 1
         arrival_s[sent] = free_s + self.channel.rtt_s[go] / 2

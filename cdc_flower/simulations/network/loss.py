@@ -1,14 +1,15 @@
 """Lost packets, sent again in rounds.
 
-A message of ``B`` bytes is ``P = ceil(B / packet_bytes)`` packets, each of which is lost with the same chance each time
-it is sent, whatever happens to the others. The sender learns a round-trip time after a round which packets are
-missing, and sends these again (selective repeat with one acknowledgement a round). The link is held meanwhile.
+A message of ``B`` bytes is ``P = ceil(B / packet_bytes)`` packets, each of which is lost with the
+same chance each time it is sent, whatever happens to the others. The sender learns a round-trip
+time after a round which packets are missing, and sends these again (selective repeat with one
+acknowledgement a round). The link is held meanwhile.
 """
 
 import numpy as np
 from scipy.stats import binom
 
-from cdc_flower.seeds import hashed_uniform
+from cdc_flower.core.seeds import hashed_uniform
 from cdc_flower.simulations.network.rates import Floats, Ints
 
 #: After so many rounds a message is taken for undeliverable.
@@ -21,7 +22,13 @@ def packets_of(num_bytes: Ints, packet_bytes: int) -> Ints:
 
 
 def lost_packets(
-    num_packets: Ints, loss: float, seed: int, name: str, device_ids: Ints, message: Ints, attempt: int
+    num_packets: Ints,
+    loss: float,
+    seed: int,
+    name: str,
+    device_ids: Ints,
+    message: Ints,
+    attempt: int,
 ) -> Ints:
     """How many of the packets ``[k]`` of an attempt are lost: binomial, from the seed, device, message and attempt.
 

@@ -1,12 +1,13 @@
 """Outages: times at which a link carries nothing, whatever its rate.
 
-Up times and outages alternate and are exponentially distributed. Each device follows one of ``NUM_PATTERNS`` patterns
-from a random moment on. A trace stands still during an outage and goes on after it.
+Up times and outages alternate and are exponentially distributed. Each device follows one of
+``NUM_PATTERNS`` patterns from a random moment on. A trace stands still during an outage and goes on
+after it.
 """
 
 import numpy as np
 
-from cdc_flower.seeds import hashed_integers, hashed_uniform
+from cdc_flower.core.seeds import hashed_integers, hashed_uniform
 from cdc_flower.simulations.network.rates import Floats, Ints, TraceBank
 from cdc_flower.simulations.network.trace import Trace
 
@@ -29,11 +30,15 @@ class Outages:
             -mean_s * np.log1p(-hashed_uniform(seed, name, pattern, number)) + 1e-6
             for name, mean_s in (("up-time", every_s), ("outage", outage_s))
         )
-        edges = np.concatenate([np.zeros((NUM_PATTERNS, 1)), np.stack([up, down], -1).reshape(NUM_PATTERNS, -1)], 1)
+        edges = np.concatenate(
+            [np.zeros((NUM_PATTERNS, 1)), np.stack([up, down], -1).reshape(NUM_PATTERNS, -1)], 1
+        )
         rates = np.tile([8.0, 0.0], NUM_OUTAGES)  # "bytes" are seconds of up time
         self.bank = TraceBank([Trace(row, rates) for row in np.cumsum(edges, 1)])
         self.pattern = hashed_integers(seed, "outage-pattern", device_ids, high=NUM_PATTERNS)
-        self.offset_s = hashed_uniform(seed, "outage-offset", device_ids) * self.bank.duration_s[self.pattern]
+        self.offset_s = (
+            hashed_uniform(seed, "outage-offset", device_ids) * self.bank.duration_s[self.pattern]
+        )
 
     def select(self, rows: Ints) -> "Outages":
         """Those of some devices."""
@@ -43,7 +48,10 @@ class Outages:
 
     def resume_s(self, rows: Ints, time_s: Floats) -> Floats:
         """The first moment at or after each time at which the link is up."""
-        return self.bank.resume_s(self.pattern[rows], time_s + self.offset_s[rows]) - self.offset_s[rows]
+        return (
+            self.bank.resume_s(self.pattern[rows], time_s + self.offset_s[rows])
+            - self.offset_s[rows]
+        )
 
     def up_time_s(self, rows: Ints, time_s: Floats) -> Floats:
         """Seconds for which the link was up until each time."""

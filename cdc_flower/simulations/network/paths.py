@@ -49,7 +49,9 @@ class Outbox:
         """Nothing waits."""
         return Outbox(np.full(n, -1), np.zeros(n), np.full(n, np.inf), np.zeros(n, np.int64))
 
-    def put(self, rows: Ints, tickets: Ints, ready_s: Floats, expiry_s: Floats, num_bytes: Ints) -> None:
+    def put(
+        self, rows: Ints, tickets: Ints, ready_s: Floats, expiry_s: Floats, num_bytes: Ints
+    ) -> None:
         """A message on each of these devices."""
         self.ticket[rows], self.ready_s[rows], self.expiry_s[rows] = tickets, ready_s, expiry_s
         self.num_bytes[rows] = num_bytes
@@ -114,7 +116,8 @@ class UpPath(Path):
         Args:
             rows: ``[k]``, without repeats; ``num_bytes``: ``[k]``, above 0; ``ready_s``: ``[k]``.
             expiry_s: ``[k]``, from when on nobody wants each.
-            replaces: Whether a message that waits for a busy link gives way to the next one of its device.
+            replaces: Whether a message that waits for a busy link gives way to the next one of its
+                device.
 
         Returns:
             Tickets ``[k]``, and whether a waiting message was replaced ``[k]``.
@@ -133,7 +136,9 @@ class UpPath(Path):
                 self.start_waiting(rows, np.full(len(rows), np.inf))
         busy = self.fifo.free_s[rows] > ready_s
         holds = busy if replaces else np.zeros(len(rows), bool)
-        self.outbox.put(rows[holds], tickets[holds], ready_s[holds], expiry_s[holds], num_bytes[holds])
+        self.outbox.put(
+            rows[holds], tickets[holds], ready_s[holds], expiry_s[holds], num_bytes[holds]
+        )
         now = ~holds
         self._begin(tickets[now], rows[now], ready_s[now], num_bytes[now])
         return tickets, replaced

@@ -1,8 +1,9 @@
 """The exact time of a transfer: the inverse of the cumulative bytes of a trace, for many links at once.
 
-With ``C(t)`` the bytes that a link can carry from 0 to ``t``, a transfer of ``B`` bytes that begins at ``s`` ends at
-the first ``t`` with ``C(t) - C(s) = B`` (as in Pensieve's simulator, SIGCOMM 2017). ``C`` is linear between the edges
-of a trace, so both ``C`` and its inverse are exact up to the rounding of floating-point numbers.
+With ``C(t)`` the bytes that a link can carry from 0 to ``t``, a transfer of ``B`` bytes that begins
+at ``s`` ends at the first ``t`` with ``C(t) - C(s) = B`` (as in Pensieve's simulator, SIGCOMM
+2017). ``C`` is linear between the edges of a trace, so both ``C`` and its inverse are exact up to
+the rounding of floating-point numbers.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,8 @@ from cdc_flower.simulations.network.trace import Trace
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-#: So little, of a byte and of a lap, is not waited for across a gap of the trace: it is less than rounding may add.
+#: So little, of a byte and of a lap, is not waited for across a gap of the trace: it is less than
+#: rounding may add.
 SLACK_BYTES, SLACK_SHARE = 1e-6, 1e-14
 #: Steps from a guide table's entry before the rest is searched by halving.
 STEPS = 3
@@ -38,7 +40,12 @@ class _Axis:
         self.table_first = np.cumsum([0, *self.buckets[:-1]])
         self.table = np.concatenate(
             [
-                np.clip(np.searchsorted(part, np.arange(num) * (part[-1] / num), "right") - 1, 0, len(part) - 2) + first
+                np.clip(
+                    np.searchsorted(part, np.arange(num) * (part[-1] / num), "right") - 1,
+                    0,
+                    len(part) - 2,
+                )
+                + first
                 for part, num, first in zip(values, self.buckets, self.first, strict=True)
             ]
         )
@@ -54,7 +61,9 @@ class _Axis:
 
     def _search(self, trace: Ints, value: Floats, before: np.ufunc) -> Ints:
         """The last piece whose edge is ``before`` the value."""
-        bucket = np.minimum((value * self._per_size[trace]).astype(np.int64), self.buckets[trace] - 1)
+        bucket = np.minimum(
+            (value * self._per_size[trace]).astype(np.int64), self.buckets[trace] - 1
+        )
         piece, last = self.table[self.table_first[trace] + bucket], self.last[trace]
         back = ~before(self.flat[piece], value)
         if back.any():  # the edge of a bucket was rounded, or many pieces begin at it
@@ -90,7 +99,8 @@ class TraceBank:
         self.duration_s = np.array([trace.duration_s for trace in traces])
         rates = [trace.rates_bps / 8 for trace in traces]
         carried = [
-            np.append(0.0, np.cumsum(rate * np.diff(trace.edges_s))) for rate, trace in zip(rates, traces, strict=True)
+            np.append(0.0, np.cumsum(rate * np.diff(trace.edges_s)))
+            for rate, trace in zip(rates, traces, strict=True)
         ]
         self.total = np.array([part[-1] for part in carried])  # bytes until it begins anew
         self._times, self._bytes = _Axis([trace.edges_s for trace in traces]), _Axis(carried)

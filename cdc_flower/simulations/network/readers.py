@@ -1,7 +1,7 @@
 """Readers of recorded rates: mahimahi's packet times, Pensieve's seconds and Mbit/s, Oboe, and 5G logs.
 
-Each turns the text of one file into the two directions of a link, of which one may be missing. Every mistake in a file
-is one error with the file and the line.
+Each turns the text of one file into the two directions of a link, of which one may be missing.
+Every mistake in a file is one error with the file and the line.
 """
 
 import csv
@@ -13,7 +13,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from cdc_flower.errors import UserError
+from cdc_flower.core.errors import UserError
 from cdc_flower.simulations.network.trace import Trace
 
 #: Bytes that one line of a mahimahi trace lets through.
@@ -27,11 +27,13 @@ Directions = dict[str, Trace]
 def read_mahimahi(text: str, source: str) -> Directions:
     """One line a packet of 1,500 bytes: the millisecond at which the link lets it through (Netravali, ATC 2015).
 
-    The trace lasts until its last packet and begins anew then. The packets of a millisecond are spread over the
-    millisecond before their stamp. A name that ends in ``.up`` or ``.down`` says the direction; else it is down.
+    The trace lasts until its last packet and begins anew then. The packets of a millisecond are
+    spread over the millisecond before their stamp. A name that ends in ``.up`` or ``.down`` says
+    the direction; else it is down.
 
     Raises:
-        UserError: If a line is no whole number >= 0, is before the one above, or there is no packet after 0 ms.
+        UserError: If a line is no whole number >= 0, is before the one above, or there is no packet
+            after 0 ms.
     """
     try:
         stamps = np.array(text.split(), np.int64)
@@ -58,7 +60,9 @@ def _explain_mahimahi(text: str, source: str) -> NoReturn:
         try:
             stamp = int(line)
         except ValueError:
-            raise _wrong(source, number, "a line must be a whole number of milliseconds", line) from None
+            raise _wrong(
+                source, number, "a line must be a whole number of milliseconds", line
+            ) from None
         if stamp < 0:
             raise _wrong(source, number, "a time must be >= 0", line)
         if stamp < last:
@@ -80,28 +84,36 @@ def read_oboe(text: str, source: str) -> Directions:
 def read_5g_csv(text: str, source: str) -> Directions:
     """A log of G-NetTrack with the columns Timestamp, State, DL_bitrate and UL_bitrate, in kbit/s.
 
-    A row says the rate from its second on. Rows of one second are averaged. While the phone is idle (``State`` I) its
-    bit rate is not what the link could carry: the rate before holds.
+    A row says the rate from its second on. Rows of one second are averaged. While the phone is idle
+    (``State`` I) its bit rate is not what the link could carry: the rate before holds.
 
     Raises:
-        UserError: If a column is missing, a value is no number >= 0, time goes back, or the phone was always idle.
+        UserError: If a column is missing, a value is no number >= 0, time goes back, or the phone
+            was always idle.
     """
     rows = list(csv.reader(text.splitlines()))
     if not rows:
         raise UserError(f"{source}: a trace must not be empty")
     missing = [name for name in (STAMP, STATE, DOWN, UP) if name not in rows[0]]
     if missing:
-        raise _wrong(source, 1, f"the header must have {', '.join(missing)}", ",".join(rows[0])[:80])
+        raise _wrong(
+            source, 1, f"the header must have {', '.join(missing)}", ",".join(rows[0])[:80]
+        )
     place = {name: rows[0].index(name) for name in (STAMP, STATE, DOWN, UP)}
     times: list[float] = []
     values: dict[str, list[float]] = {DOWN: [], UP: []}
     for number, row in enumerate(rows[1:], 2):
         if len(row) <= max(place.values()):
-            raise _wrong(source, number, f"a row must have {len(rows[0])} fields", ",".join(row)[:80])
+            raise _wrong(
+                source, number, f"a row must have {len(rows[0])} fields", ",".join(row)[:80]
+            )
         time_s = _stamp_s(row[place[STAMP]], source, number)
         if times and time_s < times[-1]:
             raise _wrong(source, number, "times must not go back", row[place[STAMP]])
-        both = {name: _number(row[place[name]], source, number, f"{name} must be a number >= 0") for name in values}
+        both = {
+            name: _number(row[place[name]], source, number, f"{name} must be a number >= 0")
+            for name in values
+        }
         if row[place[STATE]].strip() == "I":
             continue
         times.append(time_s)
@@ -145,9 +157,13 @@ def _samples(text: str, source: str, second: float, bit: float) -> Trace:
     return _trace(np.array(times) - times[0], np.array(rates[1:]), source, number)
 
 
-def _trace(edges_s: NDArray[np.float64], rates_bps: NDArray[np.float64], source: str, number: int) -> Trace:
+def _trace(
+    edges_s: NDArray[np.float64], rates_bps: NDArray[np.float64], source: str, number: int
+) -> Trace:
     if not rates_bps.any():
-        raise UserError(f"{source}, lines 1 to {number}: a trace must carry something, got a rate of 0 throughout")
+        raise UserError(
+            f"{source}, lines 1 to {number}: a trace must carry something, got a rate of 0 throughout"
+        )
     return Trace(edges_s, rates_bps, source)
 
 
@@ -157,7 +173,9 @@ def _lines(text: str, source: str) -> Iterable[tuple[int, str]]:
     Raises:
         UserError: If there is none.
     """
-    found = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    found = [
+        (number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()
+    ]
     if not found:
         raise UserError(f"{source}, line 1: a trace must not be empty")
     return found

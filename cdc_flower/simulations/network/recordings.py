@@ -1,7 +1,8 @@
 """Recordings of links: files in a folder, or in an archive, as pairs of traces up and down.
 
-Recordings that hold the same rates are one recording, whatever their files are called. Each belongs to one of two
-parts by a hash of its content, so that what was tuned on one part can be reported on the other.
+Recordings that hold the same rates are one recording, whatever their files are called. Each belongs
+to one of two parts by a hash of its content, so that what was tuned on one part can be reported on
+the other.
 """
 
 import gzip
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
-from cdc_flower.errors import UserError, unknown_name
+from cdc_flower.core.errors import UserError, unknown_name
 from cdc_flower.simulations.network.readers import READERS
 from cdc_flower.simulations.network.trace import Trace, TracePair
 
@@ -40,9 +41,12 @@ def read_recordings(
         path: Where they are.
         format: One of ``READERS``.
         files: Only names that match this pattern, such as ``*norway*``.
-        part: ``tune``, ``report`` or ``all``. Which part a recording belongs to depends on its content alone.
-        up_ratio: Rate up as a share of the rate down, where the recording has one direction only (and the inverse).
-        min_mean_bps: Recordings with a lower mean rate in either direction are left out. 0: none are.
+        part: ``tune``, ``report`` or ``all``. Which part a recording belongs to depends on its
+            content alone.
+        up_ratio: Rate up as a share of the rate down, where the recording has one direction only
+            (and the inverse).
+        min_mean_bps: Recordings with a lower mean rate in either direction are left out. 0: none
+            are.
         on_error: ``raise``, or ``skip`` to leave files with mistakes out and tell how many.
 
     Raises:
@@ -75,7 +79,9 @@ def read_recordings(
         links.setdefault(_DIRECTION.sub("", name), {}).update(read)
     if num_skipped:
         print(f"{source}: {num_skipped} malformed files skipped, such as {last}", file=sys.stderr)
-    pairs = {pair.content_hash(): pair for pair in (_pair(both, up_ratio) for both in links.values())}
+    pairs = {
+        pair.content_hash(): pair for pair in (_pair(both, up_ratio) for both in links.values())
+    }
     chosen = [
         pairs[key]
         for key in sorted(pairs)
@@ -83,7 +89,9 @@ def read_recordings(
         and min(pairs[key].up.mean_bps, pairs[key].down.mean_bps) >= min_mean_bps
     ]
     if not chosen:
-        raise UserError(f"network.path: {source} has no recording of the part {part!r} that matches {files!r}")
+        raise UserError(
+            f"network.path: {source} has no recording of the part {part!r} that matches {files!r}"
+        )
     return tuple(chosen)
 
 

@@ -1,8 +1,9 @@
 """A capacity that transfers share, and cloud workers that take reports one after the other.
 
-Processor sharing: while ``m`` transfers are under way each gets an ``m``-th of the capacity (Kleinrock 1967). With
-``v`` the bytes that every transfer under way has got since the beginning, one that arrives at ``v`` with ``B`` bytes
-leaves at ``v + B``, so a heap of these values is all that there is to keep.
+Processor sharing: while ``m`` transfers are under way each gets an ``m``-th of the capacity
+(Kleinrock 1967). With ``v`` the bytes that every transfer under way has got since the beginning,
+one that arrives at ``v`` with ``B`` bytes leaves at ``v + B``, so a heap of these values is all
+that there is to keep.
 """
 
 import heapq

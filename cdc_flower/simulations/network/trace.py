@@ -17,7 +17,8 @@ class Trace:
         name: Where it comes from.
 
     Raises:
-        ValueError: If the edges do not ascend from 0, or the rates are negative, not finite, or all zero.
+        ValueError: If the edges do not ascend from 0, or the rates are negative, not finite, or all
+            zero.
     """
 
     edges_s: NDArray[np.float64]
@@ -27,14 +28,18 @@ class Trace:
     def __post_init__(self) -> None:
         edges, rates = np.asarray(self.edges_s, np.float64), np.asarray(self.rates_bps, np.float64)
         if not len(rates) or edges.shape != (len(rates) + 1,):
-            raise ValueError(f"a trace must have one edge more than rates, got {edges.shape} and {rates.shape}")
+            raise ValueError(
+                f"a trace must have one edge more than rates, got {edges.shape} and {rates.shape}"
+            )
         if edges[0] != 0 or not np.isfinite(edges).all() or (np.diff(edges) <= 0).any():
             raise ValueError("the edges of a trace must ascend from 0 s")
         if not np.isfinite(rates).all() or (rates < 0).any():
             raise ValueError("the rates of a trace must be finite and >= 0")
         if not rates.any():
             raise ValueError("a trace must carry something, got a rate of 0 throughout")
-        first = np.flatnonzero(np.append(True, rates[1:] != rates[:-1]))  # pieces of one rate are one piece
+        first = np.flatnonzero(
+            np.append(True, rates[1:] != rates[:-1])
+        )  # pieces of one rate are one piece
         object.__setattr__(self, "edges_s", np.append(edges[first], edges[-1]))
         object.__setattr__(self, "rates_bps", rates[first])
 
@@ -54,7 +59,11 @@ class Trace:
         if self.duration_s < 1:
             return self.mean_bps
         carried = np.append(0.0, np.cumsum(np.diff(self.edges_s) * self.rates_bps))
-        return float(np.median(np.diff(np.interp(np.arange(int(self.duration_s) + 1), self.edges_s, carried))))
+        return float(
+            np.median(
+                np.diff(np.interp(np.arange(int(self.duration_s) + 1), self.edges_s, carried))
+            )
+        )
 
     def scaled(self, factor: float) -> "Trace":
         """The same trace with all rates times a factor."""
@@ -80,4 +89,6 @@ class TracePair:
 
     def content_hash(self) -> str:
         """A fingerprint of both."""
-        return hashlib.sha256((self.up.content_hash() + self.down.content_hash()).encode()).hexdigest()
+        return hashlib.sha256(
+            (self.up.content_hash() + self.down.content_hash()).encode()
+        ).hexdigest()

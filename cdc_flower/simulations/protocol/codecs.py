@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray
 
-from cdc_flower.errors import UserError, unknown_name
+from cdc_flower.core.errors import UserError, unknown_name
 
 CODECS = ("delta", "top_k", "float16", "int8", "zstd")
 #: Of half precision.
@@ -34,11 +34,12 @@ class Codecs:
 
     Args:
         names: Some of ``CODECS``. None of them: arrays are sent as they are, bit by bit.
-        top_k_share: Of the numbers of each array that ``top_k`` sends, in (0, 1]; at least one number.
+        top_k_share: Of the numbers of each array that ``top_k`` sends, in (0, 1]; at least one
+            number.
 
     Raises:
-        UserError: If a name is unknown, named twice or out of order, both number formats are named, or the share is
-            out of its range.
+        UserError: If a name is unknown, named twice or out of order, both number formats are named,
+            or the share is out of its range.
     """
 
     names: tuple[str, ...] = ()
@@ -49,7 +50,9 @@ class Codecs:
             if name not in CODECS:
                 raise unknown_name("codec", name, CODECS, "protocol.codecs")
         if list(self.names) != [name for name in CODECS if name in self.names]:
-            raise UserError(f"protocol.codecs must be in the order {', '.join(CODECS)}, got {', '.join(self.names)}")
+            raise UserError(
+                f"protocol.codecs must be in the order {', '.join(CODECS)}, got {', '.join(self.names)}"
+            )
         if {"float16", "int8"} <= set(self.names):
             raise UserError("protocol.codecs must have one of float16 and int8, got both")
         if isinstance(self.top_k_share, bool) or not 0 < self.top_k_share <= 1:
@@ -68,7 +71,8 @@ class Codecs:
 
         Args:
             value: One row a message.
-            reference: What each receiver holds, of the same shape; None: nothing, so there is no difference to take.
+            reference: What each receiver holds, of the same shape; None: nothing, so there is no
+                difference to take.
         """
         if value.dtype != np.float32:
             return {"": value}
@@ -91,7 +95,9 @@ class Codecs:
             parts["scale"] = scale.astype(np.float32)
         return {**parts, "": x}
 
-    def decode(self, parts: Parts, shape: tuple[int, ...], dtype: DTypeLike, reference: NDArray | None) -> NDArray:
+    def decode(
+        self, parts: Parts, shape: tuple[int, ...], dtype: DTypeLike, reference: NDArray | None
+    ) -> NDArray:
         """The array ``[k, *shape]`` again.
 
         Args:
@@ -148,7 +154,9 @@ def index_dtype(size: int) -> type[np.unsignedinteger]:
 def compress(parts: Sequence[NDArray]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """The bytes of all parts ``[k, ...]`` of each message, compressed: padded ``[k, longest]``, and lengths ``[k]``."""
     codec, k = pa.Codec("zstd"), len(parts[0])
-    raw = np.concatenate([np.ascontiguousarray(part).reshape(k, -1).view(np.uint8) for part in parts], 1)
+    raw = np.concatenate(
+        [np.ascontiguousarray(part).reshape(k, -1).view(np.uint8) for part in parts], 1
+    )
     blobs = [codec.compress(row.tobytes(), asbytes=True) for row in raw]
     lengths = np.array([len(blob) for blob in blobs], np.int64)
     padded = np.zeros((k, int(lengths.max(initial=0))), np.uint8)
@@ -158,13 +166,18 @@ def compress(parts: Sequence[NDArray]) -> tuple[NDArray[np.uint8], NDArray[np.in
 
 
 def expand(
-    blobs: NDArray[np.uint8], lengths: NDArray[np.int64], layout: Mapping[str, tuple[tuple[int, ...], np.dtype]]
+    blobs: NDArray[np.uint8],
+    lengths: NDArray[np.int64],
+    layout: Mapping[str, tuple[tuple[int, ...], np.dtype]],
 ) -> Parts:
     """The parts ``[k, ...]`` again, by their names in the layout."""
     codec, k = pa.Codec("zstd"), len(blobs)
     sizes = {name: int(np.prod(shape)) * dtype.itemsize for name, (shape, dtype) in layout.items()}
     total = sum(sizes.values())
-    rows = [codec.decompress(blobs[row, : lengths[row]].tobytes(), total, asbytes=True) for row in range(k)]
+    rows = [
+        codec.decompress(blobs[row, : lengths[row]].tobytes(), total, asbytes=True)
+        for row in range(k)
+    ]
     raw = np.frombuffer(b"".join(rows), np.uint8).reshape(k, total)
     parts, start = {}, 0
     for name, (shape, dtype) in layout.items():

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cdc_flower.scoring import Arrays
 from cdc_flower.simulations.network.rates import Ints
+from cdc_flower.training.scoring import Arrays
 
 DEPLOYED = 0
 #: So many versions later a message that has not arrived is taken for lost.
@@ -39,12 +39,15 @@ class Versions:
         self._kept = {DEPLOYED: Version(whole, np.zeros(num_devices, np.int64))}
         self.held = np.full(num_devices, DEPLOYED)
         self._last = DEPLOYED
-        self._under_way: list[tuple[int, Ints, Ints]] = []  # number, devices, what it differs from on each
+        self._under_way: list[
+            tuple[int, Ints, Ints]
+        ] = []  # number, devices, what it differs from on each
 
     def add(self, rows: Ints, arrays: Arrays, base: Ints) -> int:
         """A new version for these devices, which differs from ``base`` ``[k]``, and its number.
 
-        Versions that nobody holds, and from which nothing that may still arrive differs, are forgotten.
+        Versions that nobody holds, and from which nothing that may still arrive differs, are
+        forgotten.
         """
         self._last += 1
         first = next(iter(arrays.values()))

@@ -1,6 +1,7 @@
 """A device reports where it is unsure of its own answers, with the layers that it uses: no label, no second network.
 
-The threshold is set in the cloud, on held-out historical questions and the deployed model, and deployed with it.
+The threshold is set in the cloud, on held-out historical questions and the deployed model, and
+deployed with it.
 """
 
 from collections.abc import Callable
@@ -8,14 +9,15 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from cdc_flower.models.video import VideoModel
-from cdc_flower.scoring import Arrays, Scorer
+from cdc_flower.models.video.ranking import VideoModel
 from cdc_flower.simulations.requests.policies import share
 from cdc_flower.simulations.requests.sensor import Floats, Ints
-from cdc_flower.simulations.streams.video.stream import VideoHistory
-from cdc_flower.video_task import NUM_ANSWERS, entropy
+from cdc_flower.tasks.video.stream import VideoHistory
+from cdc_flower.tasks.video.task import NUM_ANSWERS, entropy
+from cdc_flower.training.scoring import Arrays, Scorer
 
-#: Devices ``[k]`` and a segment -> how unsure they are, ``[k]``; see ``query.answers`` of the device app.
+#: Devices ``[k]`` and a segment -> how unsure they are, ``[k]``; see ``query.answers`` of the
+#: device app.
 Ask = Callable[[Ints, int], Floats]
 
 
@@ -23,9 +25,11 @@ class OwnAnswers:
     """Reports where the mean entropy of a device's newest answers is above a threshold.
 
     Args:
-        doubts: ``[m]``, of held-out devices before historical segments; see :func:`held_out_doubts`.
-        rate: Share of them that would report: the threshold. 0 is never, 1 is always. The share of the devices that
-            really report may be another, for layers that were made for them may be surer or less sure.
+        doubts: ``[m]``, of held-out devices before historical segments; see
+            :func:`held_out_doubts`.
+        rate: Share of them that would report: the threshold. 0 is never, 1 is always. The share of
+            the devices that really report may be another, for layers that were made for them may be
+            surer or less sure.
 
     Attributes:
         ask: Asks devices, as they are when they decide. Set by the grid that plays them.
@@ -38,7 +42,9 @@ class OwnAnswers:
 
     def __init__(self, doubts: Floats, rate: float) -> None:
         rate = share("policy.rate", rate)
-        self.threshold = -np.inf if rate == 1 else np.inf if rate == 0 else float(np.quantile(doubts, 1 - rate))
+        self.threshold = (
+            -np.inf if rate == 1 else np.inf if rate == 0 else float(np.quantile(doubts, 1 - rate))
+        )
 
     def decide(self, device_ids: Ints, segment: int) -> NDArray[np.bool_]:
         """Ask them, and compare."""

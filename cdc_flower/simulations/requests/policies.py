@@ -5,8 +5,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cdc_flower.errors import UserError, unknown_name
-from cdc_flower.seeds import hashed_uniform
+from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.core.seeds import hashed_uniform
 from cdc_flower.simulations.requests.sensor import Ints, Sensor
 
 DETECTORS = ("page_hinkley", "adwin")
@@ -60,7 +60,8 @@ class Every:
 class OnDrift:
     """A device reports when a drift detector of River fires on its own statistics.
 
-    Page-Hinkley looks for a rise: what is new is farther from the past than it was. ADWIN looks both ways.
+    Page-Hinkley looks for a rise: what is new is farther from the past than it was. ADWIN looks
+    both ways.
 
     Args:
         sensor: The statistics.
@@ -76,7 +77,9 @@ class OnDrift:
         try:
             from river import drift
         except ImportError as error:
-            raise UserError("policy on_drift needs River: pip install 'cdc-flower[drift]'") from error
+            raise UserError(
+                "policy on_drift needs River: pip install 'cdc-flower[drift]'"
+            ) from error
         if detector not in DETECTORS:
             raise unknown_name("detector", detector, DETECTORS, "policy.detector")
         if isinstance(threshold, bool) or not threshold >= 0:

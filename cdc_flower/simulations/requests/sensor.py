@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cdc_flower.layers import Parameters
-from cdc_flower.models.video import CLIPS_PER_CHUNK, VideoModel
-from cdc_flower.segment import Stream
-from cdc_flower.simulations.streams.video.stream import VideoStream
+from cdc_flower.core.stream import Stream
+from cdc_flower.models.layers import Parameters
+from cdc_flower.models.video.ranking import CLIPS_PER_CHUNK, VideoModel
+from cdc_flower.tasks.video.stream import VideoStream
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -44,11 +44,15 @@ class HistorySensor:
     def surprises(self, device_ids: Ints, segment: int) -> list[list[float]]:
         """1 − cosine of each new item and the running mean of those before it. At most a history's length is known."""
         recent = self.stream.recent(device_ids, segment)
-        num_new = self.stream.num_events(device_ids, segment - 1) if segment else (recent != 0).sum(1)
+        num_new = (
+            self.stream.num_events(device_ids, segment - 1) if segment else (recent != 0).sum(1)
+        )
         out = []
         for device, items, new in zip(device_ids.tolist(), recent, num_new.tolist(), strict=True):
             known = items[items != 0]
-            out.append(self._past.surprises(device, self._directions[known[max(0, len(known) - new) :]]))
+            out.append(
+                self._past.surprises(device, self._directions[known[max(0, len(known) - new) :]])
+            )
         return out
 
 
@@ -58,11 +62,14 @@ class ClipSensor:
     Args:
         stream: The devices' data.
         model: Of the devices; ``static``: its deployed layers.
-        known: Historical clips ``[k]`` of the cloud, which give mean and scale of each feature: two numbers of each are
-            deployed with the model. Without them clips differ less than they have in common.
+        known: Historical clips ``[k]`` of the cloud, which give mean and scale of each feature: two
+            numbers of each are deployed with the model. Without them clips differ less than they
+            have in common.
     """
 
-    def __init__(self, stream: VideoStream, model: VideoModel, static: Parameters, known: Ints) -> None:
+    def __init__(
+        self, stream: VideoStream, model: VideoModel, static: Parameters, known: Ints
+    ) -> None:
         self.stream, self.model, self.static = stream, model, static
         self._mean, self._scale = np.float32(0), np.ones(model.width, np.float32)
         features = self.features(known)
@@ -73,7 +80,8 @@ class ClipSensor:
     def surprises(self, device_ids: Ints, segment: int) -> list[list[float]]:
         """1 − cosine of each new clip and the running mean of those before it.
 
-        The newest is the one that the segment opens with; in the first segment the historical clips are new too.
+        The newest is the one that the segment opens with; in the first segment the historical clips
+        are new too.
         """
         _, opening = self.stream.opening(device_ids, segment)
         out = []
@@ -81,7 +89,9 @@ class ClipSensor:
             first = self._next.get(device, int(self.stream.table.bounds[device, 0]))
             queries = np.arange(first, last + 1)
             self._next[device] = max(first, last + 1)
-            clip_ids = np.array(list(dict.fromkeys(self.model.clips.clip_of(queries).tolist())), np.int64)
+            clip_ids = np.array(
+                list(dict.fromkeys(self.model.clips.clip_of(queries).tolist())), np.int64
+            )
             out.append(self._past.surprises(device, directions(self.features(clip_ids))))
         return out
 

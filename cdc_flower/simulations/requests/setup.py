@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from cdc_flower.errors import UserError, unknown_name
-from cdc_flower.models.video import VideoModel
-from cdc_flower.scoring import Arrays, tensors
+from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.models.video.ranking import VideoModel
 from cdc_flower.simulations.requests.answers import OwnAnswers, held_out_doubts
 from cdc_flower.simulations.requests.policies import Every, OnDrift, Policy, Random
 from cdc_flower.simulations.requests.sensor import ClipSensor, HistorySensor, Sensor
 from cdc_flower.simulations.requests.uncertainty import Uncertainty, train_uncertainty
 from cdc_flower.strategies.base import Cloud
+from cdc_flower.training.scoring import Arrays, tensors
 
 POLICIES = ("always", "never", "random", "every", "on_drift", "uncertainty")
 #: Of a device model that policies on items look into.
@@ -42,7 +42,9 @@ def check_policy(config: Mapping[str, Any]) -> None:
     if config["name"] not in POLICIES:
         raise unknown_name("policy", config["name"], POLICIES, "policy")
     limit = config.get("max_bytes")
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or limit < 0):
+    if limit is not None and (
+        isinstance(limit, bool) or not isinstance(limit, int | float) or limit < 0
+    ):
         raise UserError(f"policy.max_bytes must be a number >= 0, or null, got {limit!r}")
     if config["name"] in ("random", "uncertainty"):
         Random(config["rate"], 0)
@@ -71,14 +73,21 @@ def requests_of(config: Mapping[str, Any], stream: Any, cloud: Cloud, strategy: 
     if isinstance(cloud.model, VideoModel):
         return Requests(_on_video(config, stream, cloud, cloud.model, deployed), limit)
     if EMBEDDING not in deployed:
-        raise UserError(f"policy {name} needs a model with item embeddings, got {', '.join(list(deployed)[:3])}, ...")
+        raise UserError(
+            f"policy {name} needs a model with item embeddings, got {', '.join(list(deployed)[:3])}, ..."
+        )
     sensor = HistorySensor(stream, deployed[EMBEDDING])
     if name == "on_drift":
         return Requests(_on_drift(config, sensor), limit)
-    return Requests(Uncertainty(sensor, train_uncertainty(cloud, strategy, config["epochs"]), config["rate"]), limit)
+    return Requests(
+        Uncertainty(sensor, train_uncertainty(cloud, strategy, config["epochs"]), config["rate"]),
+        limit,
+    )
 
 
-def _on_video(config: Mapping[str, Any], stream: Any, cloud: Cloud, model: VideoModel, deployed: Arrays) -> Policy:
+def _on_video(
+    config: Mapping[str, Any], stream: Any, cloud: Cloud, model: VideoModel, deployed: Arrays
+) -> Policy:
     """The policies that look into clips and answers."""
     train: Any = cloud.train
     validation: Any = cloud.validation

@@ -1,14 +1,17 @@
 """IntellectReq's mis-recommendation detector: a device reports where its old parameters would probably be wrong.
 
-Lv et al., Intelligent Model Update Strategy for Sequential Recommendation, WWW 2024, https://arxiv.org/abs/2302.07335
+Lv et al., Intelligent Model Update Strategy for Sequential Recommendation, WWW 2024,
+https://arxiv.org/abs/2302.07335
 
-Two networks are trained in the cloud on historical data and deployed with the model. The *mapper* is a conditional
-variational autoencoder of the next item given the recent ones, ``u``; how much its samples vary is the uncertainty
-``U``. The *detector* takes ``U`` and how the recent items differ from those that the parameters in use were made of,
-``t``, and gives the chance that these parameters still predict well. It needs no label on the device.
+Two networks are trained in the cloud on historical data and deployed with the model. The *mapper*
+is a conditional variational autoencoder of the next item given the recent ones, ``u``; how much its
+samples vary is the uncertainty ``U``. The *detector* takes ``U`` and how the recent items differ
+from those that the parameters in use were made of, ``t``, and gives the chance that these
+parameters still predict well. It needs no label on the device.
 
-Choices: ``u`` and ``t`` are means of item embeddings without padding (the released code has an MLP and counts
-padding); noise is normal (released: uniform); ``t`` of a device that has not reported yet is the mean over history.
+Choices: ``u`` and ``t`` are means of item embeddings without padding (the released code has an MLP
+and counts padding); noise is normal (released: uniform); ``t`` of a device that has not reported
+yet is the mean over history.
 """
 
 from dataclasses import dataclass
@@ -20,14 +23,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cdc_flower.scoring import tensors
-from cdc_flower.seeds import generator, torch_generator
+from cdc_flower.core.seeds import generator, torch_generator
 from cdc_flower.simulations.requests.policies import share
 from cdc_flower.simulations.requests.sensor import HistorySensor, Ints, pool
 from cdc_flower.strategies.base import Cloud
-from cdc_flower.training import fit
+from cdc_flower.training.fit import fit
+from cdc_flower.training.scoring import tensors
 
-#: Width of the latent state, prior samples (paper's code: 16 and 10), and the longest lag in training.
+#: Width of the latent state, prior samples (paper's code: 16 and 10), and the longest lag in
+#: training.
 LATENT, SAMPLES, MAX_LAG = 16, 10, 20
 RATE = 1e-3
 
@@ -43,7 +47,10 @@ class Mapper(nn.Module):
         super().__init__()
         self.prior = nn.Linear(width, LATENT)
         self.posterior = nn.Linear(2 * width, LATENT)
-        self.prior_moments, self.posterior_moments = nn.Linear(LATENT, 2 * LATENT), nn.Linear(LATENT, 2 * LATENT)
+        self.prior_moments, self.posterior_moments = (
+            nn.Linear(LATENT, 2 * LATENT),
+            nn.Linear(LATENT, 2 * LATENT),
+        )
         self.expand = nn.Linear(LATENT, width)
         self.item = nn.Linear(2 * width, width)
 
@@ -51,15 +58,22 @@ class Mapper(nn.Module):
         """Cross-entropy of ``⟨v̂, target⟩``, and |mean of ±KL|, + for true items and − for the others.
 
         Args:
-            u: ``[B, d]``; ``target``: ``[B, d]``; ``label``: ``[B]``, 0 or 1; ``noise``: ``[B, LATENT]``.
+            u: ``[B, d]``; ``target``: ``[B, d]``; ``label``: ``[B]``, 0 or 1; ``noise``: ``[B,
+                LATENT]``.
         """
         prior = self.prior_moments(torch.tanh(self.prior(u))).chunk(2, -1)
-        posterior = self.posterior_moments(torch.tanh(self.posterior(torch.cat([u, target], -1)))).chunk(2, -1)
+        posterior = self.posterior_moments(
+            torch.tanh(self.posterior(torch.cat([u, target], -1)))
+        ).chunk(2, -1)
         z = posterior[0] + noise * torch.exp(0.5 * posterior[1])
         logit = (self.decode(u, z) * target).sum(-1)
-        ratio = (posterior[1] - prior[1]).exp() + (posterior[0] - prior[0]).square() / prior[1].exp()
+        ratio = (posterior[1] - prior[1]).exp() + (posterior[0] - prior[0]).square() / prior[
+            1
+        ].exp()
         kl = 0.5 * (ratio - 1 + prior[1] - posterior[1]).sum(-1)
-        return F.binary_cross_entropy_with_logits(logit, label) + ((2 * label - 1) * kl).mean().abs()
+        return (
+            F.binary_cross_entropy_with_logits(logit, label) + ((2 * label - 1) * kl).mean().abs()
+        )
 
     def decode(self, u: Tensor, z: Tensor) -> Tensor:
         """v̂, the embedding of the next item."""
@@ -108,8 +122,9 @@ class Uncertainty:
     Args:
         sensor: The devices' own statistics.
         trained: The networks.
-        rate: Share of held-out histories, seen some events late, that would report: the threshold. 0 is never, 1 is
-            always. The share of the devices that really report may be another when their data shift.
+        rate: Share of held-out histories, seen some events late, that would report: the threshold.
+            0 is never, 1 is always. The share of the devices that really report may be another when
+            their data shift.
 
     Raises:
         UserError: If the rate is not in [0, 1].
@@ -118,7 +133,13 @@ class Uncertainty:
     def __init__(self, sensor: HistorySensor, trained: Trained, rate: float) -> None:
         self.sensor, self.trained = sensor, trained
         rate = share("policy.rate", rate)
-        self.threshold = np.inf if rate == 1 else -np.inf if rate == 0 else float(np.quantile(trained.scores, rate))
+        self.threshold = (
+            np.inf
+            if rate == 1
+            else -np.inf
+            if rate == 0
+            else float(np.quantile(trained.scores, rate))
+        )
         self._told: dict[int, NDArray[np.float32]] = {}
 
     def decide(self, device_ids: Ints, segment: int) -> NDArray[np.bool_]:
@@ -136,8 +157,8 @@ def train_uncertainty(cloud: Cloud, strategy: Any, epochs: int) -> Trained:
 
     Args:
         cloud: Prepared; its base model gives the embedding.
-        strategy: Prepared. If it has ``generate(history) -> layers``, stale parameters are those that it would have
-            generated some events earlier; else they are the deployed ones.
+        strategy: Prepared. If it has ``generate(history) -> layers``, stale parameters are those
+            that it would have generated some events earlier; else they are the deployed ones.
         epochs: Of each network. 0 leaves it at its start.
     """
     deployed = tensors(strategy.deployment())
@@ -147,13 +168,18 @@ def train_uncertainty(cloud: Cloud, strategy: Any, epochs: int) -> Trained:
         torch.manual_seed(torch_generator(seed, "uncertainty").initial_seed())
         mapper, detector = Mapper(width), Detector(width)
     noise = torch.randn(SAMPLES, LATENT, generator=torch_generator(seed, "uncertainty", "samples"))
-    draws, lags = torch_generator(seed, "uncertainty", "noise"), generator(seed, "uncertainty", "lag")
+    draws, lags = (
+        torch_generator(seed, "uncertainty", "noise"),
+        generator(seed, "uncertainty", "lag"),
+    )
     table = torch.from_numpy(embedding)
     stale = getattr(strategy, "generate", None)
 
     def mapper_loss(batch: Any) -> Tensor:
         u = torch.from_numpy(pool(embedding, batch.history))
-        items = table[torch.from_numpy(batch.candidates[:, :2]).long()]  # the true one and one that is not
+        items = table[
+            torch.from_numpy(batch.candidates[:, :2]).long()
+        ]  # the true one and one that is not
         u, label = u.repeat_interleave(2, 0), torch.tensor([1.0, 0.0]).repeat(len(u))
         draw = torch.randn(len(u), LATENT, generator=draws)
         return mapper.loss(u, items.flatten(0, 1), label, draw)
@@ -163,11 +189,20 @@ def train_uncertainty(cloud: Cloud, strategy: Any, epochs: int) -> Trained:
         """t, u, and whether stale parameters put the true item above one half and the other below, ``[B, 2]``."""
         old = history.lagged(batch.rows, draw.integers(1, MAX_LAG + 1, len(batch.rows)))
         own = tensors(stale(old)) if stale is not None else {}
-        own = own if set(own) <= set(cloud.model.adaptive) else {}  # it generates something else than layers
-        ids = torch.from_numpy(batch.history).long(), torch.from_numpy(batch.candidates[:, :2]).long()
+        own = (
+            own if set(own) <= set(cloud.model.adaptive) else {}
+        )  # it generates something else than layers
+        ids = (
+            torch.from_numpy(batch.history).long(),
+            torch.from_numpy(batch.candidates[:, :2]).long(),
+        )
         logits = cloud.model.score({**deployed, **own}, *ids)
         right = (logits > 0) == torch.tensor([True, False])
-        return torch.from_numpy(pool(embedding, old)), torch.from_numpy(pool(embedding, batch.history)), right.float()
+        return (
+            torch.from_numpy(pool(embedding, old)),
+            torch.from_numpy(pool(embedding, batch.history)),
+            right.float(),
+        )
 
     def detector_loss(batch: Any) -> Tensor:
         t, u, right = seen(cloud.train, batch, lags)
@@ -181,7 +216,14 @@ def train_uncertainty(cloud: Cloud, strategy: Any, epochs: int) -> Trained:
 
     for loss, network in ((mapper_loss, mapper), (detector_loss, detector)):
         if epochs:
-            fit(loss, list(network.parameters()), batches(cloud.train), lambda: [], epochs=epochs, rate=RATE)
+            fit(
+                loss,
+                list(network.parameters()),
+                batches(cloud.train),
+                lambda: [],
+                epochs=epochs,
+                rate=RATE,
+            )
         network.eval().requires_grad_(False)
     start = np.mean([pool(embedding, batch.history).mean(0) for batch in batches(cloud.train)()], 0)
     trained = Trained(mapper, detector, noise, start.astype(np.float32), np.empty(0, np.float32))
@@ -189,4 +231,10 @@ def train_uncertainty(cloud: Cloud, strategy: Any, epochs: int) -> Trained:
     for batch in batches(cloud.validation)():
         t, u, _ = seen(cloud.validation, batch, late)
         held.append(trained.score(t.numpy(), u.numpy()))
-    return Trained(mapper, detector, noise, trained.start, np.sort(np.concatenate(held or [np.zeros(1, np.float32)])))
+    return Trained(
+        mapper,
+        detector,
+        noise,
+        trained.start,
+        np.sort(np.concatenate(held or [np.zeros(1, np.float32)])),
+    )

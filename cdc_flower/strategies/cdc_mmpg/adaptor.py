@@ -1,6 +1,7 @@
 """Fast Domain Adaptor (FDA): a clip's feature in, the parameters of the device's adaptive layer out.
 
-Four variants (see README.md beside this file for what is known of them), with z the feature, U×A the kernel:
+Four variants (see README.md beside this file for what is known of them), with z the feature, U×A
+the kernel:
 
     twoM+bias   q = BN(z W₂ + b₂);  K = BN(q W₁ + b₁);  b = BN(q B₁)
     oneM+bias                       K = BN(z W₃ + b₃);  b = BN(z B₂)
@@ -11,7 +12,7 @@ Four variants (see README.md beside this file for what is known of them), with z
 import torch
 from torch import Tensor, nn
 
-from cdc_flower.layers import Parameters
+from cdc_flower.models.layers import Parameters
 
 VARIANTS = ("twoM+bias", "oneM+bias", "twobias", "onebias")
 
@@ -19,14 +20,15 @@ VARIANTS = ("twoM+bias", "oneM+bias", "twobias", "onebias")
 class FastDomainAdaptor(nn.Module):
     """Generates the adaptive layer of a device model, or its bias alone.
 
-    All matrices are registered parameters. The last normalization starts at scale 0 and the base layer as shift (the
-    bias variants at B = 0), so every feature generates the base layer at first.
+    All matrices are registered parameters. The last normalization starts at scale 0 and the base
+    layer as shift (the bias variants at B = 0), so every feature generates the base layer at first.
 
     Args:
         variant: One of ``VARIANTS``.
         weight: ``[U, A]``, the base model's adaptive layer; ``bias``: ``[A]``.
         feature_width: ``Z``; ``hidden``: ``H``, 128 in the code that the variants are known from.
-        mean: ``[Z]`` of features over historical data, taken off first; ``scale``: ``[Z]``, their spread.
+        mean: ``[Z]`` of features over historical data, taken off first; ``scale``: ``[Z]``, their
+            spread.
         generator: Of the initialization.
 
     Raises:
@@ -85,8 +87,8 @@ class FastDomainAdaptor(nn.Module):
     def forward(self, feature: Tensor) -> Parameters:
         """``[B, Z]`` -> ``head.0.weight`` ``[B, U, A]`` (if there is a kernel) and ``head.0.bias`` ``[B, A]``.
 
-        In training mode normalization uses the batch and needs at least two rows; in evaluation mode each row counts
-        by itself alone.
+        In training mode normalization uses the batch and needs at least two rows; in evaluation
+        mode each row counts by itself alone.
         """
         z = (feature - self.mean) / self.scale
         if self.is_two_stage:
@@ -96,7 +98,10 @@ class FastDomainAdaptor(nn.Module):
         if self.is_two_stage:
             z = self.first_norm(z)
         kernel = self.kernel_norm(z @ self.kernel_weight + self.kernel_bias)
-        return {"head.0.weight": kernel.unflatten(1, self.shape), "head.0.bias": self.bias_norm(z @ self.bias_weight)}
+        return {
+            "head.0.weight": kernel.unflatten(1, self.shape),
+            "head.0.bias": self.bias_norm(z @ self.bias_weight),
+        }
 
     @torch.no_grad()
     def settle(self, features: Tensor, batch_size: int = 1024) -> None:

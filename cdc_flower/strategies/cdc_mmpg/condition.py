@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cdc_flower.layers import Parameters
-from cdc_flower.models.video import VideoModel
-from cdc_flower.report_video import choose
+from cdc_flower.models.layers import Parameters
+from cdc_flower.models.video.ranking import VideoModel
 from cdc_flower.strategies.cdc_mmpg.reasoner import AnchorFrameReasoner
+from cdc_flower.tasks.video.clip_report import choose
 
 ARMS = ("full_clip", "anchor_only", "anchor+adr", "one_for_all")
 _CLIPS_PER_CHUNK = 256
@@ -22,14 +22,16 @@ class Condition:
 
     * ``full_clip``: the mean over the features of all frames.
     * ``anchor_only``: the feature of the anchor frame.
-    * ``anchor+adr``: μ of the distribution that is reasoned from the anchor; in training the mean of some samples of
-      it, which stand for the frames of a clip.
-    * ``one_for_all``: nothing (zeros), the control: what training the layer further brings without telling clips apart.
+    * ``anchor+adr``: μ of the distribution that is reasoned from the anchor; in training the mean
+      of some samples of it, which stand for the frames of a clip.
+    * ``one_for_all``: nothing (zeros), the control: what training the layer further brings without
+      telling clips apart.
 
     Where all frames are alike the first two are the same, up to rounding.
 
     Attributes:
-        arm: One of ``ARMS``; ``anchor``: which frame, see :class:`~cdc_flower.report_video.ClipReport`.
+        arm: One of ``ARMS``; ``anchor``: which frame, see
+            :class:`~cdc_flower.tasks.video.clip_report.ClipReport`.
         reasoner: None except with ``anchor+adr``.
         seed: Of the run.
         num_samples: Of which the mean is taken in training; 0 for μ itself.
@@ -51,7 +53,9 @@ class Condition:
             return features[:, 0]
         return self.reasoner(features[:, 0])[0]
 
-    def in_training(self, features: Tensor, clip_ids: NDArray[np.int64], noise: Tensor) -> tuple[Tensor, Tensor]:
+    def in_training(
+        self, features: Tensor, clip_ids: NDArray[np.int64], noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """``[B, n, Z]`` features of all frames -> ``[B, Z]`` and the mismatch of what was reasoned ``[B]``.
 
         Args:
@@ -66,11 +70,15 @@ class Condition:
         mu, variance = self.reasoner(anchor)
         if not self.num_samples:
             return mu, self.reasoner.mismatch(mu, variance, features)
-        return mu + (variance / self.num_samples).sqrt() * noise, self.reasoner.mismatch(mu, variance, features)
+        return mu + (variance / self.num_samples).sqrt() * noise, self.reasoner.mismatch(
+            mu, variance, features
+        )
 
     def anchors(self, features: Tensor, clip_ids: NDArray[np.int64]) -> Tensor:
         """``[B, n, Z] -> [B, Z]``: the feature of each clip's anchor frame."""
-        chosen = torch.from_numpy(choose(self.anchor, features, clip_ids, features.shape[1], self.seed))
+        chosen = torch.from_numpy(
+            choose(self.anchor, features, clip_ids, features.shape[1], self.seed)
+        )
         return features[torch.arange(len(features)), chosen]
 
 
@@ -84,7 +92,10 @@ class FrameTable:
     def __init__(self, model: VideoModel, parameters: Parameters) -> None:
         self.model, self.parameters = model, parameters
         shape = model.clips.num_clips, model.clips.num_frames, model.width
-        self._features, self._is_known = torch.zeros(shape), np.zeros(model.clips.num_clips, np.bool_)
+        self._features, self._is_known = (
+            torch.zeros(shape),
+            np.zeros(model.clips.num_clips, np.bool_),
+        )
 
     @torch.no_grad()
     def __call__(self, clip_ids: NDArray[np.int64]) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cdc_flower.seeds import generator
+from cdc_flower.core.seeds import generator
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.strategies.cdc_mmpg.condition import Condition, FrameTable
 
@@ -23,7 +23,13 @@ class Seen:
 
 
 def match_clips(
-    cloud: Cloud, condition: Condition, frames: FrameTable, knobs: Mapping[str, Any], *, epochs: int, rate: float
+    cloud: Cloud,
+    condition: Condition,
+    frames: FrameTable,
+    knobs: Mapping[str, Any],
+    *,
+    epochs: int,
+    rate: float,
 ) -> list[float]:
     """Train the reasoner of a condition to match the frames of historical clips, in place.
 
@@ -59,7 +65,9 @@ def match_clips(
         loss,
         epochs=epochs,
         rate=rate,
-        batches=lambda epoch: batches(generator(cloud.seed, "cdc_mmpg", "clips", epoch).permutation(clip_ids)),
+        batches=lambda epoch: batches(
+            generator(cloud.seed, "cdc_mmpg", "clips", epoch).permutation(clip_ids)
+        ),
         held_out=lambda: batches(others),
         num_batches=-(-len(clip_ids) // _CLIPS_PER_BATCH),
     )

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-#: Bounds of the logarithm of the variance, which keep the likelihood finite where frames are identical.
+#: Bounds of the logarithm of the variance, which keep the likelihood finite where frames are
+#: identical.
 LOG_VARIANCE = (-8.0, 4.0)
 
 
@@ -27,7 +28,9 @@ class AnchorFrameReasoner(nn.Module):
         self.width, self.hidden = width, hidden
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.body = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU())
+            self.body = nn.Sequential(
+                nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU()
+            )
             self.last = nn.Linear(hidden, 2 * width)
         with torch.no_grad():
             self.last.weight.zero_()
@@ -43,8 +46,8 @@ class AnchorFrameReasoner(nn.Module):
     def mismatch(self, mu: Tensor, variance: Tensor, frames: Tensor) -> Tensor:
         """``[B]``: mean negative log-likelihood of the true frames' features ``[B, n, Z]``, without its constant.
 
-        ½ mean_z [log σ² + ((m − μ)² + s²) / σ²] with m and s² the mean and variance over the clip's frames, in units of
-        the features' spread. It is least at μ = m and σ² = s².
+        ½ mean_z [log σ² + ((m − μ)² + s²) / σ²] with m and s² the mean and variance over the clip's
+        frames, in units of the features' spread. It is least at μ = m and σ² = s².
         """
         m, s2 = frames.mean(1), frames.var(1, unbiased=False)
         unit = self.scale.square()

@@ -1,9 +1,10 @@
 """CDC-MMPG: the device tells one anchor frame, the cloud generates its adaptive layer, no gradient runs on it.
 
-Ji et al., Backpropagation-Free Multi-modal On-Device Model Adaptation via Cloud-Device Collaboration, ACM TOMM 21(2),
-2025, https://arxiv.org/abs/2406.01601
+Ji et al., Backpropagation-Free Multi-modal On-Device Model Adaptation via Cloud-Device
+Collaboration, ACM TOMM 21(2), 2025, https://arxiv.org/abs/2406.01601
 
-Much of the method is not public. README.md beside this file says what is known, what is inferred, and what we chose.
+Much of the method is not public. README.md beside this file says what is known, what is inferred,
+and what we chose.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,19 +18,19 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cdc_flower import records
-from cdc_flower.batch import MessageBatch
-from cdc_flower.errors import UserError
-from cdc_flower.forms import names_of
-from cdc_flower.models.video import VideoModel
-from cdc_flower.report_video import ClipReport, read_report
-from cdc_flower.scoring import Arrays
-from cdc_flower.seeds import generator, torch_generator
+from cdc_flower.core.errors import UserError
+from cdc_flower.core.seeds import generator, torch_generator
+from cdc_flower.devices.decoders.forms import names_of
+from cdc_flower.models.video.ranking import VideoModel
 from cdc_flower.strategies.base import Cloud, CloudStrategy, to_every_node
 from cdc_flower.strategies.cdc_mmpg.adaptor import VARIANTS, FastDomainAdaptor
 from cdc_flower.strategies.cdc_mmpg.condition import ARMS, Condition, FrameTable
 from cdc_flower.strategies.cdc_mmpg.matching import match_clips
 from cdc_flower.strategies.cdc_mmpg.reasoner import AnchorFrameReasoner
+from cdc_flower.tasks.video.clip_report import ClipReport, read_report
+from cdc_flower.training.scoring import Arrays
+from cdc_flower.wire import records
+from cdc_flower.wire.batch import MessageBatch
 
 #: Generated numbers held at a time, which bound the memory.
 NUMBERS_PER_CHUNK = 8_000_000
@@ -48,19 +49,24 @@ class CdcMmpg(CloudStrategy):
     """Generation of the adaptive layer from one frame.
 
     Args:
-        arm: What conditions the adaptor: ``anchor+adr`` (one frame, from which the clip's distribution is reasoned),
-            ``anchor_only`` (that frame alone), ``full_clip`` (all frames go up: the upper bound in bytes) or
-            ``one_for_all`` (nothing goes up, all devices are deployed the same layer: the control).
-        variant: Of the adaptor: ``oneM+bias``, ``twoM+bias`` (kernel and bias), ``onebias``, ``twobias`` (bias only).
+        arm: What conditions the adaptor: ``anchor+adr`` (one frame, from which the clip's
+            distribution is reasoned), ``anchor_only`` (that frame alone), ``full_clip`` (all frames
+            go up: the upper bound in bytes) or ``one_for_all`` (nothing goes up, all devices are
+            deployed the same layer: the control).
+        variant: Of the adaptor: ``oneM+bias``, ``twoM+bias`` (kernel and bias), ``onebias``,
+            ``twobias`` (bias only).
         anchor: Which frame goes up: ``middle``, ``first``, ``random`` or ``medoid``.
         form: How a frame goes up: ``raw``, ``png``, ``jpeg`` or ``feature``.
         epochs: Of training on historical data. 0 is ``static``.
         rate: Learning rate of Adam. 0 is ``static``.
-        adr_epochs: Of training the reasoner by itself first, on the distribution-matching loss, which needs no label.
-        adr_weight: Of that loss beside the task's afterwards. With both 0 the reasoner is left to the task alone.
-        num_samples: Of what is reasoned, the mean of which conditions the adaptor in training; None for as many as a
-            clip has frames, 0 for μ itself.
-        hidden: ``H``, between the two stages of the adaptor; ``adr_hidden``: between the maps of the reasoner.
+        adr_epochs: Of training the reasoner by itself first, on the distribution-matching loss,
+            which needs no label.
+        adr_weight: Of that loss beside the task's afterwards. With both 0 the reasoner is left to
+            the task alone.
+        num_samples: Of what is reasoned, the mean of which conditions the adaptor in training; None
+            for as many as a clip has frames, 0 for μ itself.
+        hidden: ``H``, between the two stages of the adaptor; ``adr_hidden``: between the maps of
+            the reasoner.
 
     Raises:
         ValueError: If a value is unknown or out of its range.
@@ -86,15 +92,29 @@ class CdcMmpg(CloudStrategy):
             raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
         least = {"epochs": (epochs, 0), "rate": (rate, 0), "adr_weight": (adr_weight, 0)}
         least |= {"adr_epochs": (adr_epochs, 0), "num_samples": (num_samples or 0, 0)}
-        for name, (value, low) in {**least, "hidden": (hidden, 1), "adr_hidden": (adr_hidden, 1)}.items():
+        for name, (value, low) in {
+            **least,
+            "hidden": (hidden, 1),
+            "adr_hidden": (adr_hidden, 1),
+        }.items():
             if not low <= value < np.inf:
                 raise ValueError(f"{name} must be >= {low}, got {value}")
         self.arm, self.variant, self.epochs, self.rate = arm, variant, epochs, rate
         self.adr_epochs, self.adr_weight, self.num_samples = adr_epochs, adr_weight, num_samples
         self.hidden, self.adr_hidden = hidden, adr_hidden
         self.report = ClipReport("frames" if arm == "full_clip" else "anchor", form, anchor)
-        self.knobs = {"arm": arm, "variant": variant, "anchor": anchor, "epochs": epochs, "rate": rate}
-        self.knobs |= {"adr_epochs": adr_epochs, "adr_weight": adr_weight, "num_samples": num_samples}
+        self.knobs = {
+            "arm": arm,
+            "variant": variant,
+            "anchor": anchor,
+            "epochs": epochs,
+            "rate": rate,
+        }
+        self.knobs |= {
+            "adr_epochs": adr_epochs,
+            "adr_weight": adr_weight,
+            "num_samples": num_samples,
+        }
         self.knobs |= {"hidden": hidden, "adr_hidden": adr_hidden}
         self._generated: tuple[NDArray[np.uint64], Arrays] | None = None
 
@@ -102,11 +122,14 @@ class CdcMmpg(CloudStrategy):
         """Train the adaptor, and the reasoner with it, on historical data. The device model stays the base model.
 
         Raises:
-            UserError: If the task is not one on video, or frames that are features are to be encoded as pictures.
+            UserError: If the task is not one on video, or frames that are features are to be
+                encoded as pictures.
         """
         super().prepare(cloud)
         if not isinstance(cloud.model, VideoModel):
-            raise UserError("strategy.cdc_mmpg: task must be video_qa or video_retrieval, for it reads frames")
+            raise UserError(
+                "strategy.cdc_mmpg: task must be video_qa or video_retrieval, for it reads frames"
+            )
         if self.report.form in ("png", "jpeg") and not cloud.model.encoder.has_pixels:
             raise UserError(
                 f"strategy.cdc_mmpg.form must be raw or feature where data are features: {self.report.form}"
@@ -124,12 +147,18 @@ class CdcMmpg(CloudStrategy):
         reasoner = AnchorFrameReasoner(width, self.adr_hidden, mean, scale, cloud.seed)
         num_samples = cloud.model.clips.num_frames if self.num_samples is None else self.num_samples
         self.condition = Condition(
-            self.arm, self.report.anchor, reasoner if "adr" in self.arm else None, cloud.seed, num_samples
+            self.arm,
+            self.report.anchor,
+            reasoner if "adr" in self.arm else None,
+            cloud.seed,
+            num_samples,
         )
         trained = dict(self.adaptor.named_parameters(prefix="adaptor"))
         if self.condition.reasoner is not None:
             knobs = {key: self.knobs[key] for key in ("anchor", "adr_epochs", "adr_hidden", "rate")}
-            match_clips(cloud, self.condition, self.frames, knobs, epochs=self.adr_epochs, rate=self.rate)
+            match_clips(
+                cloud, self.condition, self.frames, knobs, epochs=self.adr_epochs, rate=self.rate
+            )
             trained |= dict(reasoner.named_parameters(prefix="reasoner"))
         noise = torch_generator(cloud.seed, "cdc_mmpg", "noise")
         self.validation_curve = cloud.fit(
@@ -172,7 +201,11 @@ class CdcMmpg(CloudStrategy):
         self._settle()
         history: Any = cloud.validation
         for batch in history.batches(cloud.batch_size, 0, cloud.seed, cloud.num_negatives):
-            yield Opened(batch.history, batch.candidates, history.openings(batch.rows, np.zeros(len(batch.rows))))
+            yield Opened(
+                batch.history,
+                batch.candidates,
+                history.openings(batch.rows, np.zeros(len(batch.rows))),
+            )
 
     @torch.no_grad()
     def _settle(self) -> None:
@@ -191,10 +224,16 @@ class CdcMmpg(CloudStrategy):
         shape = features[:, 0].shape
         random = torch.randn(shape, generator=noise) if is_training else torch.zeros(shape)
         z, mismatch = self.condition.in_training(features, clip_ids, random)
-        history, candidates = (torch.from_numpy(ids).long() for ids in (batch.history, batch.candidates))
+        history, candidates = (
+            torch.from_numpy(ids).long() for ids in (batch.history, batch.candidates)
+        )
         with torch.no_grad():
-            x, targets = self.model.encode(self.model.tabulate(self.parameters), history, candidates)
-        logits = self.model.match(self.model.head({**self.parameters, **self.adaptor(z)}, x), targets)
+            x, targets = self.model.encode(
+                self.model.tabulate(self.parameters), history, candidates
+            )
+        logits = self.model.match(
+            self.model.head({**self.parameters, **self.adaptor(z)}, x), targets
+        )
         loss = self.model.loss(logits).mean()
         return loss + self.adr_weight * mismatch.mean() if is_training else loss
 
@@ -249,7 +288,9 @@ class CdcMmpg(CloudStrategy):
         node_ids, generated = self._generated
         work = {records.WORK: {records.FLOPS: self.cloud_flops()}}
         parameters = {records.PARAMETERS: generated}
-        adapted = MessageBatch(records.EVALUATE, node_ids, parameters, configs={**everyone.configs, **work})
+        adapted = MessageBatch(
+            records.EVALUATE, node_ids, parameters, configs={**everyone.configs, **work}
+        )
         silent = ~np.isin(everyone.node_ids, node_ids)
         both: list[Any] = [adapted, everyone.select(silent)]
         return both if silent.any() else adapted

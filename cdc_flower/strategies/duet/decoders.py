@@ -6,14 +6,14 @@ The equation numbers are those of the paper (see README.md beside this file).
 import torch
 from torch import Tensor, nn
 
-from cdc_flower.strategies.released import random_numbers
+from cdc_flower.strategies.reference_code import random_numbers
 
 
 class Decoder(nn.Module):
     """Two linear maps (4), each a mixture of ``m`` parallel ones: the stable weight adapter (6)-(8).
 
-    With one map there is nothing to mix, and this is equation (4) to the bit. The second map starts at zero, so
-    that every embedding gives the starting layer at first.
+    With one map there is nothing to mix, and this is equation (4) to the bit. The second map starts
+    at zero, so that every embedding gives the starting layer at first.
 
     Args:
         start: ``[n]``, the layer that is generated before any training.
@@ -23,7 +23,12 @@ class Decoder(nn.Module):
     """
 
     def __init__(
-        self, start: Tensor, width: int, decoder_width: int, num_generators: int = 1, temperature: float = 1.0
+        self,
+        start: Tensor,
+        width: int,
+        decoder_width: int,
+        num_generators: int = 1,
+        temperature: float = 1.0,
     ) -> None:
         super().__init__()
         self.temperature = temperature

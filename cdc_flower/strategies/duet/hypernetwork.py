@@ -8,27 +8,29 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from cdc_flower.features import feature_flops
-from cdc_flower.generated import generated_head
-from cdc_flower.layers import Parameters, gru_input, gru_last_state, linear
+from cdc_flower.core.seeds import torch_generator
 from cdc_flower.models.base import DeviceModel
-from cdc_flower.seeds import torch_generator
+from cdc_flower.models.generated_layers import generated_head
+from cdc_flower.models.layers import Parameters, gru_input, gru_last_state, linear
+from cdc_flower.models.sequence_feature import feature_flops
 from cdc_flower.strategies.duet.decoders import Decoder, RandomDecoder
 
 
 class Hypernetwork(nn.Module):
     """Generates every adaptive layer of a device model from a sequence.
 
-    The shared encoder E_share is a GRU with a two-layer MLP on its last valid state; each layer has an encoder
-    of its own (2) and a decoder (3). At first every sequence generates the base model's layers.
+    The shared encoder E_share is a GRU with a two-layer MLP on its last valid state; each layer has
+    an encoder of its own (2) and a decoder (3). At first every sequence generates the base model's
+    layers.
 
     Args:
         model: The device model.
         base: Its base parameters; the adaptive layers are where generation starts.
-        width: Of the encoder and of the layer embeddings; ``decoder_width``: between a decoder's two maps.
+        width: Of the encoder and of the layer embeddings; ``decoder_width``: between a decoder's
+            two maps.
         num_generators: Parallel maps in a decoder; ``temperature``: of their mixture.
-        released_code: One random decoder a layer that is never trained and does not know the base model, and no
-            layer encoders.
+        released_code: One random decoder a layer that is never trained and does not know the base
+            model, and no layer encoders.
         seed: Of the initialization.
     """
 
@@ -54,15 +56,21 @@ class Hypernetwork(nn.Module):
             torch.manual_seed(seed)
             self.gru_input = nn.Linear(model.width, 3 * width)
             self.gru_hidden = nn.Linear(width, 3 * width)
-            self.encoder = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, width))
+            self.encoder = nn.Sequential(
+                nn.Linear(width, width), nn.Tanh(), nn.Linear(width, width)
+            )
             if released_code:
                 draws = torch_generator(seed, "duet", "released")
                 self.layer_encoders = nn.ModuleList(nn.Identity() for _ in starts)
-                self.decoders = nn.ModuleList(RandomDecoder(width, len(start), draws) for start in starts)
+                self.decoders = nn.ModuleList(
+                    RandomDecoder(width, len(start), draws) for start in starts
+                )
             else:
                 mixture = num_generators, temperature
                 self.layer_encoders = nn.ModuleList(nn.Linear(width, width) for _ in starts)
-                self.decoders = nn.ModuleList(Decoder(start, width, decoder_width, *mixture) for start in starts)
+                self.decoders = nn.ModuleList(
+                    Decoder(start, width, decoder_width, *mixture) for start in starts
+                )
 
     def embed(self, item_states: Tensor, num_steps: Tensor) -> Tensor:
         """E_share: ``[B, L, d]`` and the number of items that count ``[B]`` -> ``[B, width]``."""
@@ -89,14 +97,29 @@ class Hypernetwork(nn.Module):
 
     def head(self, x: Tensor, item_states: Tensor, num_steps: Tensor) -> Tensor:
         """The generated head on ``x`` ``[B, k, in]``: the same as through :meth:`forward`, made for training."""
-        shared, decoders = self.embed(item_states, num_steps), cast(list[Decoder | RandomDecoder], list(self.decoders))
-        maps = [decoder.last_map(encode(shared)) for decoder, encode in zip(decoders, self.layer_encoders, strict=True)]
-        bases = [x.new_zeros(num_inputs + 1, num_outputs) for num_inputs, num_outputs in self.shapes]
-        return generated_head(x, bases, [hidden for hidden, _, _ in maps], [(weight, bias) for _, weight, bias in maps])
+        shared, decoders = (
+            self.embed(item_states, num_steps),
+            cast(list[Decoder | RandomDecoder], list(self.decoders)),
+        )
+        maps = [
+            decoder.last_map(encode(shared))
+            for decoder, encode in zip(decoders, self.layer_encoders, strict=True)
+        ]
+        bases = [
+            x.new_zeros(num_inputs + 1, num_outputs) for num_inputs, num_outputs in self.shapes
+        ]
+        return generated_head(
+            x,
+            bases,
+            [hidden for hidden, _, _ in maps],
+            [(weight, bias) for _, weight, bias in maps],
+        )
 
     def flops(self, history_length: int) -> float:
         """Floating-point operations of one generation, counting a multiply-add as two."""
         decoders: list[Any] = [*self.decoders]
         layers = sum(decoder.flops for decoder in decoders)
-        layers += sum(2.0 * self.width**2 for encoder in self.layer_encoders if isinstance(encoder, nn.Linear))
+        layers += sum(
+            2.0 * self.width**2 for encoder in self.layer_encoders if isinstance(encoder, nn.Linear)
+        )
         return feature_flops(self.gru_input.in_features, self.width, history_length) + layers

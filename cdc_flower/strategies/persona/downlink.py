@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cdc_flower import records
-from cdc_flower.batch import MessageBatch
-from cdc_flower.layers import Parameters
-from cdc_flower.scoring import Arrays
+from cdc_flower.models.layers import Parameters
 from cdc_flower.strategies.generation import parameters_message
 from cdc_flower.strategies.persona.editing import Edited
 from cdc_flower.strategies.persona.prototypes import Bank
+from cdc_flower.training.scoring import Arrays
+from cdc_flower.wire import records
+from cdc_flower.wire.batch import MessageBatch
 
 DOWNLINKS = ("full", "edit", "index")
 
@@ -53,7 +53,11 @@ def messages(
     version = bank.version[group_of]
     held = np.asarray(reports.array(records.REPORT, records.HELD), np.int64)
     holds = (held[:, 0] == group_of) & (held[:, 1] == version)
-    needs_edit = (made.largest.numpy() > edit_threshold) if downlink == "index" else np.ones(len(node_ids), bool)
+    needs_edit = (
+        (made.largest.numpy() > edit_threshold)
+        if downlink == "index"
+        else np.ones(len(node_ids), bool)
+    )
     down = []
     for gets_prototype, gets_edit in ((True, True), (True, False), (False, True), (False, False)):
         rows = np.flatnonzero((holds != gets_prototype) & (needs_edit == gets_edit))
@@ -61,7 +65,9 @@ def messages(
             continue
         arrays: dict[str, Arrays] = {}
         if gets_prototype:
-            arrays[records.PROTOTYPE] = as_arrays({n: value[index[rows]] for n, value in bank.layers.items()})
+            arrays[records.PROTOTYPE] = as_arrays(
+                {n: value[index[rows]] for n, value in bank.layers.items()}
+            )
         if gets_edit:
             arrays[records.EDIT] = {name: value[rows] for name, value in made.factors.items()}
         configs: dict[str, Any] = {

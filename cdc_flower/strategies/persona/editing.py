@@ -1,8 +1,9 @@
 """The edits of many devices, made in chunks that stay in the cache.
 
-The edits of 1,000 devices of DIN are 67 MB, and one pass over them costs as much as a third of their making. So all
-that looks at an edit looks at it while its chunk is there, only what is asked for is written out, and where nobody
-asks for edits and clipping reaches none of them, the layers are made at once.
+The edits of 1,000 devices of DIN are 67 MB, and one pass over them costs as much as a third of
+their making. So all that looks at an edit looks at it while its chunk is there, only what is asked
+for is written out, and where nobody asks for edits and clipping reaches none of them, the layers
+are made at once.
 """
 
 from collections.abc import Callable
@@ -12,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cdc_flower.layers import Parameters
-from cdc_flower.scoring import Arrays
+from cdc_flower.models.layers import Parameters
 from cdc_flower.strategies.persona.group import Group, rows_per_chunk
 from cdc_flower.strategies.persona.prototypes import Ints, norms
+from cdc_flower.training.scoring import Arrays
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,10 @@ class Edited:
         layers: K, what a device predicts with.
         residuals: K - P, of its prototype.
         factors: What travels of the residuals: the same, or with low rank their factors.
-        norms: ``[n]``, of the residuals; see :func:`~cdc_flower.strategies.persona.prototypes.norms`.
-        largest: ``[n]``, with factors: the largest entry of each device's residuals, without its sign.
+        norms: ``[n]``, of the residuals; see
+            :func:`~cdc_flower.strategies.persona.prototypes.norms`.
+        largest: ``[n]``, with factors: the largest entry of each device's residuals, without its
+            sign.
         saturated: The share of entries that clipping holds at ±γ.
     """
 
@@ -60,10 +63,18 @@ def edited(
     layers: Arrays = {}
     residuals: Arrays = {}
     factors: Arrays = {}
-    sizes, largest, num_saturated, num_numbers = torch.zeros(num_devices), torch.zeros(num_devices), 0, 0
+    sizes, largest, num_saturated, num_numbers = (
+        torch.zeros(num_devices),
+        torch.zeros(num_devices),
+        0,
+        0,
+    )
     for number in np.unique(group_of):
         edits, members = group(int(number)), np.flatnonzero(group_of == number)
-        clip, prototype = edits.editor.clip, {name: value[number] for name, value in edits.bank.layers.items()}
+        clip, prototype = (
+            edits.editor.clip,
+            {name: value[number] for name, value in edits.bank.layers.items()},
+        )
         num_numbers = edits.editor.model.num_adaptive
         embeddings = edits.embeddings(feature[torch.from_numpy(members)])
         only_layers = not (with_residuals or with_factors) and edits.is_free(embeddings)
@@ -71,7 +82,10 @@ def edited(
             sizes[torch.from_numpy(members)] = edits.norms(embeddings).float()
         size = rows_per_chunk(num_numbers)
         for start in range(0, len(members), size):
-            rows, part = members[start : start + size], [e[start : start + size] for e in embeddings]
+            rows, part = (
+                members[start : start + size],
+                [e[start : start + size] for e in embeddings],
+            )
             if only_layers:
                 _write(layers, edits.layers(part), rows, num_devices)
                 continue
@@ -85,8 +99,20 @@ def edited(
             if float(largest[place].max()) >= clip:
                 num_saturated += sum(int((value.abs() >= clip).sum()) for value in made.values())
             if with_layers:
-                _write(layers, {name: value.add_(prototype[name]) for name, value in made.items()}, rows, num_devices)
-    return Edited(layers, residuals, factors, sizes, largest, num_saturated / max(1, num_devices * num_numbers))
+                _write(
+                    layers,
+                    {name: value.add_(prototype[name]) for name, value in made.items()},
+                    rows,
+                    num_devices,
+                )
+    return Edited(
+        layers,
+        residuals,
+        factors,
+        sizes,
+        largest,
+        num_saturated / max(1, num_devices * num_numbers),
+    )
 
 
 def _write(whole: Arrays, part: Parameters, rows: Ints, num_devices: int) -> None:

@@ -12,11 +12,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cdc_flower.features import feature_flops, init_feature, item_feature
-from cdc_flower.generated import generated_head
-from cdc_flower.layers import Parameters
 from cdc_flower.models.base import DeviceModel, init_layers
-from cdc_flower.strategies.persona.transfer import KINDS, NUM_HEADS, init_transfer, layer_embeddings, transfer_flops
+from cdc_flower.models.generated_layers import generated_head
+from cdc_flower.models.layers import Parameters
+from cdc_flower.models.sequence_feature import feature_flops, init_feature, item_feature
+from cdc_flower.strategies.persona.transfer import (
+    KINDS,
+    NUM_HEADS,
+    init_transfer,
+    layer_embeddings,
+    transfer_flops,
+)
 
 
 @dataclass(frozen=True)
@@ -26,9 +32,11 @@ class ParameterEditor:
     Attributes:
         model: The device model, whose head is edited.
         width: w, of the feature and of the layer embeddings.
-        transfer: Between layers; one of ``gru``, ``transformer``, ``none``, or ``cloned`` as in the released code.
+        transfer: Between layers; one of ``gru``, ``transformer``, ``none``, or ``cloned`` as in the
+            released code.
         clip: γ; 0 makes every edit zero, infinity clips nothing.
-        low_rank: Rank of the editing matrices; None for full rank. The two factors travel instead of the matrix.
+        low_rank: Rank of the editing matrices; None for full rank. The two factors travel instead
+            of the matrix.
         random_decoders: Whether decoders are random and not trained, as in the released code.
 
     Raises:
@@ -47,7 +55,9 @@ class ParameterEditor:
         if self.transfer not in KINDS:
             raise ValueError(f"transfer must be one of {', '.join(KINDS)}, got {self.transfer!r}")
         if self.width < 1 or (self.transfer == "transformer" and self.width % NUM_HEADS):
-            raise ValueError(f"width must be >= 1 (a multiple of {NUM_HEADS} for transformer), got {self.width}")
+            raise ValueError(
+                f"width must be >= 1 (a multiple of {NUM_HEADS} for transformer), got {self.width}"
+            )
         if not self.clip >= 0:
             raise ValueError(f"clip must be >= 0, got {self.clip}")
         if self.low_rank is not None and self.low_rank < 1:
@@ -72,8 +82,8 @@ class ParameterEditor:
     def init(self, generator: torch.Generator) -> Parameters:
         """Fresh parameters: ``feature.*``, ``transfer.*`` and ``decoder.*``. Every edit is zero at first.
 
-        With low rank the left factor starts as drawn and the right one at zero. Random decoders are drawn from a
-        standard normal distribution, remainders by 2, and edit from the start.
+        With low rank the left factor starts as drawn and the right one at zero. Random decoders are
+        drawn from a standard normal distribution, remainders by 2, and edit from the start.
         """
         parameters = init_feature(generator, self.model.width, self.width)
         parameters |= init_transfer(generator, self.transfer, self.num_layers, self.width)
@@ -87,7 +97,9 @@ class ParameterEditor:
 
     def trained(self, parameters: Parameters) -> dict[str, Tensor]:
         """Those that are trained: all but random decoders."""
-        kept = {name: value for name, value in parameters.items() if not name.startswith("decoder.")}
+        kept = {
+            name: value for name, value in parameters.items() if not name.startswith("decoder.")
+        }
         return kept if self.random_decoders else dict(parameters)
 
     def feature(self, parameters: Parameters, static: Parameters, history: Tensor) -> Tensor:
@@ -101,8 +113,9 @@ class ParameterEditor:
     def factors(self, parameters: Parameters, embeddings: list[Tensor]) -> Parameters:
         """What travels of the edits of ``B`` devices: matrices and biases, or with low rank two factors a matrix.
 
-        Names are those of the layers; factors are ``head.l.left`` ``[B, in, r]`` and ``head.l.right`` ``[B, r, out]``,
-        each clipped to ±√(γ/r), so that no entry of their product is beyond ±γ.
+        Names are those of the layers; factors are ``head.l.left`` ``[B, in, r]`` and
+        ``head.l.right`` ``[B, r, out]``, each clipped to ±√(γ/r), so that no entry of their product
+        is beyond ±γ.
         """
         edits: Parameters = {}
         for layer, (num_inputs, num_outputs) in enumerate(self.model.head_sizes):
@@ -128,32 +141,45 @@ class ParameterEditor:
             return factors
         edits: Parameters = {}
         for layer in range(self.num_layers):
-            edits[f"head.{layer}.weight"] = factors[f"head.{layer}.left"] @ factors[f"head.{layer}.right"]
+            edits[f"head.{layer}.weight"] = (
+                factors[f"head.{layer}.left"] @ factors[f"head.{layer}.right"]
+            )
             edits[f"head.{layer}.bias"] = factors[f"head.{layer}.bias"]
         return edits
 
-    def head(self, parameters: Parameters, embeddings: list[Tensor], prototype: Parameters, x: Tensor) -> Tensor:
+    def head(
+        self, parameters: Parameters, embeddings: list[Tensor], prototype: Parameters, x: Tensor
+    ) -> Tensor:
         """The edited head on ``x`` ``[B, k, in]``: the layers of the prototype, and on each row an edit of its own.
 
         The same as adding :meth:`edits` to the prototype, made for training.
         """
         if self.low_rank is not None:
             edits = self.edits(parameters, embeddings)
-            return self.model.head({name: prototype[name] + edit for name, edit in edits.items()}, x)
+            return self.model.head(
+                {name: prototype[name] + edit for name, edit in edits.items()}, x
+            )
         layers = range(self.num_layers)
-        bases = [torch.cat([prototype[f"head.{k}.weight"], prototype[f"head.{k}.bias"][None]]) for k in layers]
-        decoders = [(parameters[f"decoder.{k}.weight"], parameters[f"decoder.{k}.bias"]) for k in layers]
+        bases = [
+            torch.cat([prototype[f"head.{k}.weight"], prototype[f"head.{k}.bias"][None]])
+            for k in layers
+        ]
+        decoders = [
+            (parameters[f"decoder.{k}.weight"], parameters[f"decoder.{k}.bias"]) for k in layers
+        ]
         return generated_head(x, bases, embeddings, decoders, self.clip)
 
     def coordinates(self, parameters: Parameters, embeddings: list[Tensor]) -> Tensor:
         """Points ``[B, c]`` that lie as far from each other as the editing matrices before clipping do.
 
-        With full rank ``‖e P - e' P‖ = ‖(e - e') R‖`` where ``R Rᵀ = P Pᵀ``, so L w numbers stand for all entries.
-        Biases do not count. With low rank these are the entries themselves.
+        With full rank ``‖e P - e' P‖ = ‖(e - e') R‖`` where ``R Rᵀ = P Pᵀ``, so L w numbers stand
+        for all entries. Biases do not count. With low rank these are the entries themselves.
         """
         if self.low_rank is not None:
             edits = self.edits(parameters, embeddings)
-            return torch.cat([edits[f"head.{k}.weight"].flatten(1) for k in range(self.num_layers)], -1)
+            return torch.cat(
+                [edits[f"head.{k}.weight"].flatten(1) for k in range(self.num_layers)], -1
+            )
         points = []
         for layer, (num_inputs, num_outputs) in enumerate(self.model.head_sizes):
             weight = parameters[f"decoder.{layer}.weight"][:, : num_inputs * num_outputs].double()
@@ -178,7 +204,9 @@ class ParameterEditor:
         return transfer_flops(self.transfer, self.num_layers, self.width)
 
     def _decoder_flops(self) -> float:
-        return 2.0 * sum(num_inputs * num_outputs for num_inputs, num_outputs in self._decoder_sizes().values())
+        return 2.0 * sum(
+            num_inputs * num_outputs for num_inputs, num_outputs in self._decoder_sizes().values()
+        )
 
     def feature_flops(self, history_length: int) -> float:
         """The part of :meth:`flops` that makes the feature."""

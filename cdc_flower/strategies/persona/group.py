@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cdc_flower.layers import Parameters
+from cdc_flower.models.layers import Parameters
 from cdc_flower.strategies.persona.editor import ParameterEditor
 from cdc_flower.strategies.persona.prototypes import Bank, norms
 
@@ -43,7 +43,9 @@ class Group:
         edits = self.editor.edits(self.parameters, embeddings)
         residual = self.bank.residual(self.index, edits, self.editor.clip)
         has_factors = self.editor.low_rank is not None
-        return (self.editor.factors(self.parameters, embeddings) if has_factors else residual), residual
+        return (
+            self.editor.factors(self.parameters, embeddings) if has_factors else residual
+        ), residual
 
     def is_free(self, embeddings: list[Tensor]) -> bool:
         """Whether clipping surely changes no edit of these devices. False with low rank."""
@@ -59,16 +61,22 @@ class Group:
         layers: Parameters = {}
         for layer, (num_inputs, num_outputs) in enumerate(self.editor.model.head_sizes):
             weight, bias = self._decoder(layer)
-            flat = torch.addmm(bias + self._flat(self.bank.trained, layer), embeddings[layer], weight)
+            flat = torch.addmm(
+                bias + self._flat(self.bank.trained, layer), embeddings[layer], weight
+            )
             own, own_bias = flat.split([num_inputs * num_outputs, num_outputs], -1)
-            layers |= {f"head.{layer}.weight": own.view(-1, num_inputs, num_outputs), f"head.{layer}.bias": own_bias}
+            layers |= {
+                f"head.{layer}.weight": own.view(-1, num_inputs, num_outputs),
+                f"head.{layer}.bias": own_bias,
+            }
         return layers
 
     def norms(self, embeddings: list[Tensor]) -> Tensor:
         """``[n]``: as :func:`~cdc_flower.strategies.persona.prototypes.norms` of the edits, mostly without making them.
 
-        For columns within reach of no clipping all devices share one small matrix:
-        ``Σ_k (e P_k + q_k)² = e (P Pᵀ) eᵀ + 2 e (P qᵀ) + q qᵀ`` with ``q = p - D``. The others are made and clipped.
+        For columns within reach of no clipping all devices share one small matrix: ``Σ_k (e P_k +
+        q_k)² = e (P Pᵀ) eᵀ + 2 e (P qᵀ) + q qᵀ`` with ``q = p - D``. The others are made and
+        clipped.
 
         Returns:
             In double precision.
@@ -82,7 +90,9 @@ class Group:
             size = num_inputs * num_outputs  # biases do not count
             (weight, bias), drift = self._decoder(layer), self._drift(layer)
             moved = None if drift is None else drift[:size]
-            total += _squares(embeddings[layer], weight[:, :size], bias[:size], moved, self.editor.clip)
+            total += _squares(
+                embeddings[layer], weight[:, :size], bias[:size], moved, self.editor.clip
+            )
         return total.clamp_(min=0).sqrt_()
 
     def _decoder(self, layer: int) -> tuple[Tensor, Tensor]:
@@ -95,7 +105,9 @@ class Group:
 
     def _flat(self, stacked: Parameters, layer: int) -> Tensor:
         """One layer of this prototype, ``[(in + 1) out]``."""
-        parts = (stacked[f"head.{layer}.{part}"][self.index].flatten() for part in ("weight", "bias"))
+        parts = (
+            stacked[f"head.{layer}.{part}"][self.index].flatten() for part in ("weight", "bias")
+        )
         return torch.cat(list(parts))
 
 
@@ -108,7 +120,8 @@ def reach(e: Tensor, weight: Tensor, bias: Tensor, drift: Tensor | None) -> Tens
     """``[columns]``: what no ``|e P_k + p_k|`` of these devices is beyond, nor ``|e P_k + p_k - D_k|``.
 
     Args:
-        e: ``[n, w]``; ``weight``: P, ``[w, columns]``; ``bias``: p, and ``drift``: D, ``[columns]``.
+        e: ``[n, w]``; ``weight``: P, ``[w, columns]``; ``bias``: p, and ``drift``: D,
+            ``[columns]``.
     """
     offset = bias.abs() if drift is None else torch.maximum(bias.abs(), (bias - drift).abs())
     return offset + e.abs().amax(0) @ weight.abs()

@@ -1,8 +1,9 @@
 """The bank of prototypes: a model and an editor for each group, who belongs where, and how prototypes move.
 
-A group ``j`` has trained layers ``W_j`` and an editor whose edits ``G_j`` are meant for them. Its prototype
-``P_j = W_j + D_j`` starts there (``D_j = 0``) and moves. A device of the group predicts with ``K = W_j + G_j`` whatever
-``D_j`` is; what changes is the edit ``K - P_j`` that it takes to get there.
+A group ``j`` has trained layers ``W_j`` and an editor whose edits ``G_j`` are meant for them. Its
+prototype ``P_j = W_j + D_j`` starts there (``D_j = 0``) and moves. A device of the group predicts
+with ``K = W_j + G_j`` whatever ``D_j`` is; what changes is the edit ``K - P_j`` that it takes to
+get there.
 """
 
 from collections.abc import Mapping
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from cdc_flower.layers import Parameters
-from cdc_flower.scoring import Arrays
+from cdc_flower.models.layers import Parameters
+from cdc_flower.training.scoring import Arrays
 
 Ints = NDArray[np.int64]
 
@@ -29,7 +30,8 @@ class Bank:
         trained: W, ``[N, ...]`` by name.
         drift: D, ``[N, ...]`` by name.
         centers: ``[N, c]``, in the space in which samples were clustered.
-        editor: ``[N]``, which trained group's editor each prototype has; a re-seeded one takes over its donor's.
+        editor: ``[N]``, which trained group's editor each prototype has; a re-seeded one takes over
+            its donor's.
         version: ``[N]``, how often each prototype has moved.
     """
 
@@ -43,7 +45,9 @@ class Bank:
     def of(trained: Parameters, centers: Tensor) -> "Bank":
         """A bank that has not moved."""
         drift = {name: torch.zeros_like(value) for name, value in trained.items()}
-        return Bank(trained, drift, centers, np.arange(len(centers)), np.zeros(len(centers), np.int64))
+        return Bank(
+            trained, drift, centers, np.arange(len(centers)), np.zeros(len(centers), np.int64)
+        )
 
     def __len__(self) -> int:
         return len(self.version)
@@ -56,8 +60,17 @@ class Bank:
     def to_arrays(self) -> Arrays:
         """The bank as arrays by name; see :meth:`from_arrays`."""
         parts = {"trained": self.trained, "drift": self.drift}
-        layers = {f"{part}.{name}": value.numpy() for part, group in parts.items() for name, value in group.items()}
-        return {**layers, "centers": self.centers.numpy(), "editor": self.editor, "version": self.version}
+        layers = {
+            f"{part}.{name}": value.numpy()
+            for part, group in parts.items()
+            for name, value in group.items()
+        }
+        return {
+            **layers,
+            "centers": self.centers.numpy(),
+            "editor": self.editor,
+            "version": self.version,
+        }
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> "Bank":
@@ -68,21 +81,31 @@ class Bank:
             if name:
                 layers[part][name] = torch.from_numpy(np.array(value))
         centers = torch.from_numpy(np.array(arrays["centers"]))
-        return Bank(**layers, centers=centers, editor=np.array(arrays["editor"]), version=np.array(arrays["version"]))
+        return Bank(
+            **layers,
+            centers=centers,
+            editor=np.array(arrays["editor"]),
+            version=np.array(arrays["version"]),
+        )
 
     def residual(self, group: int, edits: Parameters, clip: float) -> Parameters:
         """What is added to prototype ``group`` to get to ``W + G``: ``clip(G - D, ±γ)``; G itself while D is zero."""
         if not self.version[group]:
             return edits
         moved = {name: edit - self.drift[name][group] for name, edit in edits.items()}
-        return moved if clip == float("inf") else {name: value.clamp(-clip, clip) for name, value in moved.items()}
+        return (
+            moved
+            if clip == float("inf")
+            else {name: value.clamp(-clip, clip) for name, value in moved.items()}
+        )
 
     def refined(self, group_of: Ints, residuals: Parameters, points: Tensor, rate: float) -> "Bank":
         """The bank after each prototype moved toward its members, and empty groups were re-seeded.
 
-        ``D_j ← D_j + ρ mean_i(K_i - P_j)`` and ``c_j ← (1 - ρ) c_j + ρ mean_i(point_i)`` over the members ``i`` of
-        group ``j``. The mean edit that members still need shrinks by ``1 - ρ``; where it is zero the prototype stays.
-        An empty group takes the place of the device with the largest edit, and its donor's editor.
+        ``D_j ← D_j + ρ mean_i(K_i - P_j)`` and ``c_j ← (1 - ρ) c_j + ρ mean_i(point_i)`` over the
+        members ``i`` of group ``j``. The mean edit that members still need shrinks by ``1 - ρ``;
+        where it is zero the prototype stays. An empty group takes the place of the device with the
+        largest edit, and its donor's editor.
 
         Args:
             group_of: ``[n]``, the group of each device.
@@ -102,15 +125,28 @@ class Bank:
 
         step = {name: rate * mean(value) for name, value in residuals.items()}
         drift = {name: self.drift[name] + value for name, value in step.items()}
-        moved = torch.stack([value.flatten(1).abs().amax(1) for value in step.values()]).amax(0).numpy() > 0
+        moved = (
+            torch.stack([value.flatten(1).abs().amax(1) for value in step.values()]).amax(0).numpy()
+            > 0
+        )
         filled = torch.from_numpy(count > 0)[:, None]
         centers = torch.where(filled, (1 - rate) * self.centers + rate * mean(points), self.centers)
         bank = replace(self, drift=drift, centers=centers, version=self.version + moved)
         empty = np.flatnonzero(count == 0)
-        return bank if not len(empty) else bank._reseeded(empty, count, group_of, self, residuals, points)
+        return (
+            bank
+            if not len(empty)
+            else bank._reseeded(empty, count, group_of, self, residuals, points)
+        )
 
     def _reseeded(
-        self, empty: Ints, count: Ints, group_of: Ints, before: "Bank", residuals: Parameters, points: Tensor
+        self,
+        empty: Ints,
+        count: Ints,
+        group_of: Ints,
+        before: "Bank",
+        residuals: Parameters,
+        points: Tensor,
     ) -> "Bank":
         """The bank with empty groups where the devices with the largest edits are, of groups that keep a member."""
         order = np.argsort(-norms(residuals).numpy(), kind="stable")
@@ -138,7 +174,9 @@ class Bank:
 def norms(edits: Parameters) -> Tensor:
     """``[n]``: the Frobenius norm of each device's editing matrices, all layers together, biases left out."""
     sizes = [
-        torch.linalg.vector_norm(value.flatten(1), dim=1) for name, value in edits.items() if name.endswith("weight")
+        torch.linalg.vector_norm(value.flatten(1), dim=1)
+        for name, value in edits.items()
+        if name.endswith("weight")
     ]
     return torch.linalg.vector_norm(torch.stack(sizes), dim=0)
 

@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cdc_flower.layers import Parameters
-from cdc_flower.seeds import generator, torch_generator
+from cdc_flower.core.seeds import generator, torch_generator
+from cdc_flower.models.layers import Parameters
 from cdc_flower.strategies.base import Cloud, History
 from cdc_flower.strategies.persona.editor import ParameterEditor
 from cdc_flower.strategies.persona.prototypes import cluster, nearest
-from cdc_flower.training import cross_entropy
+from cdc_flower.training.fit import cross_entropy
 
 #: Samples that go through the editor at a time.
 SAMPLES_PER_CHUNK = 8192
@@ -55,7 +55,8 @@ class Stages:
 
     Attributes:
         cloud: Data and base model; ``editor``: functions of the editor.
-        epochs: Of every stage at most; ``rate``: of Adam; ``joint``: whether S1 trains the static layers along.
+        epochs: Of every stage at most; ``rate``: of Adam; ``joint``: whether S1 trains the static
+            layers along.
     """
 
     cloud: Cloud
@@ -75,7 +76,11 @@ class Stages:
         cloud, editor = self.cloud, self.editor
         model = {name: value.detach().clone() for name, value in cloud.parameters.items()}
         own = editor.init(torch_generator(cloud.seed, "persona"))
-        static = [value for name, value in model.items() if name not in cloud.model.adaptive and self.joint]
+        static = [
+            value
+            for name, value in model.items()
+            if name not in cloud.model.adaptive and self.joint
+        ]
         leaves = [*editor.trained(own).values(), *static]
         fixed = None if self.joint else cloud.model.tabulate(model)
 
@@ -90,17 +95,24 @@ class Stages:
         self._fit("persona: global editor", {**model, **own}, leaves, loss)
         return model, own
 
-    def group(self, model: Parameters, own: Parameters, num_groups: int, cluster_on: str, max_samples: int) -> Groups:
+    def group(
+        self, model: Parameters, own: Parameters, num_groups: int, cluster_on: str, max_samples: int
+    ) -> Groups:
         """S2: k-means over samples, fitted on at most ``max_samples`` of them; every sample to its nearest center."""
         train, validation = (
-            points_of(self.editor, model, own, part, cluster_on) for part in (self.cloud.train, self.cloud.validation)
+            points_of(self.editor, model, own, part, cluster_on)
+            for part in (self.cloud.train, self.cloud.validation)
         )
-        chosen = generator(self.cloud.seed, "persona", "samples").permutation(len(train))[:max_samples]
+        chosen = generator(self.cloud.seed, "persona", "samples").permutation(len(train))[
+            :max_samples
+        ]
         centers = cluster(train[torch.from_numpy(np.sort(chosen))], num_groups, self.cloud.seed)
         settings = {"num_groups": num_groups, "cluster_on": cluster_on, "max_samples": max_samples}
         return Groups(settings, centers, nearest(train, centers), nearest(validation, centers))
 
-    def prototypes(self, model: Parameters, groups: Groups, names: Iterable[str]) -> list[Parameters]:
+    def prototypes(
+        self, model: Parameters, groups: Groups, names: Iterable[str]
+    ) -> list[Parameters]:
         """S3a: for each group its own copy of these layers of the model, trained on the group's samples."""
         names, device_model, trained = list(names), self.cloud.model, []
         only_head = set(names) <= set(device_model.adaptive)
@@ -109,7 +121,11 @@ class Stages:
             layers = {name: model[name].detach().clone() for name in names}
 
             def loss(batch: Any, layers: Parameters = layers) -> Tensor:
-                shared = device_model.tabulate({**model, **layers}) if fixed is None else {**fixed, **layers}
+                shared = (
+                    device_model.tabulate({**model, **layers})
+                    if fixed is None
+                    else {**fixed, **layers}
+                )
                 return cross_entropy(device_model.score(shared, *tensors_of(batch))).mean()
 
             what = f"persona: prototype {index + 1} of {len(groups.centers)}"
@@ -124,7 +140,11 @@ class Stages:
         editor, device_model, trained = self.editor, self.cloud.model, []
         fixed = device_model.tabulate(model)
         for index, prototype in enumerate(prototypes):
-            mine = {name: value.detach().clone() for name, value in own.items() if not name.startswith("feature.")}
+            mine = {
+                name: value.detach().clone()
+                for name, value in own.items()
+                if not name.startswith("feature.")
+            }
             whole = {**own, **mine}
             layers = {name: prototype[name] for name in device_model.adaptive}
 
@@ -154,7 +174,10 @@ class Stages:
         cloud = self.cloud
         own: dict[str, Any] = {}
         if groups is not None:
-            train, validation = np.flatnonzero(groups.train == index), np.flatnonzero(groups.validation == index)
+            train, validation = (
+                np.flatnonzero(groups.train == index),
+                np.flatnonzero(groups.validation == index),
+            )
             if not len(train):
                 return
             count = -(-len(train) // cloud.batch_size)
@@ -175,11 +198,16 @@ class Stages:
 
 
 def rows_in_batches(
-    cloud: Cloud, history: History, rows: NDArray[np.int64], epoch: int = 0, num_batches: int | None = None
+    cloud: Cloud,
+    history: History,
+    rows: NDArray[np.int64],
+    epoch: int = 0,
+    num_batches: int | None = None,
 ) -> Iterable[Any]:
     """Some examples in a new order for each epoch, in batches of which the last may be smaller.
 
-    With ``num_batches`` below those of a pass, passes go on from epoch to epoch; None is one pass, in order.
+    With ``num_batches`` below those of a pass, passes go on from epoch to epoch; None is one pass,
+    in order.
     """
     size = cloud.batch_size
     whole = -(-len(rows) // size)
@@ -195,7 +223,9 @@ def rows_in_batches(
 
 
 @torch.no_grad()
-def points_of(editor: ParameterEditor, model: Parameters, own: Parameters, history: History, cluster_on: str) -> Tensor:
+def points_of(
+    editor: ParameterEditor, model: Parameters, own: Parameters, history: History, cluster_on: str
+) -> Tensor:
     """Where historical samples lie, ``[M, c]``; see :func:`points`."""
     parts = []
     for start in range(0, history.num_examples, SAMPLES_PER_CHUNK):
@@ -208,7 +238,9 @@ def points_of(editor: ParameterEditor, model: Parameters, own: Parameters, histo
 def points(editor: ParameterEditor, own: Parameters, feature: Tensor, cluster_on: str) -> Tensor:
     """Where devices with these features ``[n, w]`` lie: by the coordinates of their ``edits``, or by ``embeddings``."""
     embeddings = editor.embeddings(own, feature)
-    return editor.coordinates(own, embeddings) if cluster_on == "edits" else torch.cat(embeddings, -1)
+    return (
+        editor.coordinates(own, embeddings) if cluster_on == "edits" else torch.cat(embeddings, -1)
+    )
 
 
 def tensors_of(batch: Any) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """Persona: the cloud edits each device's adaptive layers, on top of the prototype that fits it.
 
-Tackling Device Data Distribution Real-time Shift via Prototype-based Parameter Editing, ACM MM 2025,
-https://arxiv.org/abs/2509.06552
+Tackling Device Data Distribution Real-time Shift via Prototype-based Parameter Editing, ACM MM
+2025, https://arxiv.org/abs/2509.06552
 
 Equations and choices: see README.md beside this file.
 """
@@ -16,10 +16,7 @@ from flwr.app import ArrayRecord, Message, MetricRecord
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cdc_flower import records
-from cdc_flower.batch import MessageBatch
-from cdc_flower.features import with_table
-from cdc_flower.scoring import Arrays, tensors
+from cdc_flower.models.sequence_feature import with_table
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.strategies.checks import check_choices, check_range, check_switches
 from cdc_flower.strategies.generation import GenerationStrategy
@@ -29,6 +26,9 @@ from cdc_flower.strategies.persona.editor import ParameterEditor
 from cdc_flower.strategies.persona.group import Group
 from cdc_flower.strategies.persona.prototypes import Bank, Ints, nearest
 from cdc_flower.strategies.persona.stages import Stages, points
+from cdc_flower.training.scoring import Arrays, tensors
+from cdc_flower.wire import records
+from cdc_flower.wire.batch import MessageBatch
 
 log = logging.getLogger("cdc_flower")
 
@@ -46,27 +46,33 @@ CHOICES = {
 class Persona(GenerationStrategy):
     """Prototype-based parameter editing.
 
-    Up goes a device's last items (or a feature of them), down come its adaptive layers, or only what is added to the
-    prototype that it holds. No gradient runs on the device and no label leaves it.
+    Up goes a device's last items (or a feature of them), down come its adaptive layers, or only
+    what is added to the prototype that it holds. No gradient runs on the device and no label leaves
+    it.
 
     Args:
         num_prototypes: N; 1 is the method with the base model's head as its single prototype.
-        assignment: ``static``, the nearest center; ``dynamic``, the prototype that needs the smallest edit.
+        assignment: ``static``, the nearest center; ``dynamic``, the prototype that needs the
+            smallest edit.
         refinement_rate: ρ, how far a prototype moves toward its members in each segment; 0 is off.
         clip: γ, the largest entry of an edit; 0 makes the device model that of its prototype.
         low_rank: Rank of the edits; null for full rank.
         transfer: Between layers: ``gru``, ``transformer`` or ``none``.
-        cluster_on: Samples are clustered by their ``edits`` (paper) or by their layer ``embeddings`` (released code).
-        joint: Whether the static layers are trained along with the editor; false keeps the base model's.
+        cluster_on: Samples are clustered by their ``edits`` (paper) or by their layer
+            ``embeddings`` (released code).
+        joint: Whether the static layers are trained along with the editor; false keeps the base
+            model's.
         epochs: Of each stage at most; 0 leaves everything at its start, which is ``static``.
         rate: Learning rate of Adam.
         width: Of the feature and of the layer embeddings.
         max_samples: Samples that k-means is fitted on.
         report: What a device sends: its ``events`` or a ``feature`` of them.
         report_lag: How many events before the segment the report ends.
-        downlink: ``full`` sends whole layers; ``edit`` what is added to the prototype that the device holds, and the
-            prototype where it holds another; ``index`` only the prototype's number where the edit is small.
-        edit_threshold: With ``index``: the largest entry of an edit that is not sent. 0 drops only edits of zero.
+        downlink: ``full`` sends whole layers; ``edit`` what is added to the prototype that the
+            device holds, and the prototype where it holds another; ``index`` only the prototype's
+            number where the edit is small.
+        edit_threshold: With ``index``: the largest entry of an edit that is not sent. 0 drops only
+            edits of zero.
         released_code: Random decoders that are not trained, and one feature cloned for all layers.
 
     Raises:
@@ -93,24 +99,48 @@ class Persona(GenerationStrategy):
         edit_threshold: float = 0.0,
         released_code: bool = False,
     ) -> None:
-        knobs = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        check_range(knobs, num_prototypes=1, epochs=0, rate=0, width=1, max_samples=1, report_lag=0, edit_threshold=0)
+        knobs = {
+            name: value for name, value in locals().items() if name not in ("self", "__class__")
+        }
+        check_range(
+            knobs,
+            num_prototypes=1,
+            epochs=0,
+            rate=0,
+            width=1,
+            max_samples=1,
+            report_lag=0,
+            edit_threshold=0,
+        )
         check_choices(knobs, **CHOICES)
         check_switches(knobs, "joint", "released_code")
         if not 0 <= refinement_rate <= 1:
             raise ValueError(f"refinement_rate must be in [0, 1], got {refinement_rate}")
         if transfer == "cloned":
-            raise ValueError("transfer must be one of gru, transformer, none, got 'cloned'; see released_code")
+            raise ValueError(
+                "transfer must be one of gru, transformer, none, got 'cloned'; see released_code"
+            )
         if low_rank is not None and downlink == "full":
-            raise ValueError("low_rank must go with downlink=edit or index; full layers have no low rank")
+            raise ValueError(
+                "low_rank must go with downlink=edit or index; full layers have no low rank"
+            )
         if low_rank is not None and refinement_rate:
-            raise ValueError("low_rank must go with refinement_rate=0; what a moved prototype needs is of full rank")
-        self.num_prototypes, self.assignment, self.refinement_rate = num_prototypes, assignment, refinement_rate
+            raise ValueError(
+                "low_rank must go with refinement_rate=0; what a moved prototype needs is of full rank"
+            )
+        self.num_prototypes, self.assignment, self.refinement_rate = (
+            num_prototypes,
+            assignment,
+            refinement_rate,
+        )
         self.cluster_on, self.joint, self.epochs, self.rate = cluster_on, joint, epochs, rate
         self.max_samples, self.report, self.report_lag = max_samples, report, report_lag
         self.downlink, self.edit_threshold = downlink, edit_threshold
         self._editing: dict[str, Any] = {"width": width, "clip": clip, "low_rank": low_rank}
-        self._editing |= {"transfer": "cloned" if released_code else transfer, "random_decoders": released_code}
+        self._editing |= {
+            "transfer": "cloned" if released_code else transfer,
+            "random_decoders": released_code,
+        }
         self._build_editor(None)
 
     def _build_editor(self, cloud: Cloud | None) -> None:
@@ -129,15 +159,25 @@ class Persona(GenerationStrategy):
         head = {name: self.parameters[name] for name in cloud.model.adaptive}
         if self.num_prototypes == 1:
             self.editors = [self.global_editor]
-            self.trained_bank = Bank.of({name: value[None] for name, value in head.items()}, torch.zeros(1, 1))
+            self.trained_bank = Bank.of(
+                {name: value[None] for name, value in head.items()}, torch.zeros(1, 1)
+            )
         else:
             groups = stages.group(
-                self.parameters, self.global_editor, self.num_prototypes, self.cluster_on, self.max_samples
+                self.parameters,
+                self.global_editor,
+                self.num_prototypes,
+                self.cluster_on,
+                self.max_samples,
             )
             log.info("persona: training examples of each group: %s", groups.sizes)
             prototypes = stages.prototypes(self.parameters, groups, cloud.model.adaptive)
-            self.editors = stages.group_editors(self.parameters, self.global_editor, prototypes, groups)
-            stacked = {name: torch.stack([prototype[name] for prototype in prototypes]) for name in head}
+            self.editors = stages.group_editors(
+                self.parameters, self.global_editor, prototypes, groups
+            )
+            stacked = {
+                name: torch.stack([prototype[name] for prototype in prototypes]) for name in head
+            }
             self.trained_bank = Bank.of(stacked, groups.centers)
         self.bank = self.trained_bank
 
@@ -155,7 +195,9 @@ class Persona(GenerationStrategy):
         for name, value in self.trained_bank.trained.items():
             found = tuple(bank.trained[name].shape) if name in bank.trained else None
             if found != tuple(value.shape):
-                raise ValueError(f"{name} of the bank must have shape {tuple(value.shape)}, got {found}")
+                raise ValueError(
+                    f"{name} of the bank must have shape {tuple(value.shape)}, got {found}"
+                )
         self.trained_bank = self.bank = bank
 
     def deployment(self) -> Arrays:
@@ -163,7 +205,11 @@ class Persona(GenerationStrategy):
         self.bank = self.trained_bank
         deployed = dict(self.parameters)
         if self.report == "feature":
-            deployed |= {name: value for name, value in self.global_editor.items() if name.startswith("feature.")}
+            deployed |= {
+                name: value
+                for name, value in self.global_editor.items()
+                if name.startswith("feature.")
+            }
         return self.cloud.arrays(deployed)
 
     def settings(self) -> dict[str, Any]:
@@ -180,14 +226,29 @@ class Persona(GenerationStrategy):
         feature = self._feature(reports)
         group_of, where = self._assigned(feature)
         made = self._edited(feature, group_of)
-        num_compared = 0 if self.num_prototypes == 1 else self.num_prototypes if self.assignment == "dynamic" else 1
-        flops = self.editor.flops(self.cloud.model.history_length) + num_compared * self.editor.comparison_flops()
-        down = messages(self.downlink, self.edit_threshold, reports, self.bank, group_of, made, flops)
+        num_compared = (
+            0
+            if self.num_prototypes == 1
+            else self.num_prototypes
+            if self.assignment == "dynamic"
+            else 1
+        )
+        flops = (
+            self.editor.flops(self.cloud.model.history_length)
+            + num_compared * self.editor.comparison_flops()
+        )
+        down = messages(
+            self.downlink, self.edit_threshold, reports, self.bank, group_of, made, flops
+        )
         if self.refinement_rate:
-            self.bank = self.bank.refined(group_of, tensors(made.residuals), where, self.refinement_rate)
+            self.bank = self.bank.refined(
+                group_of, tensors(made.residuals), where, self.refinement_rate
+            )
         self.seen = MetricRecord(
             {
-                "prototype-sizes": [int(count) for count in np.bincount(group_of, minlength=len(self.bank))],
+                "prototype-sizes": [
+                    int(count) for count in np.bincount(group_of, minlength=len(self.bank))
+                ],
                 "mean-edit-norm": float(made.norms.mean()),
                 "saturated": made.saturated,
             }
@@ -204,11 +265,15 @@ class Persona(GenerationStrategy):
 
     def _feature(self, reports: MessageBatch) -> Tensor:
         if self.report == "feature":
-            return torch.from_numpy(np.array(reports.array(records.REPORT, records.FEATURE), np.float32))
+            return torch.from_numpy(
+                np.array(reports.array(records.REPORT, records.FEATURE), np.float32)
+            )
         history = np.asarray(reports.array(records.REPORT, records.HISTORY))
         parts = []
         for start in range(0, len(history), DEVICES_PER_CHUNK):
-            sequences = torch.from_numpy(history[start : start + DEVICES_PER_CHUNK].astype(np.int64))
+            sequences = torch.from_numpy(
+                history[start : start + DEVICES_PER_CHUNK].astype(np.int64)
+            )
             parts.append(self.editor.feature(self._with_table, self._static, sequences))
         return torch.cat(parts)
 

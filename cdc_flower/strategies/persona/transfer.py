@@ -1,16 +1,25 @@
 """Cross-layer knowledge transfer: from one feature of a device to an embedding for each adaptive layer.
 
-``u(l) = A_l z + a_l`` is a linear map of its own for each layer (Fig. 2a of the paper). A sequence model then runs over
-the layers, so that what one layer needs is known to the next.
+``u(l) = A_l z + a_l`` is a linear map of its own for each layer (Fig. 2a of the paper). A sequence
+model then runs over the layers, so that what one layer needs is known to the next.
 """
 
 import torch
 from torch import Tensor
 
-from cdc_flower.layers import Parameters, gru_input, gru_states, layer_norm, linear, mlp, tanh_
 from cdc_flower.models.base import init_layers
+from cdc_flower.models.layers import (
+    Parameters,
+    gru_input,
+    gru_states,
+    layer_norm,
+    linear,
+    mlp,
+    tanh_,
+)
 
-#: ``cloned`` is what the released code does: L copies of z through a GRU of L layers, of which layer l gives e(l).
+#: ``cloned`` is what the released code does: L copies of z through a GRU of L layers, of which
+#: layer l gives e(l).
 KINDS = ("gru", "transformer", "none", "cloned")
 NUM_HEADS = 4
 
@@ -25,7 +34,10 @@ def init_transfer(generator: torch.Generator, kind: str, num_layers: int, width:
         sizes |= {"transfer.gru.input": (w, 3 * w), "transfer.gru.hidden": (w, 3 * w)}
     if kind == "cloned":
         for layer in range(num_layers):
-            sizes |= {f"transfer.gru.{layer}.input": (w, 3 * w), f"transfer.gru.{layer}.hidden": (w, 3 * w)}
+            sizes |= {
+                f"transfer.gru.{layer}.input": (w, 3 * w),
+                f"transfer.gru.{layer}.hidden": (w, 3 * w),
+            }
     if kind == "transformer":
         sizes |= {"transfer.attention": (w, 3 * w), "transfer.attention.output": (w, w)}
         sizes |= {"transfer.feed_forward.0": (w, 4 * w), "transfer.feed_forward.1": (4 * w, w)}
@@ -39,10 +51,13 @@ def init_transfer(generator: torch.Generator, kind: str, num_layers: int, width:
     return parameters
 
 
-def layer_embeddings(parameters: Parameters, kind: str, feature: Tensor, num_layers: int) -> list[Tensor]:
+def layer_embeddings(
+    parameters: Parameters, kind: str, feature: Tensor, num_layers: int
+) -> list[Tensor]:
     """e(1), ..., e(L): the embedding of each adaptive layer.
 
-    ``gru`` and ``transformer``: ``e(l) = Tanh(MLP(h_l))`` with h over u(1), ..., u(L); ``none``: ``e(l) = u(l)``.
+    ``gru`` and ``transformer``: ``e(l) = Tanh(MLP(h_l))`` with h over u(1), ..., u(L); ``none``:
+    ``e(l) = u(l)``.
 
     Args:
         parameters: From :func:`init_transfer`.
@@ -56,7 +71,9 @@ def layer_embeddings(parameters: Parameters, kind: str, feature: Tensor, num_lay
     if kind == "cloned":
         states = _stacked_gru(parameters, feature, num_layers)
     else:
-        inputs = [_named(parameters, f"transfer.{layer}.input", feature) for layer in range(num_layers)]
+        inputs = [
+            _named(parameters, f"transfer.{layer}.input", feature) for layer in range(num_layers)
+        ]
         if kind == "none":
             return inputs
         over_layers = torch.stack(inputs, 1)
@@ -94,7 +111,9 @@ def _attention_over_layers(parameters: Parameters, inputs: Tensor) -> list[Tenso
     """h_l: position l of one post-norm Transformer encoder layer over the inputs ``[B, L, w]``."""
     num_rows, num_layers, width = inputs.shape
     shape = num_rows, num_layers, 3, NUM_HEADS, width // NUM_HEADS
-    query, key, value = _named(parameters, "transfer.attention", inputs).view(shape).permute(2, 0, 3, 1, 4)
+    query, key, value = (
+        _named(parameters, "transfer.attention", inputs).view(shape).permute(2, 0, 3, 1, 4)
+    )
     attended = torch.nn.functional.scaled_dot_product_attention(query, key, value)
     attended = attended.transpose(1, 2).reshape(inputs.shape)
     x = _normed(parameters, 0, inputs + _named(parameters, "transfer.attention.output", attended))

@@ -13,22 +13,33 @@ from cdc_flower.simulations.network.trace import Trace
 
 lengths = st.floats(0.01, 100)
 rates = st.one_of(st.just(0.0), st.floats(1, 1e8))
-pieces = st.lists(st.tuples(lengths, rates), min_size=1, max_size=12).filter(lambda p: any(r for _, r in p))
+pieces = st.lists(st.tuples(lengths, rates), min_size=1, max_size=12).filter(
+    lambda p: any(r for _, r in p)
+)
 times = st.floats(0, 1e5)
 sizes = st.floats(1, 1e8)
 
 
 def trace_of(parts: list[tuple[float, float]]) -> Trace:
-    return Trace(np.append(0.0, np.cumsum([length for length, _ in parts])), np.array([rate for _, rate in parts]))
+    return Trace(
+        np.append(0.0, np.cumsum([length for length, _ in parts])),
+        np.array([rate for _, rate in parts]),
+    )
 
 
 def finish(trace: Trace, begin_s: float, num_bytes: float) -> float:
-    return float(TraceBank([trace]).finish_s(np.array([0]), np.array([begin_s]), np.array([float(num_bytes)]))[0])
+    return float(
+        TraceBank([trace]).finish_s(
+            np.array([0]), np.array([begin_s]), np.array([float(num_bytes)])
+        )[0]
+    )
 
 
 def carried(trace: Trace, start_s: float, end_s: float) -> float:
     bank, row = TraceBank([trace]), np.array([0])
-    return float((bank.position(row, np.array([end_s])) - bank.position(row, np.array([start_s])))[0])
+    return float(
+        (bank.position(row, np.array([end_s])) - bank.position(row, np.array([start_s])))[0]
+    )
 
 
 def piece_by_piece(trace: Trace, begin_s: float, num_bytes: float) -> float:
@@ -48,7 +59,9 @@ def piece_by_piece(trace: Trace, begin_s: float, num_bytes: float) -> float:
 
 
 def test_by_hand_over_a_gap_and_around_the_end() -> None:
-    trace = Trace(np.array([0.0, 1.0, 3.0, 4.0]), np.array([8.0, 0.0, 80.0]))  # 1 byte, nothing, 10 bytes: 11 a lap
+    trace = Trace(
+        np.array([0.0, 1.0, 3.0, 4.0]), np.array([8.0, 0.0, 80.0])
+    )  # 1 byte, nothing, 10 bytes: 11 a lap
     assert finish(trace, 0.0, 1) == 1.0  # not at the end of the gap
     assert finish(trace, 0.0, 2) == pytest.approx(3.1)
     assert finish(trace, 2.0, 5) == pytest.approx(3.5)
@@ -62,7 +75,9 @@ def test_the_end_is_that_of_walking_along_the_trace(parts, begin_s, num_bytes) -
     trace = trace_of(parts)
     if num_bytes / (trace.mean_bps * trace.duration_s / 8) > 1e6:
         return
-    assert finish(trace, begin_s, num_bytes) == pytest.approx(piece_by_piece(trace, begin_s, num_bytes), rel=1e-9)
+    assert finish(trace, begin_s, num_bytes) == pytest.approx(
+        piece_by_piece(trace, begin_s, num_bytes), rel=1e-9
+    )
 
 
 @given(pieces, times, st.floats(1, 1e6))
@@ -76,17 +91,24 @@ def test_what_goes_in_comes_out_and_never_before_it_began(parts, begin_s, num_by
 
 
 @given(pieces, times, st.floats(1, 1e6), st.floats(1, 1e6))
-def test_two_transfers_in_a_row_take_as_long_as_one_of_their_sizes(parts, begin_s, first, second) -> None:
+def test_two_transfers_in_a_row_take_as_long_as_one_of_their_sizes(
+    parts, begin_s, first, second
+) -> None:
     trace = trace_of(parts)
     between_s = finish(trace, begin_s, first)
     whole_s = finish(trace, begin_s, first + second)
-    # At a gap rounding may decide on which side of it a transfer ends, so the bytes are compared there.
-    apart = carried(trace, begin_s, finish(trace, between_s, second)) - carried(trace, begin_s, whole_s)
+    # At a gap rounding may decide on which side of it a transfer ends, so the bytes are compared
+    # there.
+    apart = carried(trace, begin_s, finish(trace, between_s, second)) - carried(
+        trace, begin_s, whole_s
+    )
     assert abs(apart) <= 1e-6 * (first + second) + 1e-8 * trace.rates_bps.max() * whole_s
 
 
 @given(pieces, times, st.floats(1, 1e6), st.floats(0, 1e6))
-def test_more_bytes_never_arrive_earlier_and_a_later_start_never_helps(parts, begin_s, num_bytes, more) -> None:
+def test_more_bytes_never_arrive_earlier_and_a_later_start_never_helps(
+    parts, begin_s, num_bytes, more
+) -> None:
     trace = trace_of(parts)
     end_s = finish(trace, begin_s, num_bytes)
     assert finish(trace, begin_s, num_bytes + more) >= end_s - 1e-9 * (1 + end_s)
@@ -94,15 +116,21 @@ def test_more_bytes_never_arrive_earlier_and_a_later_start_never_helps(parts, be
 
 
 @given(st.floats(1, 1e9), times, sizes, lengths)
-def test_on_a_constant_trace_it_takes_bytes_times_eight_over_the_rate(rate, begin_s, num_bytes, length) -> None:
+def test_on_a_constant_trace_it_takes_bytes_times_eight_over_the_rate(
+    rate, begin_s, num_bytes, length
+) -> None:
     expected = begin_s + num_bytes * 8 / rate
-    assert finish(Trace(np.array([0.0, length]), np.array([rate])), begin_s, num_bytes) == pytest.approx(expected)
+    assert finish(
+        Trace(np.array([0.0, length]), np.array([rate])), begin_s, num_bytes
+    ) == pytest.approx(expected)
 
 
 def test_links_side_by_side_are_those_alone() -> None:
     rng = np.random.default_rng(0)
     traces = [
-        trace_of([(float(rng.uniform(0.1, 9)), float(rng.choice([0, 1e3, 1e5, 7e5]))) for _ in range(50)])
+        trace_of(
+            [(float(rng.uniform(0.1, 9)), float(rng.choice([0, 1e3, 1e5, 7e5]))) for _ in range(50)]
+        )
         for _ in range(20)
     ]
     bank, which = TraceBank(traces), rng.integers(0, 20, 500)
@@ -162,22 +190,32 @@ def test_a_link_without_a_limit_waits_for_the_end_of_an_outage() -> None:
 
 def test_outages_take_the_share_of_time_that_is_declared() -> None:
     outages = Outages(ids(100), every_s=30.0, outage_s=10.0, seed=2)
-    share = outages.up_time_s(ids(100), np.full(100, 1e5)) - outages.up_time_s(ids(100), np.zeros(100))
+    share = outages.up_time_s(ids(100), np.full(100, 1e5)) - outages.up_time_s(
+        ids(100), np.zeros(100)
+    )
     assert (share / 1e5).mean() == pytest.approx(0.75, abs=0.02)
 
 
 def lossy(n: int, chance: float, seed: int = 0, rtt_s: float = 0.5) -> Fifo:
-    return Fifo(Channel(np.full(n, 8e3), np.full(n, rtt_s), ids(n), loss=Loss(chance, 100, seed, "up")), 0.0)
+    return Fifo(
+        Channel(np.full(n, 8e3), np.full(n, rtt_s), ids(n), loss=Loss(chance, 100, seed, "up")), 0.0
+    )
 
 
-def send(fifo: Fifo, num_bytes: int, ready_s: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def send(
+    fifo: Fifo, num_bytes: int, ready_s: float = 0.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     n = len(fifo.channel)
     return fifo.send(ids(n), np.full(n, ready_s), np.full(n, num_bytes), np.full(n, np.inf))
 
 
-def test_lost_packets_are_sent_again_after_a_round_trip_in_the_mean_as_often_as_they_are_lost() -> None:
+def test_lost_packets_are_sent_again_after_a_round_trip_in_the_mean_as_often_as_they_are_lost() -> (
+    None
+):
     arrival_s, again, _ = send(lossy(4000, 0.2), 1000)
-    rounds = np.round((arrival_s - 0.25 - (1000 + again) / 1e3) / 0.5)  # beside the bytes only round trips
+    rounds = np.round(
+        (arrival_s - 0.25 - (1000 + again) / 1e3) / 0.5
+    )  # beside the bytes only round trips
     np.testing.assert_allclose(arrival_s, 0.25 + (1000 + again) / 1e3 + rounds * 0.5)
     assert (rounds >= 0).all() and ((again > 0) == (rounds > 0)).all()
     assert again.mean() / 1000 == pytest.approx(0.2 / 0.8, rel=0.05)  # a geometric series

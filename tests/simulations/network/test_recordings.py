@@ -7,10 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cdc_flower.errors import UserError
-from cdc_flower.simulations.fleet_setup import network_of
-from cdc_flower.simulations.network.readers import READERS, read_5g_csv, read_mahimahi, read_oboe, read_pensieve
+from cdc_flower.core.errors import UserError
+from cdc_flower.simulations.network.readers import (
+    READERS,
+    read_5g_csv,
+    read_mahimahi,
+    read_oboe,
+    read_pensieve,
+)
 from cdc_flower.simulations.network.recordings import part_of, read_recordings
+from cdc_flower.study.fleet_setup import network_of
 
 HEAD = "Timestamp,State,DL_bitrate,UL_bitrate\n"
 ROW = "2019.12.16_13.40.{:02d},{},{},{}\n"
@@ -70,14 +76,24 @@ def test_a_5g_log_by_hand_has_both_ways_and_idle_rows_do_not_count() -> None:
         ("5g_csv", "", "a trace must not be empty"),
         ("5g_csv", "a,b\n", "line 1: the header must have Timestamp"),
         ("5g_csv", HEAD, "rows that are not idle"),
-        ("5g_csv", HEAD + "2019.12.16_13.40.04,D,x,1\n", "line 2: DL_bitrate must be a number >= 0, got 'x'"),
+        (
+            "5g_csv",
+            HEAD + "2019.12.16_13.40.04,D,x,1\n",
+            "line 2: DL_bitrate must be a number >= 0, got 'x'",
+        ),
         ("5g_csv", HEAD + "yesterday,D,1,1\n", "line 2: a time must look like"),
         ("5g_csv", HEAD + "2019.12.16_13.40.04,D,1\n", "line 2: a row must have 4 fields"),
-        ("5g_csv", HEAD + ROW.format(5, "D", 1, 1) + ROW.format(4, "D", 1, 1), "line 3: times must not go back"),
+        (
+            "5g_csv",
+            HEAD + ROW.format(5, "D", 1, 1) + ROW.format(4, "D", 1, 1),
+            "line 3: times must not go back",
+        ),
         ("5g_csv", HEAD + ROW.format(5, "D", 0, 0), "a trace must carry something"),
     ],
 )
-def test_a_mistake_is_one_error_with_file_and_line(format: str, text: str, place: str, tmp_path: Path) -> None:
+def test_a_mistake_is_one_error_with_file_and_line(
+    format: str, text: str, place: str, tmp_path: Path
+) -> None:
     (tmp_path / "bad.trace").write_text(text)
     with pytest.raises(UserError) as error:
         read_recordings(tmp_path, format)
@@ -115,7 +131,10 @@ def test_the_parts_are_disjoint_and_do_not_depend_on_names(tmp_path: Path) -> No
         (tmp_path / "one" / f"{k}").write_text(text)
         (tmp_path / "other" / f"x{39 - k}").write_text(text)
     hashes = {
-        (folder, part): [pair.content_hash() for pair in read_recordings(tmp_path / folder, "pensieve", part=part)]
+        (folder, part): [
+            pair.content_hash()
+            for pair in read_recordings(tmp_path / folder, "pensieve", part=part)
+        ]
         for folder in ("one", "other")
         for part in ("tune", "report", "all")
     }
@@ -126,7 +145,9 @@ def test_the_parts_are_disjoint_and_do_not_depend_on_names(tmp_path: Path) -> No
     assert all(part_of(key) == "tune" for key in hashes["one", "tune"])
 
 
-def test_directions_of_one_link_belong_together_and_a_missing_one_is_a_share_of_the_other(tmp_path: Path) -> None:
+def test_directions_of_one_link_belong_together_and_a_missing_one_is_a_share_of_the_other(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "L.up.gz").write_bytes(gzip.compress(b"10\n20\n"))
     (tmp_path / "L.down.gz").write_bytes(gzip.compress(b"5\n"))
     (tmp_path / "M.down").write_text("4\n")
@@ -135,7 +156,9 @@ def test_directions_of_one_link_belong_together_and_a_missing_one_is_a_share_of_
     assert pairs["M.down"].up.mean_bps == pytest.approx(0.25 * pairs["M.down"].down.mean_bps)
 
 
-def test_a_bad_file_can_be_skipped_and_is_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_bad_file_can_be_skipped_and_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     write_two(tmp_path / "d")
     (tmp_path / "d" / "z").write_text("0 x\n")
     assert len(read_recordings(tmp_path / "d", "pensieve", on_error="skip")) == 2
@@ -178,7 +201,13 @@ def test_real_recordings(name: str, format: str, count: int) -> None:
 
 def test_a_file_is_read_once_for_all_runs_of_a_process_until_it_changes(tmp_path: Path) -> None:
     path = tmp_path / "trace"
-    config = {"name": "traces", "path": str(path), "format": "pensieve", "part": "all", "rtt_s": 0.1}
+    config = {
+        "name": "traces",
+        "path": str(path),
+        "format": "pensieve",
+        "part": "all",
+        "rtt_s": 0.1,
+    }
     path.write_text("0 1\n1 2\n")
     first = network_of(config)
     assert network_of(config).traces[0] is first.traces[0]

@@ -22,4 +22,6 @@ def train(message: Message, context: Context) -> Message:
 def evaluate(message: Message, context: Context) -> Message:
     """Evaluate: here, tell the first weight."""
     first = float(message.content["arrays"].to_numpy_ndarrays()[0].flat[0])
-    return Message(RecordDict({"metrics": MetricRecord({"num-examples": 1, "first": first})}), reply_to=message)
+    return Message(
+        RecordDict({"metrics": MetricRecord({"num-examples": 1, "first": first})}), reply_to=message
+    )

@@ -1,0 +1,73 @@
+"""Randomness by name: one seed for a run, and an independent stream for each purpose, device and event.
+
+Nothing here keeps a state. ``generator(seed, "links")`` is the same wherever it is called, and
+``hashed_uniform`` gives each index a number of its own, so a device's data never depends on how
+many other devices there are or on the order in which they are asked for.
+"""
+
+import hashlib
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+
+
+def _digest(seed: int, name: tuple[str | int, ...]) -> int:
+    text = "\x1f".join([str(seed), *(str(part) for part in name)])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+
+
+def generator(seed: int, *name: str | int) -> np.random.Generator:
+    """An independent generator for each (seed, name)."""
+    return np.random.default_rng(_digest(seed, name))
+
+
+def torch_generator(seed: int, *name: str | int) -> torch.Generator:
+    """As :func:`generator`, for PyTorch."""
+    return torch.Generator().manual_seed(_digest(seed, name) & 0x7FFFFFFFFFFFFFFF)
+
+
+def _mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finalizer of splitmix64 (Steele, Lea and Flood, OOPSLA 2014), in place on a fresh array."""
+    value = value + _GOLDEN
+    value ^= value >> np.uint64(30)
+    value *= _MIX_1
+    value ^= value >> np.uint64(27)
+    value *= _MIX_2
+    value ^= value >> np.uint64(31)
+    return value
+
+
+def hashed_bits(seed: int, name: str, *indices: ArrayLike) -> NDArray[np.uint64]:
+    """Sixty-four random bits for each index, as a pure function of (seed, name, indices).
+
+    Args:
+        indices: Integer arrays that broadcast together, such as devices ``[n, 1]`` and events
+            ``[e]``.
+
+    Returns:
+        ``[...]``, the broadcast shape of the indices.
+    """
+    with np.errstate(over="ignore"):
+        value = np.asarray(np.uint64(_digest(seed, (name,))))
+        for index in indices:
+            value = _mix(np.atleast_1d(value ^ np.asarray(index).astype(np.uint64)))
+    return value
+
+
+def hashed_uniform(seed: int, name: str, *indices: ArrayLike) -> NDArray[np.float64]:
+    """Uniform numbers in [0, 1), one for each index; see :func:`hashed_bits`."""
+    return (hashed_bits(seed, name, *indices) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def hashed_integers(seed: int, name: str, *indices: ArrayLike, high: int) -> NDArray[np.int64]:
+    """Integers in [0, high), one for each index; see :func:`hashed_bits`.
+
+    Multiplies the upper 32 bits by ``high``: a bias below ``high`` / 2**32.
+    """
+    upper = hashed_bits(seed, name, *indices) >> np.uint64(32)
+    return ((upper * np.uint64(high)) >> np.uint64(32)).astype(np.int64)

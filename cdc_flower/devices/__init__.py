@@ -1,0 +1,1 @@
+"""The device side: the app, its states, and decoders of payloads."""

@@ -1,0 +1,382 @@
+"""The device side: one app for a batch of devices, which is correct for a single message too.
+
+``handle`` is a pure function of the messages and the states. Flower's own runtimes call the app
+with one message and its context, and that is a batch of one.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
+
+from cdc_flower.core.stream import Stream, TruthReader
+from cdc_flower.devices.decoders.forms import names_of, receive
+from cdc_flower.devices.state import DeviceStates
+from cdc_flower.models.base import DeviceModel
+from cdc_flower.models.sequence_feature import FEATURE_NAMES
+from cdc_flower.tasks.recommendation.task import RECOMMENDATION, Task
+from cdc_flower.training.fit import LocalTraining, train_on_devices
+from cdc_flower.training.scoring import Arrays, Scorer
+from cdc_flower.wire import records
+from cdc_flower.wire.batch import MessageBatch
+from cdc_flower.wire.replies import Replies
+
+#: Devices whose events are held in memory at a time.
+DEVICES_PER_CHUNK = 512
+
+#: Before the keys of points, where they stand beside scores.
+POINT = "points/"
+
+#: What a device did: ``num-labels`` and ``flops``, ``[n]`` each.
+Work = dict[str, NDArray[Any]]
+
+
+class LabelBudget(TruthReader):
+    """A baseline that trains on the device reads labels, and what it reads is counted."""
+
+
+class DeviceApp(ClientApp):
+    """Answers, for a batch of devices, the messages of every strategy.
+
+    ==============  =====================================================================================
+    message         what the devices do
+    ==============  =====================================================================================
+    query.deploy    install the model and its settings
+    query.answers   tell their own request policy how unsure they are of their newest answers
+    train.report    tell of their recent, unlabelled events (with ``lag``, as they were so many events earlier):
+                    the items, or with the setting ``report: feature`` a feature of them, made from
+                    the deployed layers ``feature.*``; with a setting ``prototype``, which one they
+                    hold as well
+    train.local     train in place on labelled events that they have seen; usable once the work is done
+    train.upload    send labelled examples that they have seen
+    train           Flower's: train the parameters that came, and send them back
+    evaluate        predict the segment: events before the new parameters arrive with the old ones, and
+                    those after with the new, which come whole or in another form: see
+                    :mod:`cdc_flower.devices.decoders.forms`
+    ==============  =====================================================================================
+
+    Args:
+        model: The device model.
+        stream: The devices' data.
+        task: What devices report and how they are scored.
+    """
+
+    def __init__(self, model: DeviceModel, stream: Stream, task: Task = RECOMMENDATION) -> None:
+        super().__init__()
+        self.model, self.stream, self.task = model, stream, task
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        """Flower's entrance: one message of one node, whose ``partition-id`` is the device."""
+        device_ids = np.array([int(context.node_config["partition-id"])])
+        states = DeviceStates.from_record(device_ids, context.state)
+        replies, changed = self.handle(MessageBatch.from_messages([message]), states)
+        if changed is not states:
+            context.state = changed.to_record()
+        return Message(replies[0].content, reply_to=message)
+
+    def handle(self, batch: MessageBatch, states: DeviceStates) -> tuple[Replies, DeviceStates]:
+        """Replies to ``n`` messages and the states after them.
+
+        Args:
+            batch: One message a device, in the order of the states.
+            states: Not changed.
+
+        Raises:
+            ValueError: If the message type is unknown, the numbers of messages and states differ, a
+                device has no model yet, or the content is not what the type asks for.
+        """
+        if len(batch) != len(states):
+            raise ValueError(
+                f"a batch must have one message a device, got {len(batch)} for {len(states)} devices"
+            )
+        handlers: dict[
+            str, Callable[[MessageBatch, DeviceStates], tuple[Replies, DeviceStates]]
+        ] = {
+            records.DEPLOY: self._deploy,
+            records.ANSWERS: self._answers,
+            records.TRAIN_REPORT: self._report,
+            records.TRAIN_LOCAL: self._train_in_place,
+            records.TRAIN_UPLOAD: self._upload,
+            records.TRAIN: self._train,
+            records.EVALUATE: self._evaluate,
+        }
+        if batch.message_type not in handlers:
+            raise ValueError(
+                f"message_type must be one of {', '.join(handlers)}, got {batch.message_type!r}"
+            )
+        if (
+            batch.message_type not in (records.DEPLOY, records.TRAIN_REPORT)
+            and (states.in_use < 0).any()
+        ):
+            device_id = states.device_ids[states.in_use < 0][0]
+            raise ValueError(
+                f"{batch.message_type} must follow {records.DEPLOY}, got none on device {device_id}"
+            )
+        torch.set_num_threads(1)  # the products are small: a second thread costs more than it gives
+        return handlers[batch.message_type](batch, states)
+
+    def _deploy(
+        self, batch: MessageBatch, states: DeviceStates
+    ) -> tuple[MessageBatch, DeviceStates]:
+        own = {
+            name: value for name, value in batch.arrays.get(records.MODEL, {}).items() if len(value)
+        }
+        for name, value in own.items():
+            if (value != value[:1]).any():
+                raise ValueError(f"a batch must deploy one model, got several values of {name}")
+        model = {
+            **{name: value[0] for name, value in own.items()},
+            **batch.shared.get(records.MODEL, {}),
+        }
+        settings = dict(batch.configs.get(records.CONFIG, {}))
+        report = settings.get(records.REPORT, records.HISTORY)
+        if report not in (records.HISTORY, records.FEATURE):
+            raise ValueError(
+                f"{records.REPORT} must be {records.HISTORY} or {records.FEATURE}, got {report!r}"
+            )
+        needed = (*self.model.adaptive, *(FEATURE_NAMES if report == records.FEATURE else ()))
+        missing = [name for name in needed if name not in model]
+        if missing and len(batch):
+            raise ValueError(
+                f"{records.DEPLOY} must carry every layer, got none for {', '.join(missing)}"
+            )
+        reply = batch.reply(metrics={records.SCORES: {records.DEVICE_ID: states.device_ids}})
+        return reply, states.deployed(model, tuple(self.model.adaptive), settings) if len(
+            batch
+        ) else states
+
+    def _answers(
+        self, batch: MessageBatch, states: DeviceStates
+    ) -> tuple[MessageBatch, DeviceStates]:
+        doubt = self.task.doubt(self.model, self.stream, states, segment_of(batch))
+        return batch.reply(metrics={records.SCORES: {records.DOUBT: doubt}}), states
+
+    def _report(self, batch: MessageBatch, states: DeviceStates) -> tuple[Replies, DeviceStates]:
+        lag = int(batch.configs.get(records.CLOCK, {}).get(records.LAG, 0))
+        report, work = self.task.report(self.model, self.stream, states, segment_of(batch), lag)
+        if not any(column.dtype == object for column in report.values()):
+            return batch.reply(
+                arrays={records.REPORT: report}, configs={records.WORK: work} if work else {}
+            ), states
+        replies: list[
+            Message
+        ] = []  # runs of bytes differ in length, and a batch holds arrays of one shape
+        for row in range(len(batch)):
+            own = {key: column[row][None] for key, column in report.items()}
+            spent = (
+                {records.WORK: {key: column[row : row + 1] for key, column in work.items()}}
+                if work
+                else {}
+            )
+            replies += batch[row : row + 1].reply(arrays={records.REPORT: own}, configs=spent)
+        return replies, states
+
+    def _upload(
+        self, batch: MessageBatch, states: DeviceStates
+    ) -> tuple[MessageBatch, DeviceStates]:
+        how = LocalTraining.from_settings(
+            {**states.settings, **batch.configs.get(records.CONFIG, {})}
+        )
+        examples = self.stream.labelled(
+            LabelBudget(), states.device_ids, segment_of(batch), how.max_examples, how.num_negatives
+        )
+        index = examples.row, examples.slot
+        shape = len(states), int(examples.num_examples.max(initial=0))
+        sent = {}
+        for name, value in self.model.to_upload(examples.history, examples.candidates).items():
+            sent[name] = np.zeros((*shape, *value.shape[1:]), value.dtype)
+            sent[name][index] = value
+        sent[records.NUM_EXAMPLES] = examples.num_examples.astype(np.int32)
+        work = {**no_work(len(states)), records.NUM_LABELS: examples.num_examples}
+        return batch.reply(arrays={records.LABELLED: sent}, configs={records.WORK: work}), states
+
+    def _train_in_place(
+        self, batch: MessageBatch, states: DeviceStates
+    ) -> tuple[MessageBatch, DeviceStates]:
+        how = LocalTraining.from_settings(
+            {**states.settings, **batch.configs.get(records.CONFIG, {})}
+        )
+        names = tuple(self.model.adaptive) if how.layers == "head" else tuple(states.static)
+        idle = np.flatnonzero(states.pending < 0)  # the others still work on what they began before
+        if not how.steps or not len(idle):
+            return batch.reply(configs={records.WORK: no_work(len(states))}), states
+        widened = states.widen(names)
+        work, trained = self._train_on_labels(
+            batch,
+            states,
+            idle,
+            how,
+            lambda rows: {name: widened.pool[name][states.in_use[idle[rows]]] for name in names},
+        )
+        # Names that are not trained stay as they are on each device.
+        kept = {
+            name: value[states.in_use[idle]]
+            for name, value in widened.pool.items()
+            if name not in trained
+        }
+        changed, offset = widened.add({**kept, **trained})
+        pending = states.pending.copy()
+        pending[idle] = offset + np.arange(len(idle))
+        return batch.reply(configs={records.WORK: work}), replace(changed, pending=pending)
+
+    def _train(
+        self, batch: MessageBatch, states: DeviceStates
+    ) -> tuple[MessageBatch, DeviceStates]:
+        names = names_of(batch, records.ARRAYS)
+        if not names:
+            raise ValueError(f"{records.TRAIN} must carry {records.ARRAYS}, got none")
+        how = LocalTraining.from_settings(
+            {**states.settings, **batch.configs.get(records.CONFIG, {})}
+        )
+        how = replace(how, layers="head" if set(names) <= set(self.model.adaptive) else "all")
+        sent = {name: batch.array(records.ARRAYS, name) for name in names}
+        everyone = np.arange(len(states))
+        work, trained = self._train_on_labels(
+            batch,
+            states,
+            everyone,
+            how,
+            lambda rows: {name: value[rows] for name, value in sent.items()},
+        )
+        metrics = {records.METRICS: {records.NUM_EXAMPLES: work[records.NUM_LABELS]}}
+        return batch.reply(
+            arrays={records.ARRAYS: trained}, metrics=metrics, configs={records.WORK: work}
+        ), states
+
+    def _train_on_labels(
+        self,
+        batch: MessageBatch,
+        states: DeviceStates,
+        rows: NDArray[np.int64],
+        how: LocalTraining,
+        start: Callable[[NDArray[np.int64]], Arrays],
+    ) -> tuple[Work, Arrays]:
+        """What training on some devices cost (``[n]``, 0 for the others), and their parameters ``[rows, ...]``."""
+        examples = self.stream.labelled(
+            LabelBudget(),
+            states.device_ids[rows],
+            segment_of(batch),
+            how.max_examples,
+            how.num_negatives,
+        )
+        trained = train_on_devices(self.model, states.static, start, examples, how)
+        work = no_work(len(states))
+        work[records.NUM_LABELS][rows] = examples.num_examples
+        work[records.FLOPS][rows] = how.flops(self.model, examples.num_examples)
+        return work, trained
+
+    def _evaluate(
+        self, batch: MessageBatch, states: DeviceStates
+    ) -> tuple[MessageBatch, DeviceStates]:
+        segment, clock = segment_of(batch), batch.configs.get(records.CLOCK, {})
+        arrival_s = np.broadcast_to(
+            np.asarray(clock.get(records.ARRIVAL_S, -np.inf), np.float64), len(states)
+        )
+        after, received, newest = receive(batch, states, self.model.adaptive)
+        work: Work = {}
+        if received and states.settings.get(records.FINE_TUNING_STEPS):
+            after, newest, work = self._fine_tune(batch, after.add(received)[0], newest)
+            arrival_s, received = (
+                arrival_s + work[records.FLOPS] / clock.get(records.FLOPS_PER_S, np.inf),
+                {},
+            )
+
+        scorer = Scorer(
+            self.model, after.static, [after.pool, received] if received else [after.pool]
+        )
+        everyone = np.arange(len(states))
+        parts = [
+            self._score(
+                scorer, after, newest, arrival_s, segment, everyone[k : k + DEVICES_PER_CHUNK]
+            )
+            for k in range(0, max(1, len(states)), DEVICES_PER_CHUNK)
+        ]
+        scores = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        points = {
+            key.removeprefix(POINT): scores.pop(key)
+            for key in list(scores)
+            if key.startswith(POINT)
+        }
+        reply = batch.reply(
+            arrays={records.POINTS: points} if points else {},
+            metrics={records.SCORES: scores},
+            configs={records.WORK: work} if work else {},
+        )
+        # What a device still works on when the segment ends stays pending; what came late is in use
+        # from then on.
+        late = arrival_s >= self.stream.segment_starts_s[segment + 1]
+        waits = late & (newest == states.pending)
+        in_use, pending = (
+            np.where(waits, states.in_use, newest),
+            np.where(waits, states.pending, -1),
+        )
+        return reply, after.adopt(received, in_use, pending)
+
+    def _fine_tune(
+        self, batch: MessageBatch, states: DeviceStates, newest: NDArray[np.int64]
+    ) -> tuple[DeviceStates, NDArray[np.int64], Work]:
+        """Go on from the parameters that came, on the adaptive layers: states, newest sets, and the work."""
+        how = replace(
+            LocalTraining.from_settings(states.settings),
+            layers="head",
+            proximal_mu=0.0,
+            steps=int(states.settings[records.FINE_TUNING_STEPS]),
+        )
+        head = {name: states.pool[name] for name in self.model.adaptive}
+        work, trained = self._train_on_labels(
+            batch,
+            states,
+            np.arange(len(states)),
+            how,
+            lambda rows: {name: value[newest[rows]] for name, value in head.items()},
+        )
+        tuned = {name: value[newest] for name, value in states.pool.items() if name not in trained}
+        states, offset = states.add({**tuned, **trained})
+        return states, offset + np.arange(len(states)), work
+
+    def _score(
+        self,
+        scorer: Scorer,
+        states: DeviceStates,
+        newest: NDArray[np.int64],
+        arrival_s: NDArray[np.float64],
+        segment: int,
+        rows: NDArray[np.int64],
+    ) -> dict[str, NDArray[np.generic]]:
+        """What these devices add to the metrics in a segment, under the names of the reply."""
+        data = self.stream.segment(states.device_ids[rows], segment)
+        device = rows[data.row]
+        late = data.times_s < arrival_s[device]
+        set_of_event = np.where(late, states.in_use[device], newest[device])
+        logits = scorer.score(set_of_event, data.history, data.candidates)
+        scores, points = self.task.score(logits, data)
+        return {**scores, **{POINT + key: value for key, value in points.items()}}
+
+
+def no_work(num_devices: int) -> Work:
+    """No label and no operation."""
+    return {
+        records.NUM_LABELS: np.zeros(num_devices, np.int64),
+        records.FLOPS: np.zeros(num_devices),
+    }
+
+
+def segment_of(batch: MessageBatch) -> int:
+    """The segment that a message is about: the clock's, or for a stock strategy its round less one.
+
+    Raises:
+        ValueError: If the message has neither.
+    """
+    clock, config = batch.configs.get(records.CLOCK, {}), batch.configs.get(records.CONFIG, {})
+    if records.SEGMENT in clock:
+        return int(clock[records.SEGMENT])
+    if records.SERVER_ROUND in config:
+        return int(config[records.SERVER_ROUND]) - 1
+    raise ValueError(
+        f"{batch.message_type} must carry {records.SEGMENT} or {records.SERVER_ROUND}, got neither"
+    )

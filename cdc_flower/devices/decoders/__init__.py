@@ -1,0 +1,1 @@
+"""Decoders of parameter payloads that several methods share."""

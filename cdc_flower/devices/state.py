@@ -1,0 +1,238 @@
+"""What devices keep between messages: the deployed model, the parameters in use, those not ready yet, a prototype.
+
+Devices often hold the same parameters: all of them after a deployment, all of them with FedAvg. So
+the parameters are a pool of distinct sets, and each device has an index into it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from numpy.typing import NDArray
+
+from cdc_flower.training.scoring import Arrays
+from cdc_flower.wire import records
+
+#: Attributes that index the pool, and all those that have one row a device.
+_INDICES = ("in_use", "pending", "held")
+_ROWS = (*_INDICES, "version")
+
+Settings = dict[str, bool | int | float | str]
+
+
+@dataclass(frozen=True)
+class DeviceStates:
+    """States of ``n`` devices. Immutable: a change makes a new one, so a failed round leaves the old.
+
+    Attributes:
+        device_ids: ``[n]``.
+        static: The deployed model, shared; empty before the deployment.
+        pool: ``[P, ...]``, distinct sets of parameters that take the place of those in ``static``.
+        in_use: ``[n]``, index into the pool; -1 before the deployment.
+        pending: ``[n]``, index of parameters that the device has made but cannot use yet; -1 for
+            none.
+        settings: What was deployed beside the model, such as how to train.
+        held: ``[n]``, index of the prototype that the device keeps for edits to be added to; -1 for
+            none.
+        version: ``[n, 2]``, index and version of that prototype, as the cloud counts them; -1 and 0
+            for none.
+    """
+
+    device_ids: NDArray[np.int64]
+    static: Arrays = field(default_factory=dict)
+    pool: Arrays = field(default_factory=dict)
+    in_use: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    pending: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    settings: Settings = field(default_factory=dict)
+    held: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    version: NDArray[np.int32] = field(default_factory=lambda: np.empty((0, 2), np.int32))
+
+    def __post_init__(self) -> None:
+        """Fill in what is not given: nobody has parameters."""
+        for name in _INDICES:
+            if not len(getattr(self, name)):
+                object.__setattr__(self, name, np.full(len(self), -1))
+        if not len(self.version):
+            object.__setattr__(
+                self, "version", np.tile(np.array([-1, 0], np.int32), (len(self), 1))
+            )
+
+    def __len__(self) -> int:
+        return len(self.device_ids)
+
+    @property
+    def num_sets(self) -> int:
+        """``P``, how many sets of parameters the pool holds."""
+        return len(next(iter(self.pool.values()))) if self.pool else 0
+
+    def deployed(
+        self, model: Arrays, adaptive: tuple[str, ...], settings: Settings
+    ) -> "DeviceStates":
+        """The states after a deployment: every device uses the adaptive layers that came with the model.
+
+        With a setting ``prototype`` >= 0 they are that prototype, in version 0, and every device
+        keeps it.
+        """
+        states = DeviceStates(
+            self.device_ids,
+            static=model,
+            pool={name: model[name][None] for name in adaptive},
+            in_use=np.zeros(len(self), np.int64),
+            settings=settings,
+        )
+        prototype = int(settings.get(records.PROTOTYPE, -1))
+        if prototype < 0:
+            return states
+        version = np.tile(np.array([prototype, 0], np.int32), (len(self), 1))
+        return replace(states, held=np.zeros(len(self), np.int64), version=version)
+
+    def select(self, rows: NDArray[np.int64]) -> "DeviceStates":
+        """The states of some devices; the pool is still whole."""
+        chosen: dict[str, Any] = {name: getattr(self, name)[rows] for name in _ROWS}
+        return replace(self, device_ids=self.device_ids[rows], **chosen)
+
+    def update(self, rows: NDArray[np.int64], changed: "DeviceStates") -> "DeviceStates":
+        """These states with those of some devices replaced; settings are the changed ones.
+
+        If a part of the devices got another model, every set of the pool holds a whole model from
+        then on.
+        """
+        if len(rows) == len(self):
+            return changed.select(np.argsort(rows)).compact()
+        offset = 0 if changed.pool is self.pool else self.num_sets
+        merged: dict[str, Any] = {name: getattr(self, name).copy() for name in _ROWS}
+        for name in _INDICES:
+            index = getattr(changed, name)
+            merged[name][rows] = np.where(index < 0, -1, index + offset)
+        merged["version"][rows] = changed.version
+        if changed.pool is self.pool:
+            return replace(self, **merged)
+        is_same_model = changed.static is self.static or not self.static
+        names = tuple({**self.pool, **changed.pool} if is_same_model else changed.static)
+        mine, theirs = self.widen(names).pool, changed.widen(names).pool
+        pool = (
+            {name: np.concatenate([mine[name], theirs[name]]) for name in names} if mine else theirs
+        )
+        return replace(changed, device_ids=self.device_ids, pool=pool, **merged).compact()
+
+    def widen(self, names: Iterable[str]) -> "DeviceStates":
+        """The same states with a pool that holds these names too, filled from the deployed model.
+
+        Raises:
+            ValueError: If the deployed model has no such name.
+        """
+        missing = [name for name in names if name not in self.pool]
+        if not missing or not self.static:
+            return self
+        unknown = [name for name in missing if name not in self.static]
+        if unknown:
+            raise ValueError(
+                f"parameters must be those of the deployed model, got {', '.join(unknown)}"
+            )
+        extra = {name: np.repeat(self.static[name][None], self.num_sets, 0) for name in missing}
+        return replace(self, pool={**self.pool, **extra})
+
+    def add(self, sets: Arrays) -> tuple["DeviceStates", int]:
+        """The states with more sets ``[Q, ...]`` in the pool, and the index of the first of them.
+
+        Names that the sets lack are filled from the deployed model.
+
+        Raises:
+            ValueError: If the deployed model has no such name, or its shape is another.
+        """
+        widened, new = self.fitted(sets)
+        pool = {name: np.concatenate([value, new[name]]) for name, value in widened.pool.items()}
+        return replace(widened, pool=pool), self.num_sets
+
+    def fitted(self, sets: Arrays) -> tuple["DeviceStates", Arrays]:
+        """The states and more sets ``[Q, ...]`` made to hold the same names, with the types of the deployed model.
+
+        Raises:
+            ValueError: As :meth:`add`.
+        """
+        widened = self.widen(sets)
+        num_new = len(next(iter(sets.values())))
+        fitted = {}
+        for name, value in widened.pool.items():
+            new = sets[name] if name in sets else np.repeat(self.static[name][None], num_new, 0)
+            if new.shape[1:] != value.shape[1:]:
+                raise ValueError(f"{name} must have shape {value.shape[1:]}, got {new.shape[1:]}")
+            fitted[name] = new.astype(value.dtype, copy=False)
+        return widened, fitted
+
+    def adopt(
+        self, sets: Arrays, in_use: NDArray[np.int64], pending: NDArray[np.int64]
+    ) -> "DeviceStates":
+        """The states with other indices, which count fitted ``sets`` after those of the pool.
+
+        If nobody needs the pool any more the sets take its place without a copy.
+        """
+        pools = [self.pool, sets] if sets else [self.pool]
+        return replace(self, in_use=in_use, pending=pending)._packed(pools)
+
+    def compact(self) -> "DeviceStates":
+        """The same states without the sets that nobody uses."""
+        return self._packed([self.pool])
+
+    def _packed(self, pools: list[Arrays]) -> "DeviceStates":
+        """The states with a pool of those sets of some pools, numbered through, that somebody uses."""
+        ends = np.cumsum([len(next(iter(pool.values()))) if pool else 0 for pool in pools])
+        indices = np.concatenate([getattr(self, name) for name in _INDICES])
+        used = np.zeros(ends[-1], bool)
+        used[indices[indices >= 0]] = True
+        if used.all() and len(pools) == 1:
+            return self
+        masks = np.split(used, ends[:-1])
+        parts = [(pool, mask) for pool, mask in zip(pools, masks, strict=True) if mask.any()] or [
+            (pools[0], masks[0])
+        ]
+        pool = {
+            name: _joined([sets[name] if mask.all() else sets[name][mask] for sets, mask in parts])
+            for name in pools[0]
+        }
+        index = np.append(np.cumsum(used) - 1, -1)  # -1 stays -1
+        moved: dict[str, Any] = {name: index[getattr(self, name)] for name in _INDICES}
+        return replace(self, pool=pool, **moved)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the arrays in bytes."""
+        rows = self.device_ids.nbytes + sum(getattr(self, name).nbytes for name in _ROWS)
+        return rows + sum(
+            value.nbytes for arrays in (self.static, self.pool) for value in arrays.values()
+        )
+
+    def to_record(self) -> RecordDict:
+        """The states as records, for Flower's ``context.state``."""
+        index = {name: getattr(self, name) for name in _ROWS}
+        groups: dict[str, dict[str, Any]] = {
+            "static": self.static,
+            "pool": self.pool,
+            "index": index,
+        }
+        written = {
+            name: ArrayRecord(
+                {key: Array(np.ascontiguousarray(value)) for key, value in group.items()}
+            )
+            for name, group in groups.items()
+        }
+        return RecordDict({**written, "settings": ConfigRecord(dict(self.settings))})
+
+    @staticmethod
+    def from_record(device_ids: NDArray[np.int64], record: RecordDict) -> "DeviceStates":
+        """The states that :meth:`to_record` wrote; empty ones from an empty record."""
+        if "index" not in record:
+            return DeviceStates(device_ids)
+        groups: list[dict[str, Any]] = [
+            {key: value.numpy() for key, value in record.array_records[name].items()}
+            for name in ("static", "pool", "index")
+        ]
+        settings: dict[str, Any] = dict(record.config_records["settings"])
+        return DeviceStates(device_ids, groups[0], groups[1], **groups[2], settings=settings)
+
+
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    """Arrays one after the other; a single one without a copy."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -1,0 +1,117 @@
+"""Layers whose weights are generated, one set a row, without ever holding all of them at once.
+
+A decoder is linear: row ``i`` of a layer is ``G_i = clip(e_i P + p, ±γ)``, reshaped to ``[in + 1,
+out]`` with the bias last, and is added to a shared layer ``W``. For the three layers of DIN a batch
+of 1,024 rows would hold 68 MB of ``G`` and pass over it a dozen times. Here chunks of rows stay in
+the cache, forward and backward.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+#: Rows whose weights are held at a time.
+ROWS_PER_CHUNK = 64
+
+
+class _GeneratedLinear(torch.autograd.Function):
+    """y = [x, 1] (W + G), G = clip(e P + p, ±γ), with the gradients of x, W, e, P and p."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        base: Tensor,
+        embedding: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        clip: float,
+    ) -> Tensor:
+        num_inputs, num_outputs = base.shape
+        y = (x.reshape(-1, num_inputs) @ base).view(*x.shape[:-1], num_outputs)
+        ctx.chunks = []
+        for start in range(0, len(x), ROWS_PER_CHUNK):
+            rows = slice(start, start + ROWS_PER_CHUNK)
+            generated = torch.addmm(bias, embedding[rows], weight)
+            is_clipped = (
+                clip < float("inf") and max(float(generated.max()), -float(generated.min())) > clip
+            )
+            if is_clipped:
+                generated.clamp_(-clip, clip)
+            y[rows].baddbmm_(x[rows], generated.view(-1, num_inputs, num_outputs))
+            ctx.chunks.append((rows, generated, is_clipped))
+        ctx.save_for_backward(x, base, embedding, weight, bias)
+        ctx.clip = clip
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, base, embedding, weight, bias = ctx.saved_tensors
+        num_inputs, num_outputs = base.shape
+        flat = grad.reshape(-1, num_outputs)
+        grad_x = (flat @ base.T).view(x.shape)
+        grad_base = x.reshape(-1, num_inputs).T @ flat if ctx.needs_input_grad[1] else None
+        grad_embedding, grad_weight, grad_bias = (
+            torch.zeros_like(part) for part in (embedding, weight, bias)
+        )
+        trains_decoder = ctx.needs_input_grad[3] or ctx.needs_input_grad[4]
+        for rows, generated, is_clipped in ctx.chunks:
+            grad_x[rows].baddbmm_(
+                grad[rows], generated.view(-1, num_inputs, num_outputs).transpose(1, 2)
+            )
+            part = torch.bmm(x[rows].transpose(1, 2), grad[rows]).view(-1, num_inputs * num_outputs)
+            if is_clipped:
+                part.masked_fill_(generated.abs() >= ctx.clip, 0.0)
+            torch.mm(part, weight.T, out=grad_embedding[rows])
+            if trains_decoder:
+                grad_weight.addmm_(embedding[rows].T, part)
+                grad_bias += part.sum(0)
+        return grad_x, grad_base, grad_embedding, grad_weight, grad_bias, None
+
+
+def generated_linear(
+    x: Tensor,
+    base: Tensor,
+    embedding: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    clip: float = float("inf"),
+) -> Tensor:
+    """Y = [x, 1] (W + clip(e P + p, ±γ)), each row with a layer of its own.
+
+    Args:
+        x: ``[B, k, in]``.
+        base: W, ``[in + 1, out]``, the bias last; zeros where there is none.
+        embedding: e, ``[B, w]``.
+        weight: P, ``[w, (in + 1) out]``; ``bias``: p, ``[(in + 1) out]``.
+        clip: γ; infinity clips nothing.
+
+    Returns:
+        ``[B, k, out]``.
+    """
+    with_one = torch.cat([x, x.new_ones(*x.shape[:-1], 1)], -1)
+    result: Tensor = _GeneratedLinear.apply(with_one, base, embedding, weight, bias, clip)
+    return result
+
+
+def generated_head(
+    x: Tensor,
+    bases: Sequence[Tensor],
+    embeddings: Sequence[Tensor],
+    decoders: Sequence[tuple[Tensor, Tensor]],
+    clip: float = float("inf"),
+) -> Tensor:
+    """A device model's head (Tanh between layers, none after the last) with generated layers.
+
+    Args:
+        x: ``[B, k, in]``.
+        bases, embeddings, decoders: For each layer what :func:`generated_linear` takes.
+        clip: γ.
+    """
+    for layer, (base, embedding, (weight, bias)) in enumerate(
+        zip(bases, embeddings, decoders, strict=True)
+    ):
+        x = generated_linear(torch.tanh(x) if layer else x, base, embedding, weight, bias, clip)
+    return x

@@ -1,0 +1,76 @@
+"""The reading: what the table says, in one or two sentences."""
+
+import numpy as np
+import pandas as pd
+
+from cdc_flower.report.comparison.figure_data import Panel
+from cdc_flower.report.drawing.style import LOWER_IS_BETTER, main_metrics
+from cdc_flower.tables.summary import device_sums, paired_difference
+
+
+def reading(panel: Panel, summary: pd.DataFrame) -> str:
+    """Which strategy is best on the main metric, by how much and at what bytes, and whether that is certain.
+
+    Args:
+        summary: The rows of the summary that belong to the panel.
+    """
+    metrics = main_metrics([str(name) for name in summary["metric"].unique()], 1)
+    rows = summary[summary["metric"].isin(metrics) & np.isfinite(summary["mean"].astype(float))]
+    if rows.empty:
+        return "Nothing was counted in these results, so there is nothing to compare."
+    metric, downward = metrics[0], metrics[0] in LOWER_IS_BETTER
+    rows = rows.sort_values("mean", ascending=downward, kind="stable")
+    best = rows.iloc[0]
+    value = f"{best['mean']:.3f}{_interval(best['low'], best['high'], '.3f')}"
+    if len(rows) == 1:
+        return f"Only {best['strategy']} ran: its {metric} is {value}, for {_bytes(best)}."
+    text = f"On {metric}, {best['strategy']} is {'lowest' if downward else 'highest'} with {value}"
+    if best["strategy"] == panel.baseline:
+        text += f": no strategy improves on {panel.baseline} here"
+    elif np.isfinite(best["diff"]):
+        text += f", {_signed(best, 'diff')} against {panel.baseline} on the same devices, for {_bytes(best)}"
+    else:
+        text += f", for {_bytes(best)}"
+    text += f". {_runner_up(panel, metric, best, rows.iloc[1])}"
+    free = rows[rows["num_labels"] == 0]
+    if best["num_labels"] > 0:
+        text += f" It spent {best['num_labels']:,.0f} labels"
+        text += (
+            f"; without labels {free.iloc[0]['strategy']} is best with {free.iloc[0]['mean']:.3f}."
+            if len(free)
+            else "."
+        )
+    return text
+
+
+def _runner_up(panel: Panel, metric: str, best: pd.Series, second: pd.Series) -> str:
+    """How the best stands to the second."""
+    names = [best["strategy"], second["strategy"]]
+    rows = panel.results.rows(metric, ["task", "strategy", "seed", "device_id"])
+    rows = rows[rows["strategy"].isin(names)]
+    pairs = paired_difference(device_sums(rows, ["task", "strategy"]), ["task"], baseline=names[1])
+    pairs = pairs[pairs["strategy"] == names[0]]
+    if pairs.empty or not np.isfinite(pairs["low"].iloc[0]):
+        return f"Next comes {names[1]} with {second['mean']:.3f}."
+    row = pairs.iloc[0]
+    gap = f"{abs(row['diff']):.3f}"
+    if row["low"] <= 0 <= row["high"]:
+        return f"Next comes {names[1]}, {gap} behind on the same devices, too little to tell the two apart (95 %)."
+    return f"Next comes {names[1]}, {gap} behind on the same devices, with a 95 % interval that excludes zero."
+
+
+def _signed(row: pd.Series, name: str) -> str:
+    return f"{row[name]:+.3f}{_interval(row[name + '_low'], row[name + '_high'], '+.3f')}"
+
+
+def _interval(low: float, high: float, form: str) -> str:
+    return (
+        f" (95 % interval {low:{form}} to {high:{form}})" if np.isfinite([low, high]).all() else ""
+    )
+
+
+def _bytes(row: pd.Series) -> str:
+    up, down = row["bytes_up_per_device"] / 1000, row["bytes_down_per_device"] / 1000
+    if up == 0 and down == 0:
+        return "no bytes on the link"
+    return f"{up:,.1f} kB up and {down:,.1f} kB down per device"

@@ -1,0 +1,1 @@
+"""Axes, colors and styles that figures and pages share."""

@@ -1,0 +1,120 @@
+"""How figures look: one colour per strategy everywhere, labels at the lines, SVG that is the same each time."""
+
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+from cdc_flower.report.drawing.svg_minify import compact
+
+#: Okabe and Ito's colours, which colour-blind readers can tell apart; yellow is too pale for a thin
+#: line.
+COLORS = {
+    "static": "#7f7f7f",
+    "fine_tuning": "#E69F00",
+    "fedavg": "#56B4E9",
+    "fedprox": "#CC79A7",
+    "duet": "#0072B2",
+    "cdc_mmpg": "#009E73",
+    "persona": "#D55E00",
+}
+#: Theirs that are free, then some of Paul Tol's "muted" scheme, for comparisons of many arms.
+SPARE_COLORS = (
+    *("#000000", "#CC79A7", "#56B4E9", "#E69F00", "#009E73", "#0072B2", "#D55E00"),
+    *("#882255", "#332288", "#999933", "#44AA99", "#AA4499", "#661100"),
+)
+#: Of request policies, in the order in which they come.
+POLICY_COLORS = ("#7a3e9d", "#222222", "#b8860b", "#2e8b8b", "#a0522d")
+LOWER_IS_BETTER = frozenset({"log_loss", "median_rank", "mean_rank"})
+MAIN_METRICS = ("ndcg@10", "auc", "hr@10", "accuracy", "r@1", "user_auc", "log_loss", "r@5")
+
+INK, SOFT_INK, SHIFT_INK = "#222222", "#666666", "#9a9a9a"
+WIDTH_IN, ROW_IN = 10.2, 3.4
+#: Inches around each axes: left of it, below it, above it, and right of the last.
+LEFT_IN, BELOW_IN, ABOVE_IN, RIGHT_IN = 0.78, 0.62, 0.3, 0.06
+RC: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "cdc-flower",
+    "font.size": 9.0,
+    "font.family": "DejaVu Sans",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": SOFT_INK,
+    "axes.linewidth": 0.7,
+    "axes.labelcolor": INK,
+    "axes.labelpad": 6.0,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": "#e8e8e8",
+    "grid.linewidth": 0.7,
+    "xtick.color": SOFT_INK,
+    "ytick.color": SOFT_INK,
+    "text.color": INK,
+    "lines.linewidth": 1.7,
+    "lines.solid_capstyle": "round",
+}
+
+
+def strategy_colors(names: Iterable[str]) -> dict[str, str]:
+    """A colour for each strategy; unknown names take the spare colours that are free, in alphabetical order."""
+    names = list(dict.fromkeys(names))
+    colors = {name: COLORS[name] for name in names if name in COLORS}
+    free = [color for color in SPARE_COLORS if color not in colors.values()] or list(SPARE_COLORS)
+    for position, name in enumerate(sorted(name for name in names if name not in COLORS)):
+        colors[name] = free[position % len(free)]
+    return colors
+
+
+def main_metrics(present: Sequence[str], count: int = 2) -> list[str]:
+    """The metrics to draw, the main one first: the well-known ones, else what there is."""
+    known = [name for name in MAIN_METRICS if name in present]
+    return [*known, *(name for name in present if name not in known)][:count]
+
+
+def spread(values: ArrayLike, gap: float, low: float, high: float) -> NDArray[np.float64]:
+    """Positions as near to the values as may be, in their order, at least ``gap`` apart, inside [low, high].
+
+    Where the room is too small the gap shrinks to what fits.
+    """
+    wanted = np.asarray(values, np.float64)
+    count = len(wanted)
+    if count == 0:
+        return wanted
+    gap = min(gap, (high - low) / max(count - 1, 1))
+    order = np.argsort(wanted, kind="stable")
+    steps = gap * np.arange(count)
+    blocks: list[list[float]] = []  # [mean, size]: neighbours that touch move together
+    for value in wanted[order] - steps:
+        blocks.append([value, 1])
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            mean, size = blocks.pop()
+            before, number = blocks[-1]
+            blocks[-1] = [(before * number + mean * size) / (number + size), number + size]
+    level = np.concatenate([np.full(int(size), mean) for mean, size in blocks])
+    positions = np.empty(count)
+    positions[order] = np.clip(level, low, high - steps[-1]) + steps
+    return positions
+
+
+def svg(figure: Figure, name: str) -> str:
+    """The figure as an SVG element that can stand in a page beside others.
+
+    Args:
+        name: Its id, which other figures must not have.
+    """
+    buffer = io.StringIO()
+    with mpl.rc_context(RC):
+        figure.savefig(
+            buffer,
+            format="svg",
+            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+        )
+    text = buffer.getvalue()
+    return compact(text[text.index("<svg") :], name)

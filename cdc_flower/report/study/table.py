@@ -1,0 +1,298 @@
+"""A study of thin links as one table: a row for each strategy, kind of link, protocol and policy, seeds pooled."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from cdc_flower.core.errors import UserError
+from cdc_flower.report.folders import RunFolder, read_folder
+from cdc_flower.tables.results import Results, joined
+from cdc_flower.tables.summary import BASELINE, device_sums, estimate, paired_difference
+
+LINKS_FILE = "links.yaml"
+#: What makes a condition of the study; runs that are alike in all of it are pooled over seeds.
+CONDITION = ("task", "data", "network", "rate_scale", "loss", "protocol", "policy", "budget")
+#: What is neutral: strategies are compared over links where both are so.
+NO_PROTOCOL, ALWAYS, ON_DRIFT = "as it is", "always", "on_drift"
+#: A difference that the four digits of the summary do not show is none.
+SMALLEST = 5e-5
+#: Quantiles of the latency in the table.
+QUANTILES = (0.1, 0.5, 0.9)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study of thin links.
+
+    Attributes:
+        metric: What is compared.
+        table: One row a condition and strategy; see :func:`stress_table`.
+        cells: One row a run, strategy, device and segment, with the columns of ``CONDITION``.
+    """
+
+    metric: str
+    table: pd.DataFrame
+    cells: pd.DataFrame
+
+    @property
+    def over_links(self) -> pd.DataFrame:
+        """The rows whose payloads are as they are and whose devices always report, without losses; ascending rates."""
+        return plain(self.table).sort_values("rate_up_bps", kind="stable")
+
+
+def read_study(folders: Sequence[str | Path], metric: str) -> Study:
+    """The study of some run folders.
+
+    Raises:
+        UserError: If a folder is no run folder, or the metric is in none.
+    """
+    parts = []
+    for path in dict.fromkeys(Path(folder) for folder in folders):
+        run = read_folder(path)
+        condition = condition_of(run, path)
+        parts.append(
+            run.results.assign(
+                **condition, run=" · ".join(str(value) for value in condition.values())
+            )
+        )
+    if not parts:
+        raise UserError("no run folder was given; name those of the study")
+    results = joined(parts)
+    if metric not in results.metrics:
+        raise UserError(
+            f"metric must be one of {', '.join(sorted(results.metrics))}, got {metric!r}"
+        )
+    return Study(metric, stress_table(results, metric), results.cells)
+
+
+def condition_of(run: RunFolder, path: Path) -> dict[str, Any]:
+    """The columns that a run's configuration and links say."""
+    config: Mapping[str, Any] = run.config
+    links = path / LINKS_FILE
+    facts = yaml.safe_load(links.read_text(encoding="utf-8")) if links.is_file() else {}
+    rules, policy = config.get("conditions", {}), config.get("policy", {})
+    budget = policy.get("rate", 1.0 / policy["n"] if "n" in policy else np.nan)
+    return {
+        "data": config.get("data", {}).get("name", ""),
+        "network": config.get("network", {}).get("name", ""),
+        "rate_scale": float(rules.get("rate_scale", 1.0)),
+        "loss": rough(rules),
+        "protocol": "+".join(config.get("protocol", {}).get("codecs", [])) or NO_PROTOCOL,
+        "policy": policy_name(policy),
+        "budget": float(budget),
+        "rate_up_bps": float(facts.get("median_rate_up_bps", np.nan)),
+    }
+
+
+def policy_name(policy: Mapping[str, Any]) -> str:
+    """Its name, and what a detector of drift goes by, which has no rate: ``on_drift 3``."""
+    name = str(policy.get("name", ALWAYS))
+    if name != ON_DRIFT:
+        return name
+    return (
+        f"{name} adwin {policy['delta']:g}"
+        if policy["detector"] == "adwin"
+        else f"{name} {policy['threshold']:g}"
+    )
+
+
+def rough(rules: Mapping[str, Any]) -> str:
+    """What of the conditions is not neutral, but for the scale of the rates; empty if nothing is."""
+    neutral = {"loss": 0.0}
+    kept = {k: v for k, v in rules.items() if k not in ("rate_scale", "packet_bytes", "outage_s")}
+    return ", ".join(
+        f"{key}={value}" for key, value in kept.items() if value not in (None, neutral.get(key))
+    )
+
+
+def stress_table(results: Results, metric: str) -> pd.DataFrame:
+    """One row a condition and strategy.
+
+    Columns beside the condition: ``rate_up_bps``, ``mean``, ``low``, ``high`` of the metric;
+    ``gain``, ``gain_low``, ``gain_high`` against static on the same devices and seeds, wherever it
+    was played; ``bytes``, up and down per device over the run; ``requests``, reports per device and
+    segment; ``staleness_s``, mean; ``latency_s_10``, ``_50``, ``_90``; ``dropped`` and ``late``,
+    messages per device and segment; ``num_seeds``.
+    """
+    by = [*CONDITION, "strategy"]
+    rows = results.rows(metric, [*by, "seed", "device_id"])
+    sums = device_sums(rows.assign(budget=rows["budget"].fillna(-1.0)), by)
+    table = estimate(sums, by)
+    still = sums[sums["strategy"] == BASELINE].drop_duplicates(
+        ["task", "data", "seed", "device_id"]
+    )
+    if len(still):
+        shared = ["task", "data", "seed", "device_id"]
+        conditions = sums[[*CONDITION, "seed", "device_id"]].drop_duplicates()
+        base = conditions.merge(still[[*shared, "value_sum", "value_count"]], on=shared).assign(
+            strategy=BASELINE
+        )
+        both = pd.concat([sums[sums["strategy"] != BASELINE], base], ignore_index=True)
+        gain = paired_difference(both, list(CONDITION)).drop(columns="num_devices")
+        gain = gain.rename(columns={"diff": "gain", "low": "gain_low", "high": "gain_high"})
+        table = table.merge(gain, on=by, how="left")
+    else:
+        table = table.assign(gain=np.nan, gain_low=np.nan, gain_high=np.nan)
+    facts = [
+        *by,
+        "segment",
+        "rate_up_bps",
+        "num_reports",
+        "staleness_s",
+        "num_dropped",
+        "num_late",
+        "latency_s",
+    ]
+    sent = results.cells["bytes_up"].astype(np.int64) + results.cells["bytes_down"]
+    cells = results.cells[facts].assign(bytes=sent, budget=results.cells["budget"].fillna(-1.0))
+    groups = cells.groupby(by, observed=True, sort=False)
+    num_segments = groups["segment"].nunique()
+    costs = pd.DataFrame(
+        {
+            "rate_up_bps": groups["rate_up_bps"].median(),
+            "bytes": groups["bytes"].mean() * num_segments,
+            "requests": groups["num_reports"].mean(),
+            "staleness_s": groups["staleness_s"].mean(),
+            "dropped": groups["num_dropped"].mean(),
+            "late": groups["num_late"].mean(),
+            **{f"latency_s_{int(100 * q)}": groups["latency_s"].quantile(q) for q in QUANTILES},
+        }
+    )
+    table = table.merge(costs.reset_index(), on=by, how="left")
+    table["budget"] = table["budget"].where(table["budget"] >= 0)
+    texts = [name for name in by if isinstance(table[name].dtype, pd.CategoricalDtype)]
+    return table.astype(dict.fromkeys(texts, str))
+
+
+def plain(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows without a protocol, a policy, or losses."""
+    return table[
+        (table["protocol"] == NO_PROTOCOL) & (table["policy"] == ALWAYS) & (table["loss"] == "")
+    ]
+
+
+def sends_nothing(table: pd.DataFrame) -> set[str]:
+    """Strategies for which links do not matter."""
+    most = table.groupby("strategy", observed=True)["bytes"].max()
+    return set(most[most == 0].index)
+
+
+def pareto(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that no other beats: none with as few bytes has a better value. Ascending bytes."""
+    ordered = table.sort_values(["bytes", "mean"], ascending=[True, False], kind="stable")
+    better = ordered["mean"] > ordered["mean"].cummax().shift(fill_value=-np.inf)
+    return ordered[better]
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Two strategies change places: below ``rate_bps`` uplink ``below`` is the better one, above it ``above``."""
+
+    below: str
+    above: str
+    rate_bps: float
+
+
+def crossings(study: Study, network: str | None = None) -> list[Crossing]:
+    """Where two strategies cross as the median uplink gets faster, interpolated on the logarithm of the rate.
+
+    Between two rates at which they differ by more than half the wider interval of their gains, and
+    by ``SMALLEST``: once in favor of the one and once of the other.
+
+    Args:
+        study: Its rows over links; a strategy that sends nothing has one value everywhere.
+        network: Only links of that name, of several scales; None: all links.
+    """
+    curves, halves = rate_curves(study, network)
+    names, found = sorted(curves), []
+    for k, one in enumerate(names):
+        for other in names[k + 1 :]:
+            rates = np.intersect1d(curves[one].index, curves[other].index)
+            diff = curves[one].loc[rates].to_numpy() - curves[other].loc[rates].to_numpy()
+            half = np.maximum(
+                halves[one].loc[rates].to_numpy(), halves[other].loc[rates].to_numpy()
+            )
+            known = np.flatnonzero(
+                np.abs(diff) > np.maximum(SMALLEST, half)
+            )  # elsewhere nothing is decided
+            for left, right in pairwise(known.tolist()):
+                if (diff[left] > 0) == (diff[right] > 0):
+                    continue
+                share = diff[left] / (diff[left] - diff[right])
+                log_rate = np.log(rates[left]) + share * (
+                    np.log(rates[right]) - np.log(rates[left])
+                )
+                below, above = (one, other) if diff[left] > 0 else (other, one)
+                found.append(Crossing(below, above, float(np.exp(log_rate))))
+    return found
+
+
+def half_gain(study: Study, network: str | None = None) -> dict[str, float]:
+    """Strategy -> the uplink at which half of its gain over static is left, of those that gain and that links slow.
+
+    The gain is that on the fastest link, where its interval must be above 0. NaN where more than
+    half is left on the slowest link.
+    """
+    rows = study.over_links
+    rows = rows[
+        np.isfinite(rows["rate_up_bps"]) & (rows["network"] == network if network else True)
+    ]
+    found = {}
+    for name, own in rows.groupby("strategy", observed=True):
+        least, own = own["gain_low"].iloc[-1], own.groupby("rate_up_bps")["gain"].mean()
+        if (
+            name in sends_nothing(study.table)
+            or len(own) < 2
+            or not (least > 0 and own.iloc[-1] > SMALLEST)
+        ):
+            continue
+        lost = np.flatnonzero(own.to_numpy() < own.iloc[-1] / 2)
+        if not len(lost):
+            found[str(name)] = np.nan
+            continue
+        k, half = int(lost[-1]), own.iloc[-1] / 2
+        share = (half - own.iloc[k]) / (own.iloc[k + 1] - own.iloc[k])
+        low, high = np.log(own.index[k]), np.log(own.index[k + 1])
+        found[str(name)] = float(np.exp(low + share * (high - low)))
+    return found
+
+
+def rate_curves(
+    study: Study, network: str | None = None
+) -> tuple[dict[str, pd.Series], dict[str, pd.Series]]:
+    """Strategy -> its value by median uplink rate, and half the interval of its gain (0 without one).
+
+    Only finite rates, those of the study; a strategy that sends nothing has one value everywhere.
+    """
+    rows = study.over_links.assign(
+        half=lambda own: ((own["gain_high"] - own["gain_low"]) / 2).fillna(0.0)
+    )
+    finite = rows[
+        np.isfinite(rows["rate_up_bps"]) & (rows["network"] == network if network else True)
+    ]
+    means, halves = (
+        {
+            str(name): own.groupby("rate_up_bps")[column].mean()
+            for name, own in finite.groupby("strategy", observed=True)
+        }
+        for column in ("mean", "half")
+    )
+    rates = sorted({rate for curve in means.values() for rate in curve.index})
+    for name in sends_nothing(study.table):
+        own = rows[rows["strategy"] == name]
+        if len(own) and rates:
+            means[name] = pd.Series(float(own["mean"].iloc[0]), index=rates)
+            halves[name] = pd.Series(float(own["half"].iloc[0]), index=rates)
+    return means, halves
+
+
+def networks_with_scales(study: Study) -> list[str]:
+    """Networks that were played at several scales of their rates, so that only the rate differs."""
+    counts = study.over_links.groupby("network", observed=True, sort=False)["rate_scale"].nunique()
+    return [str(name) for name in counts[counts > 1].index]

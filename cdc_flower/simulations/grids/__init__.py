@@ -1,0 +1,1 @@
+"""Grids: where messages go to devices, and what stands between."""

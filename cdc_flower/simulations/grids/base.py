@@ -1,0 +1,204 @@
+"""Grids that play devices: Flower's ``Grid``, for batches of messages.
+
+A strategy starts on them as on Flower's own grid. What they move is a :class:`MessageBatch`; a
+strategy that makes single messages, such as Flower's stock ones, has them batched on the way.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+from flwr.app import Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
+from numpy.typing import NDArray
+
+from cdc_flower.devices.state import DeviceStates
+from cdc_flower.simulations.grids.message_loop import FIRST_NODE_ID, Contexts, MessageLoop
+from cdc_flower.wire.batch import MessageBatch
+from cdc_flower.wire.identity import ensure_identity
+from cdc_flower.wire.replies import Replies, joined
+
+#: Messages of one schema, with their positions ``[k]`` among all that were sent.
+Group = tuple[MessageBatch, NDArray[np.int64]]
+
+
+class States(Protocol):
+    """States of some devices, which a handler turns into new ones."""
+
+    def __len__(self) -> int: ...
+    def select(self, rows: NDArray[np.int64]) -> Any: ...
+    def update(self, rows: NDArray[np.int64], changed: Any) -> Any: ...
+
+
+def without_repeats(groups: Iterable[Group]) -> list[Group]:
+    """The groups with at most one message a node in each: a node's second message comes after its first."""
+    parts: list[Group] = []
+    for batch, positions in groups:
+        _, first, place = np.unique(batch.node_ids, return_index=True, return_inverse=True)
+        if len(first) == len(batch):
+            parts += [(batch, positions)] if len(batch) else []
+            continue
+        order = np.argsort(place, kind="stable")
+        turn = np.empty(len(batch), np.int64)
+        turn[order] = np.arange(len(batch)) - np.searchsorted(place[order], place[order])
+        parts += [
+            (batch.select(turn == k), positions[turn == k]) for k in range(int(turn.max()) + 1)
+        ]
+    return parts
+
+
+class BlockingGrid(Grid):
+    """A grid that plays messages while they are sent, so a pushed message has its reply at once."""
+
+    def __init__(self) -> None:
+        self._pushed: dict[str, Message] = {}
+        self._num_pushed = 0
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        """Play the messages now; :meth:`pull_messages` gives the replies."""
+        groups = MessageBatch.group(messages)
+        start, count = self._num_pushed, sum(len(batch) for batch, _ in groups)
+        self._num_pushed += count
+        ids = [f"message-{start + k}" for k in range(count)]
+        named: list[Any] = [
+            replace(batch, message_ids=[ids[k] for k in where]) for batch, where in groups
+        ]
+        for reply in self.send_and_receive(named):
+            self._pushed[reply.metadata.reply_to_message_id] = reply
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        """Replies to pushed messages; each is given once."""
+        return [self._pushed.pop(name) for name in message_ids if name in self._pushed]
+
+
+class BatchedGrid(BlockingGrid):
+    """What the grids share: node ids, Flower's verbs, and grouping of single messages.
+
+    Args:
+        app: A :class:`~cdc_flower.devices.app.DeviceApp` (or another app with ``handle``), which is
+            handed whole batches, or any ``ClientApp``, which is looped over.
+        device_ids: ``[n]``, ascending. Their node ids are these plus 2.
+
+    Raises:
+        ValueError: If there is no device or their ids do not ascend.
+    """
+
+    def __init__(self, app: ClientApp, device_ids: Sequence[int] | NDArray[np.int64]) -> None:
+        super().__init__()
+        ensure_identity()
+        self.device_ids = np.asarray(device_ids, np.int64)
+        if not len(self.device_ids) or (np.diff(self.device_ids) <= 0).any():
+            raise ValueError(f"device_ids must be at least one and ascend, got {self.device_ids}")
+        self.handler: Any = app if hasattr(app, "handle") else MessageLoop(app)
+        self._run: Any = None
+
+    def fresh_states(self, device_ids: NDArray[np.int64]) -> Any:
+        """States before anything was deployed."""
+        if isinstance(self.handler, MessageLoop):
+            return Contexts.fresh(device_ids, len(self.device_ids))
+        return DeviceStates(device_ids)
+
+    @abstractmethod
+    def _exchange(self, batches: list[Group]) -> list[Replies]:
+        """Play batches, each with the rows ``[k]`` of its devices, and commit the states when all are done."""
+
+    def set_run(self, run: Any) -> None:
+        """Flower's: remembered and not used."""
+        self._run = run
+
+    @property
+    def run(self) -> Any:
+        """Flower's: what :meth:`set_run` was given."""
+        return self._run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Flower's: a message to a node."""
+        return Message(
+            content, dst_node_id=dst_node_id, message_type=message_type, group_id=group_id, ttl=ttl
+        )
+
+    def get_node_ids(self) -> list[int]:
+        """Node ids in the order of the devices."""
+        return [int(node_id) for node_id in self.device_ids + FIRST_NODE_ID]
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Replies in the order of the messages: one :class:`MessageBatch` where they are alike.
+
+        A node that gets several messages answers one after the other.
+
+        Args:
+            messages: A :class:`MessageBatch`, several, or any messages.
+            timeout: Flower's; nothing here waits.
+
+        Raises:
+            ValueError: If a message is for a node that the grid does not have.
+        """
+        groups = without_repeats(MessageBatch.group(messages))
+        replies = self._exchange([(batch, self.rows(batch.node_ids)) for batch, _ in groups])
+        return joined(
+            [(reply, positions) for reply, (_, positions) in zip(replies, groups, strict=True)]
+        )
+
+    def rows(self, node_ids: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+        """Rows of these nodes among the grid's devices."""
+        wanted = np.asarray(node_ids).astype(np.int64) - FIRST_NODE_ID
+        rows = np.searchsorted(self.device_ids, wanted)
+        known = (rows < len(self.device_ids)) & (
+            self.device_ids[np.minimum(rows, len(self.device_ids) - 1)] == wanted
+        )
+        if not known.all():
+            raise ValueError(
+                f"dst_node_id must be one of the grid's nodes, got {np.asarray(node_ids)[~known][0]}"
+            )
+        return rows
+
+
+def play_rows(
+    handler: Any, batch: MessageBatch, states: Any, rows: NDArray[np.int64]
+) -> tuple[Replies, Any]:
+    """Hand messages to the devices of these rows. A pure function, which workers run as it is.
+
+    Args:
+        handler: ``handle(messages, states) -> (replies, states)``.
+        batch: One message for each of ``rows``, in their order, which may be any.
+        states: Of all devices.
+        rows: ``[k]``, without repeats.
+
+    Returns:
+        Replies ``[k]``, and the states of all devices after them.
+    """
+    whole = len(rows) == len(states) and bool((rows == np.arange(len(rows))).all())
+    before = states if whole else states.select(rows)
+    replies, after = handler.handle(batch, before)
+    if after is before:
+        return replies, states
+    return replies, after if whole else states.update(rows, after)
+
+
+class InlineGrid(BatchedGrid):
+    """All devices in this process: the readable twin of ``RayGrid``."""
+
+    def __init__(self, app: ClientApp, device_ids: Sequence[int] | NDArray[np.int64]) -> None:
+        super().__init__(app, device_ids)
+        self.states: States = self.fresh_states(self.device_ids)
+
+    def _exchange(self, batches: list[Group]) -> list[Replies]:
+        states, replies = self.states, []
+        for batch, rows in batches:
+            reply, states = play_rows(self.handler, batch, states, rows)
+            replies.append(reply)
+        self.states = states
+        return replies

@@ -1,0 +1,81 @@
+"""Any ``ClientApp`` on the grids: its messages go through it one after the other."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
+
+from cdc_flower.wire.batch import MessageBatch
+from cdc_flower.wire.identity import ensure_identity
+from cdc_flower.wire.replies import Replies, joined
+
+#: Flower keeps node ids 0 and 1 for itself.
+FIRST_NODE_ID = 2
+#: Flower's error code for an app that raised.
+APP_RAISED = 2
+
+
+class MessageLoop:
+    """Any ``ClientApp`` as a handler of batches: one message after the other, each with its own context."""
+
+    def __init__(self, app: ClientApp) -> None:
+        self.app = app
+
+    def handle(self, batch: MessageBatch, states: "Contexts") -> tuple[Replies, "Contexts"]:
+        """Replies and contexts.
+
+        A message that raises gets Flower's error reply, and its context stays as it was.
+        """
+        ensure_identity()
+        replies: list[Message] = []
+        contexts = []
+        for message, before in zip(batch, states.contexts, strict=True):
+            context = replace(before, state=copy.deepcopy(before.state))
+            try:
+                replies.append(self.app(message, context))
+                contexts.append(context)
+            except Exception as error:  # a device's failure is the strategy's to see, as in Flower
+                reason = f"{type(error).__name__}: {error}"
+                replies.append(Message(Error(code=APP_RAISED, reason=reason), reply_to=message))
+                contexts.append(before)
+        return joined(MessageBatch.group(replies, is_reply=True)), Contexts(contexts)
+
+
+class Contexts:
+    """Flower contexts of devices."""
+
+    def __init__(self, contexts: list[Context]) -> None:
+        self.contexts = contexts
+
+    @staticmethod
+    def fresh(device_ids: NDArray[np.int64], num_devices: int) -> "Contexts":
+        """Empty contexts with the ``partition-id`` and ``num-partitions`` of Flower's simulation."""
+        return Contexts(
+            [
+                Context(
+                    run_id=1,
+                    node_id=int(device) + FIRST_NODE_ID,
+                    node_config={"partition-id": int(device), "num-partitions": num_devices},
+                    state=RecordDict(),
+                    run_config={},
+                )
+                for device in device_ids
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.contexts)
+
+    def select(self, rows: NDArray[np.int64]) -> "Contexts":
+        """The contexts of some devices."""
+        return Contexts([self.contexts[row] for row in rows])
+
+    def update(self, rows: NDArray[np.int64], changed: "Contexts") -> "Contexts":
+        """These contexts with some replaced."""
+        contexts = list(self.contexts)
+        for row, context in zip(rows, changed.contexts, strict=True):
+            contexts[row] = context
+        return Contexts(contexts)

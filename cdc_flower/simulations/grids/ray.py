@@ -1,0 +1,111 @@
+"""Devices on Ray workers that hold nothing.
+
+A round is a set of tasks ``(app, messages, states) -> (replies, states)``, one a shard of devices.
+States live in Ray's object store and this process keeps references only, which it replaces when the
+whole exchange is done. A worker that dies is retried by Ray with the same inputs.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import ray
+from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
+
+from cdc_flower.simulations.grids.base import BatchedGrid, Group, play_rows
+from cdc_flower.wire.batch import MessageBatch
+from cdc_flower.wire.replies import Replies, joined
+
+MAX_RETRIES = 3
+
+
+def _play(
+    handler: Any, batch: MessageBatch, shared: dict[str, Any], states: Any, rows: NDArray[np.int64]
+) -> tuple[Replies, Any]:
+    """One task: messages, without what they share, and that beside them, since it is the same for all shards."""
+    return play_rows(handler, replace(batch, shared=shared), states, rows)
+
+
+class RayGrid(BatchedGrid):
+    """Devices in shards over Ray workers, on this machine or on a cluster.
+
+    Args:
+        app: As in ``InlineGrid``.
+        device_ids: ``[n]``, ascending.
+        num_workers: Tasks at a time, each on one CPU.
+        address: Of a running Ray cluster; None starts one here and ends it with :meth:`close`.
+
+    Raises:
+        ValueError: If ``num_workers < 1``.
+    """
+
+    def __init__(
+        self,
+        app: ClientApp,
+        device_ids: Sequence[int] | NDArray[np.int64],
+        *,
+        num_workers: int = 2,
+        address: str | None = None,
+    ) -> None:
+        super().__init__(app, device_ids)
+        if num_workers < 1:
+            raise ValueError(f"num_workers must be >= 1, got {num_workers}")
+        self._started = not ray.is_initialized()
+        if self._started:
+            start_ray(num_workers, address)
+        self.num_workers = num_workers
+        self._task: Any = ray.remote(_play).options(
+            num_cpus=1, num_returns=2, max_retries=MAX_RETRIES
+        )
+        self._handler_ref = ray.put(self.handler)
+        num_shards = min(len(self.device_ids), num_workers)  # more would cost a task each
+        self._shards = np.array_split(np.arange(len(self.device_ids)), num_shards)
+        self._states: list[Any] = [
+            ray.put(self.fresh_states(self.device_ids[shard])) for shard in self._shards
+        ]
+
+    def _exchange(self, batches: list[Group]) -> list[Replies]:
+        states, pending = list(self._states), []
+        for batch, rows in batches:
+            shared, rest = ray.put(batch.shared), replace(batch, shared={})
+            parts = []
+            for index, shard in enumerate(self._shards):
+                place = np.flatnonzero((rows >= shard[0]) & (rows <= shard[-1]))
+                if len(place):
+                    reply, states[index] = self._task.remote(
+                        self._handler_ref,
+                        rest.select(place),
+                        shared,
+                        states[index],
+                        rows[place] - shard[0],
+                    )
+                    parts.append((reply, place))
+            pending.append(parts)
+        replies = [joined([(ray.get(reply), place) for reply, place in parts]) for parts in pending]
+        self._states = states
+        return replies
+
+    def close(self) -> None:
+        """Let go of the states, and of Ray if this grid started it."""
+        self._states = []
+        if self._started and ray.is_initialized():
+            ray.shutdown()
+
+
+def start_ray(num_workers: int, address: str | None = None) -> None:
+    """Start Ray quietly, without its dashboard, or join the cluster at an address."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+    if address is not None:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        return
+    ray.init(
+        num_cpus=num_workers,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )

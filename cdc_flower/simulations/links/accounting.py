@@ -1,0 +1,159 @@
+"""What links and devices did in a segment, or in a round of a synchronous app."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cdc_flower.wire import records
+from cdc_flower.wire.batch import MessageBatch
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What the links saw in one segment, a row for each of ``n`` devices. The arrays are filled in place.
+
+    Attributes:
+        bytes_up: Bytes on the wire with Flower's framing, device to cloud; ``bytes_down``: the
+            other way.
+        payload_bytes_up: The raw numbers among them; ``payload_bytes_down``: the other way.
+        latency_s: From the decision point at which parameters were asked for to their use; NaN
+            where nothing arrived.
+        staleness_s: How long before this segment's start the parameters in use were asked for, a
+            mean over the segment. 0 where everything arrives at once.
+        compute_cloud_s: Seconds of work in the cloud for this device; ``compute_device_s``: on the
+            device.
+        num_labels: Labels that the device used.
+        flops_cloud: Floating-point operations in the cloud for this device; ``flops_device``: on
+            the device.
+        num_reports: Reports (or trained updates) that the device gave to its link.
+        num_dropped: Messages that will never arrive, counted in the segment in which that is known.
+        num_late: Messages to the device that were not there when the segment ended.
+        bytes_again: Bytes that were lost and sent again, both ways; they are in neither of the
+            counts above.
+    """
+
+    bytes_up: Ints
+    bytes_down: Ints
+    payload_bytes_up: Ints
+    payload_bytes_down: Ints
+    latency_s: Floats
+    staleness_s: Floats
+    compute_cloud_s: Floats
+    compute_device_s: Floats
+    num_labels: Ints
+    flops_cloud: Floats
+    flops_device: Floats
+    num_reports: Ints
+    num_dropped: Ints
+    num_late: Ints
+    bytes_again: Ints
+
+    @staticmethod
+    def zeros(num_devices: int) -> "Usage":
+        """Nothing sent, nothing arrived."""
+        columns = {
+            name: np.zeros(
+                num_devices,
+                np.int64 if name.startswith(("bytes", "payload", "num")) else np.float64,
+            )
+            for name in Usage.__dataclass_fields__
+        }
+        columns["latency_s"][:] = np.nan
+        return Usage(**columns)  # type: ignore[arg-type]
+
+    def add_bytes(self, way: str, rows: Ints, payload: MessageBatch) -> Ints:
+        """Count the messages of these rows, and return their bytes on the wire ``[k]``.
+
+        Args:
+            way: ``up`` or ``down``.
+            rows: ``[k]``, without repeats.
+            payload: The messages without instrument records.
+        """
+        wire_bytes, payload_bytes = sizes_of(payload)
+        getattr(self, f"bytes_{way}")[rows] += wire_bytes
+        getattr(self, f"payload_bytes_{way}")[rows] += payload_bytes
+        return wire_bytes
+
+
+@dataclass(frozen=True)
+class Round:
+    """A segment, or a round of a synchronous app: when it began and ended in virtual time, and its usage."""
+
+    start_s: float
+    end_s: float
+    usage: Usage
+
+
+class Rounds:
+    """Rounds one after the other, each with a usage of its own.
+
+    Args:
+        num_devices: ``n``.
+        start_s: When the first round begins.
+    """
+
+    def __init__(self, num_devices: int, start_s: float) -> None:
+        self.done: list[Round] = []
+        self.start_s, self.usage = start_s, Usage.zeros(num_devices)
+        self._num_devices, self._has_trained = num_devices, False
+
+    def train(self, now_s: float, one_follows_another: bool) -> None:
+        """A training. A second one without an evaluation between begins a new round, if rounds follow one another."""
+        if self._has_trained and one_follows_another:
+            self.close(now_s)
+        self._has_trained = True
+
+    def close(self, now_s: float) -> Round:
+        """End the round, and begin the next."""
+        self.done.append(Round(self.start_s, now_s, self.usage))
+        self.start_s, self.usage, self._has_trained = now_s, Usage.zeros(self._num_devices), False
+        return self.done[-1]
+
+    def so_far(self, now_s: float) -> list[Round]:
+        """Those that are done, and the one under way if anything was sent in it."""
+        is_under_way = self._has_trained or bool(self.usage.bytes_down.any())
+        return (
+            [*self.done, Round(self.start_s, now_s, self.usage)] if is_under_way else [*self.done]
+        )
+
+
+def work_of(batch: MessageBatch) -> tuple[Floats, Ints]:
+    """Floating-point operations ``[n]`` and labels ``[n]`` that messages declare; 0 for none and for an error."""
+    work = batch.configs.get(records.WORK, {})
+    flops = np.array(
+        np.broadcast_to(np.asarray(work.get(records.FLOPS, 0.0), np.float64), len(batch))
+    )
+    num_labels = np.array(
+        np.broadcast_to(np.asarray(work.get(records.NUM_LABELS, 0), np.int64), len(batch))
+    )
+    failed = list(batch.errors)
+    flops[failed], num_labels[failed] = 0.0, 0
+    return flops, num_labels
+
+
+def sizes_of(payload: MessageBatch) -> tuple[Ints, Ints]:
+    """Bytes on the wire ``[n]`` and raw bytes ``[n]``, of compressed payloads without their padding."""
+    padding = payload.configs.get(records.PADDING)
+    payload = payload.without({records.PADDING})
+    if padding is None:
+        return payload.wire_bytes(), payload.payload_bytes()
+    wire_bytes, payload_bytes = np.zeros((2, len(payload)), np.int64)
+    # One value where all are alike; a column for each record that is compressed.
+    each = np.column_stack(
+        [np.broadcast_to(np.asarray(lengths), len(payload)) for lengths in padding.values()]
+    )
+    kinds, kind_of = np.unique(each, axis=0, return_inverse=True)
+    for kind, lengths in enumerate(kinds.tolist()):
+        rows = np.flatnonzero(kind_of == kind)
+        whole = payload.select(rows[:1])
+        cut = {
+            record: {name: blob[:, :length] for name, blob in whole.arrays[record].items()}
+            for record, length in zip(padding, lengths, strict=True)
+        }
+        one = whole.with_records(arrays=cut)
+        wire_bytes[rows], payload_bytes[rows] = one.wire_bytes(), one.payload_bytes()
+    return wire_bytes, payload_bytes

@@ -1,0 +1,129 @@
+"""Parameters on their way to devices, and the age of those in use."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cdc_flower.simulations.links.accounting import Floats, Ints, Usage
+from cdc_flower.wire.batch import MessageBatch
+
+
+@dataclass(frozen=True)
+class Payload:
+    """One payload for each of ``k`` devices.
+
+    Attributes:
+        batch: The records, without instruments.
+        rows: ``[k]``, devices.
+        tickets: ``[k]``, under which the links know each; ``made_s``: ``[k]``, when each was asked
+            for.
+    """
+
+    batch: MessageBatch
+    rows: Ints
+    tickets: Ints
+    made_s: Floats
+
+    def select(self, which: NDArray[np.bool_]) -> "Payload":
+        """Those of a mask ``[k]``."""
+        return Payload(
+            self.batch.select(which), self.rows[which], self.tickets[which], self.made_s[which]
+        )
+
+
+class InFlight:
+    """Payloads that wait on the downlinks, oldest first."""
+
+    def __init__(self) -> None:
+        self._payloads: list[Payload] = []
+
+    def add(self, payload: Payload) -> None:
+        """Put payloads behind those that wait."""
+        self._payloads.append(payload)
+
+    def land(
+        self,
+        asked: NDArray[np.bool_],
+        served: NDArray[np.bool_],
+        before_s: float,
+        arrival_of: Callable[[Ints], Floats],
+    ) -> list[Payload]:
+        """Take off what arrives, the newest of each device; what is older than it, or will never arrive, is dropped.
+
+        Args:
+            asked: ``[n]``, devices that can be handed something now.
+            served: ``[n]``, devices that have got something newer; those that land here are added.
+            before_s: What arrives later stays.
+            arrival_of: Tickets ``[k]`` -> when each arrives: inf for not known yet, -inf for never.
+        """
+        landed, waiting = [], []
+        for payload in reversed(self._payloads):
+            arrival_s = arrival_of(payload.tickets)
+            comes = arrival_s > -np.inf
+            if not comes.all():
+                payload, arrival_s = payload.select(comes), arrival_s[comes]
+            lands = (arrival_s < before_s) & asked[payload.rows]
+            newest = lands & ~served[payload.rows]
+            served[payload.rows[newest]] = True
+            if newest.any():
+                landed.append(payload.select(newest))
+            if not lands.all():  # an empty payload goes too
+                waiting.append(payload.select(~lands))
+        self._payloads = waiting[::-1]
+        return landed
+
+
+class Ages:
+    """When the parameters of each device were asked for: those in use, and those that it is making itself.
+
+    Args:
+        num_devices: ``n``.
+        start_s: When the deployed parameters begin to count.
+    """
+
+    def __init__(self, num_devices: int, start_s: float) -> None:
+        self._in_use_s = np.full(num_devices, start_s)
+        self._own_s = np.full(num_devices, start_s)
+        self.own_ready_s = np.full(num_devices, -np.inf)  # -inf: the device is making none
+
+    def begin_own(self, rows: Ints, asked_s: float, ready_s: Floats) -> None:
+        """These devices make parameters of their own, which are ready at ``ready_s`` ``[k]``."""
+        self._own_s[rows], self.own_ready_s[rows] = asked_s, ready_s
+
+    def own_made_s(self, rows: Ints) -> Floats:
+        """``[k]``, when the parameters that these devices make themselves were asked for."""
+        return self._own_s[rows]
+
+    def pass_segment(
+        self,
+        rows: Ints,
+        arrival_s: Floats,
+        made_s: Floats,
+        start_s: float,
+        end_s: float,
+        usage: Usage,
+    ) -> None:
+        """Latency and staleness of a segment in which parameters come into use.
+
+        Args:
+            rows: ``[k]``.
+            arrival_s: ``[k]``, when they come into use; -inf where none do. After the segment: not
+                in it.
+            made_s: ``[k]``, when they were asked for.
+            start_s: Of the segment; ``end_s``: of the segment.
+            usage: Where to write.
+        """
+        arrived = np.isfinite(arrival_s) & (arrival_s < end_s)
+        new = rows[arrived]
+        usage.latency_s[new] = arrival_s[arrived] - made_s[arrived]
+        switch_s = np.where(arrived, np.clip(arrival_s, start_s, end_s), end_s)
+        share_old = (switch_s - start_s) / (end_s - start_s)
+        age_old_s, age_new_s = (
+            start_s - self._in_use_s[rows],
+            np.where(arrived, start_s - made_s, 0.0),
+        )
+        usage.staleness_s[rows] = share_old * age_old_s + (1 - share_old) * age_new_s
+        self._in_use_s[new] = made_s[arrived]
+        self.own_ready_s[new] = -np.inf

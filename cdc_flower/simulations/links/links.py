@@ -1,0 +1,241 @@
+"""The links of a fleet in virtual time: what is on its way, and what the cloud knows when."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cdc_flower.simulations.fleet import Fleet
+from cdc_flower.simulations.links.accounting import Floats, Ints, Usage, work_of
+from cdc_flower.simulations.network.paths import DROPPED, PENDING, DownPath, UpPath
+from cdc_flower.simulations.network.sharing import SharedCapacity, Workers
+from cdc_flower.wire import records
+from cdc_flower.wire.batch import MessageBatch
+
+
+@dataclass
+class Answers:
+    """What the cloud has to send, and waits for: one row a message.
+
+    Attributes:
+        ticket: Of the message down; ``report``: the ticket up of what it answers, -1 if it answers
+            none.
+        start_s: When it can begin at the earliest; ``work_s``: what it takes; ``num_bytes``: its
+            size.
+    """
+
+    ticket: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    report: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    start_s: Floats = field(default_factory=lambda: np.empty(0))
+    work_s: Floats = field(default_factory=lambda: np.empty(0))
+    num_bytes: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def select(self, which: NDArray) -> "Answers":
+        """Some of them."""
+        columns = (self.ticket, self.report, self.start_s, self.work_s, self.num_bytes)
+        return Answers(*(column[which] for column in columns))
+
+    def and_also(self, other: "Answers") -> "Answers":
+        """These and others."""
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Answers(*(np.concatenate(pair) for pair in pairs))
+
+
+class Links:
+    """First come, first served on each link; the cell and the cloud's workers are shared by all.
+
+    Args:
+        fleet: Links, speeds and conditions of ``n`` devices.
+        start_s: From when on the links are free.
+    """
+
+    def __init__(self, fleet: Fleet, start_s: float) -> None:
+        self.fleet, n, rules = fleet, len(fleet), fleet.conditions
+        up, down = fleet.channels()
+        cells = [
+            None if rate is None else SharedCapacity(rate, start_s)
+            for rate in (rules.cell_up_bps, rules.cell_down_bps)
+        ]
+        self.up_path, self.down_path = (
+            UpPath(up, cells[0], start_s),
+            DownPath(down, cells[1], start_s),
+        )
+        self.workers = Workers(fleet.num_cloud_workers, start_s)
+        self.ttl_s = np.inf if rules.ttl_s is None else rules.ttl_s
+        self.deadline_s = np.inf if rules.deadline_s is None else rules.deadline_s
+        self._waiting, self._served = Answers(), Answers()
+        self._reports = np.full(n, -1)  # tickets of this round's reports
+        self._told_s = np.full(
+            n, -np.inf
+        )  # when the cloud had what each device told last, of those that came
+        self.barrier_s = -np.inf
+
+    def down(
+        self, rows: Ints, batch: MessageBatch, start_s: float, usage: Usage, *, is_answer: bool
+    ) -> tuple[Ints, Ints]:
+        """Messages to devices. They leave when the cloud has what these told, and has done its work.
+
+        Args:
+            rows: ``[k]``, the device of each message.
+            batch: The messages, with the work that they took the cloud.
+            start_s: When they are sent at the earliest.
+            usage: Where bytes and work are counted.
+            is_answer: Whether they answer the reports of this round: an answer to a report that is
+                lost is not sent.
+
+        Returns:
+            Bytes on the wire ``[k]`` and tickets ``[k]``, -1 for a message that costs nothing.
+        """
+        wire_bytes = usage.add_bytes("down", rows, batch.without(records.INSTRUMENTS))
+        flops, _ = work_of(batch)
+        work_s = flops / self.fleet.cloud_flops_per_s + (flops > 0) * self.fleet.cloud_s_per_device
+        usage.compute_cloud_s[rows] += work_s
+        usage.flops_cloud[rows] += flops
+        go = wire_bytes > 0
+        tickets = np.full(len(rows), -1)
+        sent = rows[go]
+        tickets[go] = self.down_path.tickets(sent, np.full(len(sent), np.inf))
+        report = self._reports[sent] if is_answer else np.full(len(sent), -1)
+        begin_s = np.maximum(
+            start_s, np.maximum(self.barrier_s, np.where(report >= 0, -np.inf, self._told_s[sent]))
+        )
+        self._waiting = self._waiting.and_also(
+            Answers(tickets[go], report, begin_s, work_s[go], wire_bytes[go])
+        )
+        return wire_bytes, tickets
+
+    def up(
+        self,
+        rows: Ints,
+        replies: MessageBatch,
+        ready_s: Floats,
+        usage: Usage,
+        *,
+        asked_s: float | None = None,
+    ) -> tuple[Ints, Ints]:
+        """Send replies to the cloud.
+
+        Args:
+            rows: ``[k]``, the device of each reply.
+            replies: The replies; errors cost bytes as well.
+            ready_s: ``[k]``, when each is ready.
+            usage: Where bytes are counted.
+            asked_s: When the cloud asked for reports, for the deadline; None: these are no reports.
+
+        Returns:
+            Bytes on the wire ``[k]``, and tickets ``[k]``, -1 for a reply that costs nothing.
+        """
+        wire_bytes = usage.add_bytes("up", rows, replies.without(records.INSTRUMENTS))
+        go = (wire_bytes > 0) & np.isfinite(ready_s)
+        tickets, sent = np.full(len(rows), -1), rows[go]
+        expiry_s = ready_s[go] + self.ttl_s
+        if asked_s is not None:
+            expiry_s = np.minimum(expiry_s, asked_s + self.deadline_s)
+        replaces = asked_s is not None and records.REPORT in replies.record_names()
+        tickets[go], _ = self.up_path.send(sent, wire_bytes[go], ready_s[go], expiry_s, replaces)
+        if asked_s is not None:
+            self._reports[sent] = tickets[go]
+            usage.num_reports[sent] += 1
+        self._note_told(tickets[go])
+        return wire_bytes, tickets
+
+    def work(self, rows: Ints, replies: MessageBatch, usage: Usage) -> Floats:
+        """Seconds ``[k]`` of the work that devices declare, which are counted with their labels."""
+        flops, num_labels = work_of(replies)
+        work_s = flops / self.fleet.device_flops_per_s[rows]
+        usage.compute_device_s[rows] += work_s
+        usage.flops_device[rows] += flops
+        usage.num_labels[rows] += num_labels
+        return work_s
+
+    def run(self, until_s: float) -> None:
+        """Let everything that is on its way go on until a time."""
+        self.up_path.run(until_s)
+        self._answer(until_s)
+        self.down_path.run(until_s)
+
+    def deliver(self, tickets: Ints, until_s: float) -> Floats:
+        """Go on until these messages are at their devices, or until a time: when each is there ``[k]``.
+
+        A ticket of -1 is NaN. One that does not come by then is dropped and -inf.
+        """
+        sent = tickets[tickets >= 0]
+        if len(sent):
+            self._answer(np.inf)
+            self.down_path.run(until_s, sent)
+            self.down_path.drop(sent[self.down_path.arrival_s[sent] == PENDING])
+        return self.arrival_s(tickets)
+
+    def collect(self, tickets: Ints, asked_s: float = np.inf) -> Floats:
+        """Go on until these reports are in the cloud, or their deadline: when each is there ``[k]``.
+
+        From here on the cloud acts only when the last of them is in, or at the deadline if one is
+        missing. Without a deadline it does not wait for what will never come. A ticket of -1 is
+        NaN, a report that is missing -inf.
+
+        Args:
+            tickets: ``[k]``, of :meth:`up`.
+            asked_s: When they were asked for; inf: there is no deadline.
+        """
+        sent = tickets[tickets >= 0]
+        if len(sent):
+            deadline_s = asked_s + self.deadline_s
+            self.up_path.run(deadline_s, sent)
+            self.up_path.drop(sent[self.up_path.arrival_s[sent] == PENDING])
+            told_s = self.up_path.arrival_s[sent]
+            expiry_s = self.up_path.expiry_s[sent]
+            expiry_s = np.where(np.isfinite(expiry_s), expiry_s, -np.inf)
+            self.barrier_s = max(
+                self.barrier_s, float(np.where(told_s == DROPPED, expiry_s, told_s).max())
+            )
+        return self.told_s(tickets)
+
+    def told_s(self, tickets: Ints) -> Floats:
+        """When the cloud has each report ``[k]``: NaN for a ticket of -1, inf for not yet, -inf for never."""
+        return np.where(tickets >= 0, self.up_path.arrival_s[np.maximum(tickets, 0)], np.nan)
+
+    def arrival_s(self, tickets: Ints) -> Floats:
+        """When each message is at its device ``[k]``: NaN for a ticket of -1, inf for not yet, -inf for never."""
+        return np.where(tickets >= 0, self.down_path.arrival_s[np.maximum(tickets, 0)], np.nan)
+
+    def end_round(self, usage: Usage) -> None:
+        """Count what was dropped and sent again since the last round, and begin a new one."""
+        self._note_told(self._reports[self._reports >= 0])
+        self._reports[:] = -1
+        for path in (self.up_path, self.down_path):
+            usage.num_dropped[:] += path.num_dropped
+            usage.bytes_again[:] += path.bytes_again
+            path.num_dropped[:], path.bytes_again[:] = 0, 0
+
+    def _note_told(self, tickets: Ints) -> None:
+        told_s, rows = self.up_path.arrival_s[tickets], self.up_path.rows[tickets].astype(np.int64)
+        came = np.isfinite(told_s)
+        self._told_s[rows[came]] = told_s[came]
+
+    def _answer(self, until_s: float) -> None:
+        """The cloud's work on what it has by then, and what is ready by then goes down, in the order of time."""
+        waiting = self._waiting
+        if len(waiting.ticket):
+            told_s = np.where(
+                waiting.report >= 0, self.up_path.arrival_s[np.maximum(waiting.report, 0)], -np.inf
+            )
+            lost = (waiting.report >= 0) & (told_s == DROPPED)
+            self.down_path.arrival_s[waiting.ticket[lost]] = (
+                DROPPED  # the loss of its report was counted
+            )
+            enter_s = np.maximum(waiting.start_s, told_s)
+            now = ~lost & (enter_s <= until_s) & (enter_s < PENDING)
+            order = np.flatnonzero(now)[np.lexsort((waiting.ticket[now], enter_s[now]))]
+            entering = waiting.select(order)
+            works = entering.work_s > 0
+            done_s = enter_s[order].copy()
+            done_s[works] = self.workers.serve(done_s[works], entering.work_s[works])
+            entering.start_s = done_s
+            self._waiting = waiting.select(~now & ~lost)
+            self._served = self._served.and_also(entering)
+        ready = self._served.start_s <= until_s
+        if ready.any():
+            leaving = self._served.select(ready)
+            self._served = self._served.select(~ready)
+            self.down_path.expiry_s[leaving.ticket] = leaving.start_s + self.ttl_s
+            self.down_path.send(leaving.ticket, leaving.num_bytes, leaving.start_s)

@@ -1,1 +1,0 @@
-"""Streams of events: what each device sees in time."""

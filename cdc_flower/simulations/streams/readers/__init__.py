@@ -1,5 +1,0 @@
-"""Interaction files into events: one small reader for each layout of file."""
-
-from cdc_flower.simulations.streams.readers.read import read_events
-
-__all__ = ["read_events"]

@@ -1,0 +1,1 @@
+"""APG: low-rank cores of adaptive layers."""

@@ -1,0 +1,1 @@
+"""Fine-tuning of one model for each group of devices."""

@@ -1,0 +1,1 @@
+"""The static model: the baseline that nothing adapts."""

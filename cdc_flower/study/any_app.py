@@ -1,0 +1,48 @@
+"""Recorded links around any Flower app, in one call."""
+
+from pathlib import Path
+from typing import Any
+
+from flwr.serverapp import Grid
+
+from cdc_flower.simulations.fleet import Conditions, Fleet, Network
+from cdc_flower.simulations.grids.base import BlockingGrid
+from cdc_flower.simulations.grids.links import LinkGrid
+from cdc_flower.simulations.network.recordings import read_recordings
+from cdc_flower.study.flower import wait_for_nodes
+
+
+def under_trace(
+    grid: Grid,
+    path: str | Path,
+    *,
+    format: str = "pensieve",
+    rtt_s: float = 0.08,
+    seed: int = 0,
+    conditions: Conditions | None = None,
+    **reading: Any,
+) -> LinkGrid:
+    """The same grid with every node behind a recorded link, where rounds follow one another in virtual time.
+
+    In Flower's runtimes it waits until the nodes are there.
+
+    Args:
+        grid: Of a ``ServerApp``, or one of ours.
+        path: A recording, or a folder or an archive of them.
+        format: ``pensieve``, ``mahimahi``, ``oboe`` or ``5g_csv``.
+        rtt_s: Round-trip time.
+        seed: Which node follows which recording, and from which moment on.
+        conditions: Losses, outages, deadlines, a shared cell; none by default.
+        reading: As for ``read_recordings``, such as ``up_ratio``.
+
+    Raises:
+        UserError: If there is no recording, one has a mistake, or no node comes.
+    """
+    traces = read_recordings(path, format, **reading)
+    if not isinstance(grid, BlockingGrid):
+        wait_for_nodes(grid)
+    num_nodes = len(list(grid.get_node_ids()))
+    fleet = Fleet.build(
+        num_nodes, Network("traces", rtt_s=rtt_s, traces=traces), conditions=conditions, seed=seed
+    )
+    return LinkGrid(grid, fleet)

@@ -1,0 +1,65 @@
+"""The strategies that a run compares: methods as they are configured, and arms that vary one.
+
+An arm is a name of the user's own with a ``method``. It has the settings of that method, and its
+own in their place::
+
+    strategies: [duet, duet_stale]
+    strategy: {duet_stale: {method: duet, report_lag: 1}}
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.strategies import STRATEGIES, build_strategy
+
+METHOD = "method"
+
+
+def strategies_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The strategies that the configuration names, in its order.
+
+    Raises:
+        UserError: If one is unknown, named twice, or has a wrong setting, or the method of an arm
+            is unknown.
+    """
+    names = config["strategies"]
+    if isinstance(names, str) or not names:
+        raise UserError(
+            f"strategies must be a list of at least one name, such as [static,duet], got {names}"
+        )
+    built: dict[str, Any] = {}
+    for name in names:
+        if name in built:
+            raise UserError(f"strategies must name each strategy once, got {name!r} twice")
+        method, settings = arm(config["strategy"], name)
+        if method == "fedavg":
+            settings["seed"] = config["seed"]
+        built[name] = build_strategy(method, settings, place=f"strategy.{name}")
+    return built
+
+
+def arm(configured: Mapping[str, Any], name: str) -> tuple[str, dict[str, Any]]:
+    """The method of a configured name, and the settings to build it with.
+
+    Args:
+        configured: Settings by name; those of an arm have a ``method`` among them.
+        name: Of a method or of an arm.
+
+    Raises:
+        UserError: If the name is neither, or the method is unknown.
+    """
+    own = dict(configured.get(name) or {})
+    method = own.pop(METHOD, name)
+    place = f"strategy.{name}.{METHOD}"
+    if method == name and name in STRATEGIES:
+        return name, own
+    if name in STRATEGIES:
+        raise UserError(
+            f"{place} must be left out, since {name} is a method itself, got {method!r}"
+        )
+    if method not in STRATEGIES:
+        raise unknown_name(
+            "strategy", method, STRATEGIES, "strategies" if method == name else place
+        )
+    return method, {**dict(configured.get(method) or {}), **own}

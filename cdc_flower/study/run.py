@@ -1,0 +1,151 @@
+"""A run: every configured strategy on the same fleet, streams and links, and a folder with the results."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import yaml
+from flwr.serverapp import Grid
+from rich.console import Console
+
+from cdc_flower.core.progress import Bars, table_console
+from cdc_flower.report import Comparison, read_folder, write_report
+from cdc_flower.simulations.protocol.codecs import codecs_of
+from cdc_flower.simulations.requests.setup import requests_of
+from cdc_flower.study import folder
+from cdc_flower.study.play import play
+from cdc_flower.study.references import reference_frames
+from cdc_flower.study.setup import Setup, grid_of, prepare, train_cloud
+from cdc_flower.tables.long_table import ResultsWriter
+from cdc_flower.tables.summary import rich_table, write_summary
+
+log = logging.getLogger("cdc_flower")
+
+#: Keys that change no result.
+SILENT = ("out", "command", "grid", "cache", "also", "report")
+
+
+def run(
+    config: Mapping[str, Any], *, grid: Grid | None = None, console: Console | None = None
+) -> Path:
+    """Run what a resolved configuration says.
+
+    Args:
+        config: As composed from ``configs/config.yaml``. Under ``also`` it may hold those of
+            further tasks, which are played after it and share its folder.
+        grid: Where to play the devices; the configured one by default.
+        console: Where the table is printed.
+
+    Returns:
+        The run folder. After an interrupt it holds what was finished, and the interrupt is raised
+        again.
+
+    Raises:
+        UserError: If the input is wrong; then nothing was written.
+    """
+    console = console or table_console()
+    out = Path(config["out"]) if config["out"] else folder.default_folder()
+    folder.check_writable(out)
+    configs = [config, *config["also"]]
+    setups = [prepare(one) for one in configs]
+    folder.make_folder(out)
+    (out / folder.LINKS).write_text(
+        yaml.safe_dump(link_facts(setups[0]), sort_keys=False), encoding="utf-8"
+    )
+    (out / folder.CONFIG).write_text(
+        yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8"
+    )
+    handler = folder.log_to(out / folder.LOG)
+    try:
+        with ResultsWriter(out / folder.RESULTS) as writer:
+            for one, setup in zip(configs, setups, strict=True):
+                play_all(one, setup, grid, writer, out / folder.STATE)
+    except KeyboardInterrupt:
+        log.warning("interrupted")
+        raise
+    finally:
+        finish(out, console, with_report=config["report"])
+        folder.end_log(handler)
+    return out
+
+
+def link_facts(setup: Setup) -> dict[str, float]:
+    """What a reader of the results cannot see in the configuration: how fast the links really are."""
+    up_bps, down_bps = setup.fleet.median_rates_bps()
+    return {"median_rate_up_bps": up_bps, "median_rate_down_bps": down_bps}
+
+
+def play_all(
+    config: Mapping[str, Any],
+    setup: Setup,
+    grid: Grid | None,
+    writer: ResultsWriter,
+    state_folder: Path,
+) -> None:
+    """Train the cloud, then play each strategy; rows are written as each segment is done, states after the last."""
+    torch.set_num_threads(1)  # small products: a second thread costs more than it gives
+    starts_s = setup.stream.segment_starts_s
+    named = {key: value for key, value in config.items() if key not in SILENT}
+    run_id = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:12]
+    own_grid = grid is None
+    with Bars() as bars:
+        cloud = train_cloud(config, setup, bars.bar)
+        grid = grid_of(config, setup) if grid is None else grid
+        try:
+            shared = {"run_id": run_id, "experiment": config["experiment_name"]}
+            shared |= {"seed": config["seed"], "task": config["task"]}
+            for name, strategy in setup.strategies.items():
+                strategy.prepare(cloud)
+                step = bars.bar(f"{name}: playing", setup.stream.num_segments)
+
+                def collect(frame: pd.DataFrame, step: Any = step) -> None:
+                    writer.append(frame)
+                    step()
+
+                requests = requests_of(config["policy"], setup.stream, cloud, strategy)
+                play(
+                    strategy,
+                    grid,
+                    setup.fleet,
+                    starts_s,
+                    labels={**shared, "strategy": name},
+                    collect=collect,
+                    task=setup.task,
+                    codecs=codecs_of(config["protocol"]),
+                    requests=requests,
+                )
+                folder.save_state(strategy.state(), state_folder / f"{name}.safetensors")
+                log.info("%s: done", name)
+            if setup.references:
+                for frame in reference_frames(
+                    setup.references, setup.stream, setup.stream.historical(), shared
+                ):
+                    writer.append(frame)
+        finally:
+            if own_grid and hasattr(grid, "close"):
+                grid.close()
+
+
+def finish(out: Path, console: Console, *, with_report: bool = True) -> None:
+    """Summary, report (if wanted) and table of whatever the run folder holds."""
+    try:
+        comparison = Comparison.of([read_folder(out)])
+    except (
+        Exception
+    ) as error:  # nothing was finished: the folder holds the configuration and the log
+        log.warning("no results to summarize: %s", error)
+        return
+    if comparison.results.cells.empty:
+        return
+    write_summary(comparison.summary, out / folder.SUMMARY)
+    for _, rows in comparison.summary.groupby("task", sort=False, observed=True):
+        console.print(rich_table(rows))
+    if not with_report:
+        return
+    write_report(comparison, out / folder.REPORT)
+    console.print(f"{out / folder.REPORT}", soft_wrap=True, highlight=False)

@@ -1,0 +1,1 @@
+"""Results: one long table, its cells in memory, and summaries."""

@@ -1,0 +1,288 @@
+"""Results in memory: what the long table repeats on each metric is held once.
+
+A *cell* is what one device did in one segment under one strategy of a run. Its bytes, seconds and
+labels are a row of :attr:`Results.cells`; the sums and counts of a metric stand beside the numbers
+of their cells. Numbers are kept in the smallest type that holds them exactly, and come out as they
+went in.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from cdc_flower.core.errors import UserError
+from cdc_flower.tables.long_table import COLUMNS, DEVICE_SEGMENT, SCHEMA, TEXT_COLUMNS
+
+#: What a cell is known by; runs of different labels are told apart by ``run``.
+KEY = ("run", *DEVICE_SEGMENT)
+#: What a report says of a cell.
+FACTS = (
+    *("is_shift", "num_labels", "bytes_up", "bytes_down", "payload_bytes_up", "payload_bytes_down"),
+    *(
+        "latency_s",
+        "staleness_s",
+        "compute_cloud_s",
+        "compute_device_s",
+        "num_reports",
+        "num_dropped",
+        "num_late",
+    ),
+)
+_VALUES = ("metric", "value_sum", "value_count")
+_READ = (*DEVICE_SEGMENT, *FACTS, *_VALUES)
+_ROWS_PER_CHUNK = 2**18  # of the long table, about 40 MB
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Values of one metric in ``n`` cells.
+
+    Attributes:
+        at: The numbers of the cells: a range, or ``[n]``.
+        value_sum: ``[n]``.
+        value_count: ``[n]``.
+    """
+
+    at: range | NDArray[np.int64]
+    value_sum: NDArray[np.floating]
+    value_count: NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Results of one run or of several.
+
+    Attributes:
+        cells: One row per run, strategy, device and segment: ``KEY`` and ``FACTS``. Whole numbers
+            are in the smallest type that holds them: pandas adds up in 64 bits, but two columns
+            must be widened before they are added.
+        pieces: The values of each metric, in the order of the rows.
+    """
+
+    cells: pd.DataFrame
+    pieces: Mapping[str, Sequence[Piece]]
+
+    @staticmethod
+    def of(frame: pd.DataFrame) -> "Results":
+        """From the rows of the long table; a column ``run`` may label runs, without it the label is empty."""
+        return _merged(_runs_of_rows(frame if "run" in frame else frame.assign(run="")))
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics as they come."""
+        return list(self.pieces)
+
+    def rows(self, metric: str, columns: Iterable[str]) -> pd.DataFrame:
+        """One metric: a row for each cell that has it, with these columns, ``value_sum`` and ``value_count``."""
+        pieces, names = self.pieces.get(metric, ()), list(columns)
+        at = _indices(pieces)
+        is_whole = len(at) == len(self.cells) and bool((np.diff(at) == 1).all())
+        rows = self.cells[names] if is_whole else self.cells[names].take(at).reset_index(drop=True)
+        values = {
+            name: [getattr(piece, name) for piece in pieces] or [np.zeros(0)]
+            for name in _VALUES[1:]
+        }
+        return rows.assign(
+            **{name: np.concatenate(parts, dtype=np.float64) for name, parts in values.items()}
+        )
+
+    def where(self, kept: NDArray[np.bool_]) -> "Results":
+        """Some of the cells.
+
+        Args:
+            kept: ``[num_cells]``.
+        """
+        if kept.all():
+            return self
+        number, pieces = np.cumsum(kept) - 1, {}
+        for metric, whole in self.pieces.items():
+            some = [part for piece in whole if (part := _some(piece, kept, number)) is not None]
+            if some:
+                pieces[metric] = some
+        return Results(self.cells[kept].reset_index(drop=True), pieces)
+
+    def assign(self, **columns: Any) -> "Results":
+        """With more columns of the cells, each ``[num_cells]`` or one value for all; a text becomes a category."""
+        size = len(self.cells)
+        texts = {
+            k: _constant(value, size) for k, value in columns.items() if isinstance(value, str)
+        }
+        return Results(self.cells.assign(**{**columns, **texts}), self.pieces)
+
+
+def joined(parts: Sequence[Results]) -> Results:
+    """The cells of several results, one after another. They must have the same columns and no cell in common."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = {}
+    for name, column in parts[0].cells.items():
+        several = [part.cells[name] for part in parts]
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            names = sorted({str(text) for each in several for text in each.cat.categories})
+            several = [each.cat.set_categories(names) for each in several]
+        columns[name] = pd.concat(several, ignore_index=True)
+    pieces: dict[str, list[Piece]] = {}
+    first = 0
+    for part in parts:
+        for metric, some in part.pieces.items():
+            pieces.setdefault(metric, []).extend(
+                Piece(_moved(piece.at, first), piece.value_sum, piece.value_count) for piece in some
+            )
+        first += len(part.cells)
+    return Results(pd.DataFrame(columns, copy=False), pieces)
+
+
+def read_results(path: str | Path) -> Results:
+    """What a results file says, read a part at a time.
+
+    Raises:
+        UserError: If the file is missing, is not Parquet, or lacks a column.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such results file")
+    try:
+        missing = [name for name in COLUMNS if name not in pq.read_schema(path).names]
+        if missing:
+            raise UserError(
+                f"{path}: not a results file, it lacks the columns {', '.join(missing)}"
+            )
+        return _merged(joined([_runs_of_rows(frame.assign(run="")) for frame in _chunks(path)]))
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(
+            f"{path}: not a readable results file (a run that was killed leaves it unfinished)"
+        ) from error
+
+
+def _chunks(path: Path) -> Iterator[pd.DataFrame]:
+    """The rows of a file, some row groups at a time; at least one chunk, which may be empty."""
+    schema = pa.schema([SCHEMA.field(name) for name in _READ])
+    with pq.ParquetFile(path, read_dictionary=list(TEXT_COLUMNS)) as file:
+        together: list[list[int]] = [[]]
+        num_rows = 0
+        for group in range(file.num_row_groups):
+            if num_rows >= _ROWS_PER_CHUNK:
+                together.append([])
+                num_rows = 0
+            together[-1].append(group)
+            num_rows += file.metadata.row_group(group).num_rows
+        for groups in together:
+            table = (
+                file.read_row_groups(groups, columns=list(_READ)).select(list(_READ)).cast(schema)
+            )
+            yield table.unify_dictionaries().to_pandas()
+
+
+def _runs_of_rows(frame: pd.DataFrame) -> Results:
+    """A cell for each run of rows of one key; the same cell may come again later."""
+    texts = [name for name in (*KEY, "metric") if name in ("run", *TEXT_COLUMNS)]
+    frame = frame.astype(
+        {
+            name: "category"
+            for name in texts
+            if not isinstance(frame[name].dtype, pd.CategoricalDtype)
+        }
+    )
+    is_new = np.ones(len(frame), np.bool_)
+    is_new[1:] = False
+    for name in KEY:
+        values = frame[name].cat.codes.to_numpy() if name in texts else frame[name].to_numpy()
+        is_new[1:] |= values[1:] != values[:-1]
+    cells = frame.loc[is_new, [*KEY, *FACTS]].reset_index(drop=True)
+    cell = np.cumsum(is_new) - 1
+    metric, pieces = frame["metric"].cat, {}
+    codes, sums, counts = (
+        metric.codes.to_numpy(),
+        *(frame[name].to_numpy(np.float64) for name in _VALUES[1:]),
+    )
+    shared: NDArray[np.floating] = np.zeros(0)
+    for code in pd.unique(codes):
+        rows = np.flatnonzero(codes == code)
+        count = counts[rows]
+        shared = shared if np.array_equal(shared, count) else _smallest_float(count)
+        pieces[str(metric.categories[int(code)])] = [
+            Piece(_compact(cell[rows]), _smallest_float(sums[rows]), shared)
+        ]
+    return Results(
+        pd.DataFrame({name: _smallest_integer(column) for name, column in cells.items()}), pieces
+    )
+
+
+def _merged(results: Results) -> Results:
+    """Each cell once, where its metrics were not side by side or lay in two chunks; its facts are the first ones."""
+    key, cells = list(KEY), results.cells
+    again = cells.duplicated(key).to_numpy()
+    if not again.any():
+        return results
+    number = (
+        cells.groupby(key, observed=True, sort=False, dropna=False)
+        .ngroup()
+        .to_numpy()
+        .astype(np.int64)
+    )
+    pieces = {
+        metric: [
+            Piece(_compact(number[_indices([piece])]), piece.value_sum, piece.value_count)
+            for piece in some
+        ]
+        for metric, some in results.pieces.items()
+    }
+    return Results(cells[~again].reset_index(drop=True), pieces)
+
+
+def _indices(pieces: Sequence[Piece]) -> NDArray[np.int64]:
+    """The numbers of the cells of some pieces."""
+    return np.concatenate(
+        [np.asarray(piece.at, np.int64) for piece in pieces] or [np.zeros(0, np.int64)]
+    )
+
+
+def _compact(at: NDArray[Any]) -> range | NDArray[Any]:
+    """A range where the numbers are one."""
+    is_range = len(at) > 0 and bool((np.diff(at) == 1).all())
+    return range(int(at[0]), int(at[-1]) + 1) if is_range else at
+
+
+def _moved(at: range | NDArray[np.int64], by: int) -> range | NDArray[np.int64]:
+    return range(at.start + by, at.stop + by) if isinstance(at, range) else at + by
+
+
+def _some(piece: Piece, kept: NDArray[np.bool_], number: NDArray[np.int64]) -> Piece | None:
+    """What of a piece lies in kept cells, at their new numbers."""
+    at = _indices([piece])
+    mine = kept[at]
+    if mine.all():
+        return Piece(_compact(number[at]), piece.value_sum, piece.value_count)
+    if not mine.any():
+        return None
+    return Piece(_compact(number[at[mine]]), piece.value_sum[mine], piece.value_count[mine])
+
+
+def _constant(text: str, size: int) -> Any:
+    return pd.Categorical.from_codes(np.zeros(size, np.int8), pd.Index([text]))
+
+
+def _smallest_float(values: NDArray[np.float64]) -> NDArray[np.floating]:
+    """In half the bytes where each number is the same in them."""
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float32)
+    return half if np.array_equal(half, values, equal_nan=True) else values
+
+
+def _smallest_integer(column: pd.Series) -> pd.Series:
+    if column.dtype.kind != "i" or column.empty:
+        return column
+    low, high = column.min(), column.max()
+    kinds = (
+        kind
+        for kind in (np.int8, np.int16, np.int32)
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max
+    )
+    return column.astype(next(kinds, np.int64))

@@ -1,0 +1,326 @@
+"""What a results table says: values with intervals, differences from a baseline, and what they cost.
+
+A value is a ratio of sums, ``sum of value_sum / sum of value_count``. Its 95 % interval takes
+devices as the clusters, because events of one device are alike: with ``S_i`` and ``N_i`` the sums
+of device ``i`` over segments and seeds, ``R = sum S / sum N`` and ``e_i = (S_i - R N_i) / sum N``,
+the standard error is ``sqrt(n / (n - 1) * sum e_i**2)``. The interval of a paired difference is a
+bootstrap: devices are drawn anew with all their segments and seeds, the same for both, and it runs
+from the 2.5th to the 97.5th percentile.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from rich import box
+from rich.table import Table
+
+from cdc_flower.core.seeds import generator
+from cdc_flower.tables.results import Results
+
+Z_95 = 1.96
+BASELINE = "static"
+#: Metrics that the terminal shows, as far as they exist.
+SHOWN_METRICS = ("auc", "ndcg@10", "hr@10", "accuracy", "log_loss", "r@1", "r@5", "median_rank")
+NUM_RESAMPLES = 1000
+_WEIGHTS_PER_CHUNK = 2_000_000  # of the resamples, which bound the memory
+
+#: Cost columns of the summary that are means over devices of the sum over the whole run, and their
+#: source.
+PER_DEVICE = {
+    "bytes_up_per_device": "bytes_up",
+    "bytes_down_per_device": "bytes_down",
+    "payload_bytes_up_per_device": "payload_bytes_up",
+    "payload_bytes_down_per_device": "payload_bytes_down",
+    "compute_cloud_s_per_device": "compute_cloud_s",
+    "compute_device_s_per_device": "compute_device_s",
+}
+SUMMARY_COLUMNS = (
+    *("run", "task", "strategy", "metric", "mean", "low", "high", "num_devices", "num_seeds"),
+    *("baseline", "diff", "diff_low", "diff_high"),
+    *(
+        "bytes_up_per_device",
+        "bytes_down_per_device",
+        "payload_bytes_up_per_device",
+        "payload_bytes_down_per_device",
+    ),
+    *("latency_s_median", "staleness_s_median", "num_labels"),
+    *("compute_cloud_s_per_device", "compute_device_s_per_device"),
+)
+
+
+def device_sums(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """``value_sum`` and ``value_count`` of each group, seed and device; devices that counted nothing are left out.
+
+    Args:
+        by: The columns that make a group.
+    """
+    key = [*by, "seed", "device_id"]
+    sums = frame.groupby(key, observed=True, sort=False)[["value_sum", "value_count"]].sum(
+        skipna=False
+    )
+    return sums[sums["value_count"] != 0].reset_index()
+
+
+def estimate(sums: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The value of each group with its interval.
+
+    Args:
+        sums: From :func:`device_sums` with at least the columns ``by``.
+
+    Returns:
+        ``by``, ``mean``, ``low``, ``high``, ``num_devices``, ``num_seeds``. The interval is NaN for
+        one device.
+    """
+    seeds = sums.groupby(list(by), observed=True, sort=False)["seed"].nunique().rename("num_seeds")
+    table = _influence(sums, by)
+    return _interval(table, by, "mean").join(seeds, on=list(by))
+
+
+def paired_difference(
+    sums: pd.DataFrame, by: Sequence[str], baseline: str = BASELINE
+) -> pd.DataFrame:
+    """The value of each group minus that of the baseline strategy, over the seeds and devices that both have.
+
+    Args:
+        sums: From :func:`device_sums` with the columns ``by`` and ``strategy``.
+        by: The columns that make a group, without ``strategy``.
+        baseline: The strategy to compare with. Where it is absent, there are no rows.
+
+    Returns:
+        ``by``, ``strategy``, ``diff``, ``low``, ``high``, ``num_devices``. The interval is NaN for
+        one device.
+    """
+    by, group, key = list(by), [*by, "strategy"], [*by, "seed", "device_id"]
+    theirs = sums.loc[sums["strategy"] == baseline, [*key, "value_sum", "value_count"]]
+    both = sums.merge(theirs, on=key, suffixes=("", "_base"))
+    parts = ["value_sum", "value_count", "value_sum_base", "value_count_base"]
+    device = (
+        both.groupby([*group, "device_id"], observed=True, sort=False)[parts]
+        .sum(skipna=False)
+        .reset_index()
+    )
+    groups = device.groupby(group, observed=True, sort=False)
+    result = groups.size().rename("num_devices").reset_index()
+    rows, _ = pd.factorize(device["device_id"], sort=True)
+    table = np.zeros((len(parts), rows.max(initial=-1) + 1, len(result)))
+    table[:, rows, groups.ngroup()] = device[parts].to_numpy().T
+    low, high = _bootstrap(table)
+    few = result["num_devices"] < 2
+    result = result.assign(diff=_difference(table.sum(axis=1)), low=low, high=high)
+    result.loc[few, ["low", "high"]] = np.nan
+    return result[[*group, "diff", "low", "high", "num_devices"]]
+
+
+def _difference(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``[4, ...]`` sums and counts of a strategy and of its baseline -> the difference of the two ratios."""
+    with np.errstate(invalid="ignore"):  # an infinite loss has no difference
+        return sums[0] / sums[1] - sums[2] / sums[3]
+
+
+def _bootstrap(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The 2.5th and the 97.5th percentile of resampled differences, each ``[k]``.
+
+    Args:
+        table: ``[4, n, k]``, as :func:`_difference` takes them, for ``n`` devices; zeros where a
+            device is absent. Groups with the same devices are resampled alike.
+    """
+    ends = np.full((2, table.shape[2]), np.nan)
+    present, which = np.unique(table[1] != 0, axis=1, return_inverse=True)
+    for number in range(present.shape[1]):
+        rows, columns = (
+            np.flatnonzero(present[:, number]),
+            np.flatnonzero(which.reshape(-1) == number),
+        )
+        sums = table[:, rows[:, None], columns].transpose(1, 0, 2).reshape(len(rows), -1)
+        draws, size, done = _draws(len(rows)), max(1, _WEIGHTS_PER_CHUNK // len(rows)), []
+        for first in range(0, NUM_RESAMPLES, size):
+            with np.errstate(invalid="ignore"):
+                resampled = draws[first : first + size].astype(np.float64) @ sums
+            done.append(
+                _difference(resampled.reshape(-1, len(table), len(columns)).transpose(1, 0, 2))
+            )
+        ends[:, columns] = np.quantile(np.concatenate(done), (0.025, 0.975), axis=0)
+    return ends[0], ends[1]
+
+
+@lru_cache(maxsize=8)
+def _draws(num_devices: int) -> NDArray[np.uint8]:
+    """``[NUM_RESAMPLES, num_devices]``: how often each device is drawn; that one is drawn 256 times is out of reach."""
+    rng, size, done = (
+        generator(0, "bootstrap", num_devices),
+        max(1, _WEIGHTS_PER_CHUNK // num_devices),
+        [],
+    )
+    for first in range(0, NUM_RESAMPLES, size):
+        num_draws = min(size, NUM_RESAMPLES - first)
+        drawn = (
+            rng.integers(num_devices, size=(num_draws, num_devices))
+            + np.arange(num_draws)[:, None] * num_devices
+        )
+        counts = np.bincount(drawn.ravel(), minlength=drawn.size).astype(np.uint8)
+        done.append(counts.reshape(drawn.shape))
+    return np.concatenate(done)
+
+
+def summarize(results: Results, baseline: str = BASELINE) -> pd.DataFrame:
+    """One row per run label, task, strategy and metric; the columns are ``SUMMARY_COLUMNS``.
+
+    Seeds are pooled. Runs that differ by more than their seed need different labels ``run``, else
+    they are pooled too. Differences are from the strategy ``baseline``, NaN where it did not run.
+    Costs are those of the strategy, repeated on each metric: means over devices of the sum over a
+    run, labels the total of a run, both averaged over runs; medians are over devices and segments,
+    NaN where nothing arrived.
+    """
+    group = ["run", "task", "strategy"]
+    parts = [
+        _values(results.rows(metric, [*group, "seed", "device_id"]), metric, baseline)
+        for metric in results.metrics
+    ]
+    if not parts:
+        return pd.DataFrame(columns=list(SUMMARY_COLUMNS))
+    table = pd.concat(parts, ignore_index=True).assign(baseline=baseline)
+    table = table.merge(
+        _costs(results.cells).astype(dict.fromkeys(group, object)), on=group, how="left"
+    )
+    counts = ["num_devices", "num_seeds"]
+    table[counts] = table[counts].fillna(0).astype(int)
+    return _ordered(table, results, baseline)[list(SUMMARY_COLUMNS)]
+
+
+def _values(rows: pd.DataFrame, metric: str, baseline: str) -> pd.DataFrame:
+    """Value and difference of each run label, task and strategy that has a metric."""
+    group = ["run", "task", "strategy"]
+    sums = device_sums(rows, group)
+    pairs = paired_difference(sums, ["run", "task"], baseline).drop(columns="num_devices")
+    pairs = pairs.rename(columns={"low": "diff_low", "high": "diff_high"})
+    table = rows[group].drop_duplicates().astype(object)
+    for part in (estimate(sums, group), pairs):
+        table = table.merge(part.astype(dict.fromkeys(group, object)), on=group, how="left")
+    return table.assign(metric=metric)
+
+
+def write_summary(frame: pd.DataFrame, path: str | Path) -> None:
+    """The summary as comma-separated values."""
+    frame.to_csv(path, index=False, float_format="%.8g", lineterminator="\n")
+
+
+def strategies_in_order(names: Iterable[str], baseline: str = BASELINE) -> list[str]:
+    """Each name once, the baseline first and the others as they come."""
+    unique = list(dict.fromkeys(str(name) for name in names))
+    return sorted(unique, key=lambda name: name != baseline)
+
+
+def rich_table(summary: pd.DataFrame, metrics: Sequence[str] = SHOWN_METRICS) -> Table:
+    """The summary for a terminal, a row per strategy: value and half interval, below them against the baseline.
+
+    Args:
+        metrics: The columns, as far as they exist; if none does, the first three that do.
+    """
+    present = list(dict.fromkeys(summary["metric"]))
+    shown = [metric for metric in metrics if metric in present][:3] or present[:3]
+    labels = [name for name in ("run", "task") if summary[name].nunique() > 1]
+    baseline = summary["baseline"].iloc[0] if len(summary) else BASELINE
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=0,
+        caption=f"± is 95 % over devices; the second line is against {baseline} on the same devices",
+    )
+    for name in [*labels, "strategy"]:
+        table.add_column(name, no_wrap=True)
+    for name in [*shown, "KB up", "KB down", "latency\nms", "labels"]:
+        table.add_column(name, justify="right")
+    for _, rows in summary.groupby(["run", "task", "strategy"], sort=False, observed=True):
+        first, by_metric = rows.iloc[0], {str(row["metric"]): row for _, row in rows.iterrows()}
+        cells = [str(first[name]) for name in [*labels, "strategy"]]
+        cells += [
+            _value_cell(by_metric[metric]) if metric in by_metric else "–" for metric in shown
+        ]
+        cells += [_kilobytes(first[f"bytes_{way}_per_device"]) for way in ("up", "down")]
+        cells += [
+            _number(first["latency_s_median"] * 1000, ",.0f"),
+            _number(first["num_labels"], ",.0f"),
+        ]
+        table.add_row(*cells)
+    return table
+
+
+def _influence(sums: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The value of each row's group and the row's own part of its error; the rows stay as they are."""
+    groups = sums.groupby(list(by), observed=True, sort=False)
+    total = groups["value_count"].transform("sum")
+    value = groups["value_sum"].transform("sum", skipna=False) / total
+    with np.errstate(invalid="ignore"):  # an infinite loss has no interval
+        influence = (sums["value_sum"] - value * sums["value_count"]) / total
+    return sums[[*by, "device_id"]].assign(value=value, influence=influence)
+
+
+def _interval(table: pd.DataFrame, by: Sequence[str], name: str) -> pd.DataFrame:
+    """``by``, ``name``, ``low``, ``high`` and ``num_devices`` from the influence of devices (and seeds)."""
+    by = list(by)
+    value = table.groupby(by, observed=True, sort=False)["value"].first()
+    device = table.groupby([*by, "device_id"], observed=True, sort=False)["influence"].sum(
+        skipna=False
+    )
+    squares = (device**2).groupby(by, observed=True, sort=False)
+    count = squares.size()
+    margin = Z_95 * np.sqrt(squares.sum(skipna=False) * count / (count - 1).where(count > 1))
+    result = pd.DataFrame(
+        {name: value, "low": value - margin, "high": value + margin, "num_devices": count}
+    )
+    return result.reset_index()
+
+
+def _costs(cells: pd.DataFrame) -> pd.DataFrame:
+    """What each run label, task and strategy sent, waited for and spent."""
+    group = ["run", "task", "strategy"]
+    totals = {column: (source, "sum") for column, source in PER_DEVICE.items()}
+    runs = cells.groupby([*group, "run_id", "seed"], observed=True, sort=False).agg(
+        num_labels=("num_labels", "sum"), num_devices=("device_id", "nunique"), **totals
+    )
+    runs[list(PER_DEVICE)] = runs[list(PER_DEVICE)].div(runs["num_devices"], axis=0)
+    means = runs.drop(columns="num_devices").groupby(group, observed=True, sort=False).mean()
+    seconds = cells[["latency_s", "staleness_s"]].replace([np.inf, -np.inf], np.nan)
+    keys = [cells[name] for name in group]
+    medians = seconds.groupby(keys, observed=True, sort=False).median().add_suffix("_median")
+    return means.join(medians).reset_index()
+
+
+def _ordered(table: pd.DataFrame, results: Results, baseline: str) -> pd.DataFrame:
+    """The rows by label, task and metric as they come, the baseline first within them."""
+    known = {name: results.cells[name].unique().tolist() for name in ("run", "task", "strategy")}
+    known |= {
+        "strategy": strategies_in_order(known["strategy"], baseline),
+        "metric": results.metrics,
+    }
+    places = {
+        name: {value: place for place, value in enumerate(values)} for name, values in known.items()
+    }
+    group = ["run", "task", "strategy", "metric"]
+    keys = pd.DataFrame({name: table[name].map(places[name]) for name in group})
+    order = keys.sort_values(group, kind="stable").index
+    return table.loc[order].reset_index(drop=True)
+
+
+def _number(value: float, form: str) -> str:
+    return format(value, form) if np.isfinite(value) else "–"
+
+
+def _kilobytes(num_bytes: float) -> str:
+    return _number(num_bytes / 1000, ",.1f" if num_bytes < 100_000 else ",.0f")
+
+
+def _half(low: float, high: float) -> str:
+    """Half of an interval, such as ``±.012``."""
+    return "±" + _number((high - low) / 2, ".3f").removeprefix("0")
+
+
+def _value_cell(row: pd.Series) -> str:
+    """Two lines: the value with half its interval, and the same for the difference from the baseline."""
+    lines = f"{_number(row['mean'], '.3f')} {_half(row['low'], row['high'])}"
+    if row["strategy"] != row["baseline"] and np.isfinite(row["diff"]):
+        lines += f"\n{row['diff']:+.3f} {_half(row['diff_low'], row['diff_high'])}"
+    return lines

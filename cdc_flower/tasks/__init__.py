@@ -1,0 +1,1 @@
+"""Tasks: data of devices in time, reports, and metrics."""

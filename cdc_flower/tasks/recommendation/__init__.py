@@ -1,0 +1,1 @@
+"""Recommendation: devices rank the item that their user chooses next."""

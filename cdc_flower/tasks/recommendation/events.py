@@ -1,0 +1,225 @@
+"""Who chose what, and when: the interactions of all devices as arrays, whatever file they came from."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from cdc_flower.core.errors import UserError
+
+#: Longer digit strings count as text: Python refuses to turn more than 4,300 digits into an
+#: integer.
+_MAX_DIGITS = 4000
+
+
+def _is_integer(name: str) -> bool:
+    digits = name.removeprefix("-")
+    return digits.isascii() and digits.isdecimal() and len(digits) <= _MAX_DIGITS
+
+
+def _numbered(
+    kind: str, ids: Sequence[str | int] | ArrayLike
+) -> tuple[NDArray[np.int64], list[str]]:
+    """The number 0, 1, ... of each id, and the sorted names that the numbers stand for.
+
+    Names are in numeric order when all of them are integers, else in the order of their characters.
+    """
+    array = ids if isinstance(ids, np.ndarray) else np.array(ids, dtype=object)
+    if array.ndim != 1:
+        raise ValueError(f"{kind} ids must be a flat sequence, got {array.ndim} dimensions")
+    if array.dtype == object and not all(type(value) is str for value in array):
+        for value in array:
+            if not isinstance(value, str | int | np.integer):
+                raise ValueError(f"{kind} ids must be strings or integers, got {value!r}")
+        array = np.array([str(value) for value in array], dtype=object)
+    elif array.dtype.kind not in "OUiu":
+        raise ValueError(f"{kind} ids must be strings or integers, got an array of {array.dtype}")
+    codes, found = pd.factorize(array)
+    names = [str(value) for value in found]
+    if all(map(_is_integer, names)):
+        order = sorted(range(len(names)), key=lambda index: (int(names[index]), names[index]))
+    else:
+        order = sorted(range(len(names)), key=names.__getitem__)
+    rank = np.empty(len(names), np.int64)
+    rank[order] = np.arange(len(names))
+    return rank[codes], [names[index] for index in order]
+
+
+@dataclass(frozen=True)
+class EventTable:
+    """Interactions of all devices: ``M`` events sorted by device, then time. Ties keep the order of the file.
+
+    Attributes:
+        offsets: ``[num_devices + 1]``, the events of device d are ``offsets[d]:offsets[d + 1]``.
+        items: ``[M]``, ids 1..num_items; 0 is padding.
+        times_s: ``[M]``, seconds since the file's own origin; ``None`` where the file gives order
+            only.
+        device_names: The file's own user ids, in device order.
+        item_names: The file's own item ids; ``item_names[k]`` belongs to item ``k + 1``.
+        source: The path of the file.
+        num_skipped: Malformed rows that were left out.
+    """
+
+    offsets: NDArray[np.int64]
+    items: NDArray[np.int32]
+    times_s: NDArray[np.float64] | None
+    device_names: list[str]
+    item_names: list[str]
+    source: str
+    num_skipped: int = 0
+
+    @property
+    def num_devices(self) -> int:
+        """How many devices have events."""
+        return len(self.device_names)
+
+    @property
+    def num_items(self) -> int:
+        """The size of the catalog; item ids are 1..num_items."""
+        return len(self.item_names)
+
+    @property
+    def num_events(self) -> int:
+        """``M``, the events of all devices."""
+        return len(self.items)
+
+    @classmethod
+    def build(
+        cls,
+        users: Sequence[str | int] | ArrayLike,
+        items: Sequence[str | int] | ArrayLike,
+        times_s: ArrayLike | None,
+        source: str,
+        num_skipped: int = 0,
+    ) -> "EventTable":
+        """Numbers the raw ids and sorts the events.
+
+        Devices and items are numbered in numeric order when all their ids are integers, else in the
+        order of their characters, so the numbers depend on which ids there are and not on the order
+        of the rows.
+
+        Args:
+            users: ``[M]`` raw ids, strings or integers.
+            items: ``[M]`` raw ids, strings or integers.
+            times_s: ``[M]`` finite seconds, or ``None`` where the order of the rows is all that is
+                known.
+            source: The path of the file.
+            num_skipped: Malformed rows that were left out. 0 means that every row is here.
+
+        Raises:
+            ValueError: If the sequences differ in length, an id is no string or integer, or a time
+                is not finite.
+        """
+        device, device_names = _numbered("user", users)
+        item, item_names = _numbered("item", items)
+        if len(item) != len(device):
+            raise ValueError(f"items must be as many as users ({len(device)}), got {len(item)}")
+        times = None if times_s is None else np.asarray(times_s, np.float64)
+        if times is None:
+            order = np.argsort(device, kind="stable")
+        else:
+            if times.shape != device.shape:
+                raise ValueError(
+                    f"times_s must be as many as users ({len(device)}), got shape {times.shape}"
+                )
+            if not np.isfinite(times).all():
+                raise ValueError(f"times_s must be finite, got {times[~np.isfinite(times)][0]}")
+            order = np.lexsort((times, device))
+            times = times[order]
+        counts = np.bincount(device, minlength=len(device_names))
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+        return cls(
+            offsets,
+            (item[order] + 1).astype(np.int32),
+            times,
+            device_names,
+            item_names,
+            source,
+            num_skipped,
+        )
+
+    def first_devices(self, num_devices: int) -> "EventTable":
+        """The events of the first devices. Items keep their numbers: the catalog stays whole.
+
+        Args:
+            num_devices: How many, in 1..``self.num_devices``. All of them gives an equal table.
+
+        Raises:
+            UserError: If there are not that many devices, or less than one is asked for.
+        """
+        if num_devices < 1:
+            raise UserError(f"fleet.num_devices must be >= 1, got {num_devices}")
+        if num_devices > self.num_devices:
+            raise UserError(
+                f"fleet.num_devices must be <= {self.num_devices}, the number of devices in {self.source}, "
+                f"got {num_devices}"
+            )
+        end = self.offsets[num_devices]
+        return replace(
+            self,
+            offsets=self.offsets[: num_devices + 1],
+            items=self.items[:end],
+            times_s=None if self.times_s is None else self.times_s[:end],
+            device_names=self.device_names[:num_devices],
+        )
+
+    def frequent(self, min_user_events: int = 1, min_item_events: int = 1) -> "EventTable":
+        """The events of devices and of items with at least so many of them, numbered anew without gaps.
+
+        One pass: both are counted in this table as it is, so what is left of a device (or an item)
+        may be less than its minimum, because its rare items (or devices) are gone. A device without
+        any event left is gone too.
+
+        Args:
+            min_user_events: 1 keeps every device.
+            min_item_events: 1 keeps every item.
+
+        Raises:
+            UserError: If a minimum is below 1, or nothing is left.
+        """
+        for key, value in (
+            ("min_user_events", min_user_events),
+            ("min_item_events", min_item_events),
+        ):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise UserError(f"data.{key} must be a whole number >= 1, got {value}")
+        if min_user_events == min_item_events == 1:
+            return self
+        device = np.repeat(np.arange(self.num_devices), np.diff(self.offsets))
+        kept = (np.diff(self.offsets) >= min_user_events)[device]
+        kept &= (np.bincount(self.items, minlength=self.num_items + 1) >= min_item_events)[
+            self.items
+        ]
+        if not kept.any():
+            raise UserError(
+                f"data.min_user_events={min_user_events} and data.min_item_events={min_item_events} leave "
+                f"no event of {self.source}"
+            )
+        devices, device = np.unique(device[kept], return_inverse=True)
+        items, item = np.unique(self.items[kept], return_inverse=True)
+        return replace(
+            self,
+            offsets=np.concatenate(
+                [np.zeros(1, np.int64), np.cumsum(np.bincount(device), dtype=np.int64)]
+            ),
+            items=(item + 1).astype(np.int32),
+            times_s=None if self.times_s is None else self.times_s[kept],
+            device_names=[self.device_names[index] for index in devices],
+            item_names=[self.item_names[index - 1] for index in items],
+        )
+
+    def content_hash(self) -> str:
+        """SHA-256 over offsets, items and times, in hexadecimal. Names and the path do not matter."""
+        digest = hashlib.sha256()
+        for name, array, dtype in (
+            ("offsets", self.offsets, "<i8"),
+            ("items", self.items, "<i4"),
+            ("times", self.times_s, "<f8"),
+        ):
+            digest.update(f"{name}:{'none' if array is None else len(array)};".encode())
+            if array is not None:
+                digest.update(np.ascontiguousarray(array, dtype).tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,456 @@
+"""Embedded data: devices whose interests shift. No download, and the hidden context of every event is known.
+
+Items lie in topics, have a Zipf popularity and a place in a small space of tastes. A device has a
+few contexts, each with an interest in every topic, a taste, and a habit: the topic that tends to
+follow the last one, ``habit`` places further on a ring of topics. The next item is drawn in two
+steps:
+
+    p(topic | context, last topic)  ~  mass(topic) * exp(interest + sequence_strength * [topic = last + habit])
+    p(item | context, topic)        ~  popularity(item) * exp(taste_strength * taste . place)
+
+So recent choices tell the context, the best head differs from device to device and from context to
+context, and a model of sequences beats popularity. A share of noise is drawn from popularity alone.
+"""
+
+import inspect
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.core.seeds import hashed_integers, hashed_uniform
+from cdc_flower.tasks.cut import cut_last
+from cdc_flower.tasks.recommendation.stream import EventStream, even_starts_s
+from cdc_flower.tasks.shift import ShiftSchedule
+
+_TASTE_SIZE = 4
+_CHUNK = 2048  # devices at a time: bounds the memory, changes nothing
+
+
+@dataclass(frozen=True)
+class GeneratedEvents:
+    """Events of all devices, as :class:`~cdc_flower.tasks.recommendation.stream.Events`, and what made them.
+
+    Attributes:
+        offsets: ``[num_devices + 1]``.
+        items: ``[num_events]``.
+        num_items: The largest item id.
+        bounds: ``[num_devices, num_segments + 1]``; what lies before ``bounds[:, 0]`` is
+            historical.
+        context_id: ``[num_devices, num_segments]``, the dominant context.
+        is_shift: ``[num_devices, num_segments]``.
+        times_s: None: only the order is known.
+        source: A name for errors.
+    """
+
+    offsets: NDArray[np.int64]
+    items: NDArray[np.int32]
+    num_items: int
+    bounds: NDArray[np.int64]
+    context_id: NDArray[np.int64]
+    is_shift: NDArray[np.bool_]
+    times_s: NDArray[np.float64] | None = None
+    source: str = "shifting_interests"
+
+    @property
+    def num_devices(self) -> int:
+        """How many devices."""
+        return len(self.offsets) - 1
+
+    @property
+    def num_events(self) -> int:
+        """How many events, historical ones included."""
+        return len(self.items)
+
+
+@dataclass(frozen=True)
+class Population:
+    """The law that items and devices follow; all of it is a pure function of the seed.
+
+    Args:
+        seed: Of the run.
+        num_items: Items are 1..num_items.
+        num_topics: Topics on the ring, of equal size up to one item.
+        num_contexts: Contexts of each device.
+        num_habits: A habit is 1..num_habits places on the ring.
+        popularity_exponent: Of Zipf's law; 0 makes all items equally popular.
+        interest_strength: Spread of the interests; 0 makes all topics equally interesting.
+        sequence_strength: How strong the habit is; 0 makes events of a segment independent.
+        taste_strength: Spread of the taste; 0 leaves only popularity within a topic.
+        noise: Share of events drawn from popularity alone, in [0, 1]; 0 for none.
+        no_repeat: An item does not return within this many events of its device, as far as its
+            topic holds enough others; 0 lets it.
+
+    Raises:
+        UserError: If a value is out of its range.
+    """
+
+    seed: int
+    num_items: int = 600
+    num_topics: int = 12
+    num_contexts: int = 3
+    num_habits: int = 4
+    popularity_exponent: float = 0.5
+    interest_strength: float = 1.5
+    sequence_strength: float = 2.5
+    taste_strength: float = 1.0
+    noise: float = 0.1
+    no_repeat: int = 10
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        least = {
+            "num_topics": 2,
+            "num_contexts": 1,
+            "num_habits": 1,
+            "popularity_exponent": 0,
+            "interest_strength": 0,
+        }
+        least |= {
+            "sequence_strength": 0,
+            "taste_strength": 0,
+            "noise": 0,
+            "no_repeat": 0,
+            "num_items": self.num_topics,
+        }
+        for key, low in least.items():
+            if not getattr(self, key) >= low:
+                raise UserError(f"data.{key} must be >= {low}, got {getattr(self, key)}")
+        if self.noise > 1:
+            raise UserError(f"data.noise must be <= 1, got {self.noise}")
+
+    def popularity(self) -> NDArray[np.float64]:
+        """``[num_items + 1]``: the share of each item among noise, 0 for the padding."""
+        rank = np.argsort(
+            np.argsort(hashed_uniform(self.seed, "item-rank", np.arange(1, self.num_items + 1)))
+        )
+        share = np.concatenate([[0.0], (rank + 1.0) ** -self.popularity_exponent])
+        return share / share.sum()
+
+    def topic_items(self) -> NDArray[np.int32]:
+        """``[num_topics, size]``: the items of each topic, padded on the right with 0."""
+        order = (
+            np.argsort(hashed_uniform(self.seed, "item-topic", np.arange(1, self.num_items + 1)))
+            + 1
+        )
+        size = -(-self.num_items // self.num_topics)
+        padded = np.concatenate(
+            [order, np.zeros(size * self.num_topics - self.num_items, dtype=order.dtype)]
+        )
+        return padded.reshape(size, self.num_topics).T.astype(np.int32)
+
+    def item_topics(self) -> NDArray[np.int64]:
+        """``[num_items + 1]``: the topic of each item, -1 for the padding."""
+        topics, table = np.full(self.num_items + 1, -1, dtype=np.int64), self.topic_items()
+        topics[table] = np.arange(self.num_topics)[:, None]
+        topics[0] = -1
+        return topics
+
+    def item_places(self) -> NDArray[np.float64]:
+        """``[num_items + 1, 4]``: where each item lies in the space of tastes."""
+        return _hashed_normal(
+            self.seed, "item-place", np.arange(self.num_items + 1)[:, None], np.arange(_TASTE_SIZE)
+        )
+
+    def interests(self, device_ids: NDArray[np.int64]) -> NDArray[np.float64]:
+        """``[n, num_contexts, num_topics]``: the interest of each context in each topic."""
+        contexts, topics = np.arange(self.num_contexts)[:, None], np.arange(self.num_topics)
+        return self.interest_strength * _hashed_normal(
+            self.seed, "interest", device_ids[:, None, None], contexts, topics
+        )
+
+    def habits(self, device_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """``[n, num_contexts]``: how many places on the ring the next topic tends to be from the last."""
+        contexts = np.arange(self.num_contexts)
+        return 1 + hashed_integers(
+            self.seed, "habit", device_ids[:, None], contexts, high=self.num_habits
+        )
+
+    def tastes(self, device_ids: NDArray[np.int64]) -> NDArray[np.float64]:
+        """``[n, num_contexts, 4]``, scaled so that ``taste . place`` spreads by ``taste_strength``."""
+        contexts, sizes = np.arange(self.num_contexts)[:, None], np.arange(_TASTE_SIZE)
+        tastes = _hashed_normal(self.seed, "taste", device_ids[:, None, None], contexts, sizes)
+        return self.taste_strength / math.sqrt(_TASTE_SIZE) * tastes
+
+    def probabilities(
+        self,
+        device_ids: NDArray[np.int64],
+        weights: NDArray[np.float64],
+        last_topic: NDArray[np.int64],
+    ) -> NDArray[np.float64]:
+        """What an oracle that knows the context expects next; nothing can rank better, ``no_repeat`` aside.
+
+        Args:
+            device_ids: ``[n]``.
+            weights: ``[n, num_contexts]``, how the contexts blend; one 1 and else 0 for a single
+                context.
+            last_topic: ``[n]``, of the item before; -1 if there is none.
+
+        Returns:
+            ``[n, num_items + 1]``, rows sum to 1; column 0, the padding, is 0.
+        """
+        mass = self.popularity()[self.topic_items()].sum(axis=1)
+        topic = _topic_weights(
+            self, mass, self.interests(device_ids), self.habits(device_ids), weights, last_topic
+        )
+        taste = np.einsum("nc,ncd->nd", weights, self.tastes(device_ids))
+        item = self.popularity() * np.exp(taste @ self.item_places().T)
+        one_hot = (self.item_topics()[:, None] == np.arange(self.num_topics)).astype(np.float64)
+        within = item / np.maximum((item @ one_hot) @ one_hot.T, 1e-300)
+        clean = within * ((topic / topic.sum(axis=1, keepdims=True)) @ one_hot.T)
+        return (1 - self.noise) * clean + self.noise * self.popularity()
+
+
+def shifting_interests(
+    num_devices: int,
+    num_segments: int,
+    *,
+    seed: int,
+    shift: str = "abrupt",
+    period: int = 4,
+    events_per_segment: int = 9,
+    events_jitter: int = 2,
+    history_events: int = 100,
+    num_items: int = 600,
+    num_topics: int = 12,
+    num_contexts: int = 3,
+    num_habits: int = 4,
+    popularity_exponent: float = 0.5,
+    interest_strength: float = 1.5,
+    sequence_strength: float = 2.5,
+    taste_strength: float = 1.0,
+    noise: float = 0.1,
+    no_repeat: int = 10,
+) -> GeneratedEvents:
+    """Draw the events of all devices: a historical part, then the stream.
+
+    The historical part follows the same schedule, at the negative segments before the stream, so
+    the cloud meets the same law with contexts drawn likewise. Events of a device depend on the seed
+    and its own number only, not on how many devices or segments there are.
+
+    Args:
+        num_devices: How many devices.
+        num_segments: Segments of the stream.
+        seed: Of the run.
+        shift: Kind of shift; see :class:`~cdc_flower.tasks.shift.ShiftSchedule`.
+        period: Segments between two shifts.
+        events_per_segment: Mean number of events of a device in a segment.
+        events_jitter: The number varies evenly by up to this much; 0 makes it the same everywhere.
+        history_events: About how many historical events each device has; 0 for none.
+        num_items: See :class:`Population`, as are all further knobs.
+        num_topics: Topics.
+        num_contexts: Contexts of each device.
+        num_habits: Habits.
+        popularity_exponent: Of Zipf's law.
+        interest_strength: Spread of interests.
+        sequence_strength: Strength of the habit.
+        taste_strength: Spread of tastes.
+        noise: Share of events drawn from popularity alone.
+        no_repeat: How long an item does not return.
+
+    Raises:
+        UserError: If a value is out of its range.
+    """
+    population = Population(
+        seed=seed,
+        num_items=num_items,
+        num_topics=num_topics,
+        num_contexts=num_contexts,
+        num_habits=num_habits,
+        popularity_exponent=popularity_exponent,
+        interest_strength=interest_strength,
+        sequence_strength=sequence_strength,
+        taste_strength=taste_strength,
+        noise=noise,
+        no_repeat=no_repeat,
+    )
+    if num_devices < 1:
+        raise UserError(f"num_devices must be >= 1, got {num_devices}")
+    if history_events < 0:
+        raise UserError(f"data.history_events must be >= 0, got {history_events}")
+    if not 0 <= events_jitter < events_per_segment:
+        raise UserError(
+            f"data.events_jitter must be in 0..events_per_segment - 1, got {events_jitter}"
+        )
+    schedule = ShiftSchedule(shift, num_segments, num_contexts, period, seed)
+    num_past = -(-history_events // events_per_segment)
+    means = np.full(num_past + num_segments, events_per_segment)
+    means[:num_past][:1] = (
+        history_events - (num_past - 1) * events_per_segment
+    )  # the oldest holds the remainder
+    device_ids = np.arange(num_devices)
+    segments = np.arange(-num_past, num_segments)
+    jitter = hashed_integers(
+        seed, "num-events", device_ids[:, None], segments, high=2 * events_jitter + 1
+    )
+    counts = np.maximum(means + jitter - events_jitter, 1)
+    whole = replace(schedule, num_segments=num_past + num_segments)
+    chunks = [
+        _draw(
+            population,
+            whole,
+            device_ids[start : start + _CHUNK],
+            segments,
+            counts[start : start + _CHUNK],
+        )
+        for start in range(0, num_devices, _CHUNK)
+    ]
+    ends = np.cumsum(counts.reshape(-1)).reshape(counts.shape)
+    offsets = np.concatenate([[0], ends[:, -1]])
+    starts = np.concatenate([offsets[:-1, None], ends], axis=1)
+    return GeneratedEvents(
+        offsets=offsets,
+        items=np.concatenate(chunks),
+        num_items=num_items,
+        bounds=starts[:, num_past:],
+        context_id=schedule.context_id(device_ids),
+        is_shift=schedule.is_shift(device_ids),
+    )
+
+
+def interests_stream(
+    num_devices: int,
+    num_segments: int,
+    *,
+    seed: int,
+    cut: str = "events",
+    segment_s: float = 60.0,
+    history_length: int = 10,
+    num_negatives: int = 99,
+    exclude_seen: bool = False,
+    **knobs: int | float | str,
+) -> EventStream:
+    """The stream of :func:`shifting_interests`, whose knobs it takes.
+
+    Args:
+        num_devices: How many devices.
+        num_segments: How many segments.
+        seed: Of the run.
+        cut: ``events`` keeps the segments as they are drawn; ``last`` leaves the last event of each
+            device out, the only one of the only segment.
+        segment_s: How long a segment lasts, in seconds.
+        history_length: See :class:`~cdc_flower.tasks.recommendation.stream.EventStream`.
+        num_negatives: Candidates besides the true one.
+        exclude_seen: Off by default: these devices choose items repeatedly, and negatives that
+            avoid old choices would give them away.
+        knobs: Of :func:`shifting_interests`.
+
+    Raises:
+        UserError: If a value is out of its range or a knob is unknown.
+    """
+    known = set(inspect.signature(shifting_interests).parameters) - {
+        "num_devices",
+        "num_segments",
+        "seed",
+    }
+    for name in knobs:
+        if name not in known:
+            raise unknown_name("knob", name, known, "data.name=shifting_interests")
+    if cut not in ("events", "last"):
+        raise unknown_name("cut", cut, ("events", "last"), "data.cut")
+    events = shifting_interests(num_devices, num_segments, seed=seed, **knobs)  # type: ignore[arg-type]
+    return EventStream(
+        events,
+        cut_last(events.offsets, num_segments) if cut == "last" else events.bounds,
+        even_starts_s(num_segments, segment_s),
+        None,
+        seed=seed,
+        history_length=history_length,
+        num_negatives=num_negatives,
+        exclude_seen=exclude_seen,
+        context_id=events.context_id,
+        is_shift=events.is_shift,
+    )
+
+
+def _hashed_normal(seed: int, name: str, *indices: ArrayLike) -> NDArray[np.float64]:
+    """Standard normal numbers, one for each index (Box and Muller, 1958)."""
+    radius = np.sqrt(-2 * np.log1p(-hashed_uniform(seed, f"{name}/radius", *indices)))
+    return radius * np.cos(2 * np.pi * hashed_uniform(seed, f"{name}/angle", *indices))
+
+
+def _pick(weights: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArray[np.int64]:
+    """A column for each row ``[n]``, drawn in proportion to the weights ``[n, k]`` by one uniform number ``[n]``."""
+    total = np.cumsum(weights, axis=1)
+    threshold = np.minimum(uniform * total[:, -1], np.nextafter(total[:, -1], 0))
+    return (total <= threshold[:, None]).sum(axis=1)
+
+
+def _topic_weights(
+    population: Population,
+    mass: NDArray[np.float64],
+    interests: NDArray[np.float64],
+    habits: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    last_topic: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """``[n, num_topics]``: unnormalized chances of the next topic."""
+    logits = np.einsum("nc,nck->nk", weights, interests)
+    bonus = population.sequence_strength * (last_topic >= 0)[:, None] * weights
+    rows = np.arange(len(logits))
+    for context in range(weights.shape[1]):
+        logits[rows, (last_topic + habits[:, context]) % population.num_topics] += bonus[:, context]
+    return mass * np.exp(logits)
+
+
+def _draw(
+    population: Population,
+    schedule: ShiftSchedule,
+    device_ids: NDArray[np.int64],
+    segments: NDArray[np.int64],
+    counts: NDArray[np.int64],
+) -> NDArray[np.int32]:
+    """The items of these devices in a row, by device and then by time; ``counts`` is ``[n, segments]``."""
+    num_devices, rows = len(device_ids), np.arange(len(device_ids))
+    interests, habits = population.interests(device_ids), population.habits(device_ids)
+    tastes = population.tastes(device_ids)
+    table, popularity = population.topic_items(), population.popularity()[population.topic_items()]
+    places, mass = population.item_places()[table], popularity.sum(axis=1)
+    mixture = schedule.weights(device_ids, first_segment=int(segments[0]))
+    last_topic = np.full(num_devices, -1, dtype=np.int64)
+    memory = min(population.no_repeat, population.num_items // population.num_topics - 1)
+    newest = np.zeros(
+        (num_devices, memory), dtype=np.int32
+    )  # a ring of items that may not return yet
+    num_drawn = np.zeros(num_devices, dtype=np.int64)
+    allowed = np.ones((num_devices, population.num_items + 1), dtype=np.bool_)
+    drawn = np.zeros((num_devices, len(segments), int(counts.max())), dtype=np.int32)
+    for block, segment in enumerate(segments):
+        draws = hashed_uniform(
+            population.seed,
+            "event",
+            device_ids[:, None, None],
+            segment,
+            np.arange(drawn.shape[2])[:, None],
+            np.arange(4),
+        )
+        for slot in range(int(counts[:, block].max())):
+            chance = draws[:, slot]
+            weights = mixture[:, block]
+            if not schedule.blends:
+                weights = (
+                    np.arange(population.num_contexts) == _pick(weights, chance[:, 0])[:, None]
+                ).astype(float)
+            weights = (
+                weights * (chance[:, 1] >= population.noise)[:, None]
+            )  # without a context only popularity is left
+            topic = _pick(
+                _topic_weights(population, mass, interests, habits, weights, last_topic),
+                chance[:, 2],
+            )
+            taste = np.einsum("nc,ncd->nd", weights, tastes)
+            item_weights = popularity[topic] * np.exp(np.einsum("nid,nd->ni", places[topic], taste))
+            item_weights *= allowed[rows[:, None], table[topic]]
+            item = table[topic, _pick(item_weights, chance[:, 3])]
+            active = np.flatnonzero(counts[:, block] > slot)
+            drawn[active, block, slot] = item[active]
+            last_topic[active] = topic[active]
+            if memory:
+                place = num_drawn[active] % memory
+                allowed[active, newest[active, place]] = True
+                allowed[active, item[active]] = False
+                newest[active, place] = item[active]
+                num_drawn[active] += 1
+    return drawn[np.arange(drawn.shape[2]) < counts[..., None]]

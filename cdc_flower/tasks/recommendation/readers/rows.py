@@ -1,0 +1,107 @@
+"""The rows of a text file: which lines they are, and what becomes of the malformed ones."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cdc_flower.core.errors import UserError
+
+_SHOWN = 80
+
+
+@dataclass(frozen=True)
+class Rows:
+    """``M`` interactions as the file has them: raw ids, and seconds or ``None``."""
+
+    users: Sequence[str] | NDArray[np.object_]
+    items: Sequence[str] | NDArray[np.object_]
+    times_s: NDArray[np.float64] | None
+    num_skipped: int
+
+
+@dataclass(frozen=True)
+class Check:
+    """One rule for rows: where it holds, its words, and the value to show where it does not."""
+
+    holds: NDArray[np.bool_]  # [R]
+    rule: str
+    got: Callable[[int], str]
+
+
+def shown(value: object) -> str:
+    """A value in quotes on one line, cut to a length that fits there."""
+    text = value if isinstance(value, str) else str(value)
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+
+
+def good_rows(
+    source: str, line_of: Callable[[int], int], checks: Sequence[Check], skip_errors: bool
+) -> NDArray[np.bool_]:
+    """``[R]``: which rows keep every rule.
+
+    Args:
+        source: The path, for the error.
+        line_of: The line of a row, counted from 1.
+        checks: The rules, each over all ``R`` rows; the first that a row breaks is the one told.
+        skip_errors: Whether to return a mask with holes. False raises for the first malformed row.
+
+    Raises:
+        UserError: If a row breaks a rule and ``skip_errors`` is false.
+    """
+    good: NDArray[np.bool_] = np.logical_and.reduce([check.holds for check in checks])
+    if skip_errors or good.all():
+        return good
+    row = int(np.argmin(good))
+    broken = next(check for check in checks if not check.holds[row])
+    raise UserError(f"{source}:{line_of(row)}: {broken.rule}, got {broken.got(row)}")
+
+
+def text_rows(text: str, sep: str | None) -> tuple[list[str], NDArray[np.int64]]:
+    """The lines that are not blank ``[R]``, and the number of each, counted from 1 in the file.
+
+    A line is blank if it holds white space only, unless that is the separator: two empty fields are
+    malformed.
+    """
+    lines = text.split("\n")
+    kept = np.fromiter((bool(line) and not line.isspace() for line in lines), np.bool_, len(lines))
+    if sep is not None and sep.isspace():
+        for index in np.flatnonzero(~kept):
+            kept[index] = sep in lines[index]
+    numbers = np.flatnonzero(kept)
+    return (
+        lines if len(numbers) == len(lines) else [lines[index] for index in numbers]
+    ), numbers + 1
+
+
+def not_empty(values: Sequence[str]) -> NDArray[np.bool_]:
+    """``[R]``: which strings have a character."""
+    return np.fromiter(map(bool, values), np.bool_, len(values))
+
+
+def is_number(text: str) -> bool:
+    """Whether the text is a plain number: ASCII digits, point, sign, exponent, ``nan`` or ``inf``."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text.isascii() and "_" not in text
+
+
+def to_numbers(texts: Sequence[str]) -> NDArray[np.float64]:
+    """``[R]`` numbers, NaN where a text is none."""
+    joined = "".join(texts)
+    if joined.isascii() and "_" not in joined:
+        try:
+            return np.fromiter(map(float, texts), np.float64, len(texts))
+        except ValueError:
+            pass
+    return np.array([float(text) if is_number(text) else np.nan for text in texts], np.float64)
+
+
+def spread(values: ArrayLike, where: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """``[R]``: booleans put back where a mask is true; rows outside it count as right."""
+    full = np.ones(len(where), np.bool_)
+    full[where] = values
+    return full

@@ -1,0 +1,379 @@
+"""A stream of recommendation events: what each device sees segment by segment, and what only a metric may read.
+
+Everything is a pure function of the seed, the device and the event, so any number of calls in any
+order, on any worker, give the same answers. The attributes are plain arrays: cheap to pickle and to
+share through Ray.
+"""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.core.seeds import hashed_integers
+from cdc_flower.core.stream import LabelledBatch, SegmentBatch, Truth, TruthAccessError, TruthReader
+from cdc_flower.tasks.cut import (
+    cut_by_calendar,
+    cut_by_events,
+    cut_last,
+    even_times_s,
+    flat_ranges,
+    windows,
+)
+from cdc_flower.tasks.recommendation.catalog import Catalog, catalogs
+from cdc_flower.tasks.recommendation.history import HistoricalData
+from cdc_flower.tasks.recommendation.negatives import SeenItems, draw_unseen
+
+CUTS = ("calendar", "events", "last")
+
+
+class Events(Protocol):
+    """What a stream needs of a table of events, which are sorted by device and then by time."""
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """``[num_devices + 1]``, where the events of each device start."""
+
+    @property
+    def items(self) -> NDArray[np.int32]:
+        """``[num_events]``, in 1..num_items."""
+
+    @property
+    def num_items(self) -> int:
+        """The largest item id."""
+
+
+class TimedEvents(Events, Protocol):
+    """A table that was read from a source and may know times."""
+
+    @property
+    def times_s(self) -> NDArray[np.float64] | None:
+        """``[num_events]``, or None if only the order is known."""
+
+    @property
+    def source(self) -> str:
+        """Where the events come from, for errors."""
+
+
+class EventStream:
+    """Implements :class:`cdc_flower.core.stream.Stream` over a table of events.
+
+    The true item stands at a hashed column among ``num_negatives`` others. An event that nothing
+    precedes on its device is never scored, since a device without a past gives a model nothing to
+    go by; it only serves as history.
+
+    Args:
+        events: The table.
+        bounds: ``[num_devices, num_segments + 1]``; see :mod:`cdc_flower.tasks.cut`.
+        segment_starts_s: ``[num_segments + 1]``, ascending.
+        event_times_s: ``[num_events]``, on the same clock; None spreads events evenly over their
+            segment.
+        seed: Of the run.
+        history_length: ``L``, items that a model sees before an event.
+        num_negatives: Candidates besides the true one.
+        exclude_seen: Whether negatives avoid everything the device ever interacts with. Turn it off
+            for data in which devices choose an item repeatedly: there it would give old choices
+            away as true.
+        growing_catalog: Whether negatives come only from items that some device has chosen by then:
+            in the historical part, or by the end of the segment. It needs a cut at the same time on
+            all devices.
+        context_id: ``[num_devices, num_segments]``; None where nobody knows: all -1.
+        is_shift: ``[num_devices, num_segments]``; None where nobody knows: all False.
+
+    Raises:
+        UserError: If a configured number is too small or the table holds fewer than two items.
+        ValueError: If the shapes do not agree.
+    """
+
+    def __init__(
+        self,
+        events: Events,
+        bounds: NDArray[np.int64],
+        segment_starts_s: NDArray[np.float64],
+        event_times_s: NDArray[np.float64] | None,
+        *,
+        seed: int,
+        history_length: int = 10,
+        num_negatives: int = 99,
+        exclude_seen: bool = True,
+        growing_catalog: bool = False,
+        context_id: NDArray[np.int64] | None = None,
+        is_shift: NDArray[np.bool_] | None = None,
+    ) -> None:
+        if history_length < 1:
+            raise UserError(f"data.history_length must be >= 1, got {history_length}")
+        if num_negatives < 1:
+            raise UserError(f"data.num_negatives must be >= 1, got {num_negatives}")
+        if events.num_items < 2:
+            raise UserError(f"data: a stream needs >= 2 items to rank, got {events.num_items}")
+        self.num_devices, self.num_segments = len(events.offsets) - 1, len(segment_starts_s) - 1
+        self.num_items, self.history_length, self.num_negatives = (
+            events.num_items,
+            history_length,
+            num_negatives,
+        )
+        self.seed, self.exclude_seen = seed, exclude_seen
+        self.offsets = np.asarray(events.offsets, dtype=np.int64)
+        self.items = np.asarray(events.items, dtype=np.int32)
+        self.bounds = np.asarray(bounds, dtype=np.int64)
+        self.segment_starts_s = np.asarray(segment_starts_s, dtype=np.float64)
+        self.event_times_s = event_times_s
+        shape = (self.num_devices, self.num_segments)
+        self.context_id = np.full(shape, -1, dtype=np.int64) if context_id is None else context_id
+        self.is_shift = np.zeros(shape, dtype=np.bool_) if is_shift is None else is_shift
+        self._check_shapes()
+        self.catalogs = [Catalog.whole(self.num_items)] * (self.num_segments + 1)
+        if growing_catalog:
+            self.catalogs = catalogs(self.offsets, self.items, self.bounds, self.num_items)
+        self.seen: SeenItems | None = None
+        if exclude_seen:
+            device = np.repeat(np.arange(self.num_devices), np.diff(self.offsets))
+            self.seen = SeenItems.of(device, self.items, self.num_devices, self.num_items)
+
+    def _check_shapes(self) -> None:
+        wanted = (self.num_devices, self.num_segments + 1)
+        if self.bounds.shape != wanted:
+            raise ValueError(f"bounds must have shape {wanted}, got {self.bounds.shape}")
+        for name in ("context_id", "is_shift"):
+            shape = getattr(self, name).shape
+            if shape != (self.num_devices, self.num_segments):
+                raise ValueError(
+                    f"{name} must have shape {(self.num_devices, self.num_segments)}, got {shape}"
+                )
+        if self.event_times_s is not None and len(self.event_times_s) != len(self.items):
+            raise ValueError(
+                f"event_times_s must have {len(self.items)} times, got {len(self.event_times_s)}"
+            )
+
+    def _checked(self, device_ids: NDArray[np.int64], segment: int, last: int) -> NDArray[np.int64]:
+        device_ids = np.asarray(device_ids, dtype=np.int64)
+        if not 0 <= segment <= last:
+            raise ValueError(f"segment must be in 0..{last}, got {segment}")
+        if len(device_ids) and not (device_ids.min() >= 0 and device_ids.max() < self.num_devices):
+            wrong = device_ids[(device_ids < 0) | (device_ids >= self.num_devices)][0]
+            raise ValueError(f"device_ids must be in 0..{self.num_devices - 1}, got {wrong}")
+        return device_ids
+
+    def _ends(
+        self, device_ids: NDArray[np.int64], segment: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The first scored event of each device's segment and the one after its last, both ``[n]``."""
+        end = self.bounds[device_ids, segment + 1]
+        first = np.maximum(self.bounds[device_ids, segment], self.offsets[device_ids] + 1)
+        return np.minimum(first, end), end
+
+    def segment(self, device_ids: NDArray[np.int64], segment: int) -> SegmentBatch:
+        """The events of segment 0, 1, ..., ``num_segments - 1`` on these devices, in the order of the devices."""
+        device_ids = self._checked(device_ids, segment, self.num_segments - 1)
+        first, end = self._ends(device_ids, segment)
+        row, slot, index = flat_ranges(first, end)
+        device = device_ids[row]
+        start = self.offsets[device]
+        place, target = index - start, self.items[index]
+        negatives = draw_unseen(
+            self.seed,
+            "negatives",
+            device,
+            place,
+            self.num_negatives,
+            self.catalogs[segment + 1],
+            self.seen,
+            target,
+        )
+        positive = hashed_integers(
+            self.seed, "positive", device, place, high=self.num_negatives + 1
+        )
+        candidates, events = (
+            np.empty((len(index), self.num_negatives + 1), dtype=np.int32),
+            np.arange(len(index)),
+        )
+        candidates[:, :-1] = negatives
+        candidates[:, -1] = target
+        candidates[events, -1] = candidates[events, positive]
+        candidates[events, positive] = target
+        truth = Truth(
+            positive, self.context_id[device_ids, segment], self.is_shift[device_ids, segment]
+        )
+        return SegmentBatch(
+            device_ids=device_ids,
+            num_events=end - first,
+            row=row,
+            slot=slot,
+            history=windows(self.items, start, index, self.history_length),
+            candidates=candidates,
+            times_s=self._times_s(device, index, segment),
+            truth=truth,
+        )
+
+    def _times_s(
+        self, device: NDArray[np.int64], index: NDArray[np.int64], segment: int
+    ) -> NDArray[np.float64]:
+        if self.event_times_s is not None:
+            return self.event_times_s[index]
+        begin, end = self.bounds[device, segment], self.bounds[device, segment + 1]
+        starts_s = self.segment_starts_s
+        return even_times_s(
+            index - begin, end - begin, float(starts_s[segment]), float(starts_s[segment + 1])
+        )
+
+    def num_events(self, device_ids: NDArray[np.int64], segment: int) -> NDArray[np.int64]:
+        """``[n]``: how many scored events each of these devices has in the segment."""
+        first, end = self._ends(self._checked(device_ids, segment, self.num_segments - 1), segment)
+        return end - first
+
+    def recent(
+        self, device_ids: NDArray[np.int64], segment: int, lag: int = 0
+    ) -> NDArray[np.int32]:
+        """``[n, L]``: the last items before the segment starts, oldest first, padded on the right with 0.
+
+        Args:
+            device_ids: ``[n]``.
+            segment: ``num_segments`` asks for the last items of the whole stream.
+            lag: As they were so many events earlier, at the earliest when the device had one event;
+                0 is now.
+
+        Raises:
+            ValueError: If the lag is negative, or as :meth:`segment`.
+        """
+        if lag < 0:
+            raise ValueError(f"lag must be >= 0, got {lag}")
+        device_ids = self._checked(device_ids, segment, self.num_segments)
+        start, end = self.offsets[device_ids], self.bounds[device_ids, segment]
+        return windows(
+            self.items,
+            start,
+            np.maximum(end - lag, np.minimum(start + 1, end)),
+            self.history_length,
+        )
+
+    def labelled(
+        self,
+        reader: TruthReader,
+        device_ids: NDArray[np.int64],
+        segment: int,
+        max_examples: int,
+        num_negatives: int,
+    ) -> LabelledBatch:
+        """The newest examples from before the segment starts, at most ``max_examples`` a device, oldest first.
+
+        Each has at least one earlier item. Negatives differ from segment to segment and avoid only
+        what the device has seen so far: to avoid its future choices too would give them away.
+
+        Raises:
+            TruthAccessError: If the reader is not a :class:`TruthReader`.
+        """
+        if not isinstance(reader, TruthReader):
+            raise TruthAccessError(
+                f"labels are for those who pay for them, and {type(reader).__name__} does not"
+            )
+        device_ids = self._checked(device_ids, segment, self.num_segments)
+        start, end = self.offsets[device_ids], self.bounds[device_ids, segment]
+        first = np.minimum(np.maximum(start + 1, end - max(max_examples, 0)), end)
+        row, slot, index = flat_ranges(first, end)
+        seen = None
+        if self.exclude_seen:
+            seen_row, _, seen_index = flat_ranges(start, end)
+            seen = SeenItems.of(seen_row, self.items[seen_index], len(device_ids), self.num_items)
+        target, name = self.items[index], f"labelled-negatives/{segment}"
+        negatives = draw_unseen(
+            self.seed,
+            name,
+            device_ids[row],
+            index - start[row],
+            num_negatives,
+            self.catalogs[segment],
+            seen,
+            target,
+            rows=row,
+        )
+        return LabelledBatch(
+            num_examples=end - first,
+            row=row,
+            slot=slot,
+            history=windows(self.items, start[row], index, self.history_length),
+            candidates=np.concatenate([target[:, None], negatives], axis=1),
+        )
+
+    def historical(self) -> HistoricalData:
+        """The labelled part from before the cut, which the cloud holds; it contains no later event."""
+        row, _, index = flat_ranges(self.offsets[:-1], self.bounds[:, 0])
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=self.num_devices))])
+        return HistoricalData(
+            device_ids=np.arange(self.num_devices),
+            offsets=offsets.astype(np.int64),
+            items=self.items[index],
+            num_items=self.num_items,
+            history_length=self.history_length,
+            exclude_seen=self.exclude_seen,
+            catalog=self.catalogs[0],
+        )
+
+
+def event_stream(
+    events: TimedEvents,
+    *,
+    num_segments: int,
+    seed: int,
+    cut: str = "events",
+    historical_fraction: float = 0.5,
+    segment_s: float = 60.0,
+    history_length: int = 10,
+    num_negatives: int = 99,
+    exclude_seen: bool = True,
+) -> EventStream:
+    """The stream of a table that was read from a file, cut as configured.
+
+    Args:
+        events: The table.
+        num_segments: How many segments follow the historical part.
+        seed: Of the run.
+        cut: ``events`` cuts each device by its own number of events and sets the clock by
+            ``segment_s``; ``calendar`` cuts all devices at the same real times, and negatives are
+            then items that exist by then; ``last`` leaves the last event of each device out, the
+            only one of its only segment.
+        historical_fraction: Share of the events that is historical, in (0, 1); unused by ``last``.
+        segment_s: How long a segment lasts on the virtual clock, in seconds; unused by
+            ``calendar``.
+        history_length: See :class:`EventStream`, as are ``num_negatives`` and ``exclude_seen``.
+        num_negatives: Candidates besides the true one.
+        exclude_seen: Whether negatives avoid what the device ever chooses.
+
+    Raises:
+        UserError: If a configured value is wrong.
+    """
+    if cut not in CUTS:
+        raise unknown_name("cut", cut, CUTS, "data.cut")
+    times_s: NDArray[np.float64] | None = None
+    if cut == "calendar":
+        bounds, starts_s, times_s = cut_by_calendar(
+            events.offsets, events.times_s, num_segments, historical_fraction, events.source
+        )
+    else:
+        if cut == "last":
+            bounds = cut_last(events.offsets, num_segments)
+        else:
+            bounds = cut_by_events(events.offsets, num_segments, historical_fraction)
+        starts_s = even_starts_s(num_segments, segment_s)
+    return EventStream(
+        events,
+        bounds,
+        starts_s,
+        times_s,
+        seed=seed,
+        history_length=history_length,
+        num_negatives=num_negatives,
+        exclude_seen=exclude_seen,
+        growing_catalog=cut == "calendar",
+    )
+
+
+def even_starts_s(num_segments: int, segment_s: float) -> NDArray[np.float64]:
+    """``[num_segments + 1]``: decision points ``segment_s`` seconds apart, from 0 s on.
+
+    Raises:
+        UserError: If ``segment_s`` is not above 0.
+    """
+    if not segment_s > 0:
+        raise UserError(f"data.segment_s must be > 0, got {segment_s}")
+    return np.arange(num_segments + 1, dtype=np.float64) * segment_s

@@ -1,0 +1,1 @@
+"""Gradient steps, scoring, and checkpoints of trained parameters."""

@@ -1,0 +1,199 @@
+"""Trained parameters on disk, found again by everything that their training depended on.
+
+A checkpoint is one safetensors file. Its name is a hash of its key, and the whole key is inside, so
+a run takes parameters only if model, settings, seed, data and this package's own code are all the
+same.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cdc_flower.core.errors import UserError
+
+log = logging.getLogger("cdc_flower")
+#: What Adam keeps of each tensor.
+_ADAM = ("step", "exp_avg", "exp_avg_sq")
+
+
+@cache
+def source_hash() -> str:
+    """A hash of this package's code: what an older version trained is not used."""
+    digest = hashlib.sha256(torch.__version__.encode())
+    folder = Path(__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def fingerprint(key: Mapping[str, Any]) -> str:
+    """A short name for a key of plain values."""
+    return hashlib.sha256(_text(key).encode()).hexdigest()[:20]
+
+
+def _text(key: Mapping[str, Any]) -> str:
+    return json.dumps({**key, "code": source_hash()}, sort_keys=True)
+
+
+class Kept:
+    """A training under way, as tensors by name: leaves, the best ones so far, and Adam's two moments.
+
+    Args:
+        optimizer: Adam over the leaves. ``leaves`` and ``best``: as many tensors, of the same
+            shapes.
+    """
+
+    def __init__(
+        self, optimizer: torch.optim.Adam, leaves: Sequence[Tensor], best: Sequence[Tensor]
+    ) -> None:
+        self.optimizer, self.leaves, self.best = optimizer, leaves, best
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What makes a training go on as if it had not been interrupted."""
+        named: dict[str, Tensor] = {}
+        for index, (leaf, best) in enumerate(zip(self.leaves, self.best, strict=True)):
+            state = self.optimizer.state.get(leaf, {})
+            named |= {f"leaf.{index}": leaf.detach(), f"best.{index}": best}
+            named |= {f"{name}.{index}": value for name, value in state.items()}
+        return named
+
+    def restore(self, named: Mapping[str, Tensor]) -> None:
+        """Take up what :meth:`tensors` gave."""
+        with torch.no_grad():
+            for index, (leaf, best) in enumerate(zip(self.leaves, self.best, strict=True)):
+                leaf.copy_(named[f"leaf.{index}"])
+                best.copy_(named[f"best.{index}"])
+                moments = {
+                    name: named[f"{name}.{index}"] for name in _ADAM if f"{name}.{index}" in named
+                }
+                if moments:
+                    self.optimizer.state[leaf] = moments
+
+
+class Resume:
+    """Where a training under way is kept after each epoch.
+
+    Args:
+        path: A safetensors file; None keeps nothing.
+        key: What the training depends on; a file of another key is not taken up.
+    """
+
+    def __init__(self, path: Path | None = None, key: str = "") -> None:
+        self.path, self.key = path, key
+
+    def save(self, kept: Kept, curve: list[float]) -> None:
+        """Write the state after an epoch, in place of the one before."""
+        if self.path is not None:
+            _write(self.path, kept.tensors(), self.key, curve)
+
+    def load(self, kept: Kept) -> list[float] | None:
+        """Take up the state that is kept and return its validation curve; None if there is none."""
+        found = None if self.path is None else _read(self.path, self.key)
+        if found is None:
+            return None
+        values, curve = found
+        shapes = {name: tuple(value.shape) for name, value in values.items()}
+        if any(shapes.get(name) != tuple(value.shape) for name, value in kept.tensors().items()):
+            return None
+        kept.restore(values)
+        log.info("training goes on from epoch %d of %s", len(curve) - 1, self.path)
+        return curve
+
+    def done(self) -> None:
+        """Remove what was kept."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+class Checkpoints:
+    """A folder of checkpoints, beside which those of this run are kept in memory.
+
+    Args:
+        folder: Made when it is needed; None keeps nothing on disk.
+    """
+
+    def __init__(self, folder: str | Path | None = None) -> None:
+        self.folder = None if folder is None else Path(folder)
+        self._memory: dict[str, tuple[dict[str, Tensor], list[float]]] = {}
+
+    def trained(
+        self,
+        key: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+        train: Callable[[Resume], list[float]],
+    ) -> list[float]:
+        """Fill tensors with trained values: those of the key if they are here, else by training, which is kept.
+
+        A training that was interrupted goes on after its last finished epoch, if there is a folder.
+
+        Args:
+            key: Everything that training depends on, as plain values.
+            tensors: Changed in place.
+            train: Trains them in place, keeps what is under way where it is told, and returns its
+                validation curve.
+
+        Returns:
+            The validation curve.
+
+        Raises:
+            UserError: If the folder cannot be written.
+        """
+        text, name = _text(key), fingerprint(key)
+        path = None if self.folder is None else self.folder / f"{name}.safetensors"
+        found = self._memory.get(name) or (None if path is None else _read(path, text))
+        if found is not None and set(found[0]) == set(tensors):
+            values, curve = found
+            with torch.no_grad():
+                for key_, value in values.items():
+                    tensors[key_].copy_(value)
+        else:
+            resume = Resume(None if path is None else path.with_suffix(".epoch"), text)
+            curve = train(resume)
+            values = {name: value.detach().contiguous().clone() for name, value in tensors.items()}
+            if path is not None:
+                _write(path, values, text, curve)
+            resume.done()
+        self._memory[name] = values, curve
+        return list(curve)
+
+
+def _read(path: Path, key: str) -> tuple[dict[str, Tensor], list[float]] | None:
+    """Tensors and validation curve of a file with this key; None if there is none that can be read."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("key") != key:
+                return None
+            values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        log.warning("%s cannot be read (%s): training again", path, error)
+        return None
+    log.info("parameters from %s", path)
+    curve: list[float] = json.loads(metadata["curve"])
+    return values, curve
+
+
+def _write(path: Path, values: Mapping[str, Tensor], key: str, curve: list[float]) -> None:
+    """Replace the file as a whole, or not at all."""
+    part = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        contiguous = {name: value.detach().contiguous().clone() for name, value in values.items()}
+        save_file(contiguous, part, {"key": key, "curve": json.dumps(curve)})
+        os.replace(part, path)
+    except OSError as error:
+        raise UserError(
+            f"cache must be a folder that can be written, got {path.parent} ({error})"
+        ) from error

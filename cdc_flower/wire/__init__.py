@@ -1,0 +1,1 @@
+"""Messages as stacked arrays, their records, and their bytes."""

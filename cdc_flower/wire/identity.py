@@ -1,0 +1,109 @@
+"""Everything that we take from inside Flower to make a message, in one place.
+
+Flower's ``Message(...)`` asks the process who it is (``TaskIdentity``), which only Flower's own
+runtime sets, and leaves the message id for Flower's transport to fill in. Outside that runtime both
+are up to us.
+"""
+
+import time
+from dataclasses import dataclass
+
+from flwr.app import Error, Message, Metadata, RecordDict
+from flwr.app.message import make_message
+from flwr.common.constant import SUPERLINK_NODE_ID, SType
+from flwr.supercore.task_identity import TaskIdentity
+
+#: The node id of the cloud in every Flower deployment.
+CLOUD_NODE_ID: int = SUPERLINK_NODE_ID
+#: How Flower marks an array that ``np.save`` has written.
+NUMPY_STYPE: str = SType.NUMPY
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The cloud's end of a message.
+
+    Attributes:
+        run_id: Flower's number of the run.
+        node_id: The node id of the cloud; Flower's own is 1.
+        task_id: Flower's number of the server's task; None where a message carries none.
+    """
+
+    run_id: int = 1
+    node_id: int = CLOUD_NODE_ID
+    task_id: int | None = 1
+
+
+def _known(name: str) -> int | None:
+    """What Flower has set, or None. Any other error than "not set" means that Flower has changed."""
+    try:
+        return int(getattr(TaskIdentity, name))
+    except RuntimeError:
+        return None
+
+
+def ensure_identity(run_id: int = 1, node_id: int = CLOUD_NODE_ID, task_id: int = 1) -> None:
+    """Let ``Message(...)`` be made outside Flower's runtime; what Flower has already set stays as it is."""
+    for name, value in (("run_id", run_id), ("node_id", node_id), ("task_id", task_id)):
+        if _known(name) is None:
+            setattr(TaskIdentity, name, value)
+
+
+def current_identity() -> Identity:
+    """Who this process is, with 1 for what nobody has set. Sets nothing."""
+    run_id, node_id, task_id = (_known(name) for name in ("run_id", "node_id", "task_id"))
+    return Identity(
+        run_id=1 if run_id is None else run_id,
+        node_id=CLOUD_NODE_ID if node_id is None else node_id,
+        task_id=1 if task_id is None else task_id,
+    )
+
+
+def make_flower_message(
+    content: RecordDict | None,
+    *,
+    cloud: Identity,
+    node_id: int,
+    message_type: str,
+    is_reply: bool,
+    message_id: str = "",
+    reply_to: str = "",
+    group_id: str = "",
+    ttl_s: float,
+    created_at_s: float | None = None,
+    error: tuple[int, str] | None = None,
+) -> Message:
+    """An ordinary Flower message between the cloud and a device, with an id of our choice.
+
+    Args:
+        content: The records; None for a reply that carries an error.
+        cloud: The cloud's end: the source of an instruction, the destination of a reply.
+        node_id: The device's end.
+        message_type: Flower's type, such as ``"train"``.
+        is_reply: Whether the device sends it.
+        message_id: Empty until a grid has sent it.
+        reply_to: The id of the instruction that a reply answers.
+        group_id: Flower's label for a group of messages.
+        ttl_s: For how long the message is valid, in seconds.
+        created_at_s: Unix time; None is now.
+        error: Code and reason.
+
+    Raises:
+        ValueError: If Flower does not know the message type.
+    """
+    metadata = Metadata(
+        run_id=cloud.run_id,
+        message_id=message_id,
+        src_node_id=node_id if is_reply else cloud.node_id,
+        dst_node_id=cloud.node_id if is_reply else node_id,
+        reply_to_message_id=reply_to,
+        group_id=group_id,
+        created_at=time.time() if created_at_s is None else created_at_s,
+        ttl=ttl_s,
+        message_type=message_type,
+        src_task_id=None if is_reply else cloud.task_id,
+        dst_task_id=cloud.task_id if is_reply else None,
+    )
+    if error is not None:
+        return make_message(metadata, error=Error(error[0], error[1] or None))
+    return make_message(metadata, content=content)

@@ -1,0 +1,69 @@
+"""Every record name and key that crosses the wire, and which of them a real deployment would not send.
+
+A Flower message holds named records. Three of ours are *instruments*: they carry what the
+simulation needs (the segment to play, the scores to collect, the work that was done) and no
+deployed system would send them. Links neither count nor delay them. Everything else is payload, and
+a message with nothing but instruments in it costs nothing.
+"""
+
+#: Payload records.
+PARAMETERS = "parameters"  # adaptive layers, cloud -> device
+REPORT = "report"  # what a device tells of its recent, unlabelled data, device -> cloud
+ARRAYS = "arrays"  # Flower's own name for a model, both ways (FedAvg)
+CONFIG = "config"  # Flower's own name for a configuration, cloud -> device
+METRICS = "metrics"  # Flower's own name for metrics beside ARRAYS, device -> cloud
+LABELLED = (
+    "labelled"  # examples with their labels, device -> cloud: only cloud fine-tuning pays for that
+)
+MODEL = "model"  # the whole device model, sent once when it is deployed
+VERSIONS = "versions"  # what a difference is taken from, and what it makes; cloud -> device
+EDIT = "edit"  # what is added to the prototype that the device holds, cloud -> device
+PROTOTYPE = (
+    "prototype"  # adaptive layers that the device keeps, and edits are added to, cloud -> device
+)
+VERSION = "version"  # which prototype an edit belongs to, cloud -> device
+CORE = "core"  # low-rank cores of adaptive layers (APG), cloud -> device
+
+#: Instrument records.
+CLOCK = "clock"  # segment number and the virtual time at which a payload arrives, grid -> device
+SCORES = "scores"  # mergeable sums of the metrics, device -> results
+POINTS = "points"  # order statistics of the logits, device -> results
+WORK = "work"  # floating-point operations and labels spent, both ways
+
+#: Lengths of compressed payloads, which are held in rows of the longest: neither payload nor
+#: instrument.
+PADDING = "padding"
+
+INSTRUMENTS = frozenset({CLOCK, SCORES, POINTS, WORK})
+
+#: The only records that a device may send up. A label or a context is not among them.
+UPLINK = frozenset({REPORT, ARRAYS, METRICS, SCORES, POINTS, WORK})
+
+#: Keys inside the records.
+NUM_EXAMPLES = "num-examples"  # Flower's weighting key
+SERVER_ROUND = "server-round"  # Flower's round key
+SEGMENT = "segment"
+ARRIVAL_S = "arrival-s"
+LAG = "lag"
+HISTORY = "history"
+FRAMES = "frames"
+CANDIDATES = "candidates"
+WORDS = "words"
+FEATURE = "feature"
+HELD = "held"  # index and version of the prototype that a device holds
+INDEX = "index"
+FLOPS = "flops"
+FLOPS_PER_S = "flops-per-s"
+NUM_LABELS = "num-labels"
+FINE_TUNING_STEPS = "fine-tuning-steps"
+DEVICE_ID = "device-id"
+DOUBT = "doubt"  # how unsure a device is of its own answers
+
+#: Message types. The part before the dot is Flower's category.
+DEPLOY = "query.deploy"
+ANSWERS = "query.answers"  # of a device to itself, which no link sees
+TRAIN = "train"
+TRAIN_REPORT = "train.report"
+TRAIN_LOCAL = "train.local"
+TRAIN_UPLOAD = "train.upload"
+EVALUATE = "evaluate"

@@ -1,0 +1,160 @@
+"""Ray is started once for all tests here, with three CPUs."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
+from tiny import SETTINGS, app, counting_app, fleet, inline, same, strategy, table
+
+from cdc_flower.devices.app import DeviceApp
+from cdc_flower.simulations.grids.base import InlineGrid
+from cdc_flower.wire import records
+from cdc_flower.wire.batch import MessageBatch
+
+ray = pytest.importorskip("ray")
+pytestmark = pytest.mark.ray
+
+NUM_DEVICES = 7  # no multiple of a number of shards
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    from cdc_flower.simulations.grids.ray import start_ray
+
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", path)  # workers import the helpers of these tests
+        start_ray(3)
+        yield
+        ray.shutdown()
+
+
+def ray_grid(flower_app: Any, num_devices: int = NUM_DEVICES, num_workers: int = 2) -> Any:
+    from cdc_flower.simulations.grids.ray import RayGrid
+
+    return RayGrid(flower_app, np.arange(num_devices), num_workers=num_workers)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_workers_give_the_same_rows_as_one_process(name: str) -> None:
+    links = fleet(NUM_DEVICES, up_bps=5e3, down_bps=5e3, rtt_s=0.1, device_flops_per_s=1e5)
+    expected = table(name, inline(NUM_DEVICES), links)
+    for num_workers in (1, 2, 3):
+        grid = ray_grid(app(NUM_DEVICES), num_workers=num_workers)
+        same(expected, table(name, grid, links), rtol=1e-5)
+        grid.close()
+
+
+def test_closing_a_grid_leaves_a_ray_that_it_did_not_start() -> None:
+    ray_grid(app(2), 2).close()
+    assert ray.is_initialized()
+
+
+class Dying(DeviceApp):
+    """The process of the first evaluation of segment 1 dies in the middle of the round."""
+
+    mark: str = ""
+
+    def handle(self, batch: MessageBatch, states: Any) -> Any:
+        replies, after = super().handle(batch, states)
+        if (
+            batch.message_type == records.EVALUATE
+            and batch.configs[records.CLOCK][records.SEGMENT] == 1
+        ):
+            try:
+                os.close(os.open(self.mark, os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                return replies, after
+            os._exit(1)
+        return replies, after
+
+
+def test_a_worker_that_dies_in_a_round_is_tried_again_with_the_same_result(tmp_path: Path) -> None:
+    plain = app(NUM_DEVICES)
+    dying = Dying(plain.model, plain.stream)
+    dying.mark = str(tmp_path / "died")
+    same(table("duet", inline(NUM_DEVICES)), table("duet", ray_grid(dying)), rtol=1e-5)
+    assert (tmp_path / "died").exists()
+
+
+def test_an_exception_in_the_app_leaves_the_old_states() -> None:
+    grid = ray_grid(app(NUM_DEVICES))
+    nodes = np.array(grid.get_node_ids())
+    deploy = MessageBatch(
+        records.DEPLOY, nodes, shared={records.MODEL: strategy("static").deployment()}
+    )
+    grid.send_and_receive(deploy)
+    before = list(grid._states)
+    wrong = MessageBatch("evaluate", nodes, configs={records.CLOCK: {records.SEGMENT: 999}})
+    with pytest.raises(ValueError, match="segment"):
+        grid.send_and_receive([deploy, wrong])
+    assert grid._states == before
+
+
+def train(nodes: list[int], value: float = 0.0) -> list[Message]:
+    arrays = ArrayRecord({"0": Array(np.full(3, value, np.float32))})
+    return [
+        Message(RecordDict({"arrays": arrays}), dst_node_id=node, message_type="train")
+        for node in nodes
+    ]
+
+
+def numbers(replies: Any) -> list[tuple[int, int, float]]:
+    return [
+        (
+            r.metadata.src_node_id,
+            int(r.content["metrics"]["calls"]),
+            float(r.content["arrays"]["0"].numpy()[0]),
+        )
+        for r in replies
+    ]
+
+
+def test_any_flower_app_runs_as_in_one_process_in_any_order_of_nodes() -> None:
+    grids = ray_grid(counting_app(), 5), InlineGrid(counting_app(), np.arange(5))
+    for nodes in ([2, 3, 4, 5, 6], [6, 4, 2, 3, 5], [5, 2], [2, 2, 6]):
+        one, other = (numbers(grid.send_and_receive(train(nodes))) for grid in grids)
+        assert one == other
+        assert [node for node, _, _ in one] == nodes
+    errors = [
+        [r.has_error() for r in g.send_and_receive([*train([2], 100.0), *train([6])])]
+        for g in grids
+    ]
+    assert errors == [[True, False]] * 2
+    queries = [
+        Message(RecordDict({"q": MetricRecord({"x": 1})}), dst_node_id=n, message_type="query")
+        for n in (4, 2)
+    ]
+    lengths = [
+        [len(r.content["numbers"]["list"]) for r in grid.send_and_receive(queries)]
+        for grid in grids
+    ]
+    assert lengths == [[3, 1]] * 2
+    ids = grids[0].push_messages(train([3]))
+    assert len(grids[0].pull_messages(ids)) == 1
+
+
+def test_shards_whose_replies_share_different_arrays_are_put_together() -> None:
+    from flwr.clientapp import ClientApp
+
+    flower_app = ClientApp()
+
+    @flower_app.train()
+    def by_half(message: Message, context: Any) -> Message:
+        half = np.full(3, int(context.node_config["partition-id"]) // 2, np.float32)
+        return Message(RecordDict({"arrays": ArrayRecord({"0": Array(half)})}), reply_to=message)
+
+    replies = ray_grid(flower_app, 4, num_workers=1).send_and_receive(train([2, 3, 4, 5]))
+    assert isinstance(replies, MessageBatch)
+    assert replies.array("arrays", "0")[:, 0].tolist() == [0, 0, 1, 1]
+
+
+def test_a_number_of_workers_below_one_and_an_unknown_node_are_refused() -> None:
+    with pytest.raises(ValueError, match="num_workers must be >= 1, got 0"):
+        ray_grid(app(2), 2, num_workers=0)
+    with pytest.raises(ValueError, match="got 99"):
+        ray_grid(app(2), 2).send_and_receive(train([99]))

@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cdc_flower.tasks.recommendation.catalog import Catalog
+from cdc_flower.tasks.recommendation.negatives import SeenItems, draw_unseen
+
+
+def test_seen_items_holds_exactly_what_was_put_in() -> None:
+    seen = SeenItems.of(np.array([0, 0, 2, 2]), np.array([1, 16, 7, 8], dtype=np.int32), 3, 16)
+    assert seen.bits.shape == (3, 3)
+    found = seen.contains(np.arange(3)[:, None], np.arange(17))
+    assert [np.flatnonzero(row).tolist() for row in found] == [[1, 16], [], [7, 8]]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 99), st.sets(st.integers(1, 12), min_size=1, max_size=8))
+def test_negatives_are_unseen_and_never_the_true_item(seed: int, items: set[int]) -> None:
+    chosen = np.array(sorted(items), dtype=np.int32)
+    seen = SeenItems.of(np.zeros(len(chosen), dtype=np.int64), chosen, 1, 12)
+    drawn = draw_unseen(
+        seed,
+        "x",
+        np.zeros_like(chosen, dtype=np.int64),
+        np.arange(len(chosen)),
+        20,
+        Catalog.whole(12),
+        seen,
+        chosen,
+    )
+    assert drawn.dtype == np.int32 and drawn.shape == (len(chosen), 20)
+    assert not set(drawn.ravel().tolist()) & items
+    assert drawn.min() >= 1 and drawn.max() <= 12
+
+
+def test_negatives_are_uniform_over_what_is_unseen() -> None:
+    seen = SeenItems.of(np.zeros(3, dtype=np.int64), np.array([1, 2, 3], dtype=np.int32), 1, 8)
+    zeros = np.zeros(2000, dtype=np.int64)
+    drawn = draw_unseen(
+        0, "x", zeros, np.arange(2000), 10, Catalog.whole(8), seen, np.full(2000, 2, dtype=np.int32)
+    )
+    counts = np.bincount(drawn.ravel(), minlength=9)[4:]
+    assert np.abs(counts / counts.sum() - 0.2).max() < 0.015  # five standard deviations
+
+
+def test_without_seen_items_only_the_true_one_is_avoided() -> None:
+    drawn = draw_unseen(
+        0,
+        "x",
+        np.zeros(1, dtype=np.int64),
+        np.array([0]),
+        500,
+        Catalog.whole(4),
+        None,
+        np.array([3], dtype=np.int32),
+    )
+    assert set(drawn.ravel().tolist()) == {1, 2, 4}
+
+
+def test_a_device_that_has_seen_everything_gets_any_item_but_the_true_one() -> None:
+    seen = SeenItems.of(np.zeros(3, dtype=np.int64), np.array([1, 2, 3], dtype=np.int32), 1, 3)
+    drawn = draw_unseen(
+        0,
+        "x",
+        np.zeros(1, dtype=np.int64),
+        np.array([0]),
+        50,
+        Catalog.whole(3),
+        seen,
+        np.array([2], dtype=np.int32),
+    )
+    assert set(drawn.ravel().tolist()) == {1, 3}
+
+
+def test_a_draw_depends_on_nothing_but_its_own_event_and_column() -> None:
+    rng = np.random.default_rng(0)
+    seen = SeenItems.of(rng.integers(0, 4, 60), rng.integers(1, 31, 60).astype(np.int32), 4, 30)
+    device, event = np.repeat(np.arange(4), 5), np.tile(np.arange(5), 4)
+    true = rng.integers(1, 31, 20).astype(np.int32)
+    whole = draw_unseen(3, "x", device, event, 9, Catalog.whole(30), seen, true)
+    order = rng.permutation(20)[:7]
+    part = draw_unseen(3, "x", device[order], event[order], 4, Catalog.whole(30), seen, true[order])
+    assert (part == whole[order, :4]).all()
+
+
+def test_another_seed_name_or_event_gives_other_negatives() -> None:
+    zero, true = np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.int32)
+    base = draw_unseen(0, "x", zero, zero, 30, Catalog.whole(1000), None, true)
+    assert (draw_unseen(1, "x", zero, zero, 30, Catalog.whole(1000), None, true) != base).any()
+    assert (draw_unseen(0, "y", zero, zero, 30, Catalog.whole(1000), None, true) != base).any()
+    assert (draw_unseen(0, "x", zero, zero + 1, 30, Catalog.whole(1000), None, true) != base).any()
+    assert (draw_unseen(0, "x", zero + 1, zero, 30, Catalog.whole(1000), None, true) != base).any()
+
+
+def test_zero_negatives_is_an_empty_array_and_one_item_is_an_error() -> None:
+    zero, true = np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.int32)
+    assert draw_unseen(0, "x", zero, zero, 0, Catalog.whole(5), None, true).shape == (1, 0)
+    with pytest.raises(ValueError, match=r"catalog\.size must be >= 2, got 1"):
+        draw_unseen(0, "x", zero, zero, 1, Catalog.whole(1), None, true)
