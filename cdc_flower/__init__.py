@@ -1,3 +1,5 @@
 """Adapt thousands of device models from the cloud, without back-propagation on the device, in Flower."""
 
-__version__ = "0.1.0"
+from cdc_flower.core.version import __version__
+
+__all__ = ["__version__"]

@@ -13,6 +13,7 @@ from cdc_flower.devices.state import DeviceStates
 from cdc_flower.models import device_model
 from cdc_flower.tasks.recommendation.interests import interests_stream
 from cdc_flower.tasks.recommendation.metrics import RankingMetrics
+from cdc_flower.tasks.recommendation.task import RECOMMENDATION
 from cdc_flower.training.scoring import Arrays, tensors
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
@@ -27,7 +28,7 @@ STREAM = interests_stream(
 
 def app_of(name: str = "gru4rec", stream: Any = STREAM) -> DeviceApp:
     """The app with a small model."""
-    return DeviceApp(device_model(name, stream.num_items, 8), stream)
+    return DeviceApp(device_model(name, stream.num_items, 8), stream, RECOMMENDATION)
 
 
 def model_arrays(app: DeviceApp, seed: int = 0) -> Arrays:

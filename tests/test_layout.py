@@ -16,22 +16,28 @@ PACKAGE = ROOT / "cdc_flower"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
-#: layer -> layers it may import from, besides itself
-ARROWS = {
-    "core": set(),
-    "strategies": {"core"},
-    "simulations": {"core", "strategies"},
-    "apps": {"core", "strategies", "simulations"},
-}
-APPS = {"cli", "client_app", "server_app"}
+#: Rooms in the order of their arrows: each may import from itself and from the rooms before it.
+ROOMS = (
+    "core",
+    "wire",
+    "models",
+    "tables",
+    "training",
+    "devices",
+    "tasks",
+    "strategies",
+    "simulations",
+    "report",
+    "study",
+    "doors",
+)
+DOORS = {"cli", "client_app", "server_app"}
 
 
-def layer(module: str) -> str:
-    """Layer of a dotted ``cdc_flower`` module."""
+def room(module: str) -> str:
+    """The room of a dotted ``cdc_flower`` module; configs are data and belong to none."""
     head = [*module.split("."), ""][1]
-    if head in ("strategies", "simulations"):
-        return head
-    return "apps" if head in APPS else "core"
+    return "doors" if head in DOORS else head
 
 
 @cache
@@ -77,21 +83,36 @@ def test_imports_are_absolute() -> None:
         assert not [found for found in imports(path) if found.startswith(".")], path
 
 
+def module_of(path: Path) -> str:
+    """Dotted name of a source file."""
+    dotted = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return dotted.removesuffix(".__init__")
+
+
+def test_every_module_lies_in_a_room() -> None:
+    folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    assert folders == {*ROOMS, "configs"} - {"doors"}
+    assert {path.stem for path in PACKAGE.glob("*.py")} == {"__init__", *DOORS}
+
+
 def test_imports_point_one_way() -> None:
     for path in SOURCES:
-        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        here = layer(module)
+        module = module_of(path)
+        here = room(module)
         for name in imports(path):
-            if inside(name, "cdc_flower"):
-                there = layer(name)
-                assert there == here or there in ARROWS[here], (
-                    f"{module} ({here}) imports {name} ({there})"
-                )
+            if not inside(name, "cdc_flower") or not here:
+                continue
+            there = room(name)
+            if there in ROOMS:
+                message = f"{module} ({here}) imports {name} ({there})"
+                assert ROOMS.index(there) <= ROOMS.index(here), message
+            else:
+                assert there in ("configs", "__version__"), f"{module} imports {name}"
 
 
 def test_only_one_module_touches_the_internals_of_flower() -> None:
     for path in SOURCES:
-        if path != PACKAGE / "identity.py":
+        if path != PACKAGE / "wire" / "identity.py":
             assert not [found for found in imports(path) if inside(found, "flwr.supercore")], path
 
 

@@ -23,6 +23,7 @@ from cdc_flower.strategies.base import Cloud
 from cdc_flower.study.play import play
 from cdc_flower.tasks.recommendation.interests import interests_stream
 from cdc_flower.tasks.recommendation.stream import EventStream
+from cdc_flower.tasks.recommendation.task import RECOMMENDATION
 from cdc_flower.training.fit import cross_entropy, fit
 from cdc_flower.wire.batch import MessageBatch
 
@@ -95,7 +96,7 @@ def cloud(num_devices: int = NUM_DEVICES) -> Cloud:
 
 
 def app(num_devices: int = NUM_DEVICES) -> DeviceApp:
-    return DeviceApp(model(), stream(num_devices))
+    return DeviceApp(model(), stream(num_devices), RECOMMENDATION)
 
 
 def inline(num_devices: int = NUM_DEVICES) -> InlineGrid:

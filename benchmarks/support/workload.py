@@ -12,6 +12,7 @@ from cdc_flower.core.seeds import torch_generator
 from cdc_flower.core.stream import LabelledBatch, SegmentBatch, Truth, TruthReader
 from cdc_flower.devices.app import DeviceApp
 from cdc_flower.models import device_model
+from cdc_flower.tasks.recommendation.task import RECOMMENDATION
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 
@@ -78,7 +79,7 @@ class FixedStream:
 
 def app_of(num_devices: int) -> DeviceApp:
     """The devices."""
-    return DeviceApp(device_model("gru4rec", NUM_ITEMS), FixedStream(num_devices))
+    return DeviceApp(device_model("gru4rec", NUM_ITEMS), FixedStream(num_devices), RECOMMENDATION)
 
 
 def base_arrays(app: DeviceApp) -> dict[str, NDArray[np.float32]]:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from cdc_flower.core.stream import Stream, TruthReader
 from cdc_flower.devices.decoders.forms import names_of, receive
 from cdc_flower.devices.state import DeviceStates
+from cdc_flower.devices.task import DeviceTask
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.sequence_feature import FEATURE_NAMES
-from cdc_flower.tasks.recommendation.task import RECOMMENDATION, Task
 from cdc_flower.training.fit import LocalTraining, train_on_devices
 from cdc_flower.training.scoring import Arrays, Scorer
 from cdc_flower.wire import records
@@ -66,7 +66,7 @@ class DeviceApp(ClientApp):
         task: What devices report and how they are scored.
     """
 
-    def __init__(self, model: DeviceModel, stream: Stream, task: Task = RECOMMENDATION) -> None:
+    def __init__(self, model: DeviceModel, stream: Stream, task: DeviceTask) -> None:
         super().__init__()
         self.model, self.stream, self.task = model, stream, task
 

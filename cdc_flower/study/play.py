@@ -16,7 +16,8 @@ from cdc_flower.simulations.links.accounting import Usage
 from cdc_flower.simulations.protocol.codecs import Codecs
 from cdc_flower.simulations.requests.setup import Requests
 from cdc_flower.tables.long_table import segment_frame
-from cdc_flower.tasks.recommendation.task import RECOMMENDATION, Task
+from cdc_flower.tasks.protocol import Task
+from cdc_flower.tasks.recommendation.task import RECOMMENDATION
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 from cdc_flower.wire.replies import concat

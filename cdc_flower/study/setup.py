@@ -29,10 +29,11 @@ from cdc_flower.strategies.base import Cloud
 from cdc_flower.study.arms import strategies_of
 from cdc_flower.study.fleet_setup import fleet_of, network_of
 from cdc_flower.study.references import references_of
+from cdc_flower.tasks.protocol import Task
 from cdc_flower.tasks.recommendation.interests import interests_stream
 from cdc_flower.tasks.recommendation.readers.read import read_events
 from cdc_flower.tasks.recommendation.stream import EventStream, event_stream
-from cdc_flower.tasks.recommendation.task import RECOMMENDATION, Task
+from cdc_flower.tasks.recommendation.task import RECOMMENDATION
 from cdc_flower.tasks.video.build import VIDEO_TASKS, check_video, video_parts
 from cdc_flower.training.checkpoints import Checkpoints, fingerprint
 

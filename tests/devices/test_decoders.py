@@ -29,6 +29,7 @@ from cdc_flower.models import device_model
 from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.simulations.grids.base import InlineGrid
 from cdc_flower.simulations.grids.links import LinkGrid
+from cdc_flower.tasks.recommendation.task import RECOMMENDATION
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
@@ -467,7 +468,7 @@ def test_training_all_layers_leaves_the_sides_of_cores_alone(optimizer: str) -> 
 
 def whole_app(stream: Any = STREAM) -> DeviceApp:
     """The app with the published width."""
-    return DeviceApp(device_model("gru4rec", stream.num_items), stream)
+    return DeviceApp(device_model("gru4rec", stream.num_items), stream, RECOMMENDATION)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from cdc_flower.devices.app import DeviceApp
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.models import device_model
 from cdc_flower.models.sequence_feature import feature_flops, init_feature, sequence_feature
+from cdc_flower.tasks.recommendation.task import RECOMMENDATION
 from cdc_flower.training.scoring import Arrays, tensors
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
@@ -162,7 +163,7 @@ def test_a_report_tells_the_prototype_that_the_device_holds() -> None:
 def test_bytes_of_each_report(
     settings: dict[str, Any], payload_bytes: int, wire_bytes: int
 ) -> None:
-    app = DeviceApp(device_model("gru4rec", STREAM.num_items), STREAM)
+    app = DeviceApp(device_model("gru4rec", STREAM.num_items), STREAM, RECOMMENDATION)
     states = with_feature(app, 32, **{records.REPORT: records.HISTORY, **settings})
     sent = report(app, states).without(records.INSTRUMENTS)
     assert sent.payload_bytes().tolist() == [payload_bytes] * NUM_DEVICES

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from cdc_flower import __version__
 from cdc_flower.core.errors import UserError
+from cdc_flower.core.version import __version__
 from cdc_flower.report.comparison.bytes_figures import bytes_of_a_segment
 from cdc_flower.report.comparison.figure_data import Panel, panels_of
 from cdc_flower.report.comparison.figures import Drawing, all_drawings

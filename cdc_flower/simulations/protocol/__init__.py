@@ -1,5 +1,1 @@
-"""Lighter protocols for any strategy: payloads are encoded before the link and decoded behind it."""
-
-from cdc_flower.simulations.grids.codecs import Lighter
-
-__all__ = ["Lighter"]
+"""Lighter payloads: codecs, and the versions from which differences are taken."""

@@ -13,19 +13,18 @@ context, and a model of sequences beats popularity. A share of noise is drawn fr
 """
 
 import inspect
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError, unknown_name
 from cdc_flower.core.seeds import hashed_integers, hashed_uniform
 from cdc_flower.tasks.cut import cut_last
+from cdc_flower.tasks.recommendation.population import Population, topic_weights
 from cdc_flower.tasks.recommendation.stream import EventStream, even_starts_s
 from cdc_flower.tasks.shift import ShiftSchedule
 
-_TASTE_SIZE = 4
 _CHUNK = 2048  # devices at a time: bounds the memory, changes nothing
 
 
@@ -63,144 +62,6 @@ class GeneratedEvents:
     def num_events(self) -> int:
         """How many events, historical ones included."""
         return len(self.items)
-
-
-@dataclass(frozen=True)
-class Population:
-    """The law that items and devices follow; all of it is a pure function of the seed.
-
-    Args:
-        seed: Of the run.
-        num_items: Items are 1..num_items.
-        num_topics: Topics on the ring, of equal size up to one item.
-        num_contexts: Contexts of each device.
-        num_habits: A habit is 1..num_habits places on the ring.
-        popularity_exponent: Of Zipf's law; 0 makes all items equally popular.
-        interest_strength: Spread of the interests; 0 makes all topics equally interesting.
-        sequence_strength: How strong the habit is; 0 makes events of a segment independent.
-        taste_strength: Spread of the taste; 0 leaves only popularity within a topic.
-        noise: Share of events drawn from popularity alone, in [0, 1]; 0 for none.
-        no_repeat: An item does not return within this many events of its device, as far as its
-            topic holds enough others; 0 lets it.
-
-    Raises:
-        UserError: If a value is out of its range.
-    """
-
-    seed: int
-    num_items: int = 600
-    num_topics: int = 12
-    num_contexts: int = 3
-    num_habits: int = 4
-    popularity_exponent: float = 0.5
-    interest_strength: float = 1.5
-    sequence_strength: float = 2.5
-    taste_strength: float = 1.0
-    noise: float = 0.1
-    no_repeat: int = 10
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        least = {
-            "num_topics": 2,
-            "num_contexts": 1,
-            "num_habits": 1,
-            "popularity_exponent": 0,
-            "interest_strength": 0,
-        }
-        least |= {
-            "sequence_strength": 0,
-            "taste_strength": 0,
-            "noise": 0,
-            "no_repeat": 0,
-            "num_items": self.num_topics,
-        }
-        for key, low in least.items():
-            if not getattr(self, key) >= low:
-                raise UserError(f"data.{key} must be >= {low}, got {getattr(self, key)}")
-        if self.noise > 1:
-            raise UserError(f"data.noise must be <= 1, got {self.noise}")
-
-    def popularity(self) -> NDArray[np.float64]:
-        """``[num_items + 1]``: the share of each item among noise, 0 for the padding."""
-        rank = np.argsort(
-            np.argsort(hashed_uniform(self.seed, "item-rank", np.arange(1, self.num_items + 1)))
-        )
-        share = np.concatenate([[0.0], (rank + 1.0) ** -self.popularity_exponent])
-        return share / share.sum()
-
-    def topic_items(self) -> NDArray[np.int32]:
-        """``[num_topics, size]``: the items of each topic, padded on the right with 0."""
-        order = (
-            np.argsort(hashed_uniform(self.seed, "item-topic", np.arange(1, self.num_items + 1)))
-            + 1
-        )
-        size = -(-self.num_items // self.num_topics)
-        padded = np.concatenate(
-            [order, np.zeros(size * self.num_topics - self.num_items, dtype=order.dtype)]
-        )
-        return padded.reshape(size, self.num_topics).T.astype(np.int32)
-
-    def item_topics(self) -> NDArray[np.int64]:
-        """``[num_items + 1]``: the topic of each item, -1 for the padding."""
-        topics, table = np.full(self.num_items + 1, -1, dtype=np.int64), self.topic_items()
-        topics[table] = np.arange(self.num_topics)[:, None]
-        topics[0] = -1
-        return topics
-
-    def item_places(self) -> NDArray[np.float64]:
-        """``[num_items + 1, 4]``: where each item lies in the space of tastes."""
-        return _hashed_normal(
-            self.seed, "item-place", np.arange(self.num_items + 1)[:, None], np.arange(_TASTE_SIZE)
-        )
-
-    def interests(self, device_ids: NDArray[np.int64]) -> NDArray[np.float64]:
-        """``[n, num_contexts, num_topics]``: the interest of each context in each topic."""
-        contexts, topics = np.arange(self.num_contexts)[:, None], np.arange(self.num_topics)
-        return self.interest_strength * _hashed_normal(
-            self.seed, "interest", device_ids[:, None, None], contexts, topics
-        )
-
-    def habits(self, device_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """``[n, num_contexts]``: how many places on the ring the next topic tends to be from the last."""
-        contexts = np.arange(self.num_contexts)
-        return 1 + hashed_integers(
-            self.seed, "habit", device_ids[:, None], contexts, high=self.num_habits
-        )
-
-    def tastes(self, device_ids: NDArray[np.int64]) -> NDArray[np.float64]:
-        """``[n, num_contexts, 4]``, scaled so that ``taste . place`` spreads by ``taste_strength``."""
-        contexts, sizes = np.arange(self.num_contexts)[:, None], np.arange(_TASTE_SIZE)
-        tastes = _hashed_normal(self.seed, "taste", device_ids[:, None, None], contexts, sizes)
-        return self.taste_strength / math.sqrt(_TASTE_SIZE) * tastes
-
-    def probabilities(
-        self,
-        device_ids: NDArray[np.int64],
-        weights: NDArray[np.float64],
-        last_topic: NDArray[np.int64],
-    ) -> NDArray[np.float64]:
-        """What an oracle that knows the context expects next; nothing can rank better, ``no_repeat`` aside.
-
-        Args:
-            device_ids: ``[n]``.
-            weights: ``[n, num_contexts]``, how the contexts blend; one 1 and else 0 for a single
-                context.
-            last_topic: ``[n]``, of the item before; -1 if there is none.
-
-        Returns:
-            ``[n, num_items + 1]``, rows sum to 1; column 0, the padding, is 0.
-        """
-        mass = self.popularity()[self.topic_items()].sum(axis=1)
-        topic = _topic_weights(
-            self, mass, self.interests(device_ids), self.habits(device_ids), weights, last_topic
-        )
-        taste = np.einsum("nc,ncd->nd", weights, self.tastes(device_ids))
-        item = self.popularity() * np.exp(taste @ self.item_places().T)
-        one_hot = (self.item_topics()[:, None] == np.arange(self.num_topics)).astype(np.float64)
-        within = item / np.maximum((item @ one_hot) @ one_hot.T, 1e-300)
-        clean = within * ((topic / topic.sum(axis=1, keepdims=True)) @ one_hot.T)
-        return (1 - self.noise) * clean + self.noise * self.popularity()
 
 
 def shifting_interests(
@@ -365,34 +226,11 @@ def interests_stream(
     )
 
 
-def _hashed_normal(seed: int, name: str, *indices: ArrayLike) -> NDArray[np.float64]:
-    """Standard normal numbers, one for each index (Box and Muller, 1958)."""
-    radius = np.sqrt(-2 * np.log1p(-hashed_uniform(seed, f"{name}/radius", *indices)))
-    return radius * np.cos(2 * np.pi * hashed_uniform(seed, f"{name}/angle", *indices))
-
-
 def _pick(weights: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArray[np.int64]:
     """A column for each row ``[n]``, drawn in proportion to the weights ``[n, k]`` by one uniform number ``[n]``."""
     total = np.cumsum(weights, axis=1)
     threshold = np.minimum(uniform * total[:, -1], np.nextafter(total[:, -1], 0))
     return (total <= threshold[:, None]).sum(axis=1)
-
-
-def _topic_weights(
-    population: Population,
-    mass: NDArray[np.float64],
-    interests: NDArray[np.float64],
-    habits: NDArray[np.int64],
-    weights: NDArray[np.float64],
-    last_topic: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """``[n, num_topics]``: unnormalized chances of the next topic."""
-    logits = np.einsum("nc,nck->nk", weights, interests)
-    bonus = population.sequence_strength * (last_topic >= 0)[:, None] * weights
-    rows = np.arange(len(logits))
-    for context in range(weights.shape[1]):
-        logits[rows, (last_topic + habits[:, context]) % population.num_topics] += bonus[:, context]
-    return mass * np.exp(logits)
 
 
 def _draw(
@@ -437,7 +275,7 @@ def _draw(
                 weights * (chance[:, 1] >= population.noise)[:, None]
             )  # without a context only popularity is left
             topic = _pick(
-                _topic_weights(population, mass, interests, habits, weights, last_topic),
+                topic_weights(population, mass, interests, habits, weights, last_topic),
                 chance[:, 2],
             )
             taste = np.einsum("nc,ncd->nd", weights, tastes)

@@ -1,11 +1,6 @@
-"""What a task adds to devices that rank candidates: what they tell of their recent data, and how they are scored.
+"""Recommendation: devices tell their last items, and rank the item that their user chooses next."""
 
-Everything else is the same for all tasks: a device ranks candidates for a query (items for a
-history, answers for a question, clips for a caption), and a model says how
-(:class:`~cdc_flower.models.base.DeviceModel`).
-"""
-
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,45 +8,13 @@ from numpy.typing import NDArray
 
 from cdc_flower.core.stream import SegmentBatch
 from cdc_flower.devices.state import DeviceStates
+from cdc_flower.devices.task import Columns
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.sequence_feature import feature_flops, sequence_feature
+from cdc_flower.tasks.protocol import Task
 from cdc_flower.tasks.recommendation.metrics import METRICS, RankingMetrics, pooled_auc
 from cdc_flower.training.scoring import Arrays, tensors
 from cdc_flower.wire import records
-
-#: Arrays or numbers of ``n`` devices, by key.
-Columns = dict[str, NDArray[Any]]
-
-
-class Task(Protocol):
-    """How devices report and how they are scored."""
-
-    #: Metrics that are sums over events of a device, in the order of the columns of ``value-sum``.
-    metrics: tuple[str, ...]
-    #: Metrics that need the events of all devices; see :meth:`pool`.
-    pooled: tuple[str, ...]
-
-    def report(
-        self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int, lag: int = 0
-    ) -> tuple[Columns, Columns]:
-        """What devices tell when a segment starts, or ``lag`` events earlier, ``[n, ...]`` each, and the work of it."""
-
-    def doubt(
-        self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int
-    ) -> NDArray[np.float64]:
-        """``[n]``: how unsure devices are of their newest answers when a segment starts, with the layers in use.
-
-        Raises:
-            ValueError: If devices have answered nothing of which they could be unsure.
-        """
-
-    def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
-        """Sums for the record ``scores`` and points for the record ``points``, ``[n, ...]`` each."""
-
-    def pool(
-        self, scores: Columns, points: Columns
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Sums and counts ``[n, P]`` of the ``P`` pooled metrics, from the replies of all devices of a segment."""
 
 
 class Recommendation:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cdc_flower.core.seeds import hashed_integers
+from cdc_flower.devices.task import Columns
 from cdc_flower.models.layers import Parameters
 from cdc_flower.models.video.ranking import VideoModel
-from cdc_flower.tasks.recommendation.task import Columns
 from cdc_flower.wire import records
 
 WHAT, FORMS, ANCHORS = (

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from cdc_flower.core.stream import SegmentBatch, TruthReader
 from cdc_flower.devices.state import DeviceStates
+from cdc_flower.devices.task import Columns
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.video.ranking import VideoModel
 from cdc_flower.tasks.recommendation.metrics import ranks, worst_for_nan
-from cdc_flower.tasks.recommendation.task import Columns
 from cdc_flower.tasks.video.clip_report import ClipReport
 from cdc_flower.training.scoring import Scorer
 from cdc_flower.wire import records
@@ -50,7 +50,7 @@ class VideoTask(TruthReader, ABC):
 
     @abstractmethod
     def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
-        """As :class:`~cdc_flower.tasks.recommendation.task.Task`."""
+        """As :class:`~cdc_flower.tasks.protocol.Task`."""
 
     def _common(
         self, data: SegmentBatch, context_id: NDArray[np.int64], is_shift: NDArray[np.bool_]

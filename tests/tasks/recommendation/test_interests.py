@@ -9,11 +9,8 @@ import cdc_flower.configs
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.stream import TruthReader
 from cdc_flower.tasks.recommendation import interests
-from cdc_flower.tasks.recommendation.interests import (
-    Population,
-    interests_stream,
-    shifting_interests,
-)
+from cdc_flower.tasks.recommendation.interests import interests_stream, shifting_interests
+from cdc_flower.tasks.recommendation.population import Population
 from cdc_flower.tasks.shift import ShiftSchedule
 
 
