@@ -1,0 +1,334 @@
+"""Options of methods, models, policies and runs: each is said once, with its type and its range.
+
+An option is a field of a dataclass, made by :func:`option`. From it follow the check of a value, the
+keys of a configuration and their defaults, the rows of the table in a method's card, and what a
+trained model depends on. A class of a user's own needs no such fields: the arguments of its
+constructor are its options, with the types that they are annotated with.
+"""
+
+import dataclasses
+import inspect
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field
+
+from cdc_flower.core.errors import UserError, unknown_name
+
+_METADATA = "cdc_flower.option"
+#: Configured whole numbers are held in 32 bits by some of those who read them.
+LARGEST_WHOLE = 2**31 - 1
+_TYPE_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+Choice = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The values that an option may have, beside its type.
+
+    Attributes:
+        doc: A line for the table of options: meaning, unit, and what the neutral value leaves alone.
+        least: The smallest value; None: no bound. Likewise ``most`` is the largest.
+        above: The value must be larger. Likewise it must be smaller than ``below``.
+        choices: The values to choose from; empty: any.
+        neutral: The value at which the option does nothing; None: there is none.
+        task: The one task that the option concerns; "": every task.
+        changes_results: Whether a table may differ with it.
+        changes_training: Whether trained parameters may differ with it.
+    """
+
+    doc: str = ""
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    below: float | None = None
+    choices: tuple[Choice, ...] = ()
+    neutral: Choice = None
+    task: str = ""
+    changes_results: bool = True
+    changes_training: bool = True
+
+
+def option(
+    default: object = MISSING, *, default_factory: object = MISSING, **rule: typing.Any
+) -> typing.Any:
+    """Makes a dataclass field with a :class:`Rule`.
+
+    Args:
+        default: The value where none is given; without one it must be given.
+        default_factory: Makes the default, where it is a list or a mapping.
+        rule: The fields of :class:`Rule`.
+    """
+    metadata = {_METADATA: Rule(**rule)}
+    if default_factory is not MISSING:
+        return field(default_factory=default_factory, metadata=metadata)  # type: ignore[call-overload]
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a class.
+
+    Attributes:
+        name: Of the argument and of the key in a configuration.
+        kind: Its annotated type; ``object`` where nothing is annotated.
+        default: ``MISSING`` where it must be given.
+        rule: Its range.
+    """
+
+    name: str
+    kind: object
+    default: object
+    rule: Rule
+
+    @property
+    def is_required(self) -> bool:
+        """Whether it must be given."""
+        return self.default is MISSING
+
+    def check(self, value: object, place: str) -> object:
+        """Checks a value and returns it in the type of the option (a whole number as a float).
+
+        Args:
+            value: As configured.
+            place: Name for the message, such as ``strategy.duet.rate``.
+
+        Raises:
+            ValueError: If the type is another or the value is out of range.
+        """
+        if value is None and type(None) in _alternatives(self.kind):
+            return None
+        fitted = _fitted(value, self.kind)
+        if fitted is MISSING or not self._is_inside(fitted):
+            raise ValueError(f"{place} must be {self.words()}, got {_shown(value)}")
+        if isinstance(fitted, int) and not isinstance(fitted, bool) and abs(fitted) > LARGEST_WHOLE:
+            raise ValueError(f"{place} must be <= {LARGEST_WHOLE}, got {fitted}")
+        return fitted
+
+    def _is_inside(self, value: object) -> bool:
+        rule = self.rule
+        if rule.choices and value not in rule.choices:
+            return False
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return True
+        return (
+            not math.isnan(value)
+            and (rule.least is None or value >= rule.least)
+            and (rule.most is None or value <= rule.most)
+            and (rule.above is None or value > rule.above)
+            and (rule.below is None or value < rule.below)
+        )
+
+    def words(self) -> str:
+        """Says what a value must be: ``a number >= 0``, ``one of head, all``."""
+        may_be_null = type(None) in _alternatives(self.kind)
+        kinds = [kind for kind in _alternatives(self.kind) if kind is not type(None)]
+        if self.rule.choices:
+            said = f"one of {', '.join(_shown(choice) for choice in self.rule.choices)}"
+        else:
+            kind = " or ".join(_type_words(kind) for kind in kinds) or "null"
+            said = f"{kind}{self._range_words()}"
+        return f"{said} or null" if may_be_null else said
+
+    def _range_words(self) -> str:
+        rule = self.rule
+        low_is_closed = rule.least is not None
+        low, high = rule.least if low_is_closed else rule.above, rule.most
+        high_is_closed = high is not None
+        high = high if high_is_closed else rule.below
+        if low is not None and high is not None:
+            left, right = "[" if low_is_closed else "(", "]" if high_is_closed else ")"
+            return f" in {left}{low:g}, {high:g}{right}"
+        if low is not None:
+            return f" {'>=' if low_is_closed else '>'} {low:g}"
+        if high is not None:
+            return f" {'<=' if high_is_closed else '<'} {high:g}"
+        return ""
+
+
+def options_of(owner: type) -> dict[str, Option]:
+    """Lists the options of a class by name: its dataclass fields, or its constructor's arguments.
+
+    Raises:
+        TypeError: If the constructor takes arguments by position only.
+    """
+    if dataclasses.is_dataclass(owner):
+        kinds = typing.get_type_hints(owner)
+        return {
+            each.name: Option(each.name, kinds[each.name], _default_of(each), _rule_of(each))
+            for each in dataclasses.fields(owner)
+            if each.init
+        }
+    constructor = inspect.getattr_static(owner, "__init__")
+    if constructor is object.__init__:
+        return {}
+    kinds = typing.get_type_hints(constructor)
+    found: dict[str, Option] = {}
+    for name, parameter in list(inspect.signature(constructor).parameters.items())[1:]:
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            raise TypeError(f"{owner.__name__} must take {name} by name, not by position only")
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            continue
+        default = MISSING if parameter.default is parameter.empty else parameter.default
+        found[name] = Option(name, kinds.get(name, object), default, Rule())
+    return found
+
+
+def check_options(owner: object, place: str = "") -> None:
+    """Checks the values of a dataclass instance in place; a whole number becomes a float where one is due.
+
+    Args:
+        owner: An instance of a dataclass.
+        place: Before the names in messages, such as ``network``. "" leaves the names alone.
+
+    Raises:
+        ValueError: If a value has another type or is out of its range.
+    """
+    for name, each in options_of(type(owner)).items():
+        value = getattr(owner, name)
+        checked = each.check(value, f"{place}.{name}" if place else name)
+        if checked is not value:
+            object.__setattr__(owner, name, checked)
+
+
+def checked_values(
+    options: Mapping[str, Option], values: Mapping[str, object], place: str, kind: str = "key"
+) -> dict[str, object]:
+    """Checks configured values: every key is an option, and every value in its range.
+
+    Args:
+        options: By name.
+        values: By key.
+        place: Before the keys in messages, such as ``strategy.duet``. "": the top of a configuration.
+        kind: Word for a key in messages.
+
+    Returns:
+        The values that were given, in the types of their options.
+
+    Raises:
+        UserError: If a key is none, a value has another type or is out of its range, or one that
+            must be given is missing.
+    """
+    checked: dict[str, object] = {}
+    for key, value in values.items():
+        if key not in options:
+            raise unknown_name(kind, str(key), options, place or "configuration")
+        try:
+            checked[key] = options[key].check(value, f"{place}.{key}" if place else key)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+    for name, each in options.items():
+        if each.is_required and name not in values:
+            raise UserError(f"{place}.{name} must be given: {each.words()}".lstrip("."))
+    return checked
+
+
+def defaults_of(options: Mapping[str, Option]) -> dict[str, object]:
+    """Lists the defaults by key, as a node of a configuration; ``???`` where one must be given."""
+    return {
+        name: "???" if each.is_required else _plain(each.default) for name, each in options.items()
+    }
+
+
+def option_rows(options: Mapping[str, Option]) -> list[tuple[str, str, str, str]]:
+    """Makes the rows of a table of options: name, default, range, meaning."""
+    rows = []
+    for name, each in options.items():
+        default = "must be given" if each.is_required else _shown(_plain(each.default))
+        rows.append((name, default, each.words(), each.rule.doc))
+    return rows
+
+
+def training_values(owner: object) -> dict[str, object]:
+    """Lists the values of a dataclass instance on which trained parameters depend."""
+    return {
+        name: _plain(getattr(owner, name))
+        for name, each in options_of(type(owner)).items()
+        if each.rule.changes_training
+    }
+
+
+def _default_of(each: "dataclasses.Field[typing.Any]") -> object:
+    if each.default_factory is not MISSING:
+        return each.default_factory()
+    return each.default
+
+
+def _rule_of(each: "dataclasses.Field[typing.Any]") -> Rule:
+    rule = each.metadata.get(_METADATA)
+    return rule if isinstance(rule, Rule) else Rule()
+
+
+def _alternatives(kind: object) -> tuple[object, ...]:
+    """The members of a union; another type alone."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return typing.get_args(kind)
+    return (kind,)
+
+
+def _fitted(value: object, kind: object) -> object:
+    """The value in one of the alternatives of a type; ``MISSING`` where it fits none."""
+    for alternative in _alternatives(kind):
+        fitted = _fitted_to_one(value, alternative)
+        if fitted is not MISSING:
+            return fitted
+    return MISSING
+
+
+def _fitted_to_one(value: object, kind: object) -> object:
+    origin = typing.get_origin(kind)
+    if origin is not None:
+        return _fitted_to_generic(value, origin, typing.get_args(kind))
+    if kind is float:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return float(value) if is_number else MISSING  # type: ignore[arg-type]
+    if kind is int:
+        return value if isinstance(value, int) and not isinstance(value, bool) else MISSING
+    if kind in (bool, str, type(None)):
+        return value if isinstance(value, kind) else MISSING
+    return value  # a type of the user's own: the constructor says what it takes
+
+
+def _fitted_to_generic(value: object, origin: object, inner: Sequence[object]) -> object:
+    """A list, tuple or mapping with its members fitted; a text is no list of letters."""
+    if origin in (list, tuple) or (inspect.isclass(origin) and issubclass(origin, Sequence)):
+        if isinstance(value, str) or not isinstance(value, list | tuple):
+            return MISSING
+        members = [_fitted(each, inner[0] if inner else object) for each in value]
+        if any(member is MISSING for member in members):
+            return MISSING
+        return tuple(members) if origin is tuple else members
+    if inspect.isclass(origin) and issubclass(origin, Mapping):
+        return value if isinstance(value, Mapping) else MISSING
+    return value
+
+
+def _type_words(kind: object) -> str:
+    if isinstance(kind, type) and kind in _TYPE_WORDS:
+        return _TYPE_WORDS[kind]
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (list, tuple) or (inspect.isclass(origin) and issubclass(origin, Sequence)):
+        member = _type_words(inner[0]).removeprefix("a ") if inner else "value"
+        return f"a list of {member}s"
+    if inspect.isclass(origin) and issubclass(origin, Mapping):
+        return "a mapping"
+    return getattr(kind, "__name__", str(kind))
+
+
+def _plain(value: object) -> object:
+    """A default as plain values, as YAML and JSON have them."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _shown(value: object) -> str:
+    """A value as it would be written in a configuration."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return value if value else "''"
+    if isinstance(value, Iterable) and not isinstance(value, Mapping):
+        return f"[{', '.join(_shown(each) for each in value)}]"
+    return str(value)

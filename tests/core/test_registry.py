@@ -1,0 +1,96 @@
+"""Registries: entries come from decorators, found by scanning a folder and by entry points."""
+
+import importlib.metadata
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cdc_flower.core import registry as registry_module
+from cdc_flower.core.errors import UserError
+from cdc_flower.core.registry import NoFacts, Registry
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Facts of a thing."""
+
+    color: str = "gray"
+
+
+def things(package: str = "") -> "Registry[object, Facts]":
+    return Registry("thing", "things", Facts, package)
+
+
+def test_a_registered_class_is_found_by_its_name_with_its_facts() -> None:
+    registry = things()
+
+    @registry.register("red_one", color="red")
+    class Red:
+        """Red."""
+
+    assert registry["red_one"].value is Red
+    assert registry["red_one"].facts.color == "red"
+    assert list(registry) == ["red_one"]
+    assert "blue" not in registry
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_one() -> None:
+    registry = things()
+    registry.register("red_one")(object())
+    with pytest.raises(
+        UserError, match=r"^my\.key: unknown thing 'red_on'; did you mean 'red_one'"
+    ):
+        registry.find("red_on", "my.key")
+
+
+def test_a_fact_that_is_none_is_refused() -> None:
+    with pytest.raises(TypeError, match="colour"):
+        things().register("x", colour="red")(object())
+
+
+def test_two_things_cannot_share_a_name() -> None:
+    registry = things()
+    registry.register("x")(Facts)
+    registry.register("x")(Facts)  # the same again, as when a module is loaded twice
+    with pytest.raises(ValueError, match="'x' must be registered once"):
+        registry.register("x")(NoFacts)
+
+
+def test_a_folder_is_scanned_at_the_first_look_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "scanned_things"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(
+        "from cdc_flower.core.registry import NoFacts, Registry\n"
+        "things = Registry('thing', 'things', NoFacts, 'scanned_things')\n"
+    )
+    (folder / "one.py").write_text(
+        "from scanned_things import things\n\n\n@things.register('one')\nclass One:\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    from scanned_things import things as scanned  # type: ignore[import-not-found]
+
+    assert "scanned_things.one" not in sys.modules
+    assert list(scanned) == ["one"]
+
+
+def test_an_entry_point_of_an_installed_package_is_an_entry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    point = importlib.metadata.EntryPoint("counted", "collections:Counter", "cdc_flower.things")
+    monkeypatch.setattr(
+        registry_module, "entry_points", lambda group: [point] if group == point.group else []
+    )
+    assert things()["counted"].value.__name__ == "Counter"  # type: ignore[attr-defined]
+
+
+def test_an_entry_point_that_cannot_be_imported_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    point = importlib.metadata.EntryPoint("broken", "no_such_module:X", "cdc_flower.things")
+    monkeypatch.setattr(registry_module, "entry_points", lambda group: [point])
+    with pytest.raises(UserError, match=r"entry point broken .* must be importable"):
+        list(things())
