@@ -16,7 +16,7 @@ from flwr.serverapp import Grid
 from cdc_flower.core.seeds import torch_generator
 from cdc_flower.devices.app import DeviceApp
 from cdc_flower.models import GRU4Rec
-from cdc_flower.simulations.fleet import Fleet, Network
+from cdc_flower.simulations.fleet import Fleet, Network, Speeds
 from cdc_flower.simulations.grids.base import BlockingGrid, InlineGrid
 from cdc_flower.strategies import build_strategy
 from cdc_flower.strategies.base import Cloud
@@ -127,8 +127,8 @@ def fleet(
     cloud_flops_per_s: float = math.inf,
 ) -> Fleet:
     network = Network("test", up_bps, down_bps, rtt_s)
-    speeds = {"device_flops_per_s": device_flops_per_s, "cloud_flops_per_s": cloud_flops_per_s}
-    return Fleet.build(num_devices, network, **speeds, seed=0)
+    speeds = Speeds(device_flops_per_s, cloud_flops_per_s)
+    return Fleet.build(num_devices, network, speeds=speeds, seed=0)
 
 
 def table(

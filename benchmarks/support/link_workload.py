@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cdc_flower.simulations.fleet import Fleet, Network
+from cdc_flower.simulations.fleet import Fleet, Network, Speeds
 from cdc_flower.simulations.network.trace import Trace, TracePair
 
 NUM_TRACES, TRACE_S = 40, 600
@@ -35,7 +35,9 @@ class Workload:
 
         self.traces = tuple(TracePair(trace(), trace()) for _ in range(NUM_TRACES))
         network = Network("traces", rtt_s=self.rtt_s, traces=self.traces)
-        self.fleet = Fleet.build(self.num_devices, network, cloud_flops_per_s=1.0, seed=0)
+        self.fleet = Fleet.build(
+            self.num_devices, network, speeds=Speeds(cloud_flops_per_s=1.0), seed=0
+        )
         shape = (self.num_rounds, self.num_devices)
         self.think_s = rng.exponential(30.0, shape)
         self.ready_s = np.arange(self.num_rounds)[:, None] * self.segment_s + rng.uniform(

@@ -133,6 +133,8 @@ class Option:
 
     def _range_words(self) -> str:
         rule = self.rule
+        if rule.below == math.inf:
+            return f"{dataclasses.replace(self, rule=_open_above(rule))._range_words()} and finite"
         low_is_closed = rule.least is not None
         low, high = rule.least if low_is_closed else rule.above, rule.most
         high_is_closed = high is not None
@@ -183,11 +185,16 @@ def check_options(owner: object, place: str = "") -> None:
         place: Before the names in messages, such as ``network``. "" leaves the names alone.
 
     Raises:
-        ValueError: If a value has another type or is out of its range.
+        ValueError: If a value has another type or is out of its range; with a place, a ``UserError``.
     """
     for name, each in options_of(type(owner)).items():
         value = getattr(owner, name)
-        checked = each.check(value, f"{place}.{name}" if place else name)
+        try:
+            checked = each.check(value, f"{place}.{name}" if place else name)
+        except ValueError as error:
+            if place:
+                raise UserError(str(error)) from error
+            raise
         if checked is not value:
             object.__setattr__(owner, name, checked)
 
@@ -247,6 +254,10 @@ def training_values(owner: object) -> dict[str, object]:
         for name, each in options_of(type(owner)).items()
         if each.rule.changes_training
     }
+
+
+def _open_above(rule: Rule) -> Rule:
+    return dataclasses.replace(rule, below=None)
 
 
 def _default_of(each: "dataclasses.Field[typing.Any]") -> object:

@@ -1,5 +1,6 @@
 """The fleet: for each device its link and the speed of its phone."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.core.options import check_options, option
 from cdc_flower.core.seeds import hashed_integers, hashed_uniform
 from cdc_flower.simulations.network.channel import Channel, Loss
 from cdc_flower.simulations.network.outages import Outages
@@ -20,8 +22,8 @@ class Network:
 
     Args:
         name: Of the profile.
-        rate_up_bps: Bits per second from a device to the cloud; ``math.inf`` is a link that takes
-            no time.
+        rate_up_bps: Bits per second from a device to the cloud; ``math.inf`` is a link that takes no
+            time.
         rate_down_bps: Bits per second from the cloud to a device.
         rtt_s: Round-trip time in seconds; half of it is added each way.
         spread: Standard deviation of the logarithm of a device's rates around these. 0: all links
@@ -34,76 +36,105 @@ class Network:
             traces have a spread.
     """
 
-    name: str
-    rate_up_bps: float = np.inf
-    rate_down_bps: float = np.inf
-    rtt_s: float = 0.0
-    spread: float = 0.0
+    name: str = option(doc="of the profile")
+    rate_up_bps: float = option(
+        math.inf, above=0, neutral=math.inf, doc="from device to cloud, bit/s"
+    )
+    rate_down_bps: float = option(
+        math.inf, above=0, neutral=math.inf, doc="from cloud to device, bit/s"
+    )
+    rtt_s: float = option(0.0, least=0, below=math.inf, neutral=0, doc="round-trip time, s")
+    spread: float = option(
+        0.0,
+        least=0,
+        below=math.inf,
+        neutral=0,
+        doc="standard deviation of the logarithm of rates over devices",
+    )
     traces: tuple[TracePair, ...] = ()
 
     def __post_init__(self) -> None:
-        for key in ("rate_up_bps", "rate_down_bps"):
-            if not getattr(self, key) > 0:
-                raise UserError(f"network.{key} must be > 0, got {getattr(self, key)}")
-        for key in ("rtt_s", "spread"):
-            value = getattr(self, key)
-            if not 0 <= value < np.inf:
-                raise UserError(f"network.{key} must be >= 0 and finite, got {value}")
+        check_options(self, "network")
         if self.traces and self.spread:
             raise UserError(f"network.spread must be 0 with traces, got {self.spread}")
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What holds on every link, whatever its rate. The defaults change nothing.
-
-    Args:
-        loss: Chance of each packet to be lost each time it is sent, in [0, 1]. 0: none. 1: nothing
-            ever arrives.
-        packet_bytes: At most in a packet.
-        outage_every_s: Mean time from one outage of a link to the next. None: there is none.
-        outage_s: Mean length of an outage.
-        ttl_s: Seconds for which a message is wanted. None: for ever.
-        deadline_s: Seconds that the cloud waits for what it asked for; later reports are dropped.
-            None: for ever.
-        cell_up_bps: Capacity that all uplinks share behind their own rates. None: enough for all.
-        cell_down_bps: Likewise for all downlinks.
-        rate_scale: A factor on all rates. 1: as they are.
+    """Loss, outages and limits on every link, whatever its rate. The defaults change nothing.
 
     Raises:
         UserError: If a value is out of its range.
     """
 
-    loss: float = 0.0
-    packet_bytes: int = 1500
-    outage_every_s: float | None = None
-    outage_s: float = 30.0
-    ttl_s: float | None = None
-    deadline_s: float | None = None
-    cell_up_bps: float | None = None
-    cell_down_bps: float | None = None
-    rate_scale: float = 1.0
+    loss: float = option(
+        0.0, least=0, most=1, neutral=0, doc="chance of each packet to be lost each time it is sent"
+    )
+    packet_bytes: int = option(1500, least=1, doc="bytes in a packet at most")
+    outage_every_s: float | None = option(
+        None,
+        above=0,
+        below=math.inf,
+        doc="mean time from one outage of a link to the next; null: none",
+    )
+    outage_s: float = option(30.0, above=0, below=math.inf, doc="mean length of an outage")
+    ttl_s: float | None = option(
+        None, above=0, below=math.inf, doc="seconds for which a message is wanted; null: for ever"
+    )
+    deadline_s: float | None = option(
+        None,
+        above=0,
+        below=math.inf,
+        doc="seconds that the cloud waits for reports; later ones are dropped; null: for ever",
+    )
+    cell_up_bps: float | None = option(
+        None, above=0, below=math.inf, doc="capacity that all uplinks share; null: enough for all"
+    )
+    cell_down_bps: float | None = option(
+        None, above=0, below=math.inf, doc="capacity that all downlinks share; null: enough for all"
+    )
+    rate_scale: float = option(1.0, above=0, below=math.inf, neutral=1, doc="a factor on all rates")
 
     def __post_init__(self) -> None:
-        if (
-            isinstance(self.packet_bytes, bool)
-            or not isinstance(self.packet_bytes, int)
-            or self.packet_bytes < 1
-        ):
+        check_options(self, "conditions")
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """Declared speeds of phones and of the cloud, from which seconds of computing come.
+
+    Raises:
+        UserError: If a value is out of its range.
+    """
+
+    device_flops_per_s: float = option(
+        1e9, above=0, doc="floating-point operations per second of a phone, or of the median phone"
+    )
+    cloud_flops_per_s: float = option(1e11, above=0, doc="of the cloud, for one device at a time")
+    speed_quantiles: tuple[float, ...] | None = option(
+        None,
+        doc="speeds of phones over device_flops_per_s at even shares of the fleet; null: all alike",
+    )
+    num_cloud_workers: int | None = option(
+        None, least=1, doc="devices for which the cloud works at a time; null: all"
+    )
+    cloud_s_per_device: float = option(
+        0.0,
+        least=0,
+        below=math.inf,
+        neutral=0,
+        doc="seconds of the cloud for each device that it generates for, beside its operations",
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self, "fleet")
+        quantiles = np.asarray(self.speed_quantiles or (1.0, 1.0))
+        ascend = len(quantiles) >= 2 and (quantiles > 0).all() and (np.diff(quantiles) >= 0).all()
+        if self.speed_quantiles is not None and not (ascend and self.speed_quantiles):
             raise UserError(
-                f"conditions.packet_bytes must be a whole number >= 1, got {self.packet_bytes}"
+                "fleet.speed_quantiles must be at least two numbers > 0 that ascend, "
+                f"got {list(self.speed_quantiles)}"
             )
-        for key in self.__dataclass_fields__:
-            value = getattr(self, key)
-            if value is None and key not in ("loss", "outage_s", "rate_scale"):
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise UserError(f"conditions.{key} must be a number, got {value!r}")
-            if key == "loss":
-                if not 0 <= value <= 1:
-                    raise UserError(f"conditions.loss must be in [0, 1], got {value}")
-            elif not 0 < value < np.inf:
-                raise UserError(f"conditions.{key} must be > 0 and finite, got {value}")
 
 
 @dataclass(frozen=True)
@@ -141,51 +172,27 @@ class Fleet:
         num_devices: int,
         network: Network,
         *,
-        device_flops_per_s: float = 1e9,
-        cloud_flops_per_s: float = 1e11,
-        speed_quantiles: Sequence[float] | None = None,
-        num_cloud_workers: int | None = None,
-        cloud_s_per_device: float = 0.0,
+        speeds: Speeds | None = None,
         conditions: Conditions | None = None,
         seed: int = 0,
     ) -> "Fleet":
-        """A fleet on one kind of link. A device's link and speed do not depend on how many others there are.
+        """Builds a fleet on one kind of link.
+
+        A device's link and speed do not depend on how many others there are.
 
         Args:
             num_devices: ``n``.
             network: The kind of link.
-            device_flops_per_s: Of a phone, or of the median phone.
-            cloud_flops_per_s: Of the cloud, for one device at a time.
-            speed_quantiles: Speeds of phones relative to ``device_flops_per_s``, at evenly spaced
-                shares of the fleet from the slowest to the fastest; between them the speed is
-                interpolated. None: all are alike.
-            num_cloud_workers: Devices for which the cloud can work at a time. None: for all.
-            cloud_s_per_device: Seconds of the cloud for each device that it generates for, beside
-                its operations.
-            conditions: What holds on every link; nothing by default.
+            speeds: Of phones and cloud; nominal ones by default.
+            conditions: Loss, outages and limits on every link; none by default.
             seed: Of the run.
 
         Raises:
-            UserError: If there is no device or a speed is not positive.
+            UserError: If there is no device.
         """
-        for key, value in (
-            ("device_flops_per_s", device_flops_per_s),
-            ("cloud_flops_per_s", cloud_flops_per_s),
-        ):
-            if not value > 0:
-                raise UserError(f"fleet.{key} must be > 0, got {value}")
         if num_devices < 1:
-            raise UserError(f"fleet.num_devices must be >= 1, got {num_devices}")
-        if num_cloud_workers is not None and (
-            not isinstance(num_cloud_workers, int) or num_cloud_workers < 1
-        ):
-            raise UserError(
-                f"fleet.num_cloud_workers must be a whole number >= 1, or null, got {num_cloud_workers}"
-            )
-        if not 0 <= cloud_s_per_device < np.inf:
-            raise UserError(
-                f"fleet.cloud_s_per_device must be >= 0 and finite, got {cloud_s_per_device}"
-            )
+            raise UserError(f"fleet.num_devices must be a whole number >= 1, got {num_devices}")
+        speeds = speeds or Speeds()
         rules, ids = conditions or Conditions(), np.arange(num_devices)
         rtt_s = np.full(num_devices, network.rtt_s)
         up, down = (_channel(network, rules, ids, rtt_s, way, seed) for way in ("up", "down"))
@@ -193,11 +200,12 @@ class Fleet:
             rate_up_bps=up.rate_bps,
             rate_down_bps=down.rate_bps,
             rtt_s=rtt_s,
-            device_flops_per_s=device_flops_per_s * _relative_speeds(speed_quantiles, ids, seed),
-            cloud_flops_per_s=cloud_flops_per_s,
+            device_flops_per_s=speeds.device_flops_per_s
+            * _relative_speeds(speeds.speed_quantiles, ids, seed),
+            cloud_flops_per_s=speeds.cloud_flops_per_s,
             conditions=rules,
-            num_cloud_workers=num_cloud_workers,
-            cloud_s_per_device=cloud_s_per_device,
+            num_cloud_workers=speeds.num_cloud_workers,
+            cloud_s_per_device=speeds.cloud_s_per_device,
             up=up,
             down=down,
         )
@@ -268,10 +276,6 @@ def _relative_speeds(
     """Speeds of phones, by the inverse of the cumulative distribution, interpolated on the logarithm."""
     if quantiles is None:
         return np.ones(len(ids))
-    values = np.asarray(list(quantiles), np.float64)
-    if len(values) < 2 or not (values > 0).all() or (np.diff(values) < 0).any():
-        raise UserError(
-            f"fleet.speed_quantiles must be at least two numbers > 0 that ascend, got {list(quantiles)}"
-        )
+    values = np.asarray(quantiles, np.float64)
     share = hashed_uniform(seed, "phones", ids)
     return np.exp(np.interp(share, np.linspace(0, 1, len(values)), np.log(values)))

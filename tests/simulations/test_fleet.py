@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.simulations.fleet import Conditions, Fleet, Network
+from cdc_flower.simulations.fleet import Conditions, Fleet, Network, Speeds
 from cdc_flower.simulations.network.channel import Channel, Fifo
 from cdc_flower.simulations.network.trace import Trace, TracePair
 
-SPEEDS = {"device_flops_per_s": 1e9, "cloud_flops_per_s": 1e11}
+SPEEDS = Speeds(device_flops_per_s=1e9, cloud_flops_per_s=1e11)
 seconds = st.floats(0, 1e6)
 sizes = st.integers(0, 10**9)
 rates = st.floats(1, 1e10)
@@ -69,14 +69,14 @@ def test_more_bytes_never_arrive_earlier(start, free, size, more, rate) -> None:
 
 def test_a_devices_link_does_not_depend_on_how_many_others_there_are() -> None:
     network = Network("n", 1e6, 2e6, 0.1, spread=0.5)
-    small, large = (Fleet.build(n, network, seed=3, **SPEEDS) for n in (5, 1000))
+    small, large = (Fleet.build(n, network, seed=3, speeds=SPEEDS) for n in (5, 1000))
     np.testing.assert_array_equal(small.rate_up_bps, large.rate_up_bps[:5])
     np.testing.assert_array_equal(small.rate_down_bps, large.rate_down_bps[:5])
     assert len(np.unique(large.rate_up_bps)) == 1000
 
 
 def test_rates_spread_as_configured_and_up_independent_of_down() -> None:
-    links = Fleet.build(20000, Network("n", 1e6, 2e6, 0.1, spread=0.5), seed=0, **SPEEDS)
+    links = Fleet.build(20000, Network("n", 1e6, 2e6, 0.1, spread=0.5), seed=0, speeds=SPEEDS)
     up, down = np.log(links.rate_up_bps / 1e6), np.log(links.rate_down_bps / 2e6)
     for values in (up, down):
         assert abs(values.mean()) < 0.02
@@ -85,7 +85,7 @@ def test_rates_spread_as_configured_and_up_independent_of_down() -> None:
 
 
 def test_without_spread_all_links_are_the_profile() -> None:
-    links = Fleet.build(3, Network("n", 1e6, math.inf, 0.1), seed=0, **SPEEDS)
+    links = Fleet.build(3, Network("n", 1e6, math.inf, 0.1), seed=0, speeds=SPEEDS)
     assert links.rate_up_bps.tolist() == [1e6] * 3
     assert links.rate_down_bps.tolist() == [math.inf] * 3
     assert links.rtt_s.tolist() == [0.1] * 3
@@ -93,12 +93,12 @@ def test_without_spread_all_links_are_the_profile() -> None:
 
 def test_another_seed_gives_other_links() -> None:
     network = Network("n", 1e6, 2e6, 0.1, spread=0.5)
-    one_seed, other = (Fleet.build(3, network, seed=seed, **SPEEDS) for seed in (0, 1))
+    one_seed, other = (Fleet.build(3, network, seed=seed, speeds=SPEEDS) for seed in (0, 1))
     assert (one_seed.rate_up_bps != other.rate_up_bps).all()
 
 
 def test_selected_devices_keep_their_links() -> None:
-    links = Fleet.build(5, Network("n", 1e6, 2e6, 0.1, spread=0.5), seed=0, **SPEEDS)
+    links = Fleet.build(5, Network("n", 1e6, 2e6, 0.1, spread=0.5), seed=0, speeds=SPEEDS)
     some = links.select(np.array([4, 1]))
     assert len(some) == 2
     np.testing.assert_array_equal(some.rate_up_bps, links.rate_up_bps[[4, 1]])
@@ -141,14 +141,17 @@ def test_a_scale_multiplies_constant_rates_and_traces() -> None:
 
 def test_speeds_of_phones_are_those_of_the_declared_distribution() -> None:
     quantiles = [0.1, 1.0, 4.0]
-    phones = Fleet.build(20000, Network("n"), device_flops_per_s=10.0, speed_quantiles=quantiles)
+    phones = Fleet.build(20000, Network("n"), speeds=Speeds(10.0, speed_quantiles=quantiles))
     speed = phones.device_flops_per_s
     np.testing.assert_allclose(
         np.quantile(speed, [0, 0.25, 0.5, 1]), [1, 10**0.5, 10, 40], rtol=0.05
     )
-    few = Fleet.build(7, Network("n"), device_flops_per_s=10.0, speed_quantiles=quantiles)
+    few = Fleet.build(7, Network("n"), speeds=Speeds(10.0, speed_quantiles=quantiles))
     np.testing.assert_array_equal(few.device_flops_per_s, speed[:7])
-    assert (Fleet.build(3, Network("n"), device_flops_per_s=10.0).device_flops_per_s == 10).all()
+    assert (
+        Fleet.build(3, Network("n"), speeds=Speeds(device_flops_per_s=10.0)).device_flops_per_s
+        == 10
+    ).all()
 
 
 @pytest.mark.parametrize(
@@ -159,26 +162,29 @@ def test_speeds_of_phones_are_those_of_the_declared_distribution() -> None:
         ({"speed_quantiles": [0.0, 1.0]}, "fleet.speed_quantiles"),
         (
             {"num_cloud_workers": 0},
-            "fleet.num_cloud_workers must be a whole number >= 1, or null, got 0",
+            "fleet.num_cloud_workers must be a whole number >= 1 or null, got 0",
         ),
-        ({"cloud_s_per_device": -1}, "fleet.cloud_s_per_device must be >= 0"),
+        ({"cloud_s_per_device": -1}, "fleet.cloud_s_per_device must be a number >= 0"),
     ],
 )
 def test_a_wrong_fleet_is_refused(build: dict, rule: str) -> None:
     with pytest.raises(UserError, match=rule):
-        Fleet.build(2, Network("n"), **build)
+        Speeds(**build)
 
 
 @pytest.mark.parametrize(
     ("settings", "rule"),
     [
-        ({"loss": 1.5}, r"conditions.loss must be in \[0, 1\], got 1.5"),
+        ({"loss": 1.5}, r"conditions.loss must be a number in \[0, 1\], got 1.5"),
         ({"loss": None}, "conditions.loss must be a number"),
         ({"packet_bytes": 0}, "conditions.packet_bytes must be a whole number >= 1, got 0"),
-        ({"ttl_s": 0}, "conditions.ttl_s must be > 0"),
-        ({"cell_up_bps": math.inf}, "conditions.cell_up_bps must be > 0 and finite"),
-        ({"deadline_s": "soon"}, "conditions.deadline_s must be a number, got 'soon'"),
-        ({"rate_scale": 0}, "conditions.rate_scale must be > 0"),
+        ({"ttl_s": 0}, "conditions.ttl_s must be a number > 0"),
+        ({"cell_up_bps": math.inf}, "conditions.cell_up_bps must be a number > 0 and finite"),
+        (
+            {"deadline_s": "soon"},
+            "conditions.deadline_s must be a number > 0 and finite or null, got soon",
+        ),
+        ({"rate_scale": 0}, "conditions.rate_scale must be a number > 0"),
     ],
 )
 def test_a_wrong_condition_is_refused(settings: dict, rule: str) -> None:
@@ -197,7 +203,7 @@ def test_a_rate_that_is_not_positive_is_refused_with_its_key_and_value(
     key: str, value: float
 ) -> None:
     settings = {"rate_up_bps": 1.0, "rate_down_bps": 1.0, "rtt_s": 0.0, key: value}
-    with pytest.raises(UserError, match=f"network.{key} must be > 0, got {value}"):
+    with pytest.raises(UserError, match=f"network.{key} must be a number > 0, got {value}"):
         Network("n", **settings)
 
 
@@ -205,11 +211,13 @@ def test_a_rate_that_is_not_positive_is_refused_with_its_key_and_value(
 @pytest.mark.parametrize("value", [-1, math.inf, math.nan])
 def test_a_negative_or_infinite_time_or_spread_is_refused(key: str, value: float) -> None:
     settings = {"rtt_s": 0.0, "spread": 0.0, key: value}
-    with pytest.raises(UserError, match=f"network.{key} must be >= 0 and finite, got {value}"):
+    with pytest.raises(
+        UserError, match=f"network.{key} must be a number >= 0 and finite, got {value}"
+    ):
         Network("n", 1.0, 1.0, **settings)
 
 
 @pytest.mark.parametrize("key", ["device_flops_per_s", "cloud_flops_per_s"])
 def test_a_speed_that_is_not_positive_is_refused(key: str) -> None:
-    with pytest.raises(UserError, match=f"fleet.{key} must be > 0, got -2"):
-        Fleet.build(1, Network("n", 1.0, 1.0, 0.0), seed=0, **{**SPEEDS, key: -2})
+    with pytest.raises(UserError, match=f"fleet.{key} must be a number > 0, got -2"):
+        Speeds(**{key: -2})

@@ -9,7 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from network_model import Model, Trip, Way
 
-from cdc_flower.simulations.fleet import Conditions, Fleet, Network
+from cdc_flower.simulations.fleet import Conditions, Fleet, Network, Speeds
 from cdc_flower.simulations.links.accounting import Usage
 from cdc_flower.simulations.links.links import Links
 from cdc_flower.simulations.network.trace import Trace, TracePair
@@ -47,9 +47,11 @@ def some_fleet(rng: np.random.Generator, n: int) -> Fleet:
     return Fleet.build(
         n,
         network,
-        cloud_flops_per_s=1.0,
-        num_cloud_workers=maybe(0.6, int(rng.integers(1, 3))),
-        cloud_s_per_device=float(rng.choice([0.0, 0.7])),
+        speeds=Speeds(
+            cloud_flops_per_s=1.0,
+            num_cloud_workers=maybe(0.6, int(rng.integers(1, 3))),
+            cloud_s_per_device=float(rng.choice([0.0, 0.7])),
+        ),
         conditions=conditions,
         seed=int(rng.integers(1 << 30)),
     )

@@ -15,7 +15,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from cdc_flower.core.errors import UserError, unknown_name
-from cdc_flower.simulations.network.readers import READERS
+from cdc_flower.simulations.network.formats import trace_formats
 from cdc_flower.simulations.network.trace import Trace, TracePair
 
 PARTS = ("all", "tune", "report")
@@ -39,7 +39,7 @@ def read_recordings(
 
     Args:
         path: Where they are.
-        format: One of ``READERS``.
+        format: A registered trace format.
         files: Only names that match this pattern, such as ``*norway*``.
         part: ``tune``, ``report`` or ``all``. Which part a recording belongs to depends on its
             content alone.
@@ -53,7 +53,7 @@ def read_recordings(
         UserError: If there is nothing, a value is wrong, or a file has a mistake.
     """
     for kind, value, known in (
-        ("format", format, READERS),
+        ("format", format, trace_formats),
         ("part", part, PARTS),
         ("on_error", on_error, ("raise", "skip")),
     ):
@@ -70,7 +70,7 @@ def read_recordings(
         if not fnmatch(name, files):
             continue
         try:
-            read = READERS[format](_text(content, name), name)
+            read = trace_formats[format].value(_text(content, name), name)
         except UserError as error:
             if on_error == "raise":
                 raise

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from tiny import fleet, inline, same, strategy, stream, table
 
-from cdc_flower.simulations.fleet import Conditions, Fleet, Network
+from cdc_flower.simulations.fleet import Conditions, Fleet, Network, Speeds
 from cdc_flower.simulations.network.trace import Trace, TracePair
 
 SEGMENT_S = float(np.diff(stream().segment_starts_s)[0])
@@ -23,10 +23,8 @@ def build(
     **more: Any,
 ) -> Fleet:
     network = Network("test", up_bps, down_bps, rtt_s)
-    speeds = {"device_flops_per_s": math.inf, "cloud_flops_per_s": math.inf}
-    return Fleet.build(
-        4, network, **{**speeds, **more}, conditions=Conditions(**(rules or {})), seed=0
-    )
+    speeds = Speeds(**{"device_flops_per_s": math.inf, "cloud_flops_per_s": math.inf, **more})
+    return Fleet.build(4, network, speeds=speeds, conditions=Conditions(**(rules or {})), seed=0)
 
 
 def single(frame: pd.DataFrame) -> pd.DataFrame:
@@ -73,7 +71,7 @@ def test_enough_of_everything_changes_nothing(name: str) -> None:
 def test_a_trace_of_one_rate_is_that_rate(name: str) -> None:
     flat = Trace(np.array([0.0, 7.0]), np.array([4e3]))
     network = Network("flat", rtt_s=0.2, traces=(TracePair(flat, flat),))
-    traced = Fleet.build(4, network, device_flops_per_s=math.inf, cloud_flops_per_s=math.inf)
+    traced = Fleet.build(4, network, speeds=Speeds(math.inf, math.inf))
     same(
         table(name, links=build(up_bps=4e3, down_bps=4e3, rtt_s=0.2)),
         table(name, links=traced),

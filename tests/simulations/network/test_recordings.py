@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.simulations.network.readers import (
-    READERS,
-    read_5g_csv,
-    read_mahimahi,
-    read_oboe,
-    read_pensieve,
-)
+from cdc_flower.simulations.network.formats import trace_formats
+from cdc_flower.simulations.network.formats.g_nettrack import read_5g_csv
+from cdc_flower.simulations.network.formats.mahimahi import read_mahimahi
+from cdc_flower.simulations.network.formats.oboe import read_oboe
+from cdc_flower.simulations.network.formats.pensieve import read_pensieve
 from cdc_flower.simulations.network.recordings import part_of, read_recordings
 from cdc_flower.study.fleet_setup import network_of
 
@@ -195,7 +193,7 @@ def test_a_wrong_setting_is_one_error(change: dict, rule: str, tmp_path: Path) -
 )
 def test_real_recordings(name: str, format: str, count: int) -> None:
     pairs = read_recordings(REAL / name, format, on_error="skip")
-    assert len(pairs) == count and format in READERS
+    assert len(pairs) == count and format in trace_formats
     assert all(1e3 < pair.down.mean_bps < 1e9 for pair in pairs)
 
 

@@ -1,0 +1,60 @@
+"""Mahimahi: times of packets (Netravali et al., USENIX ATC 2015)."""
+
+from typing import NoReturn
+
+import numpy as np
+
+from cdc_flower.simulations.network.formats import Directions, trace_formats
+from cdc_flower.simulations.network.formats.lines import numbered_lines, wrong_line
+from cdc_flower.simulations.network.trace import Trace
+
+#: Bytes that one line of a trace lets through.
+MAHIMAHI_BYTES = 1500
+
+
+@trace_formats.register("mahimahi")
+def read_mahimahi(text: str, source: str) -> Directions:
+    """One line a packet of 1,500 bytes: the millisecond at which the link lets it through (Netravali, ATC 2015).
+
+    The trace lasts until its last packet and begins anew then. The packets of a millisecond are
+    spread over the millisecond before their stamp. A name that ends in ``.up`` or ``.down`` says
+    the direction; else it is down.
+
+    Raises:
+        UserError: If a line is no whole number >= 0, is before the one above, or there is no packet
+            after 0 ms.
+    """
+    try:
+        stamps = np.array(text.split(), np.int64)
+    except (ValueError, OverflowError):
+        stamps = np.empty(0, np.int64)
+    if not len(stamps) or stamps[0] < 0 or stamps[-1] <= 0 or (np.diff(stamps) < 0).any():
+        _explain_mahimahi(text, source)
+    stops, counts = np.unique(np.maximum(stamps, 1), return_counts=True)
+    edges = np.unique(np.concatenate([[0], stops - 1, stops]))
+    rates = np.zeros(len(edges) - 1)
+    rates[np.searchsorted(edges, stops) - 1] = counts * MAHIMAHI_BYTES * 8 * 1000.0
+    direction = "up" if source.removesuffix(".gz").endswith((".up", ".uplink")) else "down"
+    return {direction: Trace(edges / 1000, rates, source)}
+
+
+def _explain_mahimahi(text: str, source: str) -> NoReturn:
+    """Find the line that is wrong.
+
+    Raises:
+        UserError: Always.
+    """
+    last = -1
+    for number, line in numbered_lines(text, source):
+        try:
+            stamp = int(line)
+        except ValueError:
+            raise wrong_line(
+                source, number, "a line must be a whole number of milliseconds", line
+            ) from None
+        if stamp < 0:
+            raise wrong_line(source, number, "a time must be >= 0", line)
+        if stamp < last:
+            raise wrong_line(source, number, f"times must not go back, after {last} ms", line)
+        last = stamp
+    raise wrong_line(source, number, "a trace must last longer than 0 ms", line)

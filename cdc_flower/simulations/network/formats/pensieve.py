@@ -1,0 +1,10 @@
+"""Pensieve: seconds and Mbit/s (Mao et al., SIGCOMM 2017)."""
+
+from cdc_flower.simulations.network.formats import Directions, trace_formats
+from cdc_flower.simulations.network.formats.lines import read_samples
+
+
+@trace_formats.register("pensieve")
+def read_pensieve(text: str, source: str) -> Directions:
+    """``seconds Mbit/s`` a line: the rate from the line before until this moment, as Pensieve plays it."""
+    return {"down": read_samples(text, source, 1.0, 1e6)}

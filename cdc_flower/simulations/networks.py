@@ -1,0 +1,79 @@
+"""Kinds of links: constant rates, and recordings. Profiles such as ``lte`` are YAML files of one kind."""
+
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from cdc_flower.core.options import check_options, option
+from cdc_flower.core.registry import NoFacts, Registry
+from cdc_flower.simulations.fleet import Network
+from cdc_flower.simulations.network.recordings import PARTS, read_recordings
+from cdc_flower.simulations.network.trace import TracePair
+
+networks: Registry[type, NoFacts] = Registry("kind of network", "networks", NoFacts)
+
+
+@networks.register("constant")
+@dataclass(frozen=True)
+class ConstantRates(Network):
+    """Links whose rates stay as they are."""
+
+    def network(self) -> Network:
+        """Makes the kind of link."""
+        return self
+
+
+@networks.register("recorded")
+@dataclass(frozen=True)
+class RecordedRates:
+    """Links along recordings, each device from a random moment of one of them on."""
+
+    name: str = option(doc="of the profile")
+    path: str = option(doc="a folder, a file, or a tar or zip archive")
+    format: str = option("pensieve", doc="of the recordings: cdc-flower list trace_formats")
+    files: str = option("*", doc="pattern of the names to read")
+    part: str = option(
+        "all", choices=PARTS, doc="recordings belong to a part by their content; all reads both"
+    )
+    up_ratio: float = option(
+        0.2, above=0, below=float("inf"), doc="rate up over rate down, where one is not recorded"
+    )
+    min_mean_bps: float = option(
+        0.0, least=0, neutral=0, doc="recordings with a lower mean rate are left out"
+    )
+    on_error: str = option(
+        "raise",
+        choices=("raise", "skip"),
+        doc="skip leaves files with mistakes out and counts them",
+    )
+    rtt_s: float = option(0.0, least=0, below=float("inf"), neutral=0, doc="round-trip time, s")
+
+    def __post_init__(self) -> None:
+        check_options(self, "network")
+
+    def network(self) -> Network:
+        """Reads the recordings, once a process for a file that stays as it is.
+
+        Raises:
+            UserError: If there is none, or one has a mistake.
+        """
+        path = Path(self.path)
+        reading = {
+            key: value for key, value in asdict(self).items() if key not in ("name", "rtt_s")
+        }
+        if path.is_file():
+            changed_ns = path.stat().st_mtime_ns
+            traces = _kept_recordings(changed_ns, tuple(reading.items()))
+        else:
+            traces = read_recordings(**reading)
+        return Network(self.name, rtt_s=self.rtt_s, traces=traces)
+
+
+@lru_cache(maxsize=4)
+def _kept_recordings(_: int, reading: tuple[tuple[str, object], ...]) -> tuple[TracePair, ...]:
+    return read_recordings(**dict(reading))  # type: ignore[arg-type]
+
+
+def kind_of_network(node: object) -> str:
+    """Tells the kind of a configured network: recordings have a path."""
+    return "recorded" if isinstance(node, dict) and "path" in node else "constant"
