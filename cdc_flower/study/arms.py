@@ -63,3 +63,16 @@ def arm(configured: Mapping[str, Any], name: str) -> tuple[str, dict[str, Any]]:
             "strategy", method, STRATEGIES, "strategies" if method == name else place
         )
     return method, {**dict(configured.get(method) or {}), **own}
+
+
+def method_of(configured: Mapping[str, Any], name: str) -> type:
+    """Finds the class of a configured method or arm.
+
+    Args:
+        configured: Settings by name; those of an arm have a ``method`` among them.
+        name: Of a method or of an arm.
+
+    Raises:
+        UserError: As :func:`arm`.
+    """
+    return STRATEGIES[arm(configured, name)[0]]

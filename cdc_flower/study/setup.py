@@ -27,6 +27,7 @@ from cdc_flower.simulations.protocol.codecs import codecs_of
 from cdc_flower.simulations.requests.setup import check_policy
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.study.arms import strategies_of
+from cdc_flower.study.check import checked_config
 from cdc_flower.study.fleet_setup import fleet_of, network_of
 from cdc_flower.study.references import references_of
 from cdc_flower.tasks.protocol import Task
@@ -38,19 +39,12 @@ from cdc_flower.tasks.video.build import VIDEO_TASKS, check_video, video_parts
 from cdc_flower.training.checkpoints import Checkpoints, fingerprint
 
 TASKS = ("recommendation", *VIDEO_TASKS)
-GRIDS = ("inline", "ray")
-VALIDATIONS = ("devices", "last")
 #: Keys of ``data`` that concern reading a file, or cutting it, and not the embedded generator.
 STREAM_KEYS = ("cut", "historical_fraction", "segment_s", "exclude_seen")
 EMBEDDED = "shifting_interests"
 #: Devices of the embedded data where the configuration leaves it open.
 EMBEDDED_DEVICES = 1000
 LARGEST = 2**31 - 1  # of the configured whole numbers
-#: Keys that must hold a number.
-NUMBERS = (
-    "cloud.rate",
-    "cloud.validation_fraction",
-)
 
 
 @dataclass(frozen=True)
@@ -83,36 +77,14 @@ def prepare(config: Mapping[str, Any]) -> Setup:
     Raises:
         UserError: If a value is wrong, a file is missing or a row is malformed.
     """
-    for key, known in (("task", TASKS), ("grid.name", GRIDS), ("cloud.validation", VALIDATIONS)):
-        value = lookup(config, key)
-        if value not in known:
-            raise unknown_name(key.removesuffix(".name").split(".")[-1], value, known, key)
-    whole_number(config, "seed", 0)
-    whole_number(config, "num_segments", 1)
-    whole_number(config, "grid.num_workers", 1)
-    whole_number(config, "cloud.epochs", 0)
-    whole_number(config, "cloud.batch_size", 1)
-    whole_number(config, "cloud.num_negatives", 1)
-    whole_number(config, "cloud.patience", 1)
-    for key in ("cloud.adaptation.batch_size", "cloud.adaptation.examples_per_epoch"):
-        if lookup(config, key) is not None:
-            whole_number(config, key, 1)
-    if lookup(config, "fleet.num_devices") is not None:
-        whole_number(config, "fleet.num_devices", 1)
+    config = checked_config(config)
+    if config["task"] not in TASKS:
+        raise unknown_name("task", config["task"], TASKS, "task")
     whole_number(config, "model.width", 1)
     if config["task"] in VIDEO_TASKS:
         check_video(config)
     else:
         whole_number(config, "model.history_length", 1)
-    for key in NUMBERS:
-        value = lookup(config, key)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise UserError(f"{key} must be a number, got {value!r}")
-    if not lookup(config, "cloud.rate") >= 0:
-        raise UserError(f"cloud.rate must be >= 0, got {lookup(config, 'cloud.rate')}")
-    fraction = lookup(config, "cloud.validation_fraction")
-    if not 0 < fraction < 1:
-        raise UserError(f"cloud.validation_fraction must be in (0, 1), got {fraction}")
     strategies, references = strategies_of(config), references_of(config)
     network = network_of(config["network"])
     fleet_of(config, network, 1)

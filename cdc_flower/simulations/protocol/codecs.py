@@ -20,12 +20,25 @@ import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray
 
 from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.core.options import option
 
 CODECS = ("delta", "top_k", "float16", "int8", "zstd")
 #: Of half precision.
 LARGEST_FLOAT16 = 65504.0
 
 Parts = dict[str, NDArray]
+
+
+@dataclass(frozen=True)
+class ProtocolOptions:
+    """Codecs of payloads."""
+
+    codecs: tuple[str, ...] = option(
+        (), neutral=None, doc="in order; [] sends payloads as they are"
+    )
+    top_k_share: float = option(
+        0.1, above=0, most=1, neutral=1, doc="of the numbers of each array that top_k sends"
+    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,107 @@
+"""Checks of a configuration: every key is one and every value in its range, before data are read."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.core.options import Option, checked_values, options_of
+from cdc_flower.simulations.fleet import Conditions
+from cdc_flower.simulations.networks import kind_of_network, networks
+from cdc_flower.simulations.protocol.codecs import ProtocolOptions
+from cdc_flower.study.arms import METHOD, method_of
+from cdc_flower.study.options import (
+    EACH_TASK,
+    GRIDS,
+    AdaptationOptions,
+    CloudOptions,
+    FleetOptions,
+    RunOptions,
+)
+
+Node = Mapping[str, Any]
+
+
+def checked_config(config: Node) -> dict[str, Any]:
+    """Checks the whole of a resolved configuration.
+
+    Returns:
+        The configuration with values in the types of their options.
+
+    Raises:
+        UserError: If a key is none, a value has another type or is out of its range, or one that must
+            be given is missing.
+    """
+    checked: dict[str, Any] = checked_values(options_of(RunOptions), config, "")
+    for group, check in _GROUPS.items():
+        checked[group] = check(_mapping(config[group], group))
+    return checked
+
+
+def result_values(config: Node) -> dict[str, Any]:
+    """Lists the keys and values of a configuration on which results depend; ``run_id`` is made of them."""
+    options = options_of(RunOptions)
+    return {key: value for key, value in config.items() if _changes_results(options.get(key))}
+
+
+def is_for_every_task(key: str) -> bool:
+    """Tells whether a top-level key means the same for every task."""
+    known = options_of(RunOptions).get(key)
+    return known is not None and known.rule.task == ""
+
+
+def concerns(key: str, task: str) -> bool:
+    """Tells whether a top-level key has a meaning for a task."""
+    known = options_of(RunOptions).get(key)
+    return known is None or known.rule.task in ("", EACH_TASK, task)
+
+
+def _changes_results(known: Option | None) -> bool:
+    return known is None or known.rule.changes_results
+
+
+def _mapping(node: object, group: str) -> Node:
+    if not isinstance(node, Mapping):
+        raise UserError(f"{group} must be one of the names in cdc-flower --help, got {node!r}")
+    return node
+
+
+def _network(node: Node) -> dict[str, Any]:
+    return checked_values(options_of(networks[kind_of_network(node)].value), node, "network")
+
+
+def _cloud(node: Node) -> dict[str, Any]:
+    checked: dict[str, Any] = checked_values(options_of(CloudOptions), node, "cloud")
+    adaptation = _mapping(node["adaptation"], "cloud.adaptation")
+    options = options_of(AdaptationOptions)
+    return {**checked, "adaptation": checked_values(options, adaptation, "cloud.adaptation")}
+
+
+def _grid(node: Node) -> dict[str, Any]:
+    name = node.get("name")
+    if name not in GRIDS:
+        raise unknown_name("grid", str(name), GRIDS, "grid.name")
+    return checked_values(options_of(GRIDS[name]), node, "grid")
+
+
+def _strategy(node: Node) -> dict[str, Any]:
+    """Every configured method and arm, whether it is played or not."""
+    checked: dict[str, Any] = {}
+    for name, own in node.items():
+        place = f"strategy.{name}"
+        settings = {} if own is None else dict(_mapping(own, place))
+        method = settings.pop(METHOD, None)
+        options = options_of(method_of(node, name))
+        known = checked_values(options, settings, place)
+        checked[name] = known if method is None else {METHOD: method, **known}
+    return checked
+
+
+_GROUPS: dict[str, Callable[[Node], dict[str, Any]]] = {
+    "cloud": _cloud,
+    "conditions": lambda node: checked_values(options_of(Conditions), node, "conditions"),
+    "fleet": lambda node: checked_values(options_of(FleetOptions), node, "fleet"),
+    "grid": _grid,
+    "network": _network,
+    "protocol": lambda node: checked_values(options_of(ProtocolOptions), node, "protocol"),
+    "strategy": _strategy,
+}

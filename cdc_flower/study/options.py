@@ -1,0 +1,111 @@
+"""Options of a run: every key of the configuration that belongs to no method, model or link.
+
+Each says whether it changes results, from which ``run_id`` follows, and whether it means the same for
+every task, from which follows which tasks the bare command plays.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cdc_flower.core.options import option
+from cdc_flower.simulations.fleet import Speeds
+
+#: In ``Rule.task``: the tasks' own defaults differ, so a value on the command line is for one of them.
+EACH_TASK = "each"
+
+Node = Mapping[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The top of the configuration. Nodes are checked by the options of what they configure."""
+
+    task: str = option(task=EACH_TASK, doc="what devices do: cdc-flower list tasks")
+    strategies: tuple[str, ...] = option(
+        task=EACH_TASK, doc="methods and arms to compare, in order"
+    )
+    references: tuple[str, ...] = option(
+        (), task="recommendation", doc="lines of counting beside the strategies: popularity, markov"
+    )
+    num_segments: int = option(8, least=1, doc="segments of the stream")
+    num_negatives: int = option(
+        99, least=1, task="recommendation", doc="candidates beside the true one at an event"
+    )
+    seed: int = option(0, least=0, doc="of everything that is drawn")
+    experiment_name: str = option("none", task=EACH_TASK, doc="column experiment of the table")
+    data: Node = option(task=EACH_TASK, doc="streams of devices: cdc-flower list data")
+    model: Node = option(task=EACH_TASK, doc="device model: cdc-flower list models")
+    strategy: Node = option(task=EACH_TASK, doc="options of methods and arms, by name")
+    cloud: Node = option(task=EACH_TASK, doc="training on historical data")
+    network: Node = option(doc="links: cdc-flower list networks")
+    fleet: Node = option(doc="devices and their speeds")
+    conditions: Node = option(doc="losses, outages and limits of all links")
+    protocol: Node = option(doc="codecs of payloads")
+    policy: Node = option(doc="which devices report: cdc-flower list policies")
+    grid: Node = option(changes_results=False, doc="where devices are played")
+    out: str | None = option(
+        None, changes_results=False, doc="run folder; null: results/runs/<time>"
+    )
+    report: bool = option(True, changes_results=False, doc="whether to write report.html")
+    cache: str | None = option(
+        None, changes_results=False, doc="folder of trained parameters; null trains anew"
+    )
+    also: tuple[Node, ...] = option(
+        (), changes_results=False, doc="configurations of further tasks in the same run"
+    )
+    command: str = option("", changes_results=False, doc="the command that was given")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetOptions(Speeds):
+    """Devices and their speeds."""
+
+    num_devices: int | None = option(None, least=1, doc="null: all that the data has")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptationOptions:
+    """Training of strategies on top of the base model."""
+
+    batch_size: int | None = option(None, least=1, doc="null: that of the base model")
+    examples_per_epoch: int | None = option(
+        None, least=1, doc="validated after so many; null: after all of them"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloudOptions:
+    """Training of the base model on the historical part, before the stream begins."""
+
+    epochs: int = option(30, least=0, neutral=0, doc="at most")
+    patience: int = option(2, least=1, doc="epochs without a better validation loss until it stops")
+    rate: float = option(3e-3, least=0, neutral=0, doc="learning rate of Adam")
+    batch_size: int = option(512, least=1, doc="examples of a step")
+    num_negatives: int = option(4, least=1, doc="candidates beside the true one of an example")
+    adaptation: Node = option(doc="training of strategies")
+    validation: str = option(
+        "devices", choices=("devices", "last"), doc="held out: devices, or the last event of each"
+    )
+    validation_fraction: float = option(0.05, above=0, below=1, doc="share that is held out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InlineOptions:
+    """All devices in one process."""
+
+    name: str = option("inline", changes_results=False, doc="inline")
+    num_workers: int = option(1, least=1, changes_results=False, doc="always one process")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayOptions:
+    """Devices in shards over Ray workers, on this machine or on a cluster."""
+
+    name: str = option("ray", changes_results=False, doc="ray")
+    num_workers: int = option(2, least=1, changes_results=False, doc="processes")
+    address: str | None = option(
+        None, changes_results=False, doc="of a running Ray cluster; null starts one here"
+    )
+
+
+GRIDS: dict[str, type] = {"inline": InlineOptions, "ray": RayOptions}
