@@ -8,6 +8,7 @@ from cdc_flower.core.options import Option, checked_values, options_of
 from cdc_flower.simulations.fleet import Conditions
 from cdc_flower.simulations.networks import kind_of_network, networks
 from cdc_flower.simulations.protocol.codecs import ProtocolOptions
+from cdc_flower.simulations.requests.policies import policies
 from cdc_flower.study.arms import METHOD, method_of
 from cdc_flower.study.options import (
     EACH_TASK,
@@ -83,6 +84,11 @@ def _grid(node: Node) -> dict[str, Any]:
     return checked_values(options_of(GRIDS[name]), node, "grid")
 
 
+def _policy(node: Node) -> dict[str, Any]:
+    kind = policies.find(str(node.get("name")), "policy.name").value
+    return checked_values(options_of(kind), node, "policy")
+
+
 def _strategy(node: Node) -> dict[str, Any]:
     """Every configured method and arm, whether it is played or not."""
     checked: dict[str, Any] = {}
@@ -102,6 +108,7 @@ _GROUPS: dict[str, Callable[[Node], dict[str, Any]]] = {
     "fleet": lambda node: checked_values(options_of(FleetOptions), node, "fleet"),
     "grid": _grid,
     "network": _network,
+    "policy": _policy,
     "protocol": lambda node: checked_values(options_of(ProtocolOptions), node, "protocol"),
     "strategy": _strategy,
 }

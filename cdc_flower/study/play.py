@@ -105,7 +105,7 @@ def play(
     lighter = Lighter(codecs or Codecs(), node_ids, strategy.deployment())
     devices = lighter.device_side(grid)
     if requests is not None and requests.policy is not None:
-        devices = RequestGrid(devices, requests.policy, node_ids, device_ids, requests.max_bytes)
+        devices = RequestGrid(devices, requests, node_ids, device_ids)
     links = LinkGrid(
         devices,
         fleet.select(device_ids),

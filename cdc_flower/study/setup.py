@@ -24,7 +24,7 @@ from cdc_flower.models.layers import Parameters
 from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.simulations.grids.base import InlineGrid
 from cdc_flower.simulations.protocol.codecs import codecs_of
-from cdc_flower.simulations.requests.setup import check_policy
+from cdc_flower.simulations.requests.setup import policy_of
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.study.arms import strategies_of
 from cdc_flower.study.check import checked_config
@@ -89,7 +89,7 @@ def prepare(config: Mapping[str, Any]) -> Setup:
     network = network_of(config["network"])
     fleet_of(config, network, 1)
     codecs_of(config["protocol"])
-    check_policy(config["policy"])
+    policy_of(config["policy"])
     parts: tuple[Any, DeviceModel, Task]
     parts = video_parts(config) if config["task"] in VIDEO_TASKS else recommendation_parts(config)
     stream, model, task = parts

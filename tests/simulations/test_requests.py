@@ -8,10 +8,14 @@ import pytest
 from tiny import LABELS, cloud, fleet, inline, same, strategy, stream, table
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.simulations.requests.policies import Every, OnDrift, Random
+from cdc_flower.simulations.requests.policies import Devices
+from cdc_flower.simulations.requests.policies.every import Every
+from cdc_flower.simulations.requests.policies.on_drift import OnDrift
+from cdc_flower.simulations.requests.policies.random import Random
+from cdc_flower.simulations.requests.policies.uncertainty import Uncertainty
 from cdc_flower.simulations.requests.sensor import HistorySensor, pool
-from cdc_flower.simulations.requests.setup import Requests, check_policy, requests_of
-from cdc_flower.simulations.requests.uncertainty import Uncertainty, train_uncertainty
+from cdc_flower.simulations.requests.setup import Requests, policy_of, requests_of
+from cdc_flower.simulations.requests.uncertainty import DetectorDoubt, train_uncertainty
 from cdc_flower.study.play import play
 
 IDS = np.arange(4)
@@ -35,6 +39,12 @@ def played(requests: Requests | None, name: str = "duet") -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+def started(policy, sensor=None, doubt=None):
+    """A policy that may look at these statistics."""
+    policy.start(Devices(0, lambda: sensor, lambda epochs: doubt))
+    return policy
+
+
 def of(name: str, **settings) -> Requests:
     return requests_of({"name": name, **LIMIT, **settings}, stream(), cloud(), strategy("duet"))
 
@@ -56,24 +66,24 @@ def test_a_hundred_percent_is_always_exactly(name: str, settings: dict) -> None:
 @pytest.mark.parametrize(("name", "settings"), NEVER)
 def test_zero_percent_is_never_exactly(name: str, settings: dict) -> None:
     rows = played(of(name, **settings))
-    same(rows, played(Requests(Random(0.0, 0))))
+    same(rows, played(Requests(Random(rate=0.0))))
     assert not rows.bytes_up.any() and not rows.bytes_down.any() and not rows.num_reports.any()
 
 
 def test_the_other_strategies_are_not_asked_and_not_changed() -> None:
     for name in ("static", "fine_tuning", "fedavg"):
-        same(played(None, name), played(Requests(Random(0.0, 0)), name))
+        same(played(None, name), played(Requests(Random(rate=0.0)), name))
 
 
 def test_a_device_draws_for_itself_and_as_often_as_the_rate_says() -> None:
-    policy, many = Random(0.3, 0), np.arange(5000)
+    policy, many = started(Random(rate=0.3)), np.arange(5000)
     np.testing.assert_array_equal(policy.decide(many, 2)[:4], policy.decide(IDS, 2))
     assert policy.decide(many, 2).mean() == pytest.approx(0.3, abs=0.02)
     assert (policy.decide(many, 2) != policy.decide(many, 3)).any()
 
 
 def test_every_third_segment() -> None:
-    assert [bool(Every(3).decide(IDS, segment).all()) for segment in range(7)] == [
+    assert [bool(Every(n=3).decide(IDS, segment).all()) for segment in range(7)] == [
         True,
         False,
         False,
@@ -81,7 +91,7 @@ def test_every_third_segment() -> None:
 
 
 def test_what_a_silent_device_costs_is_nothing_and_the_others_are_adapted() -> None:
-    rows = played(Requests(Every(2))).drop_duplicates(["device_id", "segment"])
+    rows = played(Requests(Every(n=2))).drop_duplicates(["device_id", "segment"])
     odd = rows[rows.segment % 2 == 1]
     assert not odd.bytes_up.any() and not odd.bytes_down.any()
     assert rows[rows.segment % 2 == 0].num_reports.tolist() == [1] * 12
@@ -90,10 +100,12 @@ def test_what_a_silent_device_costs_is_nothing_and_the_others_are_adapted() -> N
 def test_a_device_that_has_spent_its_bytes_reports_no_more() -> None:
     whole = played(None).drop_duplicates(["device_id", "segment"])
     one = int((whole.bytes_up + whole.bytes_down).max())
-    rows = played(Requests(Every(1), max_bytes=1.5 * one)).drop_duplicates(["device_id", "segment"])
+    rows = played(Requests(Every(n=1, max_bytes=1.5 * one))).drop_duplicates(
+        ["device_id", "segment"]
+    )
     spent = (rows.bytes_up + rows.bytes_down).groupby(rows.device_id).sum()
     assert (spent <= 2.5 * one).all() and (rows.groupby("device_id").num_reports.sum() < 6).all()
-    assert not played(Requests(Every(1), max_bytes=0)).bytes_up.any()
+    assert not played(Requests(Every(n=1, max_bytes=0))).bytes_up.any()
 
 
 class Known:
@@ -112,9 +124,8 @@ def test_a_device_reports_when_its_own_statistics_change_and_not_before(detector
     rng = np.random.default_rng(0)
     steady = [rng.normal(0.2, 0.02, 20).tolist() for _ in range(6)]
     shifted = [*steady[:4], *(rng.normal(0.9, 0.02, 20).tolist() for _ in range(2))]
-    policy = OnDrift(
-        Known([[steady[k], shifted[k]] for k in range(6)]), detector, threshold=1.0, delta=0.002
-    )
+    known = Known([[steady[k], shifted[k]] for k in range(6)])
+    policy = started(OnDrift(detector=detector, threshold=1.0, delta=0.002), known)
     fired = np.array([policy.decide(np.array([0, 1]), segment) for segment in range(6)])
     assert not fired[:, 0].any()
     assert not fired[:4, 1].any() and fired[4:, 1].any()
@@ -122,9 +133,8 @@ def test_a_device_reports_when_its_own_statistics_change_and_not_before(detector
 
 def test_an_infinite_threshold_never_reports() -> None:
     pytest.importorskip("river")
-    policy = OnDrift(
-        HistorySensor(stream(), np.eye(61, dtype=np.float32)), "page_hinkley", math.inf, 0.05
-    )
+    sensor = HistorySensor(stream(), np.eye(61, dtype=np.float32))
+    policy = started(OnDrift(threshold=math.inf), sensor)
     assert not any(policy.decide(IDS, segment).any() for segment in range(6))
 
 
@@ -163,8 +173,8 @@ def test_the_share_of_held_out_histories_below_the_threshold_is_the_rate() -> No
     trained = train_uncertainty(cloud(), strategy("duet"), epochs=1)
     sensor = HistorySensor(stream(), np.zeros((61, 8), np.float32))
     for rate in (0.1, 0.5, 0.9):
-        threshold = Uncertainty(sensor, trained, rate).threshold
-        assert (trained.scores < threshold).mean() == pytest.approx(
+        policy = started(Uncertainty(rate=rate), doubt=DetectorDoubt(sensor, trained))
+        assert (-trained.scores > policy.threshold).mean() == pytest.approx(
             rate, abs=2 / len(trained.scores) + 0.02
         )
 
@@ -173,7 +183,7 @@ def test_the_share_of_held_out_histories_below_the_threshold_is_the_rate() -> No
     ("config", "rule"),
     [
         ({"name": "sometimes"}, "unknown policy 'sometimes'"),
-        ({"name": "random", "rate": 1.5}, r"policy.rate must be in \[0, 1\], got 1.5"),
+        ({"name": "random", "rate": 1.5}, r"policy.rate must be a number in \[0, 1\], got 1.5"),
         ({"name": "every", "n": 0}, "policy.n must be a whole number >= 1, got 0"),
         (
             {"name": "uncertainty", "rate": 0.1, "epochs": -1},
@@ -184,4 +194,4 @@ def test_the_share_of_held_out_histories_below_the_threshold_is_the_rate() -> No
 )
 def test_a_wrong_policy_is_refused(config: dict, rule: str) -> None:
     with pytest.raises(UserError, match=rule):
-        check_policy({**LIMIT, **config})
+        policy_of({**LIMIT, **config})

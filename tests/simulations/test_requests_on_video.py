@@ -18,6 +18,8 @@ from video_tiny import (
 )
 
 from cdc_flower.simulations.requests.answers import OwnAnswers, held_out_doubts
+from cdc_flower.simulations.requests.policies import Devices
+from cdc_flower.simulations.requests.policies.uncertainty import Uncertainty
 from cdc_flower.simulations.requests.sensor import ClipSensor
 from cdc_flower.simulations.requests.setup import Requests, requests_of
 from cdc_flower.study.play import play
@@ -34,7 +36,8 @@ STREAMS = [False, True]
 
 
 def requests(name: str, stream: VideoStream, **settings) -> Requests:
-    config = {"name": name, "max_bytes": None, "epochs": 1, **settings}
+    more = {"epochs": 1} if name == "uncertainty" else {}
+    config = {"name": name, "max_bytes": None, **more, **settings}
     return requests_of(config, stream, video_cloud(stream), video_strategy("cdc_mmpg", stream))
 
 
@@ -156,7 +159,9 @@ def test_the_share_of_held_out_devices_and_segments_above_the_threshold_is_the_r
     doubts = held_out_doubts(cloud.model, cloud.arrays(), cloud.validation)  # type: ignore[arg-type]
     assert len(doubts) == len(cloud.validation.device_ids) * stream.table.num_historical  # type: ignore[attr-defined]
     for rate in (0.1, 0.5, 0.9):
-        assert (doubts > OwnAnswers(doubts, rate).threshold).mean() == pytest.approx(rate, abs=0.05)
+        policy = Uncertainty(rate=rate)
+        policy.start(Devices(0, lambda: None, lambda _: OwnAnswers(doubts, lambda *_: doubts)))
+        assert (doubts > policy.threshold).mean() == pytest.approx(rate, abs=0.05)
 
 
 def test_clips_are_compared_with_those_before_and_counted_once() -> None:

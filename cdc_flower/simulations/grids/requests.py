@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from cdc_flower.devices.app import segment_of
 from cdc_flower.simulations.grids.base import BlockingGrid, without_repeats
 from cdc_flower.simulations.links.accounting import sizes_of
-from cdc_flower.simulations.requests.answers import OwnAnswers
-from cdc_flower.simulations.requests.policies import Policy
 from cdc_flower.simulations.requests.sensor import Floats, Ints
+from cdc_flower.simulations.requests.setup import Requests
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 from cdc_flower.wire.replies import joined
@@ -32,19 +31,19 @@ class RequestGrid(BlockingGrid):
     def __init__(
         self,
         inner: Grid,
-        policy: Policy,
+        requests: Requests,
         node_ids: NDArray[np.uint64],
         device_ids: NDArray[np.int64],
-        max_bytes: float | None = None,
     ) -> None:
         super().__init__()
-        self.inner, self.policy = inner, policy
+        assert requests.policy is not None
+        self.inner, self.policy = inner, requests.policy
         self.node_ids, self.device_ids = node_ids, device_ids
-        self.max_bytes = np.inf if max_bytes is None else max_bytes
-        if isinstance(policy, OwnAnswers):
-            policy.ask = self._ask
+        limit = self.policy.max_bytes
+        self.max_bytes = np.inf if limit is None else limit
         self._row = {int(node_id): row for row, node_id in enumerate(node_ids)}
         self.spent_bytes = np.zeros(len(node_ids))
+        self.policy.start(requests.devices(self._ask))
 
     def set_run(self, run: Any) -> None:
         """Flower's; the inner grid's."""

@@ -5,12 +5,11 @@ deployed with it.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cdc_flower.models.video.ranking import VideoModel
-from cdc_flower.simulations.requests.policies import share
 from cdc_flower.simulations.requests.sensor import Floats, Ints
 from cdc_flower.tasks.video.stream import VideoHistory
 from cdc_flower.tasks.video.task import NUM_ANSWERS, entropy
@@ -21,34 +20,28 @@ from cdc_flower.training.scoring import Arrays, Scorer
 Ask = Callable[[Ints, int], Floats]
 
 
+@dataclass(frozen=True)
 class OwnAnswers:
-    """Reports where the mean entropy of a device's newest answers is above a threshold.
+    """Estimates doubt by the mean entropy of a device's newest answers.
 
-    Args:
-        doubts: ``[m]``, of held-out devices before historical segments; see
-            :func:`held_out_doubts`.
-        rate: Share of them that would report: the threshold. 0 is never, 1 is always. The share of
-            the devices that really report may be another, for layers that were made for them may be
-            surer or less sure.
+    For layers that were made for a device may be surer or less sure, the share of devices above a
+    threshold may be another than on held-out data.
 
     Attributes:
-        ask: Asks devices, as they are when they decide. Set by the grid that plays them.
-
-    Raises:
-        UserError: If the rate is not in [0, 1].
+        held_out: ``[m]``, of held-out devices before historical segments; see
+            :func:`held_out_doubts`.
+        ask: Asks devices, as they are when they decide.
     """
 
+    held_out: Floats
     ask: Ask
 
-    def __init__(self, doubts: Floats, rate: float) -> None:
-        rate = share("policy.rate", rate)
-        self.threshold = (
-            -np.inf if rate == 1 else np.inf if rate == 0 else float(np.quantile(doubts, 1 - rate))
-        )
+    def of(self, device_ids: Ints, segment: int) -> Floats:
+        """Asks them ``[k]``, in nats."""
+        return self.ask(device_ids, segment)
 
-    def decide(self, device_ids: Ints, segment: int) -> NDArray[np.bool_]:
-        """Ask them, and compare."""
-        return np.asarray(self.ask(device_ids, segment) > self.threshold)
+    def reported(self, device_ids: Ints, segment: int) -> None:
+        """Keeps nothing: answers are those of the layers in use."""
 
 
 def held_out_doubts(model: VideoModel, deployed: Arrays, history: VideoHistory) -> Floats:

@@ -24,8 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cdc_flower.core.seeds import generator, torch_generator
-from cdc_flower.simulations.requests.policies import share
-from cdc_flower.simulations.requests.sensor import HistorySensor, Ints, pool
+from cdc_flower.simulations.requests.sensor import Floats, HistorySensor, Ints, pool
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.training.fit import fit
 from cdc_flower.training.scoring import tensors
@@ -116,40 +115,35 @@ class Trained:
         return self.detector(old, new, self.mapper.uncertainty(new, self.noise)).numpy()
 
 
-class Uncertainty:
-    """Reports where the detector's score is among the lowest.
+class DetectorDoubt:
+    """Estimates doubt by the detector, from how a device's data changed since its last report.
 
     Args:
         sensor: The devices' own statistics.
         trained: The networks.
-        rate: Share of held-out histories, seen some events late, that would report: the threshold.
-            0 is never, 1 is always. The share of the devices that really report may be another when
-            their data shift.
-
-    Raises:
-        UserError: If the rate is not in [0, 1].
     """
 
-    def __init__(self, sensor: HistorySensor, trained: Trained, rate: float) -> None:
+    def __init__(self, sensor: HistorySensor, trained: Trained) -> None:
         self.sensor, self.trained = sensor, trained
-        rate = share("policy.rate", rate)
-        self.threshold = (
-            np.inf
-            if rate == 1
-            else -np.inf
-            if rate == 0
-            else float(np.quantile(trained.scores, rate))
-        )
         self._told: dict[int, NDArray[np.float32]] = {}
 
-    def decide(self, device_ids: Ints, segment: int) -> NDArray[np.bool_]:
-        """Score each device's change since its last report."""
-        u = self.sensor.pooled(device_ids, segment)
-        t = np.stack([self._told.get(device, self.trained.start) for device in device_ids.tolist()])
-        chosen = self.trained.score(t, u) < self.threshold
-        for row in np.flatnonzero(chosen).tolist():
-            self._told[int(device_ids[row])] = u[row]
-        return np.asarray(chosen)
+    @property
+    def held_out(self) -> NDArray[np.floating]:
+        """``[m]``, of held-out histories, seen some events late."""
+        return -self.trained.scores
+
+    def of(self, device_ids: Ints, segment: int) -> Floats:
+        """Estimates ``[k]``; a low score of the detector is much doubt."""
+        now = self.sensor.pooled(device_ids, segment)
+        start = self.trained.start
+        told = np.stack([self._told.get(device, start) for device in device_ids.tolist()])
+        return np.asarray(-self.trained.score(told, now))
+
+    def reported(self, device_ids: Ints, segment: int) -> None:
+        """Keeps what these devices look like: their next parameters are made of it."""
+        if len(device_ids):
+            now = self.sensor.pooled(device_ids, segment)
+            self._told.update(zip(device_ids.tolist(), now, strict=True))
 
 
 def train_uncertainty(cloud: Cloud, strategy: Any, epochs: int) -> Trained:

@@ -1,0 +1,19 @@
+"""Every device reports in every segment: the neutral value."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cdc_flower.simulations.requests.policies.policy import Policy, policies
+from cdc_flower.simulations.requests.sensor import Ints
+
+
+@policies.register("always")
+@dataclass(eq=False)
+class Always(Policy):
+    """Every device reports in every segment: the neutral value."""
+
+    def decide(self, device_ids: Ints, segment: int) -> NDArray[np.bool_]:
+        """Decides the same for all."""
+        return np.full(len(device_ids), True)
