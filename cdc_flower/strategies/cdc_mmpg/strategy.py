@@ -27,7 +27,7 @@ from cdc_flower.scoring import Arrays
 from cdc_flower.seeds import generator, torch_generator
 from cdc_flower.strategies.base import Cloud, CloudStrategy, to_every_node
 from cdc_flower.strategies.cdc_mmpg.adaptor import VARIANTS, FastDomainAdaptor
-from cdc_flower.strategies.cdc_mmpg.condition import ARMS, Condition, FrameTable
+from cdc_flower.strategies.cdc_mmpg.condition import ARMS, Condition, FrameTable, spread_of
 from cdc_flower.strategies.cdc_mmpg.matching import match_clips
 from cdc_flower.strategies.cdc_mmpg.reasoner import AnchorFrameReasoner
 
@@ -115,7 +115,7 @@ class CdcMmpg(CloudStrategy):
         self.parameters = {name: value.detach().clone() for name, value in cloud.parameters.items()}
         self.frames = FrameTable(cloud.model, self.parameters)
         features = self.frames(self.clips_of(self._first_openings(cloud.train)))
-        mean, scale = features.mean((0, 1)), features.flatten(0, 1).std(0).clamp(min=1e-6)
+        mean, scale = features.mean((0, 1)), spread_of(features.flatten(0, 1))
         head = self.parameters["head.0.weight"], self.parameters["head.0.bias"]
         width, random = cloud.model.width, torch_generator(cloud.seed, "cdc_mmpg", "adaptor")
         self.adaptor = FastDomainAdaptor(
@@ -124,7 +124,12 @@ class CdcMmpg(CloudStrategy):
         reasoner = AnchorFrameReasoner(width, self.adr_hidden, mean, scale, cloud.seed)
         num_samples = cloud.model.clips.num_frames if self.num_samples is None else self.num_samples
         self.condition = Condition(
-            self.arm, self.report.anchor, reasoner if "adr" in self.arm else None, cloud.seed, num_samples
+            self.arm,
+            self.report.anchor,
+            reasoner if "adr" in self.arm else None,
+            cloud.seed,
+            num_samples,
+            mean,
         )
         trained = dict(self.adaptor.named_parameters(prefix="adaptor"))
         if self.condition.reasoner is not None:
