@@ -27,6 +27,7 @@ def test_it_differs_with_the_network(config: dict[str, Any]) -> None:
 
 
 def test_it_differs_with_every_key_but_those_of_where_and_how_a_run_is_played(config: dict[str, Any]) -> None:
+    config = {**config, "command": "cdc-flower"}  # which the command line adds
     assert set(config) >= HOW | {"network", "fleet", "model", "data", "strategies", "strategy", "policy", "seed"}
     same = {key for key in config if run_id_of({**config, key: "other"}) == run_id_of(config)}
     assert same == HOW

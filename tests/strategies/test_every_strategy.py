@@ -1,5 +1,7 @@
 """What holds for every strategy that is registered."""
 
+import copy
+import itertools
 import pickle
 import random
 from typing import Any
@@ -9,13 +11,29 @@ import pytest
 import torch
 from flwr.app import ConfigRecord
 from flwr.serverapp.strategy import Strategy
-from tiny import NUM_SEGMENTS, SETTINGS, Around, cloud, inline, model, newly_trained, same, strategy, stream, table
+from tiny import (
+    NUM_DEVICES,
+    NUM_SEGMENTS,
+    SETTINGS,
+    Around,
+    cloud,
+    inline,
+    model,
+    newly_trained,
+    same,
+    strategy,
+    stream,
+    table,
+)
 
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
+from cdc_flower.device import DeviceApp
 from cdc_flower.errors import UserError
 from cdc_flower.segment import TruthAccessError
+from cdc_flower.simulations.grids import InlineGrid
 from cdc_flower.simulations.play import deploy
+from cdc_flower.simulations.streams.stream import EventStream
 from cdc_flower.strategies import STRATEGIES, CloudStrategy, build_strategy
 
 every_strategy = pytest.mark.parametrize("name", SETTINGS)
@@ -140,16 +158,48 @@ def test_only_declared_records_cross_the_link_and_no_label_goes_up(name: str) ->
             assert set(batch.record_names()) <= records.UPLINK | paid
 
 
+#: What comes from a device before a segment is evaluated: kind of message, segment, device, record, name -> numbers.
+Told = dict[tuple[str, int, int, str, str], np.ndarray]
+
+
+def told_before_segments(name: str, events: EventStream) -> Told:
+    """What devices with these events send, other than the replies to an evaluation."""
+    around = Around(InlineGrid(DeviceApp(model(), events), np.arange(NUM_DEVICES)))
+    table(name, around)
+    told: Told = {}
+    for sent, replies in zip(around.sent, around.replies, strict=True):
+        for batch, _ in MessageBatch.group(replies):
+            if not sent.message_type.startswith("train"):
+                continue
+            for record, numbers in (batch.arrays | batch.shared).items():
+                for each, row in itertools.product(numbers, range(len(batch))):
+                    device = int(batch.node_ids[row]) - 2
+                    key = sent.message_type, int(sent.configs[records.CLOCK][records.SEGMENT]), device, record, each
+                    told[key] = batch.array(record, each)[row]
+    return told
+
+
 @every_strategy
 def test_reports_hold_nothing_that_the_device_has_not_seen(name: str) -> None:
-    around = Around(inline())
-    table(name, around)
-    for replies in around.replies[1:]:
-        for batch, _ in MessageBatch.group(replies):
-            if records.REPORT in batch.array_names():
-                segment = around.sent[around.replies.index(replies)].configs[records.CLOCK][records.SEGMENT]
-                seen = stream().recent(np.asarray(batch.node_ids, np.int64) - 2, segment)
-                np.testing.assert_array_equal(batch.array(records.REPORT, records.HISTORY), seen)
+    segment, events = 3, stream()
+    other = copy.copy(events)
+    other.items = events.items.copy()
+    for device in range(NUM_DEVICES):
+        future = slice(events.bounds[device, segment], events.offsets[device + 1])
+        assert future.stop - future.start > 3
+        other.items[future] = events.num_items + 1 - events.items[future]
+    told, with_another_future = told_before_segments(name, events), told_before_segments(name, other)
+    assert bool(told) == (name not in ("static", "fine_tuning"))  # these send nothing
+    assert told.keys() == with_another_future.keys()
+    for key, numbers in told.items():
+        _, asked, device, record, what = key
+        if asked <= segment:
+            np.testing.assert_allclose(numbers, with_another_future[key], rtol=1e-6, err_msg=str(key))
+        if record == records.REPORT and what == records.HISTORY:
+            end = events.bounds[device, asked]
+            np.testing.assert_array_equal(numbers, events.items[end - 10 : end])  # its last ten items
+    if told:  # the other future does come up in later segments
+        assert any((numbers != with_another_future[key]).any() for key, numbers in told.items() if key[1] > segment)
 
 
 @pytest.mark.parametrize(
