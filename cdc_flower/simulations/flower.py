@@ -28,8 +28,9 @@ def config_of(run_config: Mapping[str, Any], num_devices: int) -> dict[str, Any]
         UserError: If a value is wrong.
     """
     groups = [f"{group}={run_config[group]}" for group in ("task", "data", "model", "network") if run_config.get(group)]
+    overrides = [*groups, *shlex.split(str(run_config.get("overrides", "")))]
     with initialize_config_module("cdc_flower.configs", version_base="1.3"):
-        config = compose("config", overrides=[*groups, *shlex.split(str(run_config.get("overrides", "")))])
+        config = compose("config", overrides=overrides)
     values = {
         "strategies": [name.strip() for name in str(run_config["strategies"]).split(",")],
         "num_segments": run_config["num-segments"],
@@ -41,7 +42,7 @@ def config_of(run_config: Mapping[str, Any], num_devices: int) -> dict[str, Any]
         values["data.path"] = run_config["data-path"]
     for key, value in values.items():
         OmegaConf.update(config, key, value)
-    return {**resolved(config), "command": "flwr run ."}
+    return {**resolved(config, overrides), "command": "flwr run ."}
 
 
 def wait_for_nodes(grid: Grid) -> int:

@@ -21,7 +21,7 @@ from cdc_flower.simulations.play import play
 from cdc_flower.simulations.protocol.codecs import codecs_of
 from cdc_flower.simulations.references import reference_frames
 from cdc_flower.simulations.requests.setup import requests_of
-from cdc_flower.simulations.setup import Setup, grid_of, prepare, train_cloud
+from cdc_flower.simulations.setup import NO_EXPERIMENT, Setup, grid_of, prepare, train_cloud
 from cdc_flower.summary import rich_table, write_summary
 
 log = logging.getLogger("cdc_flower")
@@ -90,7 +90,7 @@ def play_all(
         cloud = train_cloud(config, setup, bars.bar)
         grid = grid_of(config, setup) if grid is None else grid
         try:
-            shared = {"run_id": run_id_of(config), "experiment": config["experiment_name"]}
+            shared = {"run_id": run_id_of(config), "experiment": config.get("experiment_name") or NO_EXPERIMENT}
             shared |= {"seed": config["seed"], "task": config["task"]}
             for name, strategy in setup.strategies.items():
                 strategy.prepare(cloud)

@@ -4,7 +4,7 @@ Everything is checked here, before anything is written or trained.
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,7 @@ from cdc_flower.task import RECOMMENDATION, Task
 TASKS = ("recommendation", *VIDEO_TASKS)
 GRIDS = ("inline", "ray")
 VALIDATIONS = ("devices", "last")
+NO_EXPERIMENT = "none"
 #: Keys of ``data`` that concern reading a file, or cutting it, and not the embedded generator.
 STREAM_KEYS = ("cut", "historical_fraction", "segment_s", "exclude_seen")
 EMBEDDED = "shifting_interests"
@@ -141,8 +142,14 @@ def recommendation_parts(config: Mapping[str, Any]) -> tuple[EventStream, Device
     return stream, model, RECOMMENDATION
 
 
-def resolved(config: DictConfig) -> dict[str, Any]:
-    """A composed configuration as plain values.
+def resolved(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Turns a composed configuration into plain values.
+
+    An experiment without an ``experiment_name`` gets the name of its file.
+
+    Args:
+        config: As Hydra composed it.
+        overrides: What it was composed with, such as ``experiment=video_arms``.
 
     Raises:
         UserError: If a value that must be given is missing, or one that it refers to does not exist.
@@ -153,6 +160,10 @@ def resolved(config: DictConfig) -> dict[str, Any]:
         raise UserError(f"{error.full_key} must be given on the command line or in a file") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{getattr(error, 'full_key', 'config')}: {str(error).splitlines()[0]}") from error
+    if not values.get("experiment_name"):
+        pairs = [text.partition("=")[::2] for text in overrides]
+        chosen = [value for key, value in pairs if key.lstrip("+") == "experiment"]
+        values["experiment_name"] = chosen[-1] if chosen else NO_EXPERIMENT
     return dict(values)
 
 

@@ -25,4 +25,4 @@ def companions(overrides: Sequence[str]) -> list[dict[str, Any]]:
     keys = [text.lstrip("+~").partition("=")[0].split(".")[0] for text in overrides]
     if not all(key in SHARED_KEYS for key in keys):
         return []
-    return [resolved(compose("config", overrides=[*overrides, f"task={task}"])) for task in COMPANIONS]
+    return [resolved(compose("config", overrides=[*overrides, f"task={task}"]), overrides) for task in COMPANIONS]

@@ -6,7 +6,7 @@ Where clips are searched it is one of the gallery: which ones will be searched f
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -129,7 +129,7 @@ class VideoStream:
 
     def historical(self) -> "VideoHistory":
         """The labelled segments before the stream, which the cloud holds."""
-        return VideoHistory(self.table, np.arange(self.num_devices))
+        return VideoHistory(self.table, np.arange(self.num_devices), self.seed)
 
 
 @dataclass(frozen=True)
@@ -139,11 +139,13 @@ class VideoHistory:
     Attributes:
         table: Of all devices.
         device_ids: ``[n]``, those that are here.
+        seed: Of the run.
         is_here: ``[Q]``, which of their queries are; None for all.
     """
 
     table: QueryTable
     device_ids: Ints
+    seed: int
     is_here: NDArray[np.bool_] | None = None
 
     @cached_property
@@ -203,7 +205,7 @@ class VideoHistory:
         queries = self.queries[rows]
         device, _ = self.table.place(queries)
         earlier = np.maximum(queries - lag, self.table.bounds[device, 0])
-        opening = self.openings(rows, hashed_uniform(0, "video-told", queries))
+        opening = self.openings(rows, hashed_uniform(self.seed, "video-told", queries))
         return np.where(lag == 0, opening, earlier)[:, None].astype(np.int32)
 
     def openings(self, rows: Ints, uniform: NDArray[np.float64]) -> Ints:
@@ -235,13 +237,12 @@ class VideoHistory:
         count = max(min(max(round(fraction * size), 1), size - 1), 0) if fraction > 0 else 0
         order = np.argsort(hashed_bits(seed, "historical-split", members), kind="stable")
         if not self.table.repeats_clips:
-            parts = [VideoHistory(self.table, members[np.sort(order[k])]) for k in (slice(count, None), slice(count))]
-            return parts[0], parts[1]
+            train, held_out = (members[np.sort(part)] for part in (order[count:], order[:count]))
+            return replace(self, device_ids=train), replace(self, device_ids=held_out)
         is_held_out = np.zeros(len(self.table.answer), np.bool_)
         is_held_out[members[order[:count]]] = True
-        held_out = VideoHistory(self.table, self.device_ids, is_held_out)
         is_here = ~is_held_out if self.is_here is None else self.is_here & ~is_held_out
-        return VideoHistory(self.table, self.device_ids, is_here), held_out
+        return replace(self, is_here=is_here), replace(self, is_here=is_held_out)
 
     def content_hash(self) -> str:
         """Sixty-four hexadecimal digits that change with anything that training could read."""
