@@ -159,3 +159,27 @@ def make_flower_message(
     content = None if carried is not None else content
     metadata = Metadata(message_id=message_id, **given) if message_id else HashedMetadata(content, carried, **given)
     return make_message(metadata, content=content, error=carried)
+
+
+def answer_from(asked: Message, reply: Message) -> Message:
+    """A reply under the node that was asked.
+
+    The errors that Flower answers with on behalf of a node come from the cloud's node id, some of them with a
+    message type and a group of their own.
+    """
+    if not reply.has_error() or reply.metadata.src_node_id == asked.metadata.dst_node_id:
+        return reply
+    own = asked.metadata
+    return make_flower_message(
+        None,
+        cloud=Identity(own.run_id, own.src_node_id, own.src_task_id),
+        node_id=own.dst_node_id,
+        message_type=own.message_type,
+        is_reply=True,
+        message_id=given_id(reply),
+        reply_to=given_id(asked),
+        group_id=own.group_id,
+        ttl_s=reply.metadata.ttl,
+        created_at_s=reply.metadata.created_at,
+        error=(reply.error.code, reply.error.reason or ""),
+    )
