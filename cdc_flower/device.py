@@ -122,7 +122,9 @@ class DeviceApp(ClientApp):
         missing = [name for name in needed if name not in model]
         if missing and len(batch):
             raise ValueError(f"{records.DEPLOY} must carry every layer, got none for {', '.join(missing)}")
-        reply = batch.reply(metrics={records.SCORES: {records.DEVICE_ID: states.device_ids}})
+        num_devices = np.full(len(states), self.stream.num_devices)
+        place = {records.DEVICE_ID: states.device_ids, records.NUM_DEVICES: num_devices}
+        reply = batch.reply(metrics={records.SCORES: place})
         return reply, states.deployed(model, tuple(self.model.adaptive), settings) if len(batch) else states
 
     def _answers(self, batch: MessageBatch, states: DeviceStates) -> tuple[MessageBatch, DeviceStates]:
