@@ -48,9 +48,9 @@ class DeviceApp(ClientApp):
     ==============  =====================================================================================
     query.deploy    install the model and its settings
     query.answers   tell their own request policy how unsure they are of their newest answers
-    train.report    tell of their recent, unlabelled events (with ``lag``, as they were so many events earlier):
-                    the items, or with the setting ``report: feature`` a feature of them, made from the deployed
-                    layers ``feature.*``; with a setting ``prototype``, which one they hold as well
+    train.report    tell of their recent, unlabelled events (with a setting ``lag``, as they were so many events
+                    earlier): the items, or with the setting ``report: feature`` a feature of them, made from the
+                    deployed layers ``feature.*``; with a setting ``prototype``, which one they hold as well
     train.local     train in place on labelled events that they have seen; usable once the work is done
     train.upload    send labelled examples that they have seen
     train           Flower's: train the parameters that came, and send them back
@@ -130,7 +130,7 @@ class DeviceApp(ClientApp):
         return batch.reply(metrics={records.SCORES: {records.DOUBT: doubt}}), states
 
     def _report(self, batch: MessageBatch, states: DeviceStates) -> tuple[Replies, DeviceStates]:
-        lag = int(batch.configs.get(records.CLOCK, {}).get(records.LAG, 0))
+        lag = int(states.settings.get(records.LAG, 0))
         report, work = self.task.report(self.model, self.stream, states, segment_of(batch), lag)
         if not any(column.dtype == object for column in report.values()):
             return batch.reply(arrays={records.REPORT: report}, configs={records.WORK: work} if work else {}), states

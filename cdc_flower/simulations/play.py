@@ -18,6 +18,7 @@ from cdc_flower.simulations.protocol.codecs import Codecs
 from cdc_flower.simulations.protocol.grids import Lighter
 from cdc_flower.simulations.requests.grid import RequestGrid
 from cdc_flower.simulations.requests.setup import Requests
+from cdc_flower.simulations.strategy_grid import StrategyGrid
 from cdc_flower.simulations.usage import Usage
 from cdc_flower.task import RECOMMENDATION, Task
 
@@ -101,7 +102,9 @@ def play(
         node_ids=node_ids,
     )
     strategy.start(
-        grid=lighter.cloud_side(links), initial_arrays=strategy.initial_arrays(), num_rounds=len(segment_starts_s) - 1
+        grid=StrategyGrid(lighter.cloud_side(links)),  # the results have the instruments, the strategy has not
+        initial_arrays=strategy.initial_arrays(),
+        num_rounds=len(segment_starts_s) - 1,
     )
 
 
