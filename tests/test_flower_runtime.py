@@ -93,7 +93,8 @@ from cdc_flower.simulations.flower import config_of, wait_for_nodes
 from cdc_flower.simulations.run import run
 from cdc_flower.strategies import Duet
 
-app, seen = ServerApp(), set()
+app = ServerApp()
+seen = set()
 
 
 def spied(aggregate):
