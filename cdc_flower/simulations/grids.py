@@ -17,12 +17,9 @@ from numpy.typing import NDArray
 
 from cdc_flower.batch import MessageBatch
 from cdc_flower.identity import ensure_identity
-from cdc_flower.replies import Replies, joined
+from cdc_flower.replies import Group, Replies, groups_of, joined
 from cdc_flower.simulations.message_loop import FIRST_NODE_ID, Contexts, MessageLoop
 from cdc_flower.state import DeviceStates
-
-#: Messages of one schema, with their positions ``[k]`` among all that were sent.
-Group = tuple[MessageBatch, NDArray[np.int64]]
 
 
 class States(Protocol):
@@ -57,7 +54,7 @@ class BlockingGrid(Grid):
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         """Play the messages now; :meth:`pull_messages` gives the replies."""
-        groups = MessageBatch.group(messages)
+        groups = groups_of(messages)
         start, count = self._num_pushed, sum(len(batch) for batch, _ in groups)
         self._num_pushed += count
         ids = [f"message-{start + k}" for k in range(count)]
@@ -133,7 +130,7 @@ class BatchedGrid(BlockingGrid):
         Raises:
             ValueError: If a message is for a node that the grid does not have.
         """
-        groups = without_repeats(MessageBatch.group(messages))
+        groups = without_repeats(groups_of(messages))
         replies = self._exchange([(batch, self.rows(batch.node_ids)) for batch, _ in groups])
         return joined([(reply, positions) for reply, (_, positions) in zip(replies, groups, strict=True)])
 

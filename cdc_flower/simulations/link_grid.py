@@ -24,9 +24,9 @@ from numpy.typing import ArrayLike, NDArray
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
 from cdc_flower.device import segment_of
-from cdc_flower.replies import Replies, joined
+from cdc_flower.replies import Group, groups_of, joined
 from cdc_flower.simulations.fleet import Fleet
-from cdc_flower.simulations.grids import Group, without_repeats
+from cdc_flower.simulations.grids import without_repeats
 from cdc_flower.simulations.in_flight import Ages, InFlight, Payload
 from cdc_flower.simulations.links import Links
 from cdc_flower.simulations.through import Through
@@ -103,10 +103,10 @@ class LinkGrid(Through):
 
         A message that the inner grid does not answer has no reply here.
         """
-        groups = without_repeats(MessageBatch.group(messages))
+        groups = without_repeats(groups_of(messages))
         ends = [group for group in groups if group[0].message_type.split(".")[0] == "evaluate"]
         begins = [group for group in groups if group[0].message_type.split(".")[0] != "evaluate"]
-        parts: list[tuple[Replies, Ints]] = []
+        parts: list[Group] = []
         if begins:
             if any(batch.message_type.split(".")[0] == "train" for batch, _ in begins):
                 self._rounds.train(self._now_s, one_follows_another=self.starts_s is None)
@@ -143,7 +143,7 @@ class LinkGrid(Through):
         """The inner grid's replies of each schema, with the messages ``[k]`` of the batch that they answer."""
         node_ids = batch.node_ids.astype(np.uint64)
         order = np.argsort(node_ids)
-        groups = MessageBatch.group(self._inner.send_and_receive(batch, timeout=timeout))
+        groups = groups_of(self._inner.send_and_receive(batch, timeout=timeout))
         return [
             (reply, rows_among(node_ids, order, reply.node_ids.astype(np.uint64))) for reply, _ in groups if len(reply)
         ]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
-from cdc_flower.replies import concat
+from cdc_flower.replies import concat, groups_of
 from cdc_flower.results import segment_frame
 from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.simulations.link_grid import LinkGrid
@@ -41,7 +41,7 @@ def deploy(grid: Grid, strategy: Any) -> tuple[NDArray[np.uint64], NDArray[np.in
         configs={records.CONFIG: strategy.settings()},
     )
     node_ids, device_ids = [], []
-    for replies, _ in MessageBatch.group(grid.send_and_receive(batch)):
+    for replies, _ in groups_of(grid.send_and_receive(batch)):
         for row, (_, reason) in replies.errors.items():
             raise RuntimeError(f"every node must take the model, got an error from {replies.node_ids[row]}: {reason}")
         node_ids.append(replies.node_ids.astype(np.uint64))

@@ -5,17 +5,17 @@ comes out to a strategy is payload, and of an evaluation how many examples each 
 a strategy's own: the segment that it is in, and the work that a message took the cloud. Time goes forward only.
 """
 
-import copy
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from flwr.app import Message, MetricRecord, RecordDict
+from flwr.app import Message
 from flwr.serverapp import Grid
 
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
 from cdc_flower.device import segment_of
+from cdc_flower.replies import Group, groups_of
 from cdc_flower.simulations.through import Through
 
 #: What a strategy may say in instrument records.
@@ -40,12 +40,15 @@ class StrategyGrid(Through):
             ValueError: If a message is of a segment that is over, or says more in an instrument record than a strategy
                 may.
         """
-        sent: list[Any] = [batch for batch, _ in MessageBatch.group(messages)]
+        sent: list[Any] = [batch for batch, _ in groups_of(messages)]
         for batch in sent:
             check_instruments(batch)
         self._pass_time(sent)
-        replies = self._inner.send_and_receive(sent[0] if len(sent) == 1 else sent, timeout=timeout)
-        return without_instruments(replies)
+        return super().send_and_receive(sent[0] if len(sent) == 1 else sent, timeout=timeout)
+
+    def up(self, batch: MessageBatch) -> list[Group]:
+        """Replies as a strategy sees them; no array is copied."""
+        return super().up(plain_batch(batch))
 
     def _pass_time(self, sent: list[MessageBatch]) -> None:
         """A message about a segment ends those before it, and an evaluation ends its own."""
@@ -87,13 +90,6 @@ def check_instruments(batch: MessageBatch) -> None:
         raise ValueError(f"{records.FLOPS} must be >= 0, got {np.min(flops)}")
 
 
-def without_instruments(replies: Iterable[Message]) -> Iterable[Message]:
-    """Replies as a strategy sees them; none of them, and no array, is copied."""
-    if isinstance(replies, MessageBatch):
-        return plain_batch(replies)
-    return [plain_message(reply) for reply in replies]
-
-
 def plain_batch(batch: MessageBatch) -> MessageBatch:
     """Replies without instrument records, with the number of examples beside Flower's other metrics."""
     if records.INSTRUMENTS.isdisjoint(batch.record_names()):
@@ -103,15 +99,3 @@ def plain_batch(batch: MessageBatch) -> MessageBatch:
         return plain
     own = batch.metrics.get(records.METRICS, {})
     return plain.with_records(metrics={records.METRICS: {records.NUM_EXAMPLES: scores[records.NUM_EXAMPLES], **own}})
-
-
-def plain_message(message: Message) -> Message:
-    """As :func:`plain_batch`, of a single reply, which itself stays as it is."""
-    if not message.has_content() or records.INSTRUMENTS.isdisjoint(message.content):
-        return message
-    plain, found = copy.copy(message), message.content.metric_records
-    plain.content = RecordDict({k: v for k, v in message.content.items() if k not in records.INSTRUMENTS})
-    if records.NUM_EXAMPLES in found.get(records.SCORES, {}):
-        count = {records.NUM_EXAMPLES: found[records.SCORES][records.NUM_EXAMPLES]}
-        plain.content[records.METRICS] = MetricRecord({**count, **found.get(records.METRICS, MetricRecord())})
-    return plain

@@ -8,8 +8,8 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from cdc_flower.batch import MessageBatch
-from cdc_flower.replies import joined
-from cdc_flower.simulations.grids import BlockingGrid, Group, without_repeats
+from cdc_flower.replies import Group, groups_of, joined
+from cdc_flower.simulations.grids import BlockingGrid, without_repeats
 
 
 class Through(BlockingGrid):
@@ -52,14 +52,10 @@ class Through(BlockingGrid):
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Send what becomes of the messages, and give back what becomes of the replies, in the order they came in."""
-        groups = without_repeats(MessageBatch.group(messages))
+        groups = without_repeats(groups_of(messages))
         sent: list[Any] = [part for batch, _ in groups for part, _ in self.down(batch) if len(part)]
         if not sent:
             return []
         replies = self._inner.send_and_receive(sent[0] if len(sent) == 1 else sent, timeout=timeout)
-        parts = [
-            (part, positions[where])
-            for batch, positions in MessageBatch.group(replies)
-            for part, where in self.up(batch)
-        ]
+        parts = [(part, positions[where]) for batch, positions in groups_of(replies) for part, where in self.up(batch)]
         return joined(parts)

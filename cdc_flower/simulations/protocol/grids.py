@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
+from cdc_flower.replies import Group
 from cdc_flower.scoring import Arrays
-from cdc_flower.simulations.grids import Group
 from cdc_flower.simulations.network.rates import Ints
 from cdc_flower.simulations.protocol.codecs import Codecs, Parts, compress, expand
 from cdc_flower.simulations.protocol.versions import Versions

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
 from cdc_flower.device import segment_of
-from cdc_flower.simulations.grids import Group
+from cdc_flower.replies import Group, groups_of
 from cdc_flower.simulations.requests.answers import OwnAnswers
 from cdc_flower.simulations.requests.policies import Policy
 from cdc_flower.simulations.requests.sensor import Floats, Ints
@@ -66,7 +66,7 @@ class RequestGrid(Through):
         asked = MessageBatch(
             records.ANSWERS, self.node_ids[rows], configs={records.CLOCK: {records.SEGMENT: int(segment)}}
         )
-        for replies, _ in MessageBatch.group(self._inner.send_and_receive(asked)):
+        for replies, _ in groups_of(self._inner.send_and_receive(asked)):
             doubt[self._rows(replies)] = replies.metrics[records.SCORES][records.DOUBT]
         return doubt[rows]
 
