@@ -17,12 +17,9 @@ from numpy.typing import NDArray
 
 from cdc_flower.batch import MessageBatch
 from cdc_flower.identity import ensure_identity
-from cdc_flower.replies import Replies, joined
+from cdc_flower.replies import Group, Replies, groups_of, joined
 from cdc_flower.simulations.message_loop import FIRST_NODE_ID, Contexts, MessageLoop
 from cdc_flower.state import DeviceStates
-
-#: Messages of one schema, with their positions ``[k]`` among all that were sent.
-Group = tuple[MessageBatch, NDArray[np.int64]]
 
 
 class States(Protocol):
@@ -63,7 +60,7 @@ class BlockingGrid(Grid):
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         """Play the messages now; :meth:`pull_messages` gives the replies."""
-        groups = MessageBatch.group(messages)
+        groups = groups_of(messages)
         ids = self._new_ids(sum(len(batch) for batch, _ in groups))
         named: list[Any] = [replace(batch, message_ids=[ids[k] for k in where]) for batch, where in groups]
         for reply in self.send_and_receive(named):
@@ -137,7 +134,7 @@ class BatchedGrid(BlockingGrid):
         Raises:
             ValueError: If a message is for a node that the grid does not have.
         """
-        groups = without_repeats(MessageBatch.group(messages))
+        groups = without_repeats(groups_of(messages))
         if isinstance(self.handler, MessageLoop):  # an app reads the id of what it replies to
             groups = [(self._named(batch), positions) for batch, positions in groups]
         replies = self._exchange([(batch, self.rows(batch.node_ids)) for batch, _ in groups])

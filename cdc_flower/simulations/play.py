@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
 from cdc_flower.errors import UserError
-from cdc_flower.replies import concat
+from cdc_flower.replies import concat, groups_of
 from cdc_flower.results import segment_frame
 from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.simulations.link_grid import LinkGrid
@@ -19,6 +19,7 @@ from cdc_flower.simulations.protocol.codecs import Codecs
 from cdc_flower.simulations.protocol.grids import Lighter
 from cdc_flower.simulations.requests.grid import RequestGrid
 from cdc_flower.simulations.requests.setup import Requests
+from cdc_flower.simulations.strategy_grid import StrategyGrid
 from cdc_flower.simulations.usage import Usage
 from cdc_flower.task import RECOMMENDATION, Task
 
@@ -47,7 +48,7 @@ def deploy(grid: Grid, strategy: Any, num_devices: int | None = None) -> tuple[N
         configs={records.CONFIG: strategy.settings()},
     )
     node_ids, device_ids, told = [], [], []
-    for replies, _ in MessageBatch.group(grid.send_and_receive(batch)):
+    for replies, _ in groups_of(grid.send_and_receive(batch)):
         for row, (_, reason) in replies.errors.items():
             raise RuntimeError(f"every node must take the model, got an error from {replies.node_ids[row]}: {reason}")
         node_ids.append(replies.node_ids.astype(np.uint64))
@@ -139,7 +140,9 @@ def play(
         node_ids=node_ids,
     )
     strategy.start(
-        grid=lighter.cloud_side(links), initial_arrays=strategy.initial_arrays(), num_rounds=len(segment_starts_s) - 1
+        grid=StrategyGrid(lighter.cloud_side(links)),  # the results have the instruments, the strategy has not
+        initial_arrays=strategy.initial_arrays(),
+        num_rounds=len(segment_starts_s) - 1,
     )
 
 

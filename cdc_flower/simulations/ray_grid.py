@@ -17,8 +17,8 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from cdc_flower.batch import MessageBatch
-from cdc_flower.replies import Replies, joined
-from cdc_flower.simulations.grids import BatchedGrid, Group, play_rows
+from cdc_flower.replies import Group, Replies, joined
+from cdc_flower.simulations.grids import BatchedGrid, play_rows
 
 MAX_RETRIES = 3
 

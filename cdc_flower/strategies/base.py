@@ -220,11 +220,13 @@ def to_every_node(grid: Grid, message_type: str, server_round: int) -> MessageBa
     return MessageBatch(message_type, node_ids, configs={records.CLOCK: {records.SEGMENT: server_round - 1}})
 
 
-def count_events(replies: Iterable[Message]) -> MetricRecord:
-    """Events scored on the devices that answered."""
+def count_events(replies: Iterable[Message]) -> MetricRecord | None:
+    """Counts the events scored on the devices that answered; None where devices do not tell."""
     batch = answers(replies)
-    num_events = 0 if batch is None else int(batch.metrics[records.SCORES][records.NUM_EXAMPLES].sum())
-    return MetricRecord({records.NUM_EXAMPLES: num_events})
+    if batch is None:
+        return MetricRecord({records.NUM_EXAMPLES: 0})
+    told = batch.metrics.get(records.METRICS, {}).get(records.NUM_EXAMPLES)
+    return None if told is None else MetricRecord({records.NUM_EXAMPLES: int(told.sum())})
 
 
 def to_record(arrays: Arrays) -> ArrayRecord:

@@ -40,16 +40,15 @@ class GenerationStrategy(CloudStrategy):
             reports: What devices told, one row a device; see ``train.report`` of the device app.
         """
 
+    def settings(self) -> dict[str, Any]:
+        """From when reports are, deployed once beside the model; nothing for the present."""
+        return {records.LAG: self.report_lag} if self.report_lag else {}
+
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Every device reports its recent items."""
-        batch = to_every_node(grid, records.TRAIN_REPORT, server_round)
-        if not self.report_lag:
-            return batch
-        return batch.with_records(
-            configs={records.CLOCK: {**batch.configs[records.CLOCK], records.LAG: self.report_lag}}
-        )
+        return to_every_node(grid, records.TRAIN_REPORT, server_round)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]

@@ -5,7 +5,6 @@ that tells where a device belongs; the editor's output is not used for anything 
 """
 
 import logging
-from typing import Any
 
 import numpy as np
 import torch
@@ -71,10 +70,6 @@ class GroupFineTuning(GenerationStrategy):
         trained = stages.prototypes(self.parameters, groups, names)
         self.models = {name: torch.stack([layers[name] for layers in trained]) for name in names}
         self.centers = groups.centers
-
-    def settings(self) -> dict[str, Any]:
-        """Nothing: a device only reports, and takes what it gets."""
-        return {}
 
     def group(self, history: NDArray[np.int32]) -> NDArray[np.int64]:
         """The group ``[n]`` of sequences ``[n, L]``."""

@@ -17,6 +17,7 @@ from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.simulations.grids import InlineGrid
 from cdc_flower.simulations.link_grid import LinkGrid
 from cdc_flower.simulations.play import deploy
+from cdc_flower.simulations.strategy_grid import StrategyGrid
 from cdc_flower.simulations.usage import work_of
 from cdc_flower.wire import envelope_bytes
 
@@ -261,7 +262,7 @@ def test_bytes_are_those_of_the_messages_without_instruments(name: str) -> None:
     built, inner = strategy(name), inline()
     deploy(inner, built)
     grid = Watching(inner, fleet(), stream().segment_starts_s, observer=lambda *args: seen.append(args))
-    built.start(grid=grid, initial_arrays=built.initial_arrays(), num_rounds=6)
+    built.start(grid=StrategyGrid(grid), initial_arrays=built.initial_arrays(), num_rounds=6)
     assert sum(usage.bytes_down.sum() for _, _, usage in seen) == sum(size(batch).sum() for batch in outer)
     assert sum(usage.bytes_up.sum() for _, _, usage in seen) == sum(size(batch).sum() for batch in answers)
 
@@ -271,7 +272,7 @@ def test_an_unlimited_network_changes_no_metric_against_no_links_at_all(name: st
     rows = table(name)
     built, inner = strategy(name), Around(inline())
     deploy(inner, built)
-    built.start(grid=inner, initial_arrays=built.initial_arrays(), num_rounds=6)
+    built.start(grid=StrategyGrid(inner), initial_arrays=built.initial_arrays(), num_rounds=6)
     plain = [
         r.metrics[records.SCORES]["value-sum"] for r in inner.replies if getattr(r, "message_type", "") == "evaluate"
     ]
@@ -451,6 +452,6 @@ def test_one_of_our_strategies_runs_in_rounds() -> None:
     built, inner = strategy("duet"), InlineGrid(app(), np.arange(4))
     deploy(inner, built)
     grid = LinkGrid(inner, fleet(up_bps=1e4, down_bps=1e4))
-    built.start(grid=grid, initial_arrays=built.initial_arrays(), num_rounds=3)
+    built.start(grid=StrategyGrid(grid), initial_arrays=built.initial_arrays(), num_rounds=3)
     assert len(grid.rounds) == 3
     assert 0 < grid.rounds[0].end_s < grid.rounds[1].end_s < grid.now_s + 1e-9

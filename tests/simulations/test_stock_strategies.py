@@ -16,6 +16,7 @@ from cdc_flower.batch import MessageBatch
 from cdc_flower.simulations.grids import InlineGrid
 from cdc_flower.simulations.link_grid import LinkGrid
 from cdc_flower.simulations.play import deploy
+from cdc_flower.simulations.strategy_grid import StrategyGrid
 
 
 def deployed(grid: Grid, **settings: Any) -> tuple[Grid, ArrayRecord]:
@@ -31,7 +32,7 @@ def assert_finite(result: Any, num_rounds: int, initial: ArrayRecord) -> None:
     assert any((array.numpy() != initial[name].numpy()).any() for name, array in result.arrays.items())
     assert len(result.evaluate_metrics_clientapp) == num_rounds
     for metrics in result.evaluate_metrics_clientapp.values():
-        assert np.isfinite(np.array(metrics["value-sum"])).all()
+        assert not metrics  # the weights of an average, and nothing to average
 
 
 @pytest.mark.parametrize("stock", [FedAvg, lambda: FedProx(proximal_mu=0.1)], ids=["fedavg", "fedprox"])
@@ -42,7 +43,7 @@ def test_a_stock_strategy_runs_as_it_is(stock: Any, linked: str) -> None:
     if linked != "none":
         starts_s = None if linked == "rounds" else stream().segment_starts_s
         grid = LinkGrid(grid, fleet(up_bps=rate, down_bps=rate, rtt_s=0.1), starts_s)
-    result = stock().start(grid=grid, initial_arrays=initial, num_rounds=3)
+    result = stock().start(grid=StrategyGrid(grid), initial_arrays=initial, num_rounds=3)
     assert_finite(result, 3, initial)
 
 
@@ -58,7 +59,7 @@ def test_a_stock_strategy_runs_on_ray_with_the_same_result(monkeypatch: pytest.M
     try:
         for grid in (InlineGrid(app(), np.arange(4)), workers):
             grid, initial = deployed(grid)
-            results.append(FedAvg().start(grid=grid, initial_arrays=initial, num_rounds=2))
+            results.append(FedAvg().start(grid=StrategyGrid(grid), initial_arrays=initial, num_rounds=2))
     finally:
         workers.close()
     assert_finite(results[1], 2, initial)
@@ -70,7 +71,7 @@ def test_the_proximal_term_reaches_the_devices_and_holds_them_back() -> None:
     def distance(mu: float) -> float:
         inner, initial = deployed(inline(), steps=5, rate=0.5, optimizer="sgd")
         around = Around(inner)
-        result = FedProx(proximal_mu=mu).start(grid=around, initial_arrays=initial, num_rounds=1)
+        result = FedProx(proximal_mu=mu).start(grid=StrategyGrid(around), initial_arrays=initial, num_rounds=1)
         assert [batch.configs["config"]["proximal-mu"] for batch in around.sent[:1]] == [mu]
         return float(sum(np.square(a.numpy() - initial[name].numpy()).sum() for name, a in result.arrays.items()))
 
@@ -79,11 +80,11 @@ def test_the_proximal_term_reaches_the_devices_and_holds_them_back() -> None:
 
 def test_our_fedavg_of_all_devices_is_the_stock_one() -> None:
     inner, initial = deployed(inline())
-    stock = FedAvg().start(grid=inner, initial_arrays=initial, num_rounds=3).arrays
+    stock = FedAvg().start(grid=StrategyGrid(inner), initial_arrays=initial, num_rounds=3).arrays
     ours = strategy("fedavg", layers="head", num_train_devices=4)
     grid = inline()
     deploy(grid, ours)
-    result = ours.start(grid=grid, initial_arrays=ours.initial_arrays(), num_rounds=3).arrays
+    result = ours.start(grid=StrategyGrid(grid), initial_arrays=ours.initial_arrays(), num_rounds=3).arrays
     for name, array in stock.items():
         np.testing.assert_allclose(result[name].numpy(), array.numpy(), atol=1e-6)
 
@@ -96,14 +97,14 @@ def test_a_stock_strategy_survives_an_error_reply_under_links() -> None:
 
     inner, initial = deployed(inline())
     grid = LinkGrid(Around(inner, fail), fleet(), stream().segment_starts_s)
-    assert_finite(FedAvg().start(grid=grid, initial_arrays=initial, num_rounds=2), 2, initial)
+    assert_finite(FedAvg().start(grid=StrategyGrid(grid), initial_arrays=initial, num_rounds=2), 2, initial)
 
 
 def test_samples_of_devices_are_the_devices_that_were_sampled() -> None:
     """Flower samples in random order: each reply must be of the device that it names."""
     inner, initial = deployed(inline())
     around = Around(inner)
-    FedAvg(fraction_train=0.5, min_train_nodes=3).start(grid=around, initial_arrays=initial, num_rounds=4)
+    FedAvg(fraction_train=0.5, min_train_nodes=3).start(grid=StrategyGrid(around), initial_arrays=initial, num_rounds=4)
     evaluations = [replies for replies in around.replies if next(iter(replies)).metadata.message_type == "evaluate"]
     for replies in evaluations:
         batch = MessageBatch.from_messages(replies)

@@ -33,6 +33,7 @@ from cdc_flower.errors import UserError
 from cdc_flower.segment import TruthAccessError
 from cdc_flower.simulations.grids import InlineGrid
 from cdc_flower.simulations.play import deploy
+from cdc_flower.simulations.strategy_grid import StrategyGrid
 from cdc_flower.simulations.streams.stream import EventStream
 from cdc_flower.strategies import STRATEGIES, CloudStrategy, build_strategy
 
@@ -84,7 +85,7 @@ def test_it_changes_nothing_that_it_is_given(name: str) -> None:
 
     grid = Around(inline(), guard)
     deploy(grid, built)
-    built.start(grid=grid, initial_arrays=initial, num_rounds=2)
+    built.start(grid=StrategyGrid(grid), initial_arrays=initial, num_rounds=2)
     for key, value in copies.items():
         assert torch.equal(given.parameters[key], value)
         assert not given.parameters[key].requires_grad
@@ -143,7 +144,7 @@ def test_it_survives_error_replies_of_some_and_of_all(name: str) -> None:
     assert np.isfinite(rows.value_sum).all()
     built, grid = strategy(name), Around(inline(), fail({2, 3, 4, 5}))
     deploy(grid, built)
-    built.start(grid=grid, initial_arrays=built.initial_arrays(), num_rounds=2)
+    built.start(grid=StrategyGrid(grid), initial_arrays=built.initial_arrays(), num_rounds=2)
 
 
 @every_strategy
@@ -177,6 +178,37 @@ def told_before_segments(name: str, events: EventStream) -> Told:
                     key = sent.message_type, int(sent.configs[records.CLOCK][records.SEGMENT]), device, record, each
                     told[key] = batch.array(record, each)[row]
     return told
+
+
+#: What a method sends: message type -> payload down, payload up.
+LAYERS = {records.EVALUATE: ({records.PARAMETERS}, set[str]())}
+REPORTS = {records.TRAIN_REPORT: (set[str](), {records.REPORT})}
+INVENTORY: dict[str, dict[str, tuple[set[str], set[str]]]] = {
+    "static": {},
+    "fine_tuning": {},
+    "fedavg": {
+        records.TRAIN: ({records.ARRAYS}, {records.ARRAYS, records.METRICS}),
+        records.EVALUATE: ({records.ARRAYS}, set()),
+    },
+    "cloud_fine_tuning": {records.TRAIN_UPLOAD: (set(), {records.LABELLED}), **LAYERS},
+    "duet": REPORTS | LAYERS,
+    "apg": REPORTS | {records.EVALUATE: ({records.CORE}, set())},
+    "group_fine_tuning": REPORTS | LAYERS,
+    "persona": REPORTS | LAYERS,
+}
+
+
+@every_strategy
+def test_what_it_sends_and_gets_is_in_its_inventory(name: str) -> None:
+    around = Around(inline())
+    table(name, around)
+    found: dict[str, tuple[set[str], set[str]]] = {}
+    replies = [batch for some in around.replies[1:] for batch, _ in MessageBatch.group(some)]
+    for way, batches in enumerate((around.sent[1:], replies)):
+        for batch in batches:
+            payload = set(batch.record_names()) - records.INSTRUMENTS
+            found.setdefault(batch.message_type, (set(), set()))[way].update(payload)
+    assert {kind: both for kind, both in found.items() if any(both)} == INVENTORY[name]
 
 
 @every_strategy

@@ -22,6 +22,7 @@ from cdc_flower.batch import MessageBatch
 from cdc_flower.errors import UserError
 from cdc_flower.forms import names_of
 from cdc_flower.models.video import VideoModel
+from cdc_flower.replies import MessageBatches
 from cdc_flower.report_video import ClipReport, read_report
 from cdc_flower.scoring import Arrays
 from cdc_flower.seeds import generator, torch_generator
@@ -236,8 +237,7 @@ class CdcMmpg(CloudStrategy):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Reason and generate, from each device's report alone."""
         self._generated = None
-        groups = [batch.select(batch.ok_rows()) for batch, _ in MessageBatch.group(replies)]
-        groups = [batch for batch in groups if len(batch)]
+        groups = [batch for batch, _ in MessageBatches.of(replies).ok().groups]
         if groups:
             node_ids = np.concatenate([np.asarray(batch.node_ids, np.uint64) for batch in groups])
             told = [read_report(self.model, self.parameters, report_of(batch)) for batch in groups]

@@ -167,8 +167,10 @@ class Persona(GenerationStrategy):
         return self.cloud.arrays(deployed)
 
     def settings(self) -> dict[str, Any]:
-        """What the device reports, and whether it keeps a prototype."""
-        settings: dict[str, Any] = {"report": "feature"} if self.report == "feature" else {}
+        """What the device reports and from when, and whether it keeps a prototype."""
+        settings = super().settings()
+        if self.report == "feature":
+            settings[records.REPORT] = records.FEATURE
         if self.downlink != "full":
             settings["prototype"] = 0 if self.num_prototypes == 1 else -1
         return settings
