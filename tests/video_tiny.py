@@ -29,6 +29,9 @@ VIDEO_SETTINGS: dict[str, dict[str, Any]] = {
     "fedavg": {"layers": "head", "num_train_devices": 3, "steps": 2, "rate": 0.05, "max_examples": 4},
     "duet": {"epochs": 2, "rate": 0.01, "width": 8, "decoder_width": 8, "joint": False},
     "cdc_mmpg": {"epochs": 2, "rate": 0.02, "hidden": 8, "adr_hidden": 8},
+    "apg": {"epochs": 2, "rate": 0.01, "rank": 4, "width": 8, "joint": False},
+    "group_fine_tuning": {"num_groups": 2, "epochs": 2, "rate": 0.01, "width": 8},
+    "persona": {"num_prototypes": 2, "refinement_rate": 0.5, "epochs": 2, "rate": 0.01, "width": 8},
 }
 SIZES = {"width": 16, "depth": 1, "heads": 2, "stem": 16}
 
