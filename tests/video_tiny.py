@@ -1,6 +1,7 @@
 """Small devices with video, for the tests of strategies."""
 
 import copy
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -87,6 +88,14 @@ def video_newly_trained(name: str, stream: VideoStream, **settings: Any) -> Any:
     """A strategy that was trained just now."""
     built = build_strategy(name, {**VIDEO_SETTINGS[name], **settings})
     built.prepare(video_cloud(stream))
+    return built
+
+
+def video_eager(name: str, stream: VideoStream, **settings: Any) -> Any:
+    """A strategy that is judged on what it trains on, so that early stopping does not take its training back."""
+    cloud = video_cloud(stream)
+    built = build_strategy(name, {**VIDEO_SETTINGS[name], **settings})
+    built.prepare(replace(cloud, validation=cloud.train))
     return built
 
 
