@@ -94,7 +94,7 @@ def video_newly_trained(name: str, stream: VideoStream, **settings: Any) -> Any:
 def video_eager(name: str, stream: VideoStream, **settings: Any) -> Any:
     """A strategy that is judged on what it trains on, so that early stopping does not take its training back."""
     cloud = video_cloud(stream)
-    built = build_strategy(name, {**VIDEO_SETTINGS[name], **settings})
+    built = build_strategy(name, {**VIDEO_SETTINGS[name], "rate": 3e-3, **settings})
     built.prepare(replace(cloud, validation=cloud.train))
     return built
 
