@@ -23,7 +23,7 @@ from cdc_flower.replies import Replies, joined
 from cdc_flower.scoring import Arrays, Scorer
 from cdc_flower.segment import Stream, TruthReader
 from cdc_flower.state import DeviceStates
-from cdc_flower.task import RECOMMENDATION, Task
+from cdc_flower.task import RECOMMENDATION, Task, feature_report
 from cdc_flower.training import LocalTraining, train_on_devices
 
 #: Devices whose events are held in memory at a time.
@@ -49,8 +49,9 @@ class DeviceApp(ClientApp):
     query.deploy    install the model and its settings
     query.answers   tell their own request policy how unsure they are of their newest answers
     train.report    tell of their recent, unlabelled events (with a setting ``lag``, as they were so many events
-                    earlier): the items, or with the setting ``report: feature`` a feature of them, made from the
-                    deployed layers ``feature.*``; with a setting ``prototype``, which one they hold as well
+                    earlier): the items or the frames of a clip, or with the setting ``report: feature`` a
+                    feature of them, made from the deployed layers ``feature.*``; with a setting
+                    ``prototype``, which one they hold as well
     train.local     train in place on labelled events that they have seen; usable once the work is done
     train.upload    send labelled examples that they have seen
     train           Flower's: train the parameters that came, and send them back
@@ -133,7 +134,13 @@ class DeviceApp(ClientApp):
 
     def _report(self, batch: MessageBatch, states: DeviceStates) -> tuple[Replies, DeviceStates]:
         lag = int(states.settings.get(records.LAG, 0))
-        report, work = self.task.report(self.model, self.stream, states, segment_of(batch), lag)
+        if states.settings.get(records.REPORT) == records.FEATURE:
+            recent = self.stream.recent(states.device_ids, segment_of(batch), lag)
+            report, work = feature_report(self.model, recent, states.static)
+        else:
+            report, work = self.task.report(self.model, self.stream, states, segment_of(batch), lag)
+        if records.PROTOTYPE in states.settings:
+            report = {**report, records.HELD: states.version}
         if not any(column.dtype == object for column in report.values()):
             return batch.reply(arrays={records.REPORT: report}, configs={records.WORK: work} if work else {}), states
         rows_of: dict[tuple[int, ...], list[int]] = {}  # runs of bytes differ in length: a batch for each of them

@@ -7,7 +7,14 @@ import torch
 from model_cases import parameters_of, random_ids, small_model
 
 from cdc_flower import features
-from cdc_flower.features import FEATURE_NAMES, feature_flops, init_feature, item_feature, sequence_feature, with_table
+from cdc_flower.features import (
+    FEATURE_NAMES,
+    feature_flops,
+    history_feature,
+    init_feature,
+    sequence_feature,
+    with_table,
+)
 from cdc_flower.layers import Parameters
 from cdc_flower.seeds import torch_generator
 
@@ -80,10 +87,10 @@ def test_a_table_of_the_gates_of_every_item_gives_the_same_feature(name: str, mo
     expected = sequence_feature(own, model.item_states(static, history), (history != 0).sum(-1))
     table = with_table(own, model, static)
     assert features.TABLE in table and features.TABLE not in own
-    torch.testing.assert_close(item_feature(table, model, static, history), expected)
-    torch.testing.assert_close(item_feature(own, model, static, history), expected)
+    torch.testing.assert_close(history_feature(table, model, static, history), expected)
+    torch.testing.assert_close(history_feature(own, model, static, history), expected)
     unknown = {**table, features.TABLE: torch.zeros_like(table[features.TABLE])}
-    assert (item_feature(unknown, model, static, history) - expected).abs().max() > 1e-3  # the table is what is read
+    assert (history_feature(unknown, model, static, history) - expected).abs().max() > 1e-3  # the table is what is read
     monkeypatch.setattr(features, "MAX_TABLE_ROWS", len(table[features.TABLE]) - 1)
     assert features.TABLE not in with_table(own, model, static)
 
@@ -95,4 +102,4 @@ def test_where_items_know_their_position_there_is_no_table() -> None:
     history = torch.tensor([[1, 2, 1, 0, 0, 0], [2, 1, 1, 0, 0, 0]])
     first, second = model.item_states(static, history)
     assert not torch.equal(first[0], second[1])  # the same item elsewhere is another state
-    assert model.states_know_position and not small_model("din").states_know_position
+    assert small_model("din").states_are_of_items and not model.states_are_of_items

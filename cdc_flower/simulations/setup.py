@@ -26,6 +26,7 @@ from cdc_flower.simulations.arms import strategies_of
 from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.simulations.fleet_setup import fleet_of, network_of
 from cdc_flower.simulations.grids import InlineGrid
+from cdc_flower.simulations.plays import TASKS, check_plays
 from cdc_flower.simulations.protocol.codecs import codecs_of
 from cdc_flower.simulations.references import references_of
 from cdc_flower.simulations.requests.setup import check_policy
@@ -36,7 +37,6 @@ from cdc_flower.simulations.video import VIDEO_TASKS, check_video, video_parts
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.task import RECOMMENDATION, Task
 
-TASKS = ("recommendation", *VIDEO_TASKS)
 GRIDS = ("inline", "ray")
 VALIDATIONS = ("devices", "last")
 NO_EXPERIMENT = "none"
@@ -114,6 +114,7 @@ def prepare(config: Mapping[str, Any]) -> Setup:
     if not 0 < fraction < 1:
         raise UserError(f"cloud.validation_fraction must be in (0, 1), got {fraction}")
     strategies, references = strategies_of(config), references_of(config)
+    check_plays(strategies, config["task"])
     network = network_of(config["network"])
     fleet_of(config, network, 1)
     codecs_of(config["protocol"])

@@ -6,7 +6,7 @@ every device gets once, and from then on Flower's four verbs run the rounds: one
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -160,6 +160,9 @@ class Cloud:
 class OnDevices:
     """What is deployed on devices before the first round. A mix-in beside one of Flower's strategies."""
 
+    #: Names of what devices may tell of their recent data that the method can read, any one of which
+    #: is enough to play a task; empty where it asks for no such report, and so plays every task.
+    reads: ClassVar[frozenset[str]] = frozenset()
     #: Whether the cloud answers only when the last report is in, as averaging does.
     waits_for_all = False
 

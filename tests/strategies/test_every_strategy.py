@@ -33,18 +33,24 @@ from cdc_flower.errors import UserError
 from cdc_flower.segment import TruthAccessError
 from cdc_flower.simulations.grids import InlineGrid
 from cdc_flower.simulations.play import deploy
+from cdc_flower.simulations.plays import TASKS, plays, strategies_that_play
 from cdc_flower.simulations.strategy_grid import StrategyGrid
 from cdc_flower.simulations.streams.stream import EventStream
 from cdc_flower.strategies import STRATEGIES, CloudStrategy, build_strategy
+from cdc_flower.strategies.generation import GenerationStrategy
 
 every_strategy = pytest.mark.parametrize("name", SETTINGS)
 RECORDS = {value for key, value in vars(records).items() if key.isupper() and isinstance(value, str)}
-#: Those that recommendation has nothing for; see test_every_strategy_on_video.py.
-VIDEO_ONLY = {"cdc_mmpg"}
 
 
-def test_each_has_settings_here() -> None:
-    assert set(SETTINGS) | VIDEO_ONLY == set(STRATEGIES)
+def test_each_that_plays_recommendation_has_settings_here() -> None:
+    assert set(SETTINGS) == set(strategies_that_play("recommendation"))
+
+
+def test_each_that_answers_reports_declares_what_it_reads_and_plays_a_task() -> None:
+    for kind in STRATEGIES.values():
+        assert not issubclass(kind, GenerationStrategy) or kind.reads
+        assert any(plays(kind, task) for task in TASKS)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

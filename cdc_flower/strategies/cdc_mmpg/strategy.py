@@ -20,7 +20,6 @@ from torch import Tensor
 from cdc_flower import records
 from cdc_flower.batch import MessageBatch
 from cdc_flower.errors import UserError
-from cdc_flower.forms import names_of
 from cdc_flower.models.video import VideoModel
 from cdc_flower.replies import MessageBatches
 from cdc_flower.report_video import ClipReport, read_report
@@ -31,6 +30,7 @@ from cdc_flower.strategies.cdc_mmpg.adaptor import VARIANTS, FastDomainAdaptor
 from cdc_flower.strategies.cdc_mmpg.condition import ARMS, Condition, FrameTable, spread_of
 from cdc_flower.strategies.cdc_mmpg.matching import match_clips
 from cdc_flower.strategies.cdc_mmpg.reasoner import AnchorFrameReasoner
+from cdc_flower.strategies.generation import report_of
 
 #: Generated numbers held at a time, which bound the memory.
 NUMBERS_PER_CHUNK = 8_000_000
@@ -66,6 +66,8 @@ class CdcMmpg(CloudStrategy):
     Raises:
         ValueError: If a value is unknown or out of its range.
     """
+
+    reads = frozenset({records.FRAMES})
 
     def __init__(
         self,
@@ -265,8 +267,3 @@ class CdcMmpg(CloudStrategy):
         frames = 0.0 if self.report.form == "feature" else num_frames * self.model.frame_flops()
         reasoner = self.condition.reasoner
         return frames + (reasoner.flops() if reasoner is not None else 0.0) + self.adaptor.flops()
-
-
-def report_of(batch: MessageBatch) -> Arrays:
-    """What ``n`` devices told, ``[n, ...]`` by name, whether each has its own or all told the same."""
-    return {name: batch.array(records.REPORT, name) for name in names_of(batch, records.REPORT)}

@@ -22,7 +22,7 @@ from cdc_flower.features import with_table
 from cdc_flower.scoring import Arrays, tensors
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.strategies.checks import check_choices, check_range, check_switches
-from cdc_flower.strategies.generation import GenerationStrategy
+from cdc_flower.strategies.generation import GenerationStrategy, in_parts, report_of
 from cdc_flower.strategies.persona.downlink import DOWNLINKS, messages
 from cdc_flower.strategies.persona.editing import Edited, edited
 from cdc_flower.strategies.persona.editor import ParameterEditor
@@ -46,8 +46,9 @@ CHOICES = {
 class Persona(GenerationStrategy):
     """Prototype-based parameter editing.
 
-    Up goes a device's last items (or a feature of them), down come its adaptive layers, or only what is added to the
-    prototype that it holds. No gradient runs on the device and no label leaves it.
+    Up goes a device's recent data (its last items or the frames of a clip, or a feature of them),
+    down come its adaptive layers, or only what is added to the prototype that it holds. No gradient
+    runs on the device and no label leaves it.
 
     Args:
         num_prototypes: N; 1 is the method with the base model's head as its single prototype.
@@ -72,6 +73,8 @@ class Persona(GenerationStrategy):
     Raises:
         ValueError: If a value is out of its range.
     """
+
+    reads = frozenset({records.HISTORY, records.FRAMES})
 
     def __init__(
         self,
@@ -184,6 +187,8 @@ class Persona(GenerationStrategy):
         made = self._edited(feature, group_of)
         num_compared = 0 if self.num_prototypes == 1 else self.num_prototypes if self.assignment == "dynamic" else 1
         flops = self.editor.flops(self.cloud.model.history_length) + num_compared * self.editor.comparison_flops()
+        if self.report != "feature":
+            flops += self.cloud.model.sequence_flops()
         down = messages(self.downlink, self.edit_threshold, reports, self.bank, group_of, made, flops)
         if self.refinement_rate:
             self.bank = self.bank.refined(group_of, tensors(made.residuals), where, self.refinement_rate)
@@ -207,12 +212,8 @@ class Persona(GenerationStrategy):
     def _feature(self, reports: MessageBatch) -> Tensor:
         if self.report == "feature":
             return torch.from_numpy(np.array(reports.array(records.REPORT, records.FEATURE), np.float32))
-        history = np.asarray(reports.array(records.REPORT, records.HISTORY))
-        parts = []
-        for start in range(0, len(history), DEVICES_PER_CHUNK):
-            sequences = torch.from_numpy(history[start : start + DEVICES_PER_CHUNK].astype(np.int64))
-            parts.append(self.editor.feature(self._with_table, self._static, sequences))
-        return torch.cat(parts)
+        parts = in_parts(report_of(reports), DEVICES_PER_CHUNK)
+        return torch.cat([self.editor.reported_feature(self._with_table, self._static, part) for part in parts])
 
     def _assigned(self, feature: Tensor) -> tuple[Ints, Tensor]:
         """Groups ``[n]`` of devices with these features ``[n, w]``, and where they lie, if that matters, ``[n, c]``."""

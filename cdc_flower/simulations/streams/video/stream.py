@@ -184,11 +184,18 @@ class VideoHistory:
         queries = self.queries
         order = self._order(queries, generator(seed, "historical-order", epoch))
         for start in range(0, len(queries), batch_size)[first:stop]:
-            rows = order[start : start + batch_size]
-            query = queries[rows]
-            device, _ = self.table.place(query)
-            history = query[:, None].astype(np.int32)
-            yield HistoricalBatch(rows, history, self.table.true_first(query), device)
+            yield self.batch(order[start : start + batch_size], epoch, seed, num_negatives)
+
+    def batch(self, rows: Ints, epoch: int, seed: int, num_negatives: int) -> HistoricalBatch:
+        """Gives these examples with all their candidates, the true one first.
+
+        Args:
+            rows: ``[B]``, which examples.
+            epoch, seed, num_negatives: Of other histories; here they do not matter.
+        """
+        query = self.queries[rows]
+        device, _ = self.table.place(query)
+        return HistoricalBatch(rows, query[:, None].astype(np.int32), self.table.true_first(query), device)
 
     def _order(self, queries: Ints, draws: np.random.Generator) -> Ints:
         """``[M]``: the examples in a random order, by segments where clips are searched."""
