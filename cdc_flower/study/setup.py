@@ -4,7 +4,7 @@ Everything is checked here, before anything is written or trained.
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ from cdc_flower.simulations.requests.setup import check_policy
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.study.arms import strategies_of
 from cdc_flower.study.fleet_setup import fleet_of, network_of
+from cdc_flower.study.plays import TASKS, check_plays
 from cdc_flower.study.references import references_of
 from cdc_flower.tasks.recommendation.interests import interests_stream
 from cdc_flower.tasks.recommendation.readers.read import read_events
@@ -36,9 +37,9 @@ from cdc_flower.tasks.recommendation.task import RECOMMENDATION, Task
 from cdc_flower.tasks.video.build import VIDEO_TASKS, check_video, video_parts
 from cdc_flower.training.checkpoints import Checkpoints, fingerprint
 
-TASKS = ("recommendation", *VIDEO_TASKS)
 GRIDS = ("inline", "ray")
 VALIDATIONS = ("devices", "last")
+NO_EXPERIMENT = "none"
 #: Keys of ``data`` that concern reading a file, or cutting it, and not the embedded generator.
 STREAM_KEYS = ("cut", "historical_fraction", "segment_s", "exclude_seen")
 EMBEDDED = "shifting_interests"
@@ -113,6 +114,7 @@ def prepare(config: Mapping[str, Any]) -> Setup:
     if not 0 < fraction < 1:
         raise UserError(f"cloud.validation_fraction must be in (0, 1), got {fraction}")
     strategies, references = strategies_of(config), references_of(config)
+    check_plays(strategies, config["task"])
     network = network_of(config["network"])
     fleet_of(config, network, 1)
     codecs_of(config["protocol"])
@@ -148,8 +150,14 @@ def recommendation_parts(config: Mapping[str, Any]) -> tuple[EventStream, Device
     return stream, model, RECOMMENDATION
 
 
-def resolved(config: DictConfig) -> dict[str, Any]:
-    """A composed configuration as plain values.
+def resolved(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Turns a composed configuration into plain values.
+
+    An experiment without an ``experiment_name`` gets the name of its file.
+
+    Args:
+        config: As Hydra composed it.
+        overrides: What it was composed with, such as ``experiment=video_arms``.
 
     Raises:
         UserError: If a value that must be given is missing, or one that it refers to does not
@@ -165,6 +173,10 @@ def resolved(config: DictConfig) -> dict[str, Any]:
         raise UserError(
             f"{getattr(error, 'full_key', 'config')}: {str(error).splitlines()[0]}"
         ) from error
+    if not values.get("experiment_name"):
+        pairs = [text.partition("=")[::2] for text in overrides]
+        chosen = [value for key, value in pairs if key.lstrip("+") == "experiment"]
+        values["experiment_name"] = chosen[-1] if chosen else NO_EXPERIMENT
     return dict(values)
 
 

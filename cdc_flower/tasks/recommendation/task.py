@@ -26,6 +26,8 @@ Columns = dict[str, NDArray[Any]]
 class Task(Protocol):
     """How devices report and how they are scored."""
 
+    #: Names of what devices tell of their recent data; a strategy plays the task if it reads one.
+    tells: frozenset[str]
     #: Metrics that are sums over events of a device, in the order of the columns of ``value-sum``.
     metrics: tuple[str, ...]
     #: Metrics that need the events of all devices; see :meth:`pool`.
@@ -57,6 +59,7 @@ class Task(Protocol):
 class Recommendation:
     """Devices tell their last items, and rank the item that their user chooses next."""
 
+    tells = frozenset({records.HISTORY})
     metrics: tuple[str, ...] = METRICS
     pooled: tuple[str, ...] = ("auc",)
 
@@ -66,32 +69,7 @@ class Recommendation:
     def report(
         self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int, lag: int = 0
     ) -> tuple[Columns, Columns]:
-        recent = stream.recent(states.device_ids, segment, lag)
-        told: Columns = {records.HISTORY: recent}
-        work: Columns = {}
-        if states.settings.get(records.REPORT) == records.FEATURE:
-            feature, flops = self._feature(model, recent, states.static)
-            told = {records.FEATURE: feature}
-            work = {
-                records.NUM_LABELS: np.zeros(len(recent), np.int64),
-                records.FLOPS: np.full(len(recent), flops),
-            }
-        if records.PROTOTYPE in states.settings:
-            told[records.HELD] = states.version
-        return told, work
-
-    @torch.inference_mode()
-    def _feature(
-        self, model: DeviceModel, recent: NDArray[np.int32], static: Arrays
-    ) -> tuple[NDArray[np.float32], float]:
-        """Features ``[n, w]`` of recent items ``[n, L]``, and the work of one.
-
-        The item states are those that the device makes to predict, so they are not counted again.
-        """
-        parameters, items = tensors(static), torch.from_numpy(recent).long()
-        states = model.item_states(parameters, items)
-        feature = sequence_feature(parameters, states, (items != 0).sum(-1))
-        return feature.numpy(), feature_flops(states.shape[-1], feature.shape[-1], recent.shape[-1])
+        return {records.HISTORY: stream.recent(states.device_ids, segment, lag)}, {}
 
     def doubt(
         self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int
@@ -120,3 +98,30 @@ class Recommendation:
 
 
 RECOMMENDATION: Task = Recommendation()
+
+
+@torch.inference_mode()
+def feature_report(
+    model: DeviceModel, recent: NDArray[np.int32], static: Arrays
+) -> tuple[Columns, Columns]:
+    """Makes a report that holds a feature ``[n, w]`` in place of recent data, and tells its work.
+
+    States of items are those that the device makes to predict, so they are not counted again; those
+    of frames are.
+
+    Args:
+        model: The device model.
+        recent: ``[n, L]``, what the stream tells as recent.
+        static: The deployed layers, those of the feature among them.
+    """
+    parameters = tensors(static)
+    states, num_steps = model.sequence(parameters, torch.from_numpy(recent).long())
+    feature = sequence_feature(parameters, states, num_steps).numpy()
+    flops = model.sequence_flops() + feature_flops(
+        states.shape[-1], feature.shape[-1], states.shape[-2]
+    )
+    work = {
+        records.NUM_LABELS: np.zeros(len(recent), np.int64),
+        records.FLOPS: np.full(len(recent), flops),
+    }
+    return {records.FEATURE: feature}, work
