@@ -5,12 +5,14 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+OLDEST := .venv-oldest
+OLDEST_FLWR := 1.41.0
 
 export FLWR_TELEMETRY_ENABLED := 0
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check smoke golden build
+.PHONY: help install run test check oldest smoke golden build
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +37,18 @@ check: $(INSTALLED) ## format, lint, types, and the quick tests, which start nei
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy cdc_flower
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray and not flwr and not slow" $(ARGS)
+
+oldest: $(OLDEST)/.installed ## the tests that concern Flower, with the oldest Flower that pyproject.toml allows
+	@$(OLDEST)/bin/python -m pytest tests/test_identity.py tests/test_wire.py tests/test_batch.py tests/test_any_app.py \
+		tests/test_flower_runtime.py tests/simulations/test_stock_strategies.py tests/simulations/test_link_grid.py \
+		tests/simulations/test_grids.py $(ARGS)
+
+$(OLDEST)/.installed: pyproject.toml constraints.txt
+	@test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	@grep -v -E '^(flwr|uv)==' constraints.txt > $(OLDEST)/constraints.txt # uv is pinned by each Flower
+	@$(OLDEST)/bin/python -m pip install -qq --disable-pip-version-check -c $(OLDEST)/constraints.txt \
+		"flwr[simulation]==$(OLDEST_FLWR)" -e ".[dev,drift,video]"
+	@touch $@
 
 smoke: $(INSTALLED) ## README's command on a small fleet
 	@$(BIN)/cdc-flower fleet.num_devices=20 num_segments=3 $(ARGS)

@@ -1,6 +1,7 @@
 """The command ``cdc-flower``: Hydra's configuration in, a run folder out; or ``cdc-flower report|stress FOLDER...``."""
 
 import argparse
+import hashlib
 import os
 import re
 import shlex
@@ -16,6 +17,8 @@ from rich.console import Console
 from cdc_flower.core.errors import UserError
 
 INTERRUPTED = 130
+#: Characters of a folder's name that are made of overrides.
+LONGEST_FOLDER = 100
 
 
 def main() -> None:
@@ -49,7 +52,7 @@ def _hydra_main(config: DictConfig) -> None:
 
     job = HydraConfig.get()
     try:
-        values = resolved(config)
+        values = resolved(config, list(job.overrides.task))
         values["also"] = companions(list(job.overrides.task))
         if job.mode is not None and job.mode.name == "MULTIRUN":
             name = folder_name(list(job.overrides.task), sys.argv[1:]) or str(job.job.num)
@@ -67,6 +70,9 @@ def _hydra_main(config: DictConfig) -> None:
 def folder_name(overrides: list[str], arguments: list[str]) -> str:
     """A folder's name for one run of several: what differs between them.
 
+    What a name cannot hold, such as the minus of ``-1`` or whatever is past its length, is there as
+    a hash: two runs never share a folder because of it.
+
     Args:
         overrides: Of this run.
         arguments: Of the command line, in which a swept key has several values.
@@ -74,15 +80,19 @@ def folder_name(overrides: list[str], arguments: list[str]) -> str:
     given = [text for text in arguments if "=" in text and not text.startswith("-")]
     parsed = OverridesParser.create().parse_overrides(given)
     swept = {override.get_key_element() for override in parsed if override.is_sweep_override()}
-    parts = [text for text in overrides if text.partition("=")[0] in swept]
-    return re.sub(r"[^A-Za-z0-9.]+", "-", "_".join(parts).replace("=", "-"))[:100].strip("-")
+    text = "_".join(text for text in overrides if text.partition("=")[0] in swept)
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
+    if len(name) <= LONGEST_FOLDER and re.fullmatch(r"[A-Za-z0-9.,=_\[\]]*", text):
+        return name
+    return f"{name[:LONGEST_FOLDER]}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 def report(arguments: list[str]) -> None:
     """``cdc-flower report FOLDER...``: the report and the summary again, of one run or of several side by side.
 
-    They are written into the folder, or beside the first of several folders. ``--baseline NAME``
-    compares with another strategy than ``static``.
+    They are written into the folder, or beside the first of several folders; what is no run folder
+    there, such as they themselves, is passed over with a word. ``--baseline NAME`` compares with
+    another strategy than ``static``.
 
     Raises:
         UserError: If a folder is not a run folder, or no run has the baseline.
@@ -101,12 +111,23 @@ def report(arguments: list[str]) -> None:
         "--baseline", default=BASELINE, help=f"the strategy to compare with; {BASELINE} by default"
     )
     parsed = parser.parse_args(arguments)
-    path, comparison = report_from_folders(parsed.folders, baseline=parsed.baseline)
+    path, comparison = report_from_folders(runs_among(parsed.folders), baseline=parsed.baseline)
     for note in silent_differences(comparison.runs):
         print(f"cdc-flower: pooled although the runs differ in {note}", file=sys.stderr)
     write_summary(comparison.summary, path.parent / SUMMARY)
     table_console().print(rich_table(comparison.summary))
     print(path)
+
+
+def runs_among(paths: list[str]) -> list[Path]:
+    """The run folders among these paths; a line says which others are passed over."""
+    from cdc_flower.report.folders import run_folders
+
+    runs, others = run_folders(paths)
+    if others:
+        names = ", ".join(path.name for path in others)
+        print(f"cdc-flower: not run folders, passed over: {names}", file=sys.stderr)
+    return runs
 
 
 def stress(folders: list[str]) -> None:
@@ -122,8 +143,9 @@ def stress(folders: list[str]) -> None:
     if not runs or runs[0] in ("-h", "--help"):
         print("usage: cdc-flower stress RUN_FOLDER... [out=FOLDER] [metric=ndcg@10]")
         sys.exit(0 if runs else 2)
+    found = runs_among(runs)
     page = write_stress(
-        runs, given.get("out", str(Path(runs[0]).parent)), given.get("metric", "ndcg@10")
+        found, given.get("out", str(found[0].parent)), given.get("metric", "ndcg@10")
     )
     print((page.parent / WORDS).read_text(encoding="utf-8"))
     print(page)

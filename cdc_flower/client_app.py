@@ -7,7 +7,7 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from cdc_flower.devices.app import DeviceApp
-from cdc_flower.study.flower import config_of
+from cdc_flower.study.flower import config_of, device_of
 from cdc_flower.study.setup import prepare
 
 
@@ -22,7 +22,7 @@ class ConfiguredDeviceApp(ClientApp):
 
     def __call__(self, message: Message, context: Context) -> Message:
         """Flower's entrance: one message of the node whose ``partition-id`` is the device."""
-        num_devices = int(context.node_config["num-partitions"])
+        _, num_devices = device_of(context.node_config)
         return _device_app(json.dumps(dict(context.run_config), sort_keys=True), num_devices)(
             message, context
         )

@@ -1,8 +1,9 @@
 """Runs ``flwr run`` as a user would, but in a home and on ports of its own, and leaves no process behind.
 
-``flwr run`` starts a SuperLink that outlives it, and ends with 0 even if the run crashed. So the
-harness asks ``flwr ls`` how the run ended, and afterwards ends every process that was started with
-its ``FLWR_HOME``.
+The devices are those of Flower's Simulation Runtime, or SuperNodes, each a process of its own, of a
+SuperLink. ``flwr run`` starts a SuperLink that outlives it, and ends with 0 even if the run
+crashed. So the harness asks ``flwr ls`` how the run ended, and afterwards ends every process that
+was started with its ``FLWR_HOME``.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,11 @@ _BIN = Path(sys.executable).parent
 _TAIL_LINES = 60
 _POLL_S = 0.5
 _GRACE_S = 5.0
+#: The name of the SuperLink of :func:`flwr_deployment`.
+_DEPLOYMENT = "dep"
+
+
+RunConfig = dict[str, bool | int | float | str]
 
 
 class FlwrRunError(Exception):
@@ -30,11 +37,7 @@ class FlwrRunError(Exception):
 
 
 def flwr_run(
-    app_dir: Path,
-    run_config: dict[str, bool | int | float | str],
-    num_supernodes: int,
-    home: Path,
-    timeout_s: float,
+    app_dir: Path, run_config: RunConfig, num_supernodes: int, home: Path, timeout_s: float
 ) -> str:
     """Run a Flower app in Flower's Simulation Runtime and wait for its end.
 
@@ -53,49 +56,124 @@ def flwr_run(
     Raises:
         FlwrRunError: If the run crashed, was stopped, or took longer than ``timeout_s``.
     """
+    deadline = time.monotonic() + timeout_s
+    command = _run_command(app_dir, run_config, home := _home(home))
+    command += [
+        "--federation-config",
+        f"num-supernodes={num_supernodes} client-resources-num-cpus=1 init-args-num-cpus=2",
+    ]
+    with _runtime(home) as env:
+        _flwr(command, env, home, deadline)
+        _check(_wait_for_the_end([], env, home, deadline), home)
+    return _output(home)
+
+
+def flwr_deployment(
+    app_dir: Path, run_config: RunConfig, node_configs: list[str], home: Path, timeout_s: float
+) -> str:
+    """Run a Flower app on a SuperLink and SuperNodes of this computer and wait for its end.
+
+    Args:
+        app_dir: The folder with the app's ``pyproject.toml``.
+        run_config: Overrides of ``[tool.flwr.app.config]``; only keys that are there.
+        node_configs: ``--node-config`` of each SuperNode.
+        home: Flower's home for this run, such as ``tmp_path``; created if absent.
+        timeout_s: Real seconds for everything.
+
+    Returns:
+        What all processes printed, without colors.
+
+    Raises:
+        FlwrRunError: If the run crashed, was stopped, or took longer than ``timeout_s``.
+    """
+    deadline = time.monotonic() + timeout_s
+    command = _run_command(app_dir, run_config, home := _home(home), _DEPLOYMENT)
+    port, *node_ports = _free_ports(1 + len(node_configs))
+    link = f'[superlink.{_DEPLOYMENT}]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
+    (home / "config.toml").write_text(link, encoding="utf-8")
+    with _runtime(home) as env:
+        _start(["flower-superlink", "--insecure", "--port", str(port)], env, home)
+        _wait_for_port(port, home, deadline)
+        for node_port, config in zip(node_ports, node_configs, strict=True):
+            to = [
+                "--superlink",
+                f"127.0.0.1:{port}",
+                "--port",
+                str(node_port),
+                "--node-config",
+                config,
+            ]
+            _start(["flower-supernode", "--insecure", *to], env, home)
+        _flwr(command, env, home, deadline)
+        _check(_wait_for_the_end([_DEPLOYMENT], env, home, deadline), home)
+    return _output(home)
+
+
+def _home(home: Path) -> Path:
     if not Path("/proc/self/environ").exists():
         pytest.skip(
-            "flwr_run finds the processes of Flower's runtime in /proc, which this system has not"
+            "the processes of Flower's runtime are found in /proc, which this system has not"
         )
-    deadline = time.monotonic() + timeout_s
     home = home.resolve()
     home.mkdir(parents=True, exist_ok=True)
+    return home
+
+
+def _run_command(app_dir: Path, run_config: RunConfig, home: Path, *superlink: str) -> list[str]:
     config = home / "run-config.toml"  # a file, because the command line has no escape for a quote
     config.write_text(
         "".join(f"{json.dumps(k)} = {json.dumps(v)}\n" for k, v in run_config.items()),
         encoding="utf-8",
     )
-    command = [
-        "run",
-        str(app_dir.resolve()),
-        "--stream",
-        "--run-config",
-        str(config),
-        "--federation-config",
-    ]
-    command.append(
-        f"num-supernodes={num_supernodes} client-resources-num-cpus=1 init-args-num-cpus=2"
-    )
+    return ["run", str(app_dir.resolve()), *superlink, "--stream", "--run-config", str(config)]
 
+
+@contextlib.contextmanager
+def _runtime(home: Path) -> Iterator[dict[str, str]]:
+    """The environment of the processes of a run, all of which are ended with the context."""
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as ray_dir:
-        env = _environment(home, ray_dir)
         try:
-            _flwr(command, env, home, deadline)
-            status, details = _wait_for_the_end(env, home, deadline)
+            yield _environment(home, ray_dir)
         finally:
             _end_processes(f"FLWR_HOME={home}")
-    if status != "finished:completed":
-        raise FlwrRunError(f"flwr run: {status}, {details}\n{_tail(home)}")
-    return _output(home)
+
+
+def _check(end: tuple[str, str], home: Path) -> None:
+    if end[0] != "finished:completed":
+        raise FlwrRunError(f"flwr run: {end[0]}, {end[1]}\n{_tail(home)}")
+
+
+def _start(command: list[str], env: dict[str, str], home: Path) -> None:
+    """Start a program of Flower that goes on; its output goes to the end of ``flwr.log``."""
+    with (home / "flwr.log").open("ab") as log:
+        subprocess.Popen(
+            [_BIN / command[0], *command[1:]], env=env, cwd=home, stdout=log, stderr=log
+        )
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that nobody uses, held together, so that they differ."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _wait_for_port(port: int, home: Path, deadline: float) -> None:
+    while True:
+        with socket.socket() as one:
+            if one.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if time.monotonic() > deadline:
+            raise FlwrRunError(f"flower-superlink: no answer in time\n{_tail(home)}")
+        time.sleep(0.1)
 
 
 def _environment(home: Path, ray_dir: str) -> dict[str, str]:
     """The caller's environment, with Flower and Ray kept to themselves and off the network."""
     env = {key: value for key, value in os.environ.items() if not key.startswith(("FLWR_", "RAY_"))}
-    with socket.socket() as http, socket.socket() as control:  # held together, so that they differ
-        http.bind(("127.0.0.1", 0))
-        control.bind(("127.0.0.1", 0))
-        ports = http.getsockname()[1], control.getsockname()[1]
+    ports = _free_ports(2)
     return env | {
         "PATH": f"{_BIN}{os.pathsep}{env.get('PATH', '')}",  # flwr starts flower-superlink by name
         "FLWR_HOME": str(home),
@@ -103,6 +181,7 @@ def _environment(home: Path, ray_dir: str) -> dict[str, str]:
         "FLWR_LOCAL_CONTROL_API_PORT": str(ports[1]),
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
         "FLWR_TELEMETRY_ENABLED": "0",
         "RAY_TMPDIR": ray_dir,  # short: the path of a socket may have 107 characters
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -127,16 +206,14 @@ def _flwr(command: list[str], env: dict[str, str], home: Path, deadline: float) 
         raise FlwrRunError(f"flwr {command[0]}: exit code {code}\n{_tail(home)}")
 
 
-def _wait_for_the_end(env: dict[str, str], home: Path, deadline: float) -> tuple[str, str]:
+def _wait_for_the_end(
+    superlink: list[str], env: dict[str, str], home: Path, deadline: float
+) -> tuple[str, str]:
     """Status and details of the only run of this home, such as ``("finished:completed", "N/A")``."""
+    command = [_BIN / "flwr", "ls", *superlink, "--format", "json"]
     while True:
         answer = subprocess.run(
-            [_BIN / "flwr", "ls", "--format", "json"],
-            env=env,
-            cwd=home,
-            capture_output=True,
-            text=True,
-            timeout=60,
+            command, env=env, cwd=home, capture_output=True, text=True, timeout=60
         )
         try:
             run = json.loads(answer.stdout)["runs"][0]

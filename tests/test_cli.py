@@ -1,5 +1,6 @@
 """The command line: exit codes, one line for a mistake, several runs, and the report again."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -7,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import pandas as pd
 import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.singleton import Singleton
 
 from cdc_flower.cli import folder_name, main
+from cdc_flower.report.folders import run_folders
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "cdc_flower" / "configs"
@@ -95,8 +98,13 @@ def test_two_seeds_make_two_run_folders_and_latest_points_at_the_newest(
         "results"
     ]  # nothing else is left behind
 
-    again = command("report", str(runs / folders[0]), str(runs / folders[1]))
-    assert again.returncode == 0 and (runs / "report.html").exists(), again.stderr
+    (runs / "notes").mkdir()
+    for others in ("multirun.yaml, notes", "multirun.yaml, notes, report.html, summary.csv"):
+        again = command(
+            "report", *sorted(str(path) for path in runs.iterdir())
+        )  # as a shell reads runs/*
+        assert again.returncode == 0 and (runs / "report.html").exists(), again.stderr
+        assert f"not run folders, passed over: {others}\n" in again.stderr
     wrong = command("report", str(runs / folders[0]), "--baseline", "statik")
     assert (
         wrong.returncode == 2
@@ -111,6 +119,7 @@ def test_two_seeds_make_two_run_folders_and_latest_points_at_the_newest(
             ["strategies=[statik]"],
             "cdc-flower: strategies: unknown strategy 'statik'; did you mean 'static'?",
         ),
+        (["strategies=[../x]"], "cdc-flower: strategies: a name must be 1 to 64 letters, digits"),
         (["data=ml_1m"], "cdc-flower: data.path must be given"),
         (
             ["data=ml_1m", "data.path=nowhere"],
@@ -143,6 +152,58 @@ def test_a_malformed_row_is_told_with_its_file_and_line(command: Command, tmp_pa
         and "u.data:2: rating must be a finite number, got 'bad'" in done.stderr
     )
     assert [path.name for path in tmp_path.iterdir()] == ["u.data"]
+
+
+def test_what_is_passed_over_is_neither_a_missing_folder_nor_a_run_without_results(
+    tmp_path: Path,
+) -> None:
+    run, failed, other = (tmp_path / name for name in ("run", "failed", "other"))
+    for folder, file in ((run, "results.parquet"), (failed, "config.yaml"), (other, "report.html")):
+        folder.mkdir()
+        (folder / file).write_text("")
+    (tmp_path / "latest").symlink_to("run")
+
+    every = [run, failed, other, other / "report.html", tmp_path / "latest", tmp_path / "missing"]
+    assert run_folders(every) == (
+        [run, failed, tmp_path / "missing"],
+        [other, other / "report.html"],
+    )
+    assert run_folders([other]) == ([other], [])  # nothing but this was asked for: it is an error
+
+
+def test_an_experiment_that_gives_itself_no_name_is_called_as_its_file(
+    command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "narrow.yaml").write_text(
+        "# @package _global_\nmodel: {width: 4}\n"
+    )
+
+    done = command("--config-dir", "mine", "experiment=narrow", "report=false", *SMALL, "out=run")
+
+    assert done.returncode == 0, done.stderr
+    assert set(pd.read_parquet(tmp_path / "run" / "results.parquet")["experiment"]) == {"narrow"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("cloud.rate=1", "cloud.rate=-1"),
+        ("data.path=a/b", "data.path=a-b"),
+        ("x=" + "1" * 150, "x=" + "1" * 151),
+    ],
+)
+def test_two_runs_never_share_a_folder_because_a_name_cannot_hold_what_differs(
+    first: str, second: str
+) -> None:
+    key = first.partition("=")[0]
+    sweep = ["-m", f"{first},{second.partition('=')[2]}"]
+    names = {folder_name([text], sweep) for text in (first, second)}
+    assert len(names) == 2
+    assert all(
+        name.startswith(key) and len(name) < 128 and re.fullmatch(r"[A-Za-z0-9.-]+", name)
+        for name in names
+    )
 
 
 def test_an_unknown_group_or_key_is_hydras_error(command: Command) -> None:

@@ -1,5 +1,6 @@
 """The same app in Flower's own Simulation Runtime: ``flwr run .``."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -76,3 +77,83 @@ def test_flat_keys_become_the_configuration_of_a_run() -> None:
 def test_a_missing_path_is_told_by_its_key() -> None:
     with pytest.raises(UserError, match=r"data\.path must be given"):
         config_of({**FLAT, "data": "ml_1m", "strategies": "static"}, 7)
+
+
+SPY_PROJECT = """
+[project]
+name = "spy"
+version = "0.1.0"
+license = "Apache-2.0"
+dependencies = []
+
+[tool.flwr.app]
+publisher = "cdc-flower"
+
+[tool.flwr.app.components]
+serverapp = "spy.server_app:app"
+clientapp = "cdc_flower.client_app:app"
+
+[tool.flwr.app.config]
+task = "recommendation"
+data = ""
+data-path = ""
+strategies = "duet"
+model = ""
+num-segments = 2
+network = "lte"
+seed = 0
+out = ""
+overrides = ""
+"""
+SPY = """
+import json
+from pathlib import Path
+
+from flwr.serverapp import ServerApp
+
+from cdc_flower.study.flower import config_of, wait_for_nodes
+from cdc_flower.study.run import run
+from cdc_flower.strategies import Duet
+
+app = ServerApp()
+seen = set()
+
+
+def spied(aggregate):
+    def spy(strategy, server_round, replies):
+        replies = list(replies)
+        for reply in replies:
+            for name, record in reply.content.items():
+                seen.update((reply.metadata.message_type, name, key) for key in record)
+        return aggregate(strategy, server_round, replies)
+
+    return spy
+
+
+Duet.aggregate_train = spied(Duet.aggregate_train)
+Duet.aggregate_evaluate = spied(Duet.aggregate_evaluate)
+
+
+@app.main()
+def main(grid, context):
+    out = run(config_of(context.run_config, wait_for_nodes(grid)), grid=grid)
+    (Path(out) / "seen.json").write_text(json.dumps(sorted(seen)))
+"""
+
+
+@pytest.mark.flwr
+def test_a_strategy_in_flwr_run_gets_reports_and_numbers_of_examples_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    package = tmp_path / "app" / "spy"
+    package.mkdir(parents=True)
+    (tmp_path / "app" / "pyproject.toml").write_text(SPY_PROJECT)
+    (package / "__init__.py").write_text("")
+    (package / "server_app.py").write_text(SPY)
+    settings = {
+        "out": str(tmp_path / "out"),
+        "overrides": "cloud.epochs=1 strategy.duet.epochs=1 report=false",
+    }
+    flwr_run(tmp_path / "app", settings, num_supernodes=3, home=tmp_path / "home", timeout_s=400)
+    seen = json.loads((tmp_path / "out" / "seen.json").read_text())
+    assert seen == [["evaluate", "metrics", "num-examples"], ["train.report", "report", "history"]]

@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 import cdc_flower
 
@@ -141,3 +143,24 @@ def test_constraints_pin_public_versions_only() -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = [line for line in lines if not line.startswith("#")]
     assert not [line for line in pins if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line)]
+
+
+def test_the_oldest_flower_that_is_tested_is_the_oldest_that_is_allowed_and_the_pinned_one_is_allowed_too() -> (
+    None
+):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (allowed,) = (
+        Requirement(text).specifier for text in project["dependencies"] if text.startswith("flwr")
+    )
+    oldest = re.search(
+        r"^OLDEST_FLWR := (\S+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    pinned = re.search(
+        r"^flwr==(\S+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE
+    )
+
+    assert oldest and pinned
+    assert {Version(part.version) for part in allowed if part.operator == ">="} == {
+        Version(oldest[1])
+    }
+    assert allowed.contains(pinned[1])

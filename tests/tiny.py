@@ -146,7 +146,11 @@ def table(
 
 
 def same(one: pd.DataFrame, other: pd.DataFrame, rtol: float = 0.0) -> None:
-    """Exactly equal; with ``rtol``, up to the rounding of products of other sizes."""
+    """Exactly equal, for the same products done once more; with ``rtol``, up to the rounding of other products.
+
+    Products of other sizes, or of rows in another order, may add up in another order, which differs
+    between CPUs.
+    """
     pd.testing.assert_frame_equal(
         one,
         other,

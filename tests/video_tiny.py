@@ -1,6 +1,7 @@
 """Small devices with video, for the tests of strategies."""
 
 import copy
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -35,6 +36,9 @@ VIDEO_SETTINGS: dict[str, dict[str, Any]] = {
     },
     "duet": {"epochs": 2, "rate": 0.01, "width": 8, "decoder_width": 8, "joint": False},
     "cdc_mmpg": {"epochs": 2, "rate": 0.02, "hidden": 8, "adr_hidden": 8},
+    "apg": {"epochs": 2, "rate": 0.01, "rank": 4, "width": 8, "joint": False},
+    "group_fine_tuning": {"num_groups": 2, "epochs": 2, "rate": 0.01, "width": 8},
+    "persona": {"num_prototypes": 2, "refinement_rate": 0.5, "epochs": 2, "rate": 0.01, "width": 8},
 }
 SIZES = {"width": 16, "depth": 1, "heads": 2, "stem": 16}
 
@@ -100,6 +104,14 @@ def video_newly_trained(name: str, stream: VideoStream, **settings: Any) -> Any:
     """A strategy that was trained just now."""
     built = build_strategy(name, {**VIDEO_SETTINGS[name], **settings})
     built.prepare(video_cloud(stream))
+    return built
+
+
+def video_eager(name: str, stream: VideoStream, **settings: Any) -> Any:
+    """A strategy that is judged on what it trains on, so that early stopping does not take its training back."""
+    cloud = video_cloud(stream)
+    built = build_strategy(name, {**VIDEO_SETTINGS[name], "rate": 3e-3, **settings})
+    built.prepare(replace(cloud, validation=cloud.train))
     return built
 
 

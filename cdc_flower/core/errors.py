@@ -1,7 +1,12 @@
 """Mistakes that a user can make, told in one line: the rule, the value, and where it came from."""
 
 import difflib
+import re
 from collections.abc import Iterable
+
+#: Names of the user's own that files are named after.
+_NAME, LONGEST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*"), 64
+_SHOWN = 24  # characters of a name that is too long
 
 
 class UserError(Exception):
@@ -21,3 +26,18 @@ def unknown_name(kind: str, name: str, known: Iterable[str], where: str) -> User
     nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.4)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
     return UserError(f"{where}: unknown {kind} {name!r}{hint} (known: {', '.join(names)})")
+
+
+def check_name(name: object, where: str) -> None:
+    """Refuse a name that is no good name of a file on every system; ``@`` is kept for controls.
+
+    Raises:
+        UserError: If it is not text, empty, too long, or has another character.
+    """
+    if isinstance(name, str) and _NAME.fullmatch(name) and len(name) <= LONGEST_NAME:
+        return
+    got = repr(name)
+    if isinstance(name, str) and len(name) > LONGEST_NAME:
+        got = f"{name[:_SHOWN]!r}... of {len(name)} characters"
+    rule = "letters, digits, '_', '-' and '.', the first a letter or a digit"
+    raise UserError(f"{where}: a name must be 1 to {LONGEST_NAME} {rule}, got {got}")

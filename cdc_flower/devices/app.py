@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cdc_flower.core.stream import Stream, TruthReader
 from cdc_flower.devices.decoders.forms import names_of, receive
+from cdc_flower.devices.feature_report import feature_report
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.devices.task import DeviceTask
 from cdc_flower.models.base import DeviceModel
@@ -24,7 +25,7 @@ from cdc_flower.training.fit import LocalTraining, train_on_devices
 from cdc_flower.training.scoring import Arrays, Scorer
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
-from cdc_flower.wire.replies import Replies
+from cdc_flower.wire.replies import Replies, joined
 
 #: Devices whose events are held in memory at a time.
 DEVICES_PER_CHUNK = 512
@@ -48,10 +49,10 @@ class DeviceApp(ClientApp):
     ==============  =====================================================================================
     query.deploy    install the model and its settings
     query.answers   tell their own request policy how unsure they are of their newest answers
-    train.report    tell of their recent, unlabelled events (with ``lag``, as they were so many events earlier):
-                    the items, or with the setting ``report: feature`` a feature of them, made from
-                    the deployed layers ``feature.*``; with a setting ``prototype``, which one they
-                    hold as well
+    train.report    tell of their recent, unlabelled events (with a setting ``lag``, as they were so many events
+                    earlier): the items or the frames of a clip, or with the setting ``report:
+                    feature`` a feature of them, made from the deployed layers ``feature.*``; with a
+                    setting ``prototype``, which one they hold as well
     train.local     train in place on labelled events that they have seen; usable once the work is done
     train.upload    send labelled examples that they have seen
     train           Flower's: train the parameters that came, and send them back
@@ -145,7 +146,9 @@ class DeviceApp(ClientApp):
             raise ValueError(
                 f"{records.DEPLOY} must carry every layer, got none for {', '.join(missing)}"
             )
-        reply = batch.reply(metrics={records.SCORES: {records.DEVICE_ID: states.device_ids}})
+        num_devices = np.full(len(states), self.stream.num_devices)
+        place = {records.DEVICE_ID: states.device_ids, records.NUM_DEVICES: num_devices}
+        reply = batch.reply(metrics={records.SCORES: place})
         return reply, states.deployed(model, tuple(self.model.adaptive), settings) if len(
             batch
         ) else states
@@ -157,24 +160,35 @@ class DeviceApp(ClientApp):
         return batch.reply(metrics={records.SCORES: {records.DOUBT: doubt}}), states
 
     def _report(self, batch: MessageBatch, states: DeviceStates) -> tuple[Replies, DeviceStates]:
-        lag = int(batch.configs.get(records.CLOCK, {}).get(records.LAG, 0))
-        report, work = self.task.report(self.model, self.stream, states, segment_of(batch), lag)
+        lag = int(states.settings.get(records.LAG, 0))
+        if states.settings.get(records.REPORT) == records.FEATURE:
+            recent = self.stream.recent(states.device_ids, segment_of(batch), lag)
+            report, work = feature_report(self.model, recent, states.static)
+        else:
+            report, work = self.task.report(self.model, self.stream, states, segment_of(batch), lag)
+        if records.PROTOTYPE in states.settings:
+            report = {**report, records.HELD: states.version}
         if not any(column.dtype == object for column in report.values()):
             return batch.reply(
                 arrays={records.REPORT: report}, configs={records.WORK: work} if work else {}
             ), states
-        replies: list[
-            Message
-        ] = []  # runs of bytes differ in length, and a batch holds arrays of one shape
+        rows_of: dict[
+            tuple[int, ...], list[int]
+        ] = {}  # runs of bytes differ in length: a batch for each of them
         for row in range(len(batch)):
-            own = {key: column[row][None] for key, column in report.items()}
+            rows_of.setdefault(
+                tuple(np.size(column[row]) for column in report.values()), []
+            ).append(row)
+        groups = []
+        for rows in map(np.array, rows_of.values()):
+            told = {key: np.stack(list(column[rows])) for key, column in report.items()}
             spent = (
-                {records.WORK: {key: column[row : row + 1] for key, column in work.items()}}
-                if work
-                else {}
+                {records.WORK: {key: column[rows] for key, column in work.items()}} if work else {}
             )
-            replies += batch[row : row + 1].reply(arrays={records.REPORT: own}, configs=spent)
-        return replies, states
+            groups.append(
+                (batch.select(rows).reply(arrays={records.REPORT: told}, configs=spent), rows)
+            )
+        return joined(groups), states
 
     def _upload(
         self, batch: MessageBatch, states: DeviceStates

@@ -21,6 +21,9 @@ Columns = dict[str, NDArray[Any]]
 class DeviceTask(Protocol):
     """Makes reports and scores on devices."""
 
+    #: Names of what devices tell of their recent data; a strategy plays the task if it reads one.
+    tells: frozenset[str]
+
     def report(
         self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int, lag: int = 0
     ) -> tuple[Columns, Columns]:

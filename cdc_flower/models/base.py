@@ -33,8 +33,9 @@ class DeviceModel(ABC):
 
     #: (inputs, outputs) of each adaptive layer, with Tanh between them.
     head_sizes: tuple[tuple[int, int], ...]
-    #: Whether :meth:`item_states` adds something of the position to each item.
-    states_know_position = False
+    #: Whether state k of a sequence is made of item k alone, wherever it stands, so that a table of
+    #: all items serves.
+    states_are_of_items = True
     #: Whether the head runs once for each candidate and gives its score, or once for all of them.
     head_sees_candidates = False
 
@@ -63,6 +64,17 @@ class DeviceModel(ABC):
     @abstractmethod
     def item_states(self, parameters: Parameters, history: Tensor) -> Tensor:
         """``[..., L]`` ids -> ``[..., L, d]``: the sequence that a generator may condition on."""
+
+    def tabulate_sequences(self, parameters: Parameters) -> Parameters:
+        """Adds tables of what :meth:`sequence` makes again and again in training, where that pays.
+
+        By default there is none: item states are cheap. Shared parameters only.
+        """
+        return parameters
+
+    def sequence_flops(self) -> float:
+        """Counts the work of :meth:`sequence` for one device; 0 where states are looked up."""
+        return 0.0
 
     def sequence(self, parameters: Parameters, history: Tensor) -> tuple[Tensor, Tensor]:
         """``[B, L]`` ids -> the states ``[B, k, d]`` that a generator may condition on, and how many count ``[B]``."""

@@ -21,7 +21,7 @@ NORM = {"weight": 1.0, "bias": 0.0}
 class SASRec(DeviceModel):
     """As GRU4Rec with a Transformer encoder layer in place of the GRU; the query is the last valid position."""
 
-    states_know_position = True
+    states_are_of_items = False
 
     def __init__(self, num_items: int, width: int = 32, history_length: int = 10) -> None:
         super().__init__(num_items, width, history_length)

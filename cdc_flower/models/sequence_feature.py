@@ -1,17 +1,22 @@
-"""The feature of a device: what a sequence of item states tells of it, in one vector.
+"""The feature of a device: what a sequence of states tells of it, in one vector.
 
-Devices and the cloud compute it with the same function, so it does not matter where it is computed:
-a device may report its last items, or the feature of them. See Persona, module/common.py of the
-released code.
+The states are those that the device model makes of a device's recent data: of its last items, or of
+the frames of a clip. Devices and the cloud compute the feature with the same function, so it does
+not matter where it is computed: a device may report its recent data, or the feature of them. See
+Persona, module/common.py of the released code.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cdc_flower.models.base import DeviceModel, init_layers
 from cdc_flower.models.layers import Parameters, embed, gru_input, gru_last_state, linear, mlp
+from cdc_flower.wire import records
 
 #: Linear layers after the recurrent one.
 DEPTH = 2
@@ -31,7 +36,7 @@ def init_feature(generator: torch.Generator, num_inputs: int, width: int) -> Par
 
     Args:
         generator: Of the draws.
-        num_inputs: ``d``, width of an item state.
+        num_inputs: ``d``, width of a state.
         width: ``w``, width of the feature.
     """
     return init_layers(
@@ -45,13 +50,13 @@ def init_feature(generator: torch.Generator, num_inputs: int, width: int) -> Par
 
 
 def sequence_feature(parameters: Parameters, states: Tensor, num_steps: Tensor) -> Tensor:
-    """The feature z = W₁ Tanh(W₀ h) of the last state h of a GRU over item states (biases left out here).
+    """The feature z = W₁ Tanh(W₀ h) of the last state h of a GRU over a sequence (biases left out here).
 
     Args:
         parameters: ``feature.input.{weight,bias}`` ``[d, 3 w]`` and ``[3 w]``,
             ``feature.hidden.{weight,bias}`` ``[w, 3 w]`` and ``[3 w]``, ``feature.0.{weight,bias}``
             and ``feature.1.{weight,bias}`` ``[w, w]`` and ``[w]``; other names are left alone.
-        states: ``[..., L, d]``, what ``item_states`` of a device model gives.
+        states: ``[..., L, d]``, what ``sequence`` of a device model gives.
         num_steps: ``[...]``, states in use; the others do not matter. With 0 of them h is zero.
 
     Returns:
@@ -72,25 +77,52 @@ def _of_gates(parameters: Parameters, gates: Iterable[Tensor], num_steps: Tensor
 def with_table(parameters: Parameters, model: DeviceModel, static: Parameters) -> Parameters:
     """The parameters with ``table.feature`` ``[num_items + 1, 3 w]`` beside them: the gates of every item.
 
-    As they are where there would be more than ``MAX_TABLE_ROWS`` rows, or the model's item states
-    depend on where the item stands: a table of all positions would be too large for the cache.
+    As they are where there would be more than ``MAX_TABLE_ROWS`` rows, or the model's states are
+    not of single items alone: a table of all positions would be too large for the cache.
     """
-    if model.states_know_position or model.num_items >= MAX_TABLE_ROWS:
+    if not model.states_are_of_items or model.num_items >= MAX_TABLE_ROWS:
         return parameters
     states = model.item_states(static, torch.arange(model.num_items + 1).unsqueeze(-1)).squeeze(-2)
     return {**parameters, TABLE: linear(states, *gru_input(parameters, "feature"))}
 
 
-def item_feature(
+def history_feature(
     parameters: Parameters, model: DeviceModel, static: Parameters, history: Tensor
 ) -> Tensor:
-    """:func:`sequence_feature` of the item states of sequences ``[..., L]``; from a table where there is one."""
-    num_steps = (history != 0).sum(-1)
+    """Makes :func:`sequence_feature` ``[B, w]`` of histories, from a table where there is one.
+
+    Args:
+        parameters: Of the feature, perhaps from :func:`with_table`.
+        model: The device model, which makes a sequence of states of each history.
+        static: Its static layers.
+        history: ``[B, L]``.
+    """
     if TABLE not in parameters:
-        return sequence_feature(parameters, model.item_states(static, history), num_steps)
+        return sequence_feature(parameters, *model.sequence(static, history))
+    num_steps = (history != 0).sum(-1)
     return _of_gates(
         parameters, (embed(parameters[TABLE], items) for items in history.unbind(-1)), num_steps
     )
+
+
+def reported_feature(
+    parameters: Parameters,
+    model: DeviceModel,
+    static: Parameters,
+    report: Mapping[str, NDArray[Any]],
+) -> Tensor:
+    """Makes :func:`sequence_feature` ``[n, w]`` of reports, from a table where there is one.
+
+    Args:
+        parameters: Of the feature, perhaps from :func:`with_table`.
+        model: The device model, which makes a sequence of states of each report.
+        static: Its static layers.
+        report: ``[n, ...]`` by name.
+    """
+    if TABLE not in parameters:
+        return sequence_feature(parameters, *model.reported(static, report))
+    history = torch.from_numpy(np.asarray(report[records.HISTORY]).astype(np.int64))
+    return history_feature(parameters, model, static, history)
 
 
 def feature_flops(num_inputs: int, width: int, num_steps: int) -> float:

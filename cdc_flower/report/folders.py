@@ -112,6 +112,25 @@ class Comparison:
         return summarize(self.results, self.baseline)
 
 
+def run_folders(paths: Sequence[str | Path]) -> tuple[list[Path], list[Path]]:
+    """Tell run folders from what else a pattern such as ``runs/*`` finds, a report of several runs, say.
+
+    Returns:
+        Each run folder once, and what is none. A path that is not there, or a run without results,
+        is not passed over: it is among the first, for :func:`read_folder` to refuse; and so is
+        everything if there is no run at all.
+    """
+    unique = list(dict.fromkeys(Path(path).resolve() for path in paths))
+    others = [path for path in unique if path.exists() and not _is_run(path)]
+    if len(others) == len(unique):
+        return unique, []
+    return [path for path in unique if path not in others], others
+
+
+def _is_run(path: Path) -> bool:
+    return (path / RESULTS_FILE).is_file() or (path / CONFIG_FILE).is_file()
+
+
 def read_folder(folder: str | Path) -> RunFolder:
     """Read one run folder.
 

@@ -7,7 +7,7 @@ segment.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -175,6 +175,10 @@ class Cloud:
 class OnDevices:
     """What is deployed on devices before the first round. A mix-in beside one of Flower's strategies."""
 
+    #: Names of what devices may tell of their recent data that the method can read, any one of
+    #: which is enough to play a task; empty where it asks for no such report, and so plays every
+    #: task.
+    reads: ClassVar[frozenset[str]] = frozenset()
     #: Whether the cloud answers only when the last report is in, as averaging does.
     waits_for_all = False
 
@@ -239,13 +243,13 @@ def to_every_node(grid: Grid, message_type: str, server_round: int) -> MessageBa
     )
 
 
-def count_events(replies: Iterable[Message]) -> MetricRecord:
-    """Events scored on the devices that answered."""
+def count_events(replies: Iterable[Message]) -> MetricRecord | None:
+    """Counts the events scored on the devices that answered; None where devices do not tell."""
     batch = answers(replies)
-    num_events = (
-        0 if batch is None else int(batch.metrics[records.SCORES][records.NUM_EXAMPLES].sum())
-    )
-    return MetricRecord({records.NUM_EXAMPLES: num_events})
+    if batch is None:
+        return MetricRecord({records.NUM_EXAMPLES: 0})
+    told = batch.metrics.get(records.METRICS, {}).get(records.NUM_EXAMPLES)
+    return None if told is None else MetricRecord({records.NUM_EXAMPLES: int(told.sum())})
 
 
 def to_record(arrays: Arrays) -> ArrayRecord:

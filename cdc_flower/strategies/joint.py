@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from cdc_flower.core.seeds import generator
 from cdc_flower.models.layers import Parameters
 from cdc_flower.strategies.base import Cloud, History
 from cdc_flower.strategies.checks import check_range, check_switches, check_whole
-from cdc_flower.strategies.generation import DEVICES_PER_CHUNK
+from cdc_flower.strategies.generation import DEVICES_PER_CHUNK, Report, in_parts
 from cdc_flower.training.scoring import Arrays
 
 #: Historical sequences whose mean generated layers every device starts with.
@@ -129,13 +128,10 @@ class JointTraining:
 
 
 @torch.no_grad()
-def in_chunks(generate: Callable[[Tensor], Parameters], history: NDArray[np.int32]) -> Arrays:
-    """What a function of sequences ``[B, L]`` generates for ``[n, L]``, in parts that bound its memory."""
+def in_chunks(generate: Callable[[Report], Parameters], report: Report) -> Arrays:
+    """Generates layers from what ``n`` devices told, in parts that bound the memory."""
     torch.set_num_threads(1)
-    parts = [
-        generate(torch.from_numpy(history[k : k + DEVICES_PER_CHUNK].astype(np.int64)))
-        for k in range(0, len(history), DEVICES_PER_CHUNK)
-    ]
+    parts = [generate(part) for part in in_parts(report, DEVICES_PER_CHUNK)]
     return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
 
 

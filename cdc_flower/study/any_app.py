@@ -7,6 +7,7 @@ from flwr.serverapp import Grid
 
 from cdc_flower.simulations.fleet import Conditions, Fleet, Network
 from cdc_flower.simulations.grids.base import BlockingGrid
+from cdc_flower.simulations.grids.flower import FlowerGrid
 from cdc_flower.simulations.grids.links import LinkGrid
 from cdc_flower.simulations.network.recordings import read_recordings
 from cdc_flower.study.flower import wait_for_nodes
@@ -40,7 +41,7 @@ def under_trace(
     """
     traces = read_recordings(path, format, **reading)
     if not isinstance(grid, BlockingGrid):
-        wait_for_nodes(grid)
+        grid = FlowerGrid(grid, wait_for_nodes(grid))
     num_nodes = len(list(grid.get_node_ids()))
     fleet = Fleet.build(
         num_nodes, Network("traces", rtt_s=rtt_s, traces=traces), conditions=conditions, seed=seed

@@ -10,7 +10,7 @@ own in their place::
 from collections.abc import Mapping
 from typing import Any
 
-from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.core.errors import UserError, check_name, unknown_name
 from cdc_flower.strategies import STRATEGIES, build_strategy
 
 METHOD = "method"
@@ -20,16 +20,17 @@ def strategies_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """The strategies that the configuration names, in its order.
 
     Raises:
-        UserError: If one is unknown, named twice, or has a wrong setting, or the method of an arm
-            is unknown.
+        UserError: If one is unknown, named twice, no good name of a file, or has a wrong setting,
+            or the method of an arm is unknown.
     """
     names = config["strategies"]
-    if isinstance(names, str) or not names:
+    if not isinstance(names, list | tuple) or not names:
         raise UserError(
             f"strategies must be a list of at least one name, such as [static,duet], got {names}"
         )
     built: dict[str, Any] = {}
     for name in names:
+        check_name(name, "strategies")  # what a strategy learned is kept in a file of its name
         if name in built:
             raise UserError(f"strategies must name each strategy once, got {name!r} twice")
         method, settings = arm(config["strategy"], name)

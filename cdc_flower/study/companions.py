@@ -26,5 +26,6 @@ def companions(overrides: Sequence[str]) -> list[dict[str, Any]]:
     if not all(key in SHARED_KEYS for key in keys):
         return []
     return [
-        resolved(compose("config", overrides=[*overrides, f"task={task}"])) for task in COMPANIONS
+        resolved(compose("config", overrides=[*overrides, f"task={task}"]), overrides)
+        for task in COMPANIONS
     ]

@@ -32,10 +32,9 @@ def config_of(run_config: Mapping[str, Any], num_devices: int) -> dict[str, Any]
         for group in ("task", "data", "model", "network")
         if run_config.get(group)
     ]
+    overrides = [*groups, *shlex.split(str(run_config.get("overrides", "")))]
     with initialize_config_module("cdc_flower.configs", version_base="1.3"):
-        config = compose(
-            "config", overrides=[*groups, *shlex.split(str(run_config.get("overrides", "")))]
-        )
+        config = compose("config", overrides=overrides)
     values = {
         "strategies": [name.strip() for name in str(run_config["strategies"]).split(",")],
         "num_segments": run_config["num-segments"],
@@ -47,21 +46,44 @@ def config_of(run_config: Mapping[str, Any], num_devices: int) -> dict[str, Any]
         values["data.path"] = run_config["data-path"]
     for key, value in values.items():
         OmegaConf.update(config, key, value)
-    return {**resolved(config), "command": "flwr run ."}
+    return {**resolved(config, overrides), "command": "flwr run ."}
 
 
-def wait_for_nodes(grid: Grid) -> int:
-    """Wait until the number of nodes is above 0 and stays the same, and give it.
+def wait_for_nodes(grid: Grid, at_least: int = 1) -> list[int]:
+    """Wait until enough nodes are connected and their number stays the same, and give their ids.
+
+    Args:
+        grid: Of a ``ServerApp``.
+        at_least: How many nodes; SuperNodes come one by one, and a run has those that are there
+            when it begins.
 
     Raises:
-        UserError: If no node comes.
+        UserError: If not enough nodes come.
     """
     start, since, count = time.monotonic(), time.monotonic(), 0
     while time.monotonic() - start < WAIT_S:
-        now = len(list(grid.get_node_ids()))
-        if now != count:
-            count, since = now, time.monotonic()
-        elif count and time.monotonic() - since >= STABLE_S:
-            return count
+        node_ids = list(grid.get_node_ids())
+        if len(node_ids) != count:
+            count, since = len(node_ids), time.monotonic()
+        elif count >= max(1, at_least) and time.monotonic() - since >= STABLE_S:
+            return node_ids
         time.sleep(POLL_S)
-    raise UserError(f"nodes: at least one must be connected within {WAIT_S:.0f} s, got {count}")
+    raise UserError(
+        f"nodes: at least {max(1, at_least)} must be connected within {WAIT_S:.0f} s, got {count}"
+    )
+
+
+def device_of(node_config: Mapping[str, object]) -> tuple[int, int]:
+    """The number of a device and the number of devices, from the configuration of its node.
+
+    Raises:
+        UserError: If a key is missing or holds no such number.
+    """
+    device_id, num_devices = (node_config.get(key) for key in ("partition-id", "num-partitions"))
+    numbers = isinstance(device_id, int) and isinstance(num_devices, int)
+    if not numbers or not 0 <= device_id < num_devices:  # type: ignore[operator]
+        raise UserError(
+            "node-config must have partition-id and num-partitions, the first from 0 and below the second, "
+            f"got {dict(node_config)}"
+        )
+    return int(device_id), int(num_devices)  # type: ignore[call-overload]

@@ -8,10 +8,12 @@ import pandas as pd
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
+from cdc_flower.core.errors import UserError
 from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.simulations.grids.codecs import Lighter
 from cdc_flower.simulations.grids.links import LinkGrid
 from cdc_flower.simulations.grids.requests import RequestGrid
+from cdc_flower.simulations.grids.strategy import StrategyGrid
 from cdc_flower.simulations.links.accounting import Usage
 from cdc_flower.simulations.protocol.codecs import Codecs
 from cdc_flower.simulations.requests.setup import Requests
@@ -20,11 +22,18 @@ from cdc_flower.tasks.protocol import Task
 from cdc_flower.tasks.recommendation.task import RECOMMENDATION
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
-from cdc_flower.wire.replies import concat
+from cdc_flower.wire.replies import concat, groups_of
 
 
-def deploy(grid: Grid, strategy: Any) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+def deploy(
+    grid: Grid, strategy: Any, num_devices: int | None = None
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Send the strategy's device model to every node, once, before virtual time begins.
+
+    Args:
+        grid: Whose nodes are asked.
+        strategy: Prepared.
+        num_devices: Of the run, which the devices must have been told too; None does not ask.
 
     Returns:
         The node ids ``[n]`` in the order of their devices, and the device ids ``[n]``. Flower gives
@@ -32,6 +41,7 @@ def deploy(grid: Grid, strategy: Any) -> tuple[NDArray[np.uint64], NDArray[np.in
 
     Raises:
         RuntimeError: If a node does not take the model.
+        UserError: If two nodes are one device, or a node was told another number of devices.
     """
     asked = np.array(list(grid.get_node_ids()), np.uint64)
     batch = MessageBatch(
@@ -40,19 +50,53 @@ def deploy(grid: Grid, strategy: Any) -> tuple[NDArray[np.uint64], NDArray[np.in
         shared={records.MODEL: strategy.deployment()},
         configs={records.CONFIG: strategy.settings()},
     )
-    node_ids, device_ids = [], []
-    for replies, _ in MessageBatch.group(grid.send_and_receive(batch)):
+    node_ids, device_ids, told = [], [], []
+    for replies, _ in groups_of(grid.send_and_receive(batch)):
         for row, (_, reason) in replies.errors.items():
             raise RuntimeError(
                 f"every node must take the model, got an error from {replies.node_ids[row]}: {reason}"
             )
         node_ids.append(replies.node_ids.astype(np.uint64))
         device_ids.append(replies.metrics[records.SCORES][records.DEVICE_ID])
+        told.append(replies.metrics[records.SCORES][records.NUM_DEVICES])
     silent = np.setdiff1d(asked, np.concatenate([np.empty(0, np.uint64), *node_ids]))
     if len(silent):
         raise RuntimeError(f"every node must take the model, got no answer from {silent[0]}")
     order = np.argsort(np.concatenate(device_ids), kind="stable")
-    return np.concatenate(node_ids)[order], np.concatenate(device_ids)[order]
+    nodes, devices = np.concatenate(node_ids)[order], np.concatenate(device_ids)[order]
+    check_devices(nodes, devices, np.concatenate(told)[order], num_devices)
+    return nodes, devices
+
+
+def check_devices(
+    node_ids: NDArray[np.uint64],
+    device_ids: NDArray[np.int64],
+    told: NDArray[np.int64],
+    num_devices: int | None,
+) -> None:
+    """Check that every node is a device of its own, and of this run.
+
+    Args:
+        node_ids: ``[n]``, in the order of the devices.
+        device_ids: ``[n]``, ascending.
+        told: ``[n]``, the number of devices that each node was told.
+        num_devices: Of the run; None does not ask.
+
+    Raises:
+        UserError: If two nodes are one device, or a node was told another number of devices.
+    """
+    twice = np.flatnonzero(np.diff(device_ids) == 0)
+    if len(twice):
+        one, other = node_ids[twice[0]], node_ids[twice[0] + 1]
+        raise UserError(
+            f"partition-id must differ from node to node, got {device_ids[twice[0]]} on nodes {one} and {other}"
+        )
+    wrong = np.flatnonzero(told != num_devices)
+    if num_devices is not None and len(wrong):
+        raise UserError(
+            f"num-partitions must be the number of nodes of the run, {num_devices}, got {told[wrong[0]]} on node "
+            f"{node_ids[wrong[0]]}; num-nodes={told[wrong[0]]} waits for that many"
+        )
 
 
 def play(
@@ -80,7 +124,7 @@ def play(
         codecs: What makes payloads lighter; nothing by default.
         requests: When a device reports; always by default.
     """
-    node_ids, device_ids = deploy(grid, strategy)
+    node_ids, device_ids = deploy(grid, strategy, len(fleet))
 
     def observe(segment: int, replies: list[MessageBatch], usage: Usage) -> None:
         if not replies:
@@ -115,7 +159,9 @@ def play(
         node_ids=node_ids,
     )
     strategy.start(
-        grid=lighter.cloud_side(links),
+        grid=StrategyGrid(
+            lighter.cloud_side(links)
+        ),  # the results have the instruments, the strategy has not
         initial_arrays=strategy.initial_arrays(),
         num_rounds=len(segment_starts_s) - 1,
     )

@@ -18,9 +18,10 @@ from cdc_flower.report import Comparison, read_folder, write_report
 from cdc_flower.simulations.protocol.codecs import codecs_of
 from cdc_flower.simulations.requests.setup import requests_of
 from cdc_flower.study import folder
+from cdc_flower.study.cloud import train_cloud
 from cdc_flower.study.play import play
 from cdc_flower.study.references import reference_frames
-from cdc_flower.study.setup import Setup, grid_of, prepare, train_cloud
+from cdc_flower.study.setup import NO_EXPERIMENT, Setup, grid_of, prepare
 from cdc_flower.tables.long_table import ResultsWriter
 from cdc_flower.tables.summary import rich_table, write_summary
 
@@ -80,6 +81,12 @@ def link_facts(setup: Setup) -> dict[str, float]:
     return {"median_rate_up_bps": up_bps, "median_rate_down_bps": down_bps}
 
 
+def run_id_of(config: Mapping[str, Any]) -> str:
+    """Names a run: twelve digits of a hash over all of its configuration that may change results."""
+    named = {key: value for key, value in config.items() if key not in SILENT}
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:12]
+
+
 def play_all(
     config: Mapping[str, Any],
     setup: Setup,
@@ -90,14 +97,15 @@ def play_all(
     """Train the cloud, then play each strategy; rows are written as each segment is done, states after the last."""
     torch.set_num_threads(1)  # small products: a second thread costs more than it gives
     starts_s = setup.stream.segment_starts_s
-    named = {key: value for key, value in config.items() if key not in SILENT}
-    run_id = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:12]
     own_grid = grid is None
     with Bars() as bars:
-        cloud = train_cloud(config, setup, bars.bar)
+        cloud = train_cloud(config, setup.stream, setup.model, bars.bar)
         grid = grid_of(config, setup) if grid is None else grid
         try:
-            shared = {"run_id": run_id, "experiment": config["experiment_name"]}
+            shared = {
+                "run_id": run_id_of(config),
+                "experiment": config.get("experiment_name") or NO_EXPERIMENT,
+            }
             shared |= {"seed": config["seed"], "task": config["task"]}
             for name, strategy in setup.strategies.items():
                 strategy.prepare(cloud)

@@ -4,31 +4,27 @@ Everything is checked here, before anything is written or trained.
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from flwr.serverapp import Grid
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from torch import Tensor
 
 from cdc_flower.core.errors import UserError, unknown_name
-from cdc_flower.core.seeds import torch_generator
 from cdc_flower.devices.app import DeviceApp
 from cdc_flower.models import device_model
 from cdc_flower.models.base import DeviceModel
-from cdc_flower.models.layers import Parameters
 from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.simulations.grids.base import InlineGrid
 from cdc_flower.simulations.protocol.codecs import codecs_of
 from cdc_flower.simulations.requests.setup import policy_of
-from cdc_flower.strategies.base import Cloud
 from cdc_flower.study.arms import strategies_of
 from cdc_flower.study.check import checked_config
 from cdc_flower.study.fleet_setup import fleet_of, network_of
+from cdc_flower.study.plays import TASKS, check_plays
 from cdc_flower.study.references import references_of
 from cdc_flower.tasks.protocol import Task
 from cdc_flower.tasks.recommendation.interests import interests_stream
@@ -36,9 +32,8 @@ from cdc_flower.tasks.recommendation.readers.read import read_events
 from cdc_flower.tasks.recommendation.stream import EventStream, event_stream
 from cdc_flower.tasks.recommendation.task import RECOMMENDATION
 from cdc_flower.tasks.video.build import VIDEO_TASKS, check_video, video_parts
-from cdc_flower.training.checkpoints import Checkpoints, fingerprint
 
-TASKS = ("recommendation", *VIDEO_TASKS)
+NO_EXPERIMENT = "none"
 #: Keys of ``data`` that concern reading a file, or cutting it, and not the embedded generator.
 STREAM_KEYS = ("cut", "historical_fraction", "segment_s", "exclude_seen")
 EMBEDDED = "shifting_interests"
@@ -86,6 +81,7 @@ def prepare(config: Mapping[str, Any]) -> Setup:
     else:
         whole_number(config, "model.history_length", 1)
     strategies, references = strategies_of(config), references_of(config)
+    check_plays(strategies, config["task"])
     network = network_of(config["network"])
     fleet_of(config, network, 1)
     codecs_of(config["protocol"])
@@ -121,8 +117,14 @@ def recommendation_parts(config: Mapping[str, Any]) -> tuple[EventStream, Device
     return stream, model, RECOMMENDATION
 
 
-def resolved(config: DictConfig) -> dict[str, Any]:
-    """A composed configuration as plain values.
+def resolved(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Turns a composed configuration into plain values.
+
+    An experiment without an ``experiment_name`` gets the name of its file.
+
+    Args:
+        config: As Hydra composed it.
+        overrides: What it was composed with, such as ``experiment=video_arms``.
 
     Raises:
         UserError: If a value that must be given is missing, or one that it refers to does not
@@ -138,6 +140,10 @@ def resolved(config: DictConfig) -> dict[str, Any]:
         raise UserError(
             f"{getattr(error, 'full_key', 'config')}: {str(error).splitlines()[0]}"
         ) from error
+    if not values.get("experiment_name"):
+        pairs = [text.partition("=")[::2] for text in overrides]
+        chosen = [value for key, value in pairs if key.lstrip("+") == "experiment"]
+        values["experiment_name"] = chosen[-1] if chosen else NO_EXPERIMENT
     return dict(values)
 
 
@@ -198,70 +204,3 @@ def grid_of(config: Mapping[str, Any], setup: Setup) -> Grid:
     return RayGrid(
         app, setup.device_ids, num_workers=grid["num_workers"], address=grid.get("address")
     )
-
-
-def train_cloud(
-    config: Mapping[str, Any], setup: Setup, progress: Callable[[str, int], Callable[[], None]]
-) -> Cloud:
-    """The base model, trained on the historical part or taken from the cache, for the strategies.
-
-    Raises:
-        UserError: If the historical part has no example.
-    """
-    settings, seed, model = config["cloud"], config["seed"], setup.model
-    batch_size = settings["batch_size"]
-    history = setup.stream.historical()
-    if settings["validation"] == "last":
-        train, validation = history.split_last()
-    else:
-        train, validation = history.split(settings["validation_fraction"], seed)
-    if not train.num_examples:
-        raise UserError(
-            "data: the historical part has no example to train on; raise data.historical_fraction"
-        )
-    parameters: Parameters = model.init(torch_generator(seed, "model"))
-    key = {
-        "what": "base",
-        "model": config["model"],
-        "cloud": {name: value for name, value in settings.items() if name != "adaptation"},
-        "seed": seed,
-        "data": [train.content_hash(), validation.content_hash()],
-    }
-    cloud = Cloud(
-        model,
-        parameters,
-        train,
-        validation,
-        seed,
-        batch_size=settings["adaptation"]["batch_size"] or settings["batch_size"],
-        num_negatives=settings["num_negatives"],
-        patience=settings["patience"],
-        examples_per_epoch=settings["adaptation"]["examples_per_epoch"],
-        identity=fingerprint(key),
-        checkpoints=Checkpoints(config["cache"]),
-        progress=progress,
-    )
-    for value in parameters.values():
-        value.requires_grad_()
-
-    def loss(batch: Any) -> Tensor:
-        history, candidates = (
-            torch.from_numpy(ids).long() for ids in (batch.history, batch.candidates)
-        )
-        return model.loss(model.score(model.tabulate(parameters), history, candidates)).mean()
-
-    cloud.fit(
-        f"{config['model']['name']}: training the base model",
-        {"rate": settings["rate"]},
-        parameters,
-        parameters.values(),
-        loss,
-        epochs=settings["epochs"],
-        rate=settings["rate"],
-        batches=lambda epoch: train.batches(batch_size, epoch, seed, cloud.num_negatives),
-        held_out=lambda: validation.batches(batch_size, 0, seed, cloud.num_negatives),
-        num_batches=-(-train.num_examples // batch_size),
-    )
-    for value in parameters.values():
-        value.requires_grad_(False)
-    return cloud

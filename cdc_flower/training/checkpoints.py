@@ -1,8 +1,8 @@
 """Trained parameters on disk, found again by everything that their training depended on.
 
 A checkpoint is one safetensors file. Its name is a hash of its key, and the whole key is inside, so
-a run takes parameters only if model, settings, seed, data and this package's own code are all the
-same.
+a run takes parameters only if model, settings, seed, data and the code that training depends on are
+all the same.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.training.training_code import hash_of, training_files
 
 log = logging.getLogger("cdc_flower")
 #: What Adam keeps of each tensor.
@@ -28,12 +29,9 @@ _ADAM = ("step", "exp_avg", "exp_avg_sq")
 
 @cache
 def source_hash() -> str:
-    """A hash of this package's code: what an older version trained is not used."""
-    digest = hashlib.sha256(torch.__version__.encode())
-    folder = Path(__file__).parent
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
-    return digest.hexdigest()
+    """A hash of PyTorch's version and of the code that training depends on: what older code trained is not used."""
+    package = Path(__file__).parents[1]
+    return f"{torch.__version__} {hash_of(training_files(package), package)}"
 
 
 def fingerprint(key: Mapping[str, Any]) -> str:

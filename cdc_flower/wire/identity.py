@@ -3,10 +3,16 @@
 Flower's ``Message(...)`` asks the process who it is (``TaskIdentity``), which only Flower's own
 runtime sets, and leaves the message id for Flower's transport to fill in. Outside that runtime both
 are up to us.
+
+Flower's message id is the hash of the message. Its grid goes over the messages twice: it writes the
+id into each and then sends each. A batch makes its messages anew each time, so they must know their
+ids themselves.
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 from flwr.app import Error, Message, Metadata, RecordDict
 from flwr.app.message import make_message
@@ -59,6 +65,58 @@ def current_identity() -> Identity:
     )
 
 
+class HashedMetadata(Metadata):
+    """Metadata of a message that no grid has named: asked for its id, it gives Flower's hash of the message.
+
+    The hash is computed when it is first asked for, and not where nobody asks. Two of them are
+    equal if what they were given is, so an id that was not given does not count.
+
+    Args:
+        content: Of the message; None for one that carries an error.
+        error: Of the message; None for one with content.
+        **given: The arguments of Flower's ``Metadata``, without ``message_id``.
+    """
+
+    def __init__(self, content: RecordDict | None, error: Error | None, **given: Any) -> None:
+        super().__init__(message_id="", **given)
+        # Not the message itself: a circle would keep its arrays until the garbage collector comes.
+        self.__dict__["_hashed"] = {"content": content, "error": error, "given": given}
+
+    @property
+    def message_id(self) -> str:
+        """The id that a grid has given, or else the one that Flower's grid would give."""
+        given = self.__dict__["_message_id"]
+        if given:
+            return given
+        if "_hash" not in self.__dict__:
+            self.__dict__["_hash"] = self._computed()
+        return cast(str, self.__dict__["_hash"])
+
+    def _computed(self) -> str:
+        """Flower's hash of the message with the metadata as they are now; the message id is no part of it."""
+        values = {name: getattr(self, name) for name in self.__dict__["_hashed"]["given"]}
+        content, error = self.__dict__["_hashed"]["content"], self.__dict__["_hashed"]["error"]
+        return make_message(
+            Metadata(message_id="", **values), content=content, error=error
+        ).object_id
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Metadata) and _given(self) == _given(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _given(metadata: Metadata) -> Mapping[str, object]:
+    return {
+        name: value for name, value in metadata.__dict__.items() if name not in ("_hashed", "_hash")
+    }
+
+
+def given_id(message: Message) -> str:
+    """The id that a grid has given to a message; empty before. Computes nothing."""
+    return cast(str, message.metadata.__dict__["_message_id"])
+
+
 def make_flower_message(
     content: RecordDict | None,
     *,
@@ -81,7 +139,7 @@ def make_flower_message(
         node_id: The device's end.
         message_type: Flower's type, such as ``"train"``.
         is_reply: Whether the device sends it.
-        message_id: Empty until a grid has sent it.
+        message_id: Empty until a grid has named it; the message then gives Flower's hash of itself.
         reply_to: The id of the instruction that a reply answers.
         group_id: Flower's label for a group of messages.
         ttl_s: For how long the message is valid, in seconds.
@@ -91,19 +149,47 @@ def make_flower_message(
     Raises:
         ValueError: If Flower does not know the message type.
     """
-    metadata = Metadata(
-        run_id=cloud.run_id,
-        message_id=message_id,
-        src_node_id=node_id if is_reply else cloud.node_id,
-        dst_node_id=cloud.node_id if is_reply else node_id,
-        reply_to_message_id=reply_to,
-        group_id=group_id,
-        created_at=time.time() if created_at_s is None else created_at_s,
-        ttl=ttl_s,
-        message_type=message_type,
-        src_task_id=None if is_reply else cloud.task_id,
-        dst_task_id=cloud.task_id if is_reply else None,
+    given: dict[str, Any] = {
+        "run_id": cloud.run_id,
+        "src_node_id": node_id if is_reply else cloud.node_id,
+        "dst_node_id": cloud.node_id if is_reply else node_id,
+        "reply_to_message_id": reply_to,
+        "group_id": group_id,
+        "created_at": time.time() if created_at_s is None else created_at_s,
+        "ttl": ttl_s,
+        "message_type": message_type,
+        "src_task_id": None if is_reply else cloud.task_id,
+        "dst_task_id": cloud.task_id if is_reply else None,
+    }
+    carried = Error(error[0], error[1] or None) if error is not None else None
+    content = None if carried is not None else content
+    metadata = (
+        Metadata(message_id=message_id, **given)
+        if message_id
+        else HashedMetadata(content, carried, **given)
     )
-    if error is not None:
-        return make_message(metadata, error=Error(error[0], error[1] or None))
-    return make_message(metadata, content=content)
+    return make_message(metadata, content=content, error=carried)
+
+
+def answer_from(asked: Message, reply: Message) -> Message:
+    """A reply under the node that was asked.
+
+    The errors that Flower answers with on behalf of a node come from the cloud's node id, some of
+    them with a message type and a group of their own.
+    """
+    if not reply.has_error() or reply.metadata.src_node_id == asked.metadata.dst_node_id:
+        return reply
+    own = asked.metadata
+    return make_flower_message(
+        None,
+        cloud=Identity(own.run_id, own.src_node_id, own.src_task_id),
+        node_id=own.dst_node_id,
+        message_type=own.message_type,
+        is_reply=True,
+        message_id=given_id(reply),
+        reply_to=given_id(asked),
+        group_id=own.group_id,
+        ttl_s=reply.metadata.ttl,
+        created_at_s=reply.metadata.created_at,
+        error=(reply.error.code, reply.error.reason or ""),
+    )

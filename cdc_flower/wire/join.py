@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from cdc_flower.wire.batch import MessageBatch
 
 
+class SchemaError(ValueError):
+    """Batches cannot be one batch: their messages are not alike."""
+
+
 def _same_bits(one: NDArray, other: NDArray) -> bool:
     if one is other:
         return True
@@ -136,7 +140,7 @@ def _one_of(batches: Sequence[MessageBatch], name: str) -> Any:
     values = [getattr(batch, name) for batch in batches]
     for value in values[1:]:
         if value != values[0]:
-            raise ValueError(f"batches must have one {name}, got {values[0]!r} and {value!r}")
+            raise SchemaError(f"batches must have one {name}, got {values[0]!r} and {value!r}")
     return values[0]
 
 
@@ -146,13 +150,13 @@ def _joined(columns: list[NDArray], where: str) -> NDArray:
     for column in columns[1:]:
         numbers = {first.dtype, column.dtype} == {np.dtype(np.int64), np.dtype(np.uint64)}
         if column.shape[1:] != first.shape[1:] or (column.dtype != first.dtype and not numbers):
-            raise ValueError(
+            raise SchemaError(
                 f"{where} must be alike in all batches, got {first.dtype} {first.shape[1:]} "
                 f"and {column.dtype} {column.shape[1:]}"
             )
     if len({column.dtype for column in columns}) > 1:
         if any(column.dtype.kind == "i" and (column < 0).any() for column in columns):
-            raise ValueError(
+            raise SchemaError(
                 f"{where} must fit into int64 or all into uint64, got both negative and larger numbers"
             )
         columns = [column.astype(np.uint64) for column in columns]
@@ -177,7 +181,7 @@ def _names(batches: Sequence[MessageBatch], kind: str, record: str | None = None
     for batch in batches[1:]:
         if set(names(batch)) != set(first):
             where = kind if record is None else f"{kind}[{record!r}]"
-            raise ValueError(
+            raise SchemaError(
                 f"{where} must be alike in all batches, got {sorted(first)} and {sorted(names(batch))}"
             )
     return first
@@ -201,7 +205,7 @@ def _joined_arrays(batches: Sequence[MessageBatch]) -> tuple[dict, dict]:
             elif all(_same_bits(held[0], array) for array in held[1:]):  # type: ignore[arg-type]
                 shared.setdefault(name, {})[key] = held[0]
             else:
-                raise ValueError(
+                raise SchemaError(
                     f"a shared array must be equal in all batches, got different values of {where}"
                 )
         if name not in arrays and name not in shared:
@@ -217,7 +221,7 @@ def _joined_config(batches: Sequence[MessageBatch], name: str, key: str) -> Any:
     ):
         return values[0]
     if any(isinstance(value, str | bytes | list) for value in values):
-        raise ValueError(f"{where} must be equal in all batches, got {values!r:.200}")
+        raise SchemaError(f"{where} must be equal in all batches, got {values!r:.200}")
     columns = [
         value if isinstance(value, np.ndarray) else np.full(len(batch), value)
         for batch, value in zip(batches, values, strict=True)
@@ -275,7 +279,7 @@ def joined_parts(batches: Sequence[MessageBatch]) -> dict[str, Any]:
     """The arguments of the batch that holds the messages of all these, in order.
 
     Raises:
-        ValueError: If the batches differ in schema, in what they share, or in type, direction,
+        SchemaError: If the batches differ in schema, in what they share, or in type, direction,
             group or run.
     """
     if not batches:

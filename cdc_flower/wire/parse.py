@@ -7,7 +7,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
-from cdc_flower.wire.identity import CLOUD_NODE_ID, NUMPY_STYPE, Identity
+from cdc_flower.wire.identity import CLOUD_NODE_ID, NUMPY_STYPE, Identity, given_id
 from cdc_flower.wire.protobuf import npy_header, num_elements, number_column
 
 _CODES: tuple[tuple[type, str], ...] = (
@@ -128,7 +128,7 @@ def _parts(
     """The arguments of a batch of messages that have one schema."""
     metadata = [message.metadata for message in messages]
     node_ids = [data.src_node_id if is_reply else data.dst_node_id for data in metadata]
-    message_ids = [data.message_id for data in metadata]
+    message_ids = [given_id(message) for message in messages]
     reply_to = [data.reply_to_message_id for data in metadata]
     errors = {
         row: (m.error.code, m.error.reason or "") for row, m in enumerate(messages) if m.has_error()

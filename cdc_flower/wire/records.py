@@ -57,6 +57,7 @@ FLOPS_PER_S = "flops-per-s"
 NUM_LABELS = "num-labels"
 FINE_TUNING_STEPS = "fine-tuning-steps"
 DEVICE_ID = "device-id"
+NUM_DEVICES = "num-devices"  # of the run, as a device was told
 DOUBT = "doubt"  # how unsure a device is of its own answers
 
 #: Message types. The part before the dot is Flower's category.

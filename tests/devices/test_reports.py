@@ -44,12 +44,8 @@ def with_feature(app: DeviceApp, width: int = 6, **settings: Any) -> DeviceState
     return app.handle(batch, DeviceStates(EVERYONE))[1]
 
 
-def report(
-    app: DeviceApp, states: DeviceStates, segment: int = SEGMENT, **clock: int
-) -> MessageBatch:
-    replies, after = app.handle(
-        to_devices(records.TRAIN_REPORT, EVERYONE, segment, clock=clock), states
-    )
+def report(app: DeviceApp, states: DeviceStates, segment: int = SEGMENT) -> MessageBatch:
+    replies, after = app.handle(to_devices(records.TRAIN_REPORT, EVERYONE, segment), states)
     assert after is states
     return replies
 
@@ -57,8 +53,8 @@ def report(
 def test_a_report_with_a_lag_is_what_it_was_so_many_events_before() -> None:
     app = app_of()
     now, before, none = (
-        report(app, deployed(app), **clock).array(records.REPORT, records.HISTORY)
-        for clock in ({}, {"lag": 2}, {"lag": 0})
+        report(app, deployed(app, **settings)).array(records.REPORT, records.HISTORY)
+        for settings in ({}, {"lag": 2}, {"lag": 0})
     )
     last = [
         STREAM.items[STREAM.bounds[row, SEGMENT] - 12 : STREAM.bounds[row, SEGMENT] - 2]
@@ -74,13 +70,13 @@ def test_a_feature_is_made_of_the_states_of_the_items_that_would_have_been_repor
     name: str, lag: int
 ) -> None:
     app = app_of(name)
-    states = with_feature(app)
+    states = with_feature(app, lag=lag)
     items = torch.from_numpy(STREAM.recent(EVERYONE, SEGMENT, lag)).long()
     parameters = tensors(states.static)
     expected = sequence_feature(
         parameters, app.model.item_states(parameters, items), (items != 0).sum(-1)
     )
-    replies = report(app, states, lag=lag)
+    replies = report(app, states)
     assert list(replies.arrays[records.REPORT]) == [records.FEATURE]  # no item goes up
     feature = replies.array(records.REPORT, records.FEATURE)
     assert feature.dtype == np.float32 and feature.shape == (NUM_DEVICES, 6)
@@ -100,11 +96,8 @@ def test_the_work_of_a_feature_is_told() -> None:
 
 def test_a_single_message_reports_what_a_batch_does() -> None:
     app = app_of()
-    states = with_feature(app, prototype=1)
-    batch, replies = (
-        to_devices(records.TRAIN_REPORT, EVERYONE, SEGMENT, clock={"lag": 1}),
-        report(app, states, lag=1),
-    )
+    states = with_feature(app, prototype=1, lag=1)
+    batch, replies = to_devices(records.TRAIN_REPORT, EVERYONE, SEGMENT), report(app, states)
     for row in EVERYONE:
         state = states.select(np.array([row])).to_record()
         reply = app(batch[row], Context(1, int(row) + 2, {"partition-id": int(row)}, state, {}))

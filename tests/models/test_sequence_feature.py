@@ -12,8 +12,8 @@ from cdc_flower.models.layers import Parameters
 from cdc_flower.models.sequence_feature import (
     FEATURE_NAMES,
     feature_flops,
+    history_feature,
     init_feature,
-    item_feature,
     sequence_feature,
     with_table,
 )
@@ -103,11 +103,11 @@ def test_a_table_of_the_gates_of_every_item_gives_the_same_feature(
     expected = sequence_feature(own, model.item_states(static, history), (history != 0).sum(-1))
     table = with_table(own, model, static)
     assert features.TABLE in table and features.TABLE not in own
-    torch.testing.assert_close(item_feature(table, model, static, history), expected)
-    torch.testing.assert_close(item_feature(own, model, static, history), expected)
+    torch.testing.assert_close(history_feature(table, model, static, history), expected)
+    torch.testing.assert_close(history_feature(own, model, static, history), expected)
     unknown = {**table, features.TABLE: torch.zeros_like(table[features.TABLE])}
     assert (
-        item_feature(unknown, model, static, history) - expected
+        history_feature(unknown, model, static, history) - expected
     ).abs().max() > 1e-3  # the table is what is read
     monkeypatch.setattr(features, "MAX_TABLE_ROWS", len(table[features.TABLE]) - 1)
     assert features.TABLE not in with_table(own, model, static)
@@ -120,4 +120,4 @@ def test_where_items_know_their_position_there_is_no_table() -> None:
     history = torch.tensor([[1, 2, 1, 0, 0, 0], [2, 1, 1, 0, 0, 0]])
     first, second = model.item_states(static, history)
     assert not torch.equal(first[0], second[1])  # the same item elsewhere is another state
-    assert model.states_know_position and not small_model("din").states_know_position
+    assert small_model("din").states_are_of_items and not model.states_are_of_items

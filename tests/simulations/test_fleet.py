@@ -70,8 +70,9 @@ def test_more_bytes_never_arrive_earlier(start, free, size, more, rate) -> None:
 def test_a_devices_link_does_not_depend_on_how_many_others_there_are() -> None:
     network = Network("n", 1e6, 2e6, 0.1, spread=0.5)
     small, large = (Fleet.build(n, network, seed=3, speeds=SPEEDS) for n in (5, 1000))
-    np.testing.assert_array_equal(small.rate_up_bps, large.rate_up_bps[:5])
-    np.testing.assert_array_equal(small.rate_down_bps, large.rate_down_bps[:5])
+    # Powers of five and of a thousand numbers may be taken by other instructions.
+    np.testing.assert_allclose(small.rate_up_bps, large.rate_up_bps[:5], rtol=1e-12)
+    np.testing.assert_allclose(small.rate_down_bps, large.rate_down_bps[:5], rtol=1e-12)
     assert len(np.unique(large.rate_up_bps)) == 1000
 
 
@@ -147,11 +148,8 @@ def test_speeds_of_phones_are_those_of_the_declared_distribution() -> None:
         np.quantile(speed, [0, 0.25, 0.5, 1]), [1, 10**0.5, 10, 40], rtol=0.05
     )
     few = Fleet.build(7, Network("n"), speeds=Speeds(10.0, speed_quantiles=quantiles))
-    np.testing.assert_array_equal(few.device_flops_per_s, speed[:7])
-    assert (
-        Fleet.build(3, Network("n"), speeds=Speeds(device_flops_per_s=10.0)).device_flops_per_s
-        == 10
-    ).all()
+    np.testing.assert_allclose(few.device_flops_per_s, speed[:7], rtol=1e-12)
+    assert (Fleet.build(3, Network("n"), speeds=Speeds(10.0)).device_flops_per_s == 10).all()
 
 
 @pytest.mark.parametrize(

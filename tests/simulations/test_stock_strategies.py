@@ -13,6 +13,7 @@ from tiny import Around, app, fleet, inline, strategy, stream
 
 from cdc_flower.simulations.grids.base import InlineGrid
 from cdc_flower.simulations.grids.links import LinkGrid
+from cdc_flower.simulations.grids.strategy import StrategyGrid
 from cdc_flower.study.play import deploy
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
@@ -33,7 +34,7 @@ def assert_finite(result: Any, num_rounds: int, initial: ArrayRecord) -> None:
     )
     assert len(result.evaluate_metrics_clientapp) == num_rounds
     for metrics in result.evaluate_metrics_clientapp.values():
-        assert np.isfinite(np.array(metrics["value-sum"])).all()
+        assert not metrics  # the weights of an average, and nothing to average
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_a_stock_strategy_runs_as_it_is(stock: Any, linked: str) -> None:
     if linked != "none":
         starts_s = None if linked == "rounds" else stream().segment_starts_s
         grid = LinkGrid(grid, fleet(up_bps=rate, down_bps=rate, rtt_s=0.1), starts_s)
-    result = stock().start(grid=grid, initial_arrays=initial, num_rounds=3)
+    result = stock().start(grid=StrategyGrid(grid), initial_arrays=initial, num_rounds=3)
     assert_finite(result, 3, initial)
 
 
@@ -63,7 +64,9 @@ def test_a_stock_strategy_runs_on_ray_with_the_same_result(monkeypatch: pytest.M
     try:
         for grid in (InlineGrid(app(), np.arange(4)), workers):
             grid, initial = deployed(grid)
-            results.append(FedAvg().start(grid=grid, initial_arrays=initial, num_rounds=2))
+            results.append(
+                FedAvg().start(grid=StrategyGrid(grid), initial_arrays=initial, num_rounds=2)
+            )
     finally:
         workers.close()
     assert_finite(results[1], 2, initial)
@@ -77,7 +80,9 @@ def test_the_proximal_term_reaches_the_devices_and_holds_them_back() -> None:
     def distance(mu: float) -> float:
         inner, initial = deployed(inline(), steps=5, rate=0.5, optimizer="sgd")
         around = Around(inner)
-        result = FedProx(proximal_mu=mu).start(grid=around, initial_arrays=initial, num_rounds=1)
+        result = FedProx(proximal_mu=mu).start(
+            grid=StrategyGrid(around), initial_arrays=initial, num_rounds=1
+        )
         assert [batch.configs["config"]["proximal-mu"] for batch in around.sent[:1]] == [mu]
         return float(
             sum(
@@ -91,11 +96,13 @@ def test_the_proximal_term_reaches_the_devices_and_holds_them_back() -> None:
 
 def test_our_fedavg_of_all_devices_is_the_stock_one() -> None:
     inner, initial = deployed(inline())
-    stock = FedAvg().start(grid=inner, initial_arrays=initial, num_rounds=3).arrays
+    stock = FedAvg().start(grid=StrategyGrid(inner), initial_arrays=initial, num_rounds=3).arrays
     ours = strategy("fedavg", layers="head", num_train_devices=4)
     grid = inline()
     deploy(grid, ours)
-    result = ours.start(grid=grid, initial_arrays=ours.initial_arrays(), num_rounds=3).arrays
+    result = ours.start(
+        grid=StrategyGrid(grid), initial_arrays=ours.initial_arrays(), num_rounds=3
+    ).arrays
     for name, array in stock.items():
         np.testing.assert_allclose(result[name].numpy(), array.numpy(), atol=1e-6)
 
@@ -108,7 +115,9 @@ def test_a_stock_strategy_survives_an_error_reply_under_links() -> None:
 
     inner, initial = deployed(inline())
     grid = LinkGrid(Around(inner, fail), fleet(), stream().segment_starts_s)
-    assert_finite(FedAvg().start(grid=grid, initial_arrays=initial, num_rounds=2), 2, initial)
+    assert_finite(
+        FedAvg().start(grid=StrategyGrid(grid), initial_arrays=initial, num_rounds=2), 2, initial
+    )
 
 
 def test_samples_of_devices_are_the_devices_that_were_sampled() -> None:
@@ -116,7 +125,7 @@ def test_samples_of_devices_are_the_devices_that_were_sampled() -> None:
     inner, initial = deployed(inline())
     around = Around(inner)
     FedAvg(fraction_train=0.5, min_train_nodes=3).start(
-        grid=around, initial_arrays=initial, num_rounds=4
+        grid=StrategyGrid(around), initial_arrays=initial, num_rounds=4
     )
     evaluations = [
         replies

@@ -1,5 +1,7 @@
 """What holds for every strategy that is registered."""
 
+import copy
+import itertools
 import pickle
 import random
 from typing import Any
@@ -10,6 +12,7 @@ import torch
 from flwr.app import ConfigRecord
 from flwr.serverapp.strategy import Strategy
 from tiny import (
+    NUM_DEVICES,
     NUM_SEGMENTS,
     SETTINGS,
     Around,
@@ -25,8 +28,14 @@ from tiny import (
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.stream import TruthAccessError
+from cdc_flower.devices.app import DeviceApp
+from cdc_flower.simulations.grids.base import InlineGrid
+from cdc_flower.simulations.grids.strategy import StrategyGrid
 from cdc_flower.strategies import STRATEGIES, CloudStrategy, build_strategy
+from cdc_flower.strategies.generation import GenerationStrategy
 from cdc_flower.study.play import deploy
+from cdc_flower.study.plays import TASKS, plays, strategies_that_play
+from cdc_flower.tasks.recommendation.stream import EventStream
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 
@@ -34,12 +43,16 @@ every_strategy = pytest.mark.parametrize("name", SETTINGS)
 RECORDS = {
     value for key, value in vars(records).items() if key.isupper() and isinstance(value, str)
 }
-#: Those that recommendation has nothing for; see test_every_strategy_on_video.py.
-VIDEO_ONLY = {"cdc_mmpg"}
 
 
-def test_each_has_settings_here() -> None:
-    assert set(SETTINGS) | VIDEO_ONLY == set(STRATEGIES)
+def test_each_that_plays_recommendation_has_settings_here() -> None:
+    assert set(SETTINGS) == set(strategies_that_play("recommendation"))
+
+
+def test_each_that_answers_reports_declares_what_it_reads_and_plays_a_task() -> None:
+    for kind in STRATEGIES.values():
+        assert not issubclass(kind, GenerationStrategy) or kind.reads
+        assert any(plays(kind, task) for task in TASKS)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -80,7 +93,7 @@ def test_it_changes_nothing_that_it_is_given(name: str) -> None:
 
     grid = Around(inline(), guard)
     deploy(grid, built)
-    built.start(grid=grid, initial_arrays=initial, num_rounds=2)
+    built.start(grid=StrategyGrid(grid), initial_arrays=initial, num_rounds=2)
     for key, value in copies.items():
         assert torch.equal(given.parameters[key], value)
         assert not given.parameters[key].requires_grad
@@ -139,7 +152,7 @@ def test_it_survives_error_replies_of_some_and_of_all(name: str) -> None:
     assert np.isfinite(rows.value_sum).all()
     built, grid = strategy(name), Around(inline(), fail({2, 3, 4, 5}))
     deploy(grid, built)
-    built.start(grid=grid, initial_arrays=built.initial_arrays(), num_rounds=2)
+    built.start(grid=StrategyGrid(grid), initial_arrays=built.initial_arrays(), num_rounds=2)
 
 
 @every_strategy
@@ -154,18 +167,97 @@ def test_only_declared_records_cross_the_link_and_no_label_goes_up(name: str) ->
             assert set(batch.record_names()) <= records.UPLINK | paid
 
 
+#: What comes from a device before a segment is evaluated: kind of message, segment, device, record,
+#: name -> numbers.
+Told = dict[tuple[str, int, int, str, str], np.ndarray]
+
+
+def told_before_segments(name: str, events: EventStream) -> Told:
+    """What devices with these events send, other than the replies to an evaluation."""
+    around = Around(InlineGrid(DeviceApp(model(), events), np.arange(NUM_DEVICES)))
+    table(name, around)
+    told: Told = {}
+    for sent, replies in zip(around.sent, around.replies, strict=True):
+        for batch, _ in MessageBatch.group(replies):
+            if not sent.message_type.startswith("train"):
+                continue
+            for record, numbers in (batch.arrays | batch.shared).items():
+                for each, row in itertools.product(numbers, range(len(batch))):
+                    device = int(batch.node_ids[row]) - 2
+                    key = (
+                        sent.message_type,
+                        int(sent.configs[records.CLOCK][records.SEGMENT]),
+                        device,
+                        record,
+                        each,
+                    )
+                    told[key] = batch.array(record, each)[row]
+    return told
+
+
+#: What a method sends: message type -> payload down, payload up.
+LAYERS = {records.EVALUATE: ({records.PARAMETERS}, set[str]())}
+REPORTS = {records.TRAIN_REPORT: (set[str](), {records.REPORT})}
+INVENTORY: dict[str, dict[str, tuple[set[str], set[str]]]] = {
+    "static": {},
+    "fine_tuning": {},
+    "fedavg": {
+        records.TRAIN: ({records.ARRAYS}, {records.ARRAYS, records.METRICS}),
+        records.EVALUATE: ({records.ARRAYS}, set()),
+    },
+    "cloud_fine_tuning": {records.TRAIN_UPLOAD: (set(), {records.LABELLED}), **LAYERS},
+    "duet": REPORTS | LAYERS,
+    "apg": REPORTS | {records.EVALUATE: ({records.CORE}, set())},
+    "group_fine_tuning": REPORTS | LAYERS,
+    "persona": REPORTS | LAYERS,
+}
+
+
 @every_strategy
-def test_reports_hold_nothing_that_the_device_has_not_seen(name: str) -> None:
+def test_what_it_sends_and_gets_is_in_its_inventory(name: str) -> None:
     around = Around(inline())
     table(name, around)
-    for replies in around.replies[1:]:
-        for batch, _ in MessageBatch.group(replies):
-            if records.REPORT in batch.array_names():
-                segment = around.sent[around.replies.index(replies)].configs[records.CLOCK][
-                    records.SEGMENT
-                ]
-                seen = stream().recent(np.asarray(batch.node_ids, np.int64) - 2, segment)
-                np.testing.assert_array_equal(batch.array(records.REPORT, records.HISTORY), seen)
+    found: dict[str, tuple[set[str], set[str]]] = {}
+    replies = [batch for some in around.replies[1:] for batch, _ in MessageBatch.group(some)]
+    for way, batches in enumerate((around.sent[1:], replies)):
+        for batch in batches:
+            payload = set(batch.record_names()) - records.INSTRUMENTS
+            found.setdefault(batch.message_type, (set(), set()))[way].update(payload)
+    assert {kind: both for kind, both in found.items() if any(both)} == INVENTORY[name]
+
+
+@every_strategy
+def test_reports_hold_nothing_that_the_device_has_not_seen(name: str) -> None:
+    segment, events = 3, stream()
+    other = copy.copy(events)
+    other.items = events.items.copy()
+    for device in range(NUM_DEVICES):
+        future = slice(events.bounds[device, segment], events.offsets[device + 1])
+        assert future.stop - future.start > 3
+        other.items[future] = events.num_items + 1 - events.items[future]
+    told, with_another_future = (
+        told_before_segments(name, events),
+        told_before_segments(name, other),
+    )
+    assert bool(told) == (name not in ("static", "fine_tuning"))  # these send nothing
+    assert told.keys() == with_another_future.keys()
+    for key, numbers in told.items():
+        _, asked, device, record, what = key
+        if asked <= segment:
+            np.testing.assert_allclose(
+                numbers, with_another_future[key], rtol=1e-6, err_msg=str(key)
+            )
+        if record == records.REPORT and what == records.HISTORY:
+            end = events.bounds[device, asked]
+            np.testing.assert_array_equal(
+                numbers, events.items[end - 10 : end]
+            )  # its last ten items
+    if told:  # the other future does come up in later segments
+        assert any(
+            (numbers != with_another_future[key]).any()
+            for key, numbers in told.items()
+            if key[1] > segment
+        )
 
 
 @pytest.mark.parametrize(

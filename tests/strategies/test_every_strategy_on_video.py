@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import NUM_SEGMENTS, SETTINGS, Around, same
+from tiny import NUM_DEVICES, NUM_SEGMENTS, Around, same
 from video_tiny import (
     VIDEO_SETTINGS,
     video_cloud,
+    video_eager,
     video_inline,
     video_newly_trained,
     video_strategy,
@@ -19,18 +20,20 @@ from video_tiny import (
 )
 
 from cdc_flower.strategies import STRATEGIES, build_strategy
+from cdc_flower.study.plays import strategies_that_play
+from cdc_flower.tasks.video.stream import VideoStream
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 
 every_strategy = pytest.mark.parametrize("name", VIDEO_SETTINGS)
 every_task = pytest.mark.parametrize("captions", [False, True], ids=["answers", "search"])
-#: Those that read item sequences, and so play recommendation only.
-ITEM_STRATEGIES = {"apg", "group_fine_tuning", "persona"}
+#: Those whose answers are made of reports.
+GENERATED = [name for name in VIDEO_SETTINGS if STRATEGIES[name].reads]
 
 
-def test_each_strategy_plays_video_or_is_known_not_to() -> None:
-    assert set(STRATEGIES) <= set(VIDEO_SETTINGS) | ITEM_STRATEGIES
-    assert set(STRATEGIES) == set(SETTINGS) | {"cdc_mmpg"}
+@pytest.mark.parametrize("task", ["video_qa", "video_retrieval"])
+def test_each_that_plays_video_has_settings_here(task: str) -> None:
+    assert set(VIDEO_SETTINGS) == set(strategies_that_play(task))
 
 
 @every_task
@@ -92,9 +95,7 @@ def test_labels_go_up_only_where_they_are_paid_for(name: str, captions: bool) ->
     assert (rows.num_labels.sum() > 0) == (name in ("fine_tuning", "cloud_fine_tuning", "fedavg"))
 
 
-@pytest.mark.parametrize(
-    "name", ["static", "fine_tuning", "cloud_fine_tuning", "fedavg", "duet", "cdc_mmpg"]
-)
+@every_strategy
 def test_static_layers_on_devices_stay_as_deployed(name: str) -> None:
     stream = video_stream()
     grid, built = video_inline(stream), video_strategy(name, stream)
@@ -105,7 +106,7 @@ def test_static_layers_on_devices_stay_as_deployed(name: str) -> None:
         np.testing.assert_array_equal(value, built.deployment()[key])
 
 
-@pytest.mark.parametrize("name", ["static", "duet", "cdc_mmpg"])
+@pytest.mark.parametrize("name", ["static", *GENERATED])
 def test_no_gradient_runs_once_it_is_prepared(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     built = video_strategy(name, video_stream())
 
@@ -131,5 +132,74 @@ def test_cloud_fine_tuning_does_what_fine_tuning_on_the_device_does(captions: bo
 
 def test_cloud_fine_tuning_without_steps_is_static_and_sends_nothing() -> None:
     rows = video_table("cloud_fine_tuning", steps=0)
-    np.testing.assert_array_equal(rows.value_sum, video_table("static").value_sum)
+    np.testing.assert_allclose(
+        rows.value_sum, video_table("static").value_sum, rtol=1e-5, atol=1e-6
+    )
     assert not rows.bytes_up.any() and not rows.bytes_down.any()
+
+
+@every_task
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("duet", {"epochs": 0}),
+        ("cdc_mmpg", {"epochs": 0}),
+        ("group_fine_tuning", {"epochs": 0}),
+        ("persona", {"epochs": 0}),
+        ("persona", {"clip": 0.0, "num_prototypes": 1, "refinement_rate": 0.0}),
+        ("persona", {"epochs": 0, "downlink": "index", "report": "feature"}),
+    ],
+    ids=str,
+)
+def test_neutral_values_are_static_and_training_is_not(
+    name: str, settings: dict[str, Any], captions: bool
+) -> None:
+    stream = video_stream(captions)
+    static = video_table("static", stream)
+    np.testing.assert_array_equal(video_table(name, stream, **settings).value_sum, static.value_sum)
+    assert not np.array_equal(
+        video_table(name, stream, built=video_eager(name, stream)).value_sum, static.value_sum
+    )
+
+
+def test_apg_of_full_rank_without_training_is_static_up_to_rounding() -> None:
+    full = video_table("apg", epochs=0, rank=16).value_sum
+    np.testing.assert_allclose(full, video_table("static").value_sum, rtol=1e-5, atol=1e-6)
+
+
+@every_task
+@pytest.mark.parametrize("name", GENERATED)
+def test_devices_with_other_clips_get_other_layers_and_with_the_same_frames_the_same(
+    name: str, captions: bool
+) -> None:
+    stream = video_stream(captions)
+    built = video_eager(name, stream)
+    assert len(np.unique(np.concatenate(layers_in_time(built, stream)), axis=0)) > 1
+    for layers in layers_in_time(built, stream, same_frames):
+        np.testing.assert_allclose(
+            layers, np.repeat(layers[:1], NUM_DEVICES, 0), rtol=1e-5, atol=1e-6
+        )
+
+
+def layers_in_time(built: Any, stream: VideoStream, change: Any = None) -> list[np.ndarray]:
+    """The adaptive layers in use on each device after each segment, ``[n, numbers]``."""
+    grid, found = video_inline(stream), []
+
+    def look(sent: MessageBatch, replies: Any) -> Any:
+        if sent.message_type == records.EVALUATE:
+            states: Any = grid.states
+            rows = [value[states.in_use].reshape(NUM_DEVICES, -1) for value in states.pool.values()]
+            found.append(np.concatenate(rows, 1))
+        return replies if change is None else change(sent, replies)
+
+    video_table("any", stream, grid=Around(grid, look), built=built)
+    return found
+
+
+def same_frames(sent: MessageBatch, replies: Any) -> Any:
+    """Every device reports what the first one does."""
+    if sent.message_type != records.TRAIN_REPORT:
+        return replies
+    report = replies.arrays[records.REPORT]
+    told = {key: np.repeat(np.asarray(value)[:1], len(replies), 0) for key, value in report.items()}
+    return replies.with_records(arrays={records.REPORT: told})

@@ -11,6 +11,7 @@ from tiny import SETTINGS, cloud, strategy
 
 from cdc_flower.core.seeds import generator
 from cdc_flower.strategies import build_strategy
+from cdc_flower.strategies.generation import Report
 from cdc_flower.strategies.joint import JointTraining, in_chunks, mean_generated
 from cdc_flower.training.checkpoints import Checkpoints
 
@@ -84,13 +85,13 @@ def test_without_a_lag_layers_come_from_the_example_s_own_past() -> None:
 def test_layers_of_many_devices_are_generated_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
-    def generate(history: torch.Tensor) -> dict[str, torch.Tensor]:
-        sizes.append(len(history))
-        return {"double": 2 * history}
+    def generate(report: Report) -> dict[str, torch.Tensor]:
+        sizes.append(len(report["history"]))
+        return {"double": 2 * torch.from_numpy(report["history"])}
 
     monkeypatch.setattr("cdc_flower.strategies.joint.DEVICES_PER_CHUNK", 3)
     history = np.arange(14, dtype=np.int32).reshape(7, 2)
-    np.testing.assert_array_equal(in_chunks(generate, history)["double"], 2 * history)
+    np.testing.assert_array_equal(in_chunks(generate, {"history": history})["double"], 2 * history)
     assert sizes == [3, 3, 1]
 
 

@@ -98,8 +98,8 @@ def test_with_one_prototype_assignment_and_clustering_do_not_matter() -> None:
         table("persona", built=strategy("persona", num_prototypes=1, **settings))
         for settings in ({}, {"assignment": "static"}, {"cluster_on": "embeddings"})
     ]
-    same(tables[0], tables[1])
-    same(tables[0], tables[2])
+    for other in tables[1:]:  # another assignment may add up in another order
+        same(tables[0], other, rtol=1e-5)
 
 
 def stages_of(persona: Any) -> Stages:

@@ -1,6 +1,7 @@
 import numpy as np
 from tiny import cloud, inline, strategy, table
 
+from cdc_flower.simulations.grids.strategy import StrategyGrid
 from cdc_flower.study.play import deploy
 
 
@@ -31,6 +32,6 @@ def test_devices_keep_the_model_that_was_deployed() -> None:
     grid, built = inline(), strategy("static")
     deploy(grid, built)
     before = {name: value.copy() for name, value in grid.states.pool.items()}  # type: ignore[attr-defined]
-    built.start(grid=grid, initial_arrays=built.initial_arrays(), num_rounds=2)
+    built.start(grid=StrategyGrid(grid), initial_arrays=built.initial_arrays(), num_rounds=2)
     for name, value in grid.states.pool.items():  # type: ignore[attr-defined]
         np.testing.assert_array_equal(value, before[name])

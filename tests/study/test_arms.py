@@ -78,3 +78,46 @@ def test_a_wrong_arm_is_an_error_that_names_its_key(
     with pytest.raises(UserError) as caught:
         strategies_of({"strategies": names, "strategy": {**CONFIGURED, **changes}, "seed": 0})
     assert text in str(caught.value)
+
+
+BAD_NAMES = [
+    ("/tmp/x", "got '/tmp/x'"),
+    ("../x", "got '../x'"),
+    ("rho/0.5", "got 'rho/0.5'"),
+    ("rho\\0.5", r"got 'rho\\0.5'"),
+    ("", "got ''"),
+    (".", "got '.'"),
+    (".hidden", "got '.hidden'"),
+    ("-x", "got '-x'"),
+    ("two words", "got 'two words'"),
+    ("line\n", r"got 'line\n'"),
+    ("größer", "got 'größer'"),
+    ("duet@stale", "got 'duet@stale'"),
+    ("a" * 300, "got 'aaaaaaaaaaaaaaaaaaaaaaaa'... of 300 characters"),
+    ("a" * 65, "got 'aaaaaaaaaaaaaaaaaaaaaaaa'... of 65 characters"),
+    (0.5, "got 0.5"),
+    (None, "got None"),
+]
+
+
+@pytest.mark.parametrize(("name", "got"), BAD_NAMES, ids=[got for _, got in BAD_NAMES])
+def test_a_name_that_no_file_can_have_everywhere_is_refused_in_one_line(
+    name: Any, got: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        strategies_of({"strategies": [name], "strategy": {name: {"method": "static"}}, "seed": 0})
+    rule = "strategies: a name must be 1 to 64 letters, digits, '_', '-' and '.', the first a letter or a digit, "
+    assert str(caught.value) == rule + got
+
+
+@pytest.mark.parametrize("name", ["x", "7", "rho-0.5", "A_b.c-D", "a" * 64])
+def test_a_name_that_every_file_can_have_is_taken(name: str) -> None:
+    assert list(
+        strategies_of({"strategies": [name], "strategy": {name: {"method": "static"}}, "seed": 0})
+    ) == [name]
+
+
+@pytest.mark.parametrize("names", ["static", [], {}, None, 5])
+def test_strategies_that_are_no_list_of_names_are_refused(names: Any) -> None:
+    with pytest.raises(UserError, match="strategies must be a list of at least one name"):
+        strategies_of({"strategies": names, "strategy": {}, "seed": 0})

@@ -16,7 +16,8 @@ from sklearn.metrics import log_loss, ndcg_score, roc_auc_score
 from cdc_flower.core.stream import TruthReader
 from cdc_flower.strategies.base import no_progress
 from cdc_flower.study import run as runs
-from cdc_flower.study.setup import prepare, stream_of, train_cloud
+from cdc_flower.study.cloud import train_cloud
+from cdc_flower.study.setup import prepare, stream_of
 from cdc_flower.tasks.recommendation.metrics import RankingMetrics, pooled_auc
 from cdc_flower.tasks.recommendation.stream import EventStream
 
@@ -216,9 +217,8 @@ def test_the_cloud_validates_on_the_second_to_last_item_of_each_user_and_knows_n
     None
 ):
     setup = prepare(config_of(EXPERIMENT, *SMALL, "cloud.epochs=0", small=()))
-    cloud = train_cloud(
-        config_of(EXPERIMENT, *SMALL, "cloud.epochs=0", small=()), setup, no_progress
-    )
+    config = config_of(EXPERIMENT, *SMALL, "cloud.epochs=0", small=())
+    cloud = train_cloud(config, setup.stream, setup.model, no_progress)
     users = own_items(setup.stream)
     assert cloud.validation.target.tolist() == [items[-2] for items in users]  # type: ignore[attr-defined]
     offsets = cloud.train.offsets  # type: ignore[attr-defined]

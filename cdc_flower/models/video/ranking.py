@@ -42,6 +42,8 @@ class VideoModel(DeviceModel):
         ValueError: If a size is out of its range.
     """
 
+    states_are_of_items = False  # a query is one item, and its clip has a state for each frame
+
     def __init__(self, clips: Clips, num_outputs: int, projection: int = 96, **sizes: Any) -> None:
         if projection < 1:
             raise ValueError(f"projection must be >= 1, got {projection}")
@@ -81,10 +83,17 @@ class VideoModel(DeviceModel):
             self._kept.popitem(last=False)
         if not kept:
             with torch.inference_mode(False):
-                for name, (rows, width) in self._tables().items():
+                frames = {"frames": (self.clips.num_clips, self.history_length * self.width)}
+                for name, (rows, width) in {**frames, **self._tables()}.items():
                     kept[f"table.{name}"] = torch.zeros(rows, width)
                     kept[f"table.{name}.known"] = torch.zeros(rows, dtype=torch.bool)
         return {**parameters, **kept}
+
+    def tabulate_sequences(self, parameters: Parameters) -> Parameters:
+        return self.tabulate(parameters)
+
+    def sequence_flops(self) -> float:
+        return self.history_length * self.frame_flops()
 
     def sequence(self, parameters: Parameters, history: Tensor) -> tuple[Tensor, Tensor]:
         """``[B, 1]`` queries -> the features of their clips' frames ``[B, n, d]``, all of which count."""
@@ -95,7 +104,8 @@ class VideoModel(DeviceModel):
         self, parameters: Parameters, report: Mapping[str, NDArray[Any]]
     ) -> tuple[Tensor, Tensor]:
         """As :meth:`sequence`, from reported frames ``[n, m, *frame_shape]``."""
-        states = self.frame_features(parameters, torch.from_numpy(np.array(report[records.FRAMES])))
+        frames = torch.from_numpy(np.array(report[records.FRAMES])).split(CLIPS_PER_CHUNK)
+        states = torch.cat([self.frame_features(parameters, part) for part in frames])
         return states, torch.full((len(states),), states.shape[1])
 
     @abstractmethod
@@ -113,7 +123,7 @@ class VideoModel(DeviceModel):
             make(wanted[k : k + CLIPS_PER_CHUNK]) for k in range(0, len(wanted), CLIPS_PER_CHUNK)
         ]
         if table is None or known is None:
-            return torch.cat(parts)[back]
+            return torch.cat(parts or [make(wanted)])[back]
         if parts:
             table[wanted], known[wanted] = torch.cat(parts), True
         return table[ids]
@@ -147,7 +157,12 @@ class VideoModel(DeviceModel):
     def item_states(self, parameters: Parameters, history: Tensor) -> Tensor:
         """``[..., 1]`` queries -> ``[..., n, d]``, the features of the frames of their clips."""
         clip_ids = torch.from_numpy(self.clips.clip_of(history[..., 0].numpy().reshape(-1)))
-        return self.frame_features(parameters, self.frames(clip_ids.reshape(history.shape[:-1])))
+
+        def make(some: Tensor) -> Tensor:
+            return self.frame_features(parameters, self.frames(some)).flatten(1)
+
+        states = self._looked_up(parameters, "frames", clip_ids, make)
+        return states.reshape(*history.shape[:-1], self.history_length, self.width)
 
 
 class VideoQA(VideoModel):

@@ -19,10 +19,7 @@ from cdc_flower.devices.state import DeviceStates
 from cdc_flower.simulations.grids.message_loop import FIRST_NODE_ID, Contexts, MessageLoop
 from cdc_flower.wire.batch import MessageBatch
 from cdc_flower.wire.identity import ensure_identity
-from cdc_flower.wire.replies import Replies, joined
-
-#: Messages of one schema, with their positions ``[k]`` among all that were sent.
-Group = tuple[MessageBatch, NDArray[np.int64]]
+from cdc_flower.wire.replies import Group, Replies, groups_of, joined
 
 
 class States(Protocol):
@@ -55,14 +52,18 @@ class BlockingGrid(Grid):
 
     def __init__(self) -> None:
         self._pushed: dict[str, Message] = {}
-        self._num_pushed = 0
+        self._num_named = 0
+
+    def _new_ids(self, count: int) -> list[str]:
+        """Ids for messages that have none: numbers, which cost less than Flower's hashes."""
+        start = self._num_named
+        self._num_named += count
+        return [f"message-{start + k}" for k in range(count)]
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         """Play the messages now; :meth:`pull_messages` gives the replies."""
-        groups = MessageBatch.group(messages)
-        start, count = self._num_pushed, sum(len(batch) for batch, _ in groups)
-        self._num_pushed += count
-        ids = [f"message-{start + k}" for k in range(count)]
+        groups = groups_of(messages)
+        ids = self._new_ids(sum(len(batch) for batch, _ in groups))
         named: list[Any] = [
             replace(batch, message_ids=[ids[k] for k in where]) for batch, where in groups
         ]
@@ -146,10 +147,20 @@ class BatchedGrid(BlockingGrid):
         Raises:
             ValueError: If a message is for a node that the grid does not have.
         """
-        groups = without_repeats(MessageBatch.group(messages))
+        groups = without_repeats(groups_of(messages))
+        if isinstance(self.handler, MessageLoop):  # an app reads the id of what it replies to
+            groups = [(self._named(batch), positions) for batch, positions in groups]
         replies = self._exchange([(batch, self.rows(batch.node_ids)) for batch, _ in groups])
         return joined(
             [(reply, positions) for reply, (_, positions) in zip(replies, groups, strict=True)]
+        )
+
+    def _named(self, batch: MessageBatch) -> MessageBatch:
+        """The same messages, with ids."""
+        return (
+            batch
+            if batch.message_ids is not None
+            else replace(batch, message_ids=self._new_ids(len(batch)))
         )
 
     def rows(self, node_ids: NDArray[np.integer[Any]]) -> NDArray[np.int64]:

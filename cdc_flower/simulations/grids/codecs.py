@@ -5,23 +5,22 @@ The strategy talks to the *cloud side*, which encodes what goes down and decodes
 nothing else.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from cdc_flower.simulations.grids.base import BlockingGrid, Group, without_repeats
+from cdc_flower.simulations.grids.through import Through
 from cdc_flower.simulations.network.rates import Ints
 from cdc_flower.simulations.protocol.codecs import Codecs, Parts, compress, expand
 from cdc_flower.simulations.protocol.versions import Versions
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
-from cdc_flower.wire.replies import joined
+from cdc_flower.wire.replies import Group
 
 #: Records with a model, and with a report of a device.
 MODELS = (records.PARAMETERS, records.ARRAYS)
@@ -29,6 +28,9 @@ ENCODED = (*MODELS, records.REPORT)
 #: Name of the compressed bytes of a record, and between the name of an array and that of its part.
 BLOB, MARK = "zstd", ":"
 MADE, BASE = "made", "base"
+
+#: Messages -> what becomes of them, with their positions ``[k]``.
+Coder = Callable[[MessageBatch], list[Group]]
 
 
 class Lighter:
@@ -281,46 +283,15 @@ def each(value: Any, count: int) -> Ints:
     return np.array(np.broadcast_to(np.asarray(value, np.int64), count))
 
 
-class _Side(BlockingGrid):
-    """A grid that changes what goes through it."""
+class _Side(Through):
+    """One end: changes what goes through it."""
 
-    def __init__(self, inner: Grid, there: Any, back: Any) -> None:
-        super().__init__()
-        self.inner, self._there, self._back = inner, there, back
+    def __init__(self, inner: Grid, there: Coder, back: Coder) -> None:
+        super().__init__(inner)
+        self._there, self._back = there, back
 
-    def set_run(self, run: Any) -> None:
-        """Flower's; the inner grid's."""
-        self.inner.set_run(run)
+    def down(self, batch: MessageBatch) -> list[Group]:
+        return self._there(batch)
 
-    @property
-    def run(self) -> Any:
-        """Flower's; the inner grid's."""
-        return self.inner.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Flower's; the inner grid's."""
-        return self.inner.create_message(content, message_type, dst_node_id, group_id, ttl)
-
-    def get_node_ids(self) -> Iterable[int]:
-        """Flower's; the inner grid's."""
-        return self.inner.get_node_ids()
-
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
-        """Change, send, and change the replies back."""
-        sent: list[Any] = []
-        for batch, _ in without_repeats(MessageBatch.group(messages)):
-            sent += [part for part, _ in self._there(batch)]
-        replies = self.inner.send_and_receive(sent[0] if len(sent) == 1 else sent, timeout=timeout)
-        parts = []
-        for batch, positions in MessageBatch.group(replies):
-            parts += [(part, positions[where]) for part, where in self._back(batch)]
-        return joined(parts)
+    def up(self, batch: MessageBatch) -> list[Group]:
+        return self._back(batch)

@@ -16,28 +16,28 @@ lasts until the slowest reply is in the cloud, and nothing is held back.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import numpy as np
-from flwr.app import Message, RecordDict
+from flwr.app import Message
 from flwr.serverapp import Grid
 from numpy.typing import ArrayLike, NDArray
 
 from cdc_flower.devices.app import segment_of
 from cdc_flower.simulations.fleet import Fleet
-from cdc_flower.simulations.grids.base import BlockingGrid, Group, without_repeats
+from cdc_flower.simulations.grids.base import without_repeats
+from cdc_flower.simulations.grids.through import Through
 from cdc_flower.simulations.links.accounting import Floats, Ints, Round, Rounds, Usage, work_of
 from cdc_flower.simulations.links.in_flight import Ages, InFlight, Payload
 from cdc_flower.simulations.links.links import Links
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
-from cdc_flower.wire.replies import Replies, joined
+from cdc_flower.wire.replies import Group, groups_of, joined
 
 #: Called after each segment or round: its number, the replies to what was evaluated, and the usage.
 Observer = Callable[[int, list[MessageBatch], Usage], None]
 
 
-class LinkGrid(BlockingGrid):
+class LinkGrid(Through):
     """Any grid, with each device behind a link.
 
     Args:
@@ -64,13 +64,8 @@ class LinkGrid(BlockingGrid):
         observer: Observer | None = None,
         node_ids: ArrayLike | None = None,
     ) -> None:
-        super().__init__()
-        self.inner, self.fleet, self.waits_for_all, self.observer = (
-            inner,
-            fleet,
-            waits_for_all,
-            observer,
-        )
+        super().__init__(inner)
+        self.fleet, self.waits_for_all, self.observer = fleet, waits_for_all, observer
         self.starts_s = (
             None if segment_starts_s is None else np.asarray(segment_starts_s, np.float64)
         )
@@ -97,26 +92,6 @@ class LinkGrid(BlockingGrid):
         """The rounds (or segments) so far; the last may still be under way."""
         return self._rounds.so_far(self._now_s)
 
-    def set_run(self, run: Any) -> None:
-        """Flower's; the inner grid's."""
-        self.inner.set_run(run)
-
-    @property
-    def run(self) -> Any:
-        """Flower's; the inner grid's."""
-        return self.inner.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Flower's; the inner grid's."""
-        return self.inner.create_message(content, message_type, dst_node_id, group_id, ttl)
-
     def get_node_ids(self) -> list[int]:
         """Node ids in the order of the fleet."""
         return [int(node_id) for node_id in self.node_ids]
@@ -137,10 +112,10 @@ class LinkGrid(BlockingGrid):
 
         A message that the inner grid does not answer has no reply here.
         """
-        groups = without_repeats(MessageBatch.group(messages))
+        groups = without_repeats(groups_of(messages))
         ends = [group for group in groups if group[0].message_type.split(".")[0] == "evaluate"]
         begins = [group for group in groups if group[0].message_type.split(".")[0] != "evaluate"]
-        parts: list[tuple[Replies, Ints]] = []
+        parts: list[Group] = []
         if begins:
             if any(batch.message_type.split(".")[0] == "train" for batch, _ in begins):
                 self._rounds.train(self._now_s, one_follows_another=self.starts_s is None)
@@ -183,7 +158,7 @@ class LinkGrid(BlockingGrid):
         """The inner grid's replies of each schema, with the messages ``[k]`` of the batch that they answer."""
         node_ids = batch.node_ids.astype(np.uint64)
         order = np.argsort(node_ids)
-        groups = MessageBatch.group(self.inner.send_and_receive(batch, timeout=timeout))
+        groups = groups_of(self._inner.send_and_receive(batch, timeout=timeout))
         return [
             (reply, rows_among(node_ids, order, reply.node_ids.astype(np.uint64)))
             for reply, _ in groups

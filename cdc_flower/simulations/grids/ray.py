@@ -16,9 +16,9 @@ import ray
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
-from cdc_flower.simulations.grids.base import BatchedGrid, Group, play_rows
+from cdc_flower.simulations.grids.base import BatchedGrid, play_rows
 from cdc_flower.wire.batch import MessageBatch
-from cdc_flower.wire.replies import Replies, joined
+from cdc_flower.wire.replies import Group, Replies, joined
 
 MAX_RETRIES = 3
 

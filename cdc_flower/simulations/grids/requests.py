@@ -1,24 +1,20 @@
 """Between the links and the devices: who reports."""
 
-from collections.abc import Iterable
-from typing import Any
-
 import numpy as np
-from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from cdc_flower.devices.app import segment_of
-from cdc_flower.simulations.grids.base import BlockingGrid, without_repeats
+from cdc_flower.simulations.grids.through import Through
 from cdc_flower.simulations.links.accounting import sizes_of
 from cdc_flower.simulations.requests.sensor import Floats, Ints
 from cdc_flower.simulations.requests.setup import Requests
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
-from cdc_flower.wire.replies import joined
+from cdc_flower.wire.replies import Group, groups_of
 
 
-class RequestGrid(BlockingGrid):
+class RequestGrid(Through):
     """Devices that answer a request for a report only where a policy says so. All else goes through as it is.
 
     Args:
@@ -35,9 +31,9 @@ class RequestGrid(BlockingGrid):
         node_ids: NDArray[np.uint64],
         device_ids: NDArray[np.int64],
     ) -> None:
-        super().__init__()
+        super().__init__(inner)
         assert requests.policy is not None
-        self.inner, self.policy = inner, requests.policy
+        self.policy = requests.policy
         self.node_ids, self.device_ids = node_ids, device_ids
         limit = self.policy.max_bytes
         self.max_bytes = np.inf if limit is None else limit
@@ -45,54 +41,22 @@ class RequestGrid(BlockingGrid):
         self.spent_bytes = np.zeros(len(node_ids))
         self.policy.start(requests.devices(self._ask))
 
-    def set_run(self, run: Any) -> None:
-        """Flower's; the inner grid's."""
-        self.inner.set_run(run)
+    def down(self, batch: MessageBatch) -> list[Group]:
+        """Requests to those devices that want to answer; the others stay silent."""
+        rows, asked = self._rows(batch), np.arange(len(batch))
+        self.spent_bytes[rows] += sizes_of(batch.without(records.INSTRUMENTS))[0]
+        if batch.message_type == records.TRAIN_REPORT:
+            wants = self.policy.decide(self.device_ids[rows], segment_of(batch))
+            wants &= self.spent_bytes[rows] < self.max_bytes
+            if not wants.all():
+                batch, asked = batch.select(wants), np.flatnonzero(wants)
+        return [(batch, asked)]
 
-    @property
-    def run(self) -> Any:
-        """Flower's; the inner grid's."""
-        return self.inner.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Flower's; the inner grid's."""
-        return self.inner.create_message(content, message_type, dst_node_id, group_id, ttl)
-
-    def get_node_ids(self) -> Iterable[int]:
-        """Flower's; the inner grid's."""
-        return self.inner.get_node_ids()
-
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
-        """Let those devices answer that want to; the others stay silent."""
-        parts: list[Any] = []
-        for batch, positions in without_repeats(MessageBatch.group(messages)):
-            rows = self._rows(batch)
-            self.spent_bytes[rows] += sizes_of(batch.without(records.INSTRUMENTS))[0]
-            if batch.message_type == records.TRAIN_REPORT:
-                wants = self.policy.decide(self.device_ids[rows], segment_of(batch))
-                wants &= self.spent_bytes[rows] < self.max_bytes
-                if not wants.all():
-                    batch, positions = batch.select(wants), positions[wants]
-            if not len(batch):
-                continue
-            for replies, where in MessageBatch.group(
-                self.inner.send_and_receive(batch, timeout=timeout)
-            ):
-                if len(replies):
-                    self.spent_bytes[self._rows(replies)] += sizes_of(
-                        replies.without(records.INSTRUMENTS)
-                    )[0]
-                    parts.append((replies, positions[where]))
-        return joined(parts)
+    def up(self, batch: MessageBatch) -> list[Group]:
+        """Count what the replies take."""
+        if len(batch):
+            self.spent_bytes[self._rows(batch)] += sizes_of(batch.without(records.INSTRUMENTS))[0]
+        return super().up(batch)
 
     def _ask(self, device_ids: Ints, segment: int) -> Floats:
         """How unsure devices are of their own answers: between a device and itself, so no link sees it."""
@@ -103,7 +67,7 @@ class RequestGrid(BlockingGrid):
             self.node_ids[rows],
             configs={records.CLOCK: {records.SEGMENT: int(segment)}},
         )
-        for replies, _ in MessageBatch.group(self.inner.send_and_receive(asked)):
+        for replies, _ in groups_of(self._inner.send_and_receive(asked)):
             doubt[self._rows(replies)] = replies.metrics[records.SCORES][records.DOUBT]
         return doubt[rows]
 

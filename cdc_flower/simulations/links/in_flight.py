@@ -69,8 +69,11 @@ class InFlight:
             served[payload.rows[newest]] = True
             if newest.any():
                 landed.append(payload.select(newest))
-            if not lands.all():  # an empty payload goes too
-                waiting.append(payload.select(~lands))
+            waits = (
+                ~lands & ~served[payload.rows]
+            )  # what is overtaken by something newer never lands
+            if waits.any():  # an empty payload goes too
+                waiting.append(payload.select(waits))
         self._payloads = waiting[::-1]
         return landed
 

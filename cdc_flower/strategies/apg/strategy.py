@@ -17,7 +17,7 @@ from cdc_flower.models.layers import Parameters, linear, tanh_, uniform_linear
 from cdc_flower.models.sequence_feature import feature_flops, init_feature, sequence_feature
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.strategies.checks import check_switches, check_whole
-from cdc_flower.strategies.generation import GenerationStrategy
+from cdc_flower.strategies.generation import GenerationStrategy, Report, report_of
 from cdc_flower.strategies.joint import Examples, JointTraining, in_chunks, mean_generated
 from cdc_flower.strategies.reference_code import random_numbers
 from cdc_flower.training.scoring import Arrays
@@ -28,8 +28,9 @@ from cdc_flower.wire.batch import MessageBatch
 class Apg(GenerationStrategy):
     """Generation of a ``k × k`` core for each adaptive layer.
 
-    Up goes a device's last items; down come ``k²`` numbers a layer. The device puts them between
-    its own two maps. No gradient runs on the device and no label leaves it.
+    Up goes a device's recent data (its last items, or the frames of a clip); down come ``k²``
+    numbers a layer. The device puts them between its own two maps. No gradient runs on the device
+    and no label leaves it.
 
     Args:
         epochs: Of training on historical data. 0 leaves the base model's head in its best
@@ -48,6 +49,8 @@ class Apg(GenerationStrategy):
     Raises:
         ValueError: If a value is out of its range.
     """
+
+    reads = frozenset({records.HISTORY, records.FRAMES})
 
     def __init__(
         self,
@@ -85,8 +88,11 @@ class Apg(GenerationStrategy):
 
     def _cores(self, parameters: Parameters, history: Tensor) -> Parameters:
         """Generated cores ``[B, k, k]`` for sequences ``[B, L]``."""
-        states = self.cloud.model.item_states(parameters, history)
-        feature = sequence_feature(self.hypernetwork, states, (history != 0).sum(-1))
+        return self._cores_of(*self.cloud.model.sequence(parameters, history))
+
+    def _cores_of(self, states: Tensor, num_steps: Tensor) -> Parameters:
+        """Generates cores ``[B, k, k]`` from states ``[B, L, d]``, of which ``num_steps`` ``[B]`` count."""
+        feature = sequence_feature(self.hypernetwork, states, num_steps)
         cores: Parameters = {}
         for layer in range(len(self.cloud.model.head_sizes)):
             weight, bias = (
@@ -106,17 +112,25 @@ class Apg(GenerationStrategy):
 
     def generate(self, history: NDArray[np.int32]) -> Arrays:
         """Sequences ``[n, L]`` -> cores ``[n, k, k]`` of each layer, each from its own sequence alone."""
-        return in_chunks(lambda part: self._cores(self.parameters, part), history)
+        return self.generate_from({records.HISTORY: history})
+
+    def generate_from(self, report: Report) -> Arrays:
+        """As :meth:`generate`, from what devices report, ``[n, ...]`` each."""
+        model = self.cloud.model
+        return in_chunks(
+            lambda part: self._cores_of(*model.reported(self.parameters, part)), report
+        )
 
     def flops(self) -> float:
         """Floating-point operations of one generation, counting a multiply-add as two."""
         model = self.cloud.model
         decoders = 2.0 * len(model.head_sizes) * self.width * self.rank**2
-        return feature_flops(model.width, self.width, model.history_length) + decoders
+        feature = feature_flops(model.width, self.width, model.history_length)
+        return model.sequence_flops() + feature + decoders
 
     def answer(self, reports: MessageBatch) -> list[MessageBatch]:
         """To each device the cores that its report generates."""
-        cores = self.generate(np.asarray(reports.array(records.REPORT, records.HISTORY)))
+        cores = self.generate_from(report_of(reports))
         return [
             MessageBatch(
                 records.EVALUATE,

@@ -14,6 +14,9 @@ from cdc_flower.tasks.video.clip_report import choose
 
 ARMS = ("full_clip", "anchor_only", "anchor+adr", "one_for_all")
 _CLIPS_PER_CHUNK = 256
+#: A feature that varies less than this, relative to its size, is taken for constant (a float32
+#: holds 6e-8).
+ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,10 @@ class Condition:
     * ``anchor_only``: the feature of the anchor frame.
     * ``anchor+adr``: μ of the distribution that is reasoned from the anchor; in training the mean
       of some samples of it, which stand for the frames of a clip.
-    * ``one_for_all``: nothing (zeros), the control: what training the layer further brings without
-      telling clips apart.
+    * ``one_for_all``: the same for every clip, the control: what training the layer further brings
+      without telling clips apart. It is the mean feature, which the adaptor takes off, so that its
+      products are 0 in any order of their sums; rounding would else be all the spread that its
+      normalization finds, and be magnified by it.
 
     Where all frames are alike the first two are the same, up to rounding.
 
@@ -35,20 +40,22 @@ class Condition:
         reasoner: None except with ``anchor+adr``.
         seed: Of the run.
         num_samples: Of which the mean is taken in training; 0 for μ itself.
+        mean: ``[Z]``, of features over historical data.
     """
 
     arm: str
     anchor: str
     reasoner: AnchorFrameReasoner | None
     seed: int
-    num_samples: int = 1
+    num_samples: int
+    mean: Tensor
 
     def of_report(self, features: Tensor) -> Tensor:
         """``[B, m, Z]`` features of the frames that were told (m = n, or 1 with an anchor) -> ``[B, Z]``."""
         if self.arm == "full_clip":
             return features.mean(1)
         if self.arm == "one_for_all":
-            return torch.zeros_like(features[:, 0])
+            return self.mean.expand_as(features[:, 0])
         if self.reasoner is None:
             return features[:, 0]
         return self.reasoner(features[:, 0])[0]
@@ -80,6 +87,16 @@ class Condition:
             choose(self.anchor, features, clip_ids, features.shape[1], self.seed)
         )
         return features[torch.arange(len(features)), chosen]
+
+
+def spread_of(features: Tensor) -> Tensor:
+    """Gives each feature's standard deviation ``[Z]`` over ``[n, Z]``, to divide by.
+
+    It is 1 for a feature that does not vary beyond rounding: division must not make a difference of
+    that.
+    """
+    spread = features.std(0)
+    return spread.masked_fill(spread <= ROUNDING * features.abs().amax(0), 1.0)
 
 
 class FrameTable:

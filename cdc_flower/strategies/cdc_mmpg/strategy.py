@@ -20,17 +20,18 @@ from torch import Tensor
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import generator, torch_generator
-from cdc_flower.devices.decoders.forms import names_of
 from cdc_flower.models.video.ranking import VideoModel
 from cdc_flower.strategies.base import Cloud, CloudStrategy, to_every_node
 from cdc_flower.strategies.cdc_mmpg.adaptor import VARIANTS, FastDomainAdaptor
-from cdc_flower.strategies.cdc_mmpg.condition import ARMS, Condition, FrameTable
+from cdc_flower.strategies.cdc_mmpg.condition import ARMS, Condition, FrameTable, spread_of
 from cdc_flower.strategies.cdc_mmpg.matching import match_clips
 from cdc_flower.strategies.cdc_mmpg.reasoner import AnchorFrameReasoner
+from cdc_flower.strategies.generation import report_of
 from cdc_flower.tasks.video.clip_report import ClipReport, read_report
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
+from cdc_flower.wire.replies import MessageBatches
 
 #: Generated numbers held at a time, which bound the memory.
 NUMBERS_PER_CHUNK = 8_000_000
@@ -71,6 +72,8 @@ class CdcMmpg(CloudStrategy):
     Raises:
         ValueError: If a value is unknown or out of its range.
     """
+
+    reads = frozenset({records.FRAMES})
 
     def __init__(
         self,
@@ -138,7 +141,7 @@ class CdcMmpg(CloudStrategy):
         self.parameters = {name: value.detach().clone() for name, value in cloud.parameters.items()}
         self.frames = FrameTable(cloud.model, self.parameters)
         features = self.frames(self.clips_of(self._first_openings(cloud.train)))
-        mean, scale = features.mean((0, 1)), features.flatten(0, 1).std(0).clamp(min=1e-6)
+        mean, scale = features.mean((0, 1)), spread_of(features.flatten(0, 1))
         head = self.parameters["head.0.weight"], self.parameters["head.0.bias"]
         width, random = cloud.model.width, torch_generator(cloud.seed, "cdc_mmpg", "adaptor")
         self.adaptor = FastDomainAdaptor(
@@ -152,6 +155,7 @@ class CdcMmpg(CloudStrategy):
             reasoner if "adr" in self.arm else None,
             cloud.seed,
             num_samples,
+            mean,
         )
         trained = dict(self.adaptor.named_parameters(prefix="adaptor"))
         if self.condition.reasoner is not None:
@@ -270,8 +274,7 @@ class CdcMmpg(CloudStrategy):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Reason and generate, from each device's report alone."""
         self._generated = None
-        groups = [batch.select(batch.ok_rows()) for batch, _ in MessageBatch.group(replies)]
-        groups = [batch for batch in groups if len(batch)]
+        groups = [batch for batch, _ in MessageBatches.of(replies).ok().groups]
         if groups:
             node_ids = np.concatenate([np.asarray(batch.node_ids, np.uint64) for batch in groups])
             told = [read_report(self.model, self.parameters, report_of(batch)) for batch in groups]
@@ -301,8 +304,3 @@ class CdcMmpg(CloudStrategy):
         frames = 0.0 if self.report.form == "feature" else num_frames * self.model.frame_flops()
         reasoner = self.condition.reasoner
         return frames + (reasoner.flops() if reasoner is not None else 0.0) + self.adaptor.flops()
-
-
-def report_of(batch: MessageBatch) -> Arrays:
-    """What ``n`` devices told, ``[n, ...]`` by name, whether each has its own or all told the same."""
-    return {name: batch.array(records.REPORT, name) for name in names_of(batch, records.REPORT)}

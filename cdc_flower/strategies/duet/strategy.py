@@ -6,11 +6,9 @@ Efficient Device Model Generalization, WWW 2023, https://arxiv.org/abs/2209.0522
 Equations and choices: see README.md beside this file.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,11 +17,12 @@ from cdc_flower.strategies.base import Cloud
 from cdc_flower.strategies.checks import check_switches, check_whole
 from cdc_flower.strategies.duet.hypernetwork import Hypernetwork
 from cdc_flower.strategies.generation import (
-    DEVICES_PER_CHUNK,
     GenerationStrategy,
+    Report,
     parameters_message,
+    report_of,
 )
-from cdc_flower.strategies.joint import Examples, JointTraining, mean_generated
+from cdc_flower.strategies.joint import Examples, JointTraining, in_chunks, mean_generated
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
@@ -32,8 +31,8 @@ from cdc_flower.wire.batch import MessageBatch
 class Duet(GenerationStrategy):
     """Full generation of the adaptive layers by a hypernetwork in the cloud.
 
-    Up goes a device's last items; down come its adaptive layers. No gradient runs on the device and
-    no label leaves it.
+    Up goes a device's recent data (its last items, or the frames of a clip); down come its adaptive
+    layers. No gradient runs on the device and no label leaves it.
 
     Args:
         epochs: Of training the hypernetwork on historical data. 0 leaves it at its start, which is
@@ -54,6 +53,8 @@ class Duet(GenerationStrategy):
     Raises:
         ValueError: If a value is out of its range.
     """
+
+    reads = frozenset({records.HISTORY, records.FRAMES})
 
     def __init__(
         self,
@@ -118,24 +119,17 @@ class Duet(GenerationStrategy):
         """Sequences ``[n, L]`` -> adaptive layers ``[n, ...]``, each from its own sequence alone."""
         return self.generate_from({records.HISTORY: history})
 
-    @torch.no_grad()
-    def generate_from(self, report: Mapping[str, NDArray[Any]]) -> Arrays:
+    def generate_from(self, report: Report) -> Arrays:
         """As :meth:`generate`, from what devices report, ``[n, ...]`` each."""
-        torch.set_num_threads(1)
-        parts = []
-        for first in range(0, len(next(iter(report.values()))), DEVICES_PER_CHUNK):
-            chunk = {
-                name: value[first : first + DEVICES_PER_CHUNK] for name, value in report.items()
-            }
-            parts.append(self.hypernetwork(*self.cloud.model.reported(self.parameters, chunk)))
-        return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
+        model = self.cloud.model
+        return in_chunks(
+            lambda part: self.hypernetwork(*model.reported(self.parameters, part)), report
+        )
 
     def answer(self, reports: MessageBatch) -> list[MessageBatch]:
         """To each device the layers that its report generates."""
-        generated = self.generate_from(
-            {name: reports.array(records.REPORT, name) for name in reports.arrays[records.REPORT]}
-        )
-        flops = self.hypernetwork.flops(self.cloud.model.history_length)
+        model, generated = self.cloud.model, self.generate_from(report_of(reports))
+        flops = model.sequence_flops() + self.hypernetwork.flops(model.history_length)
         return [parameters_message(reports.node_ids, generated, flops)]
 
     def deployment(self) -> Arrays:

@@ -6,7 +6,6 @@ else.
 """
 
 import logging
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.strategies.checks import check_choices, check_range
-from cdc_flower.strategies.generation import GenerationStrategy
+from cdc_flower.strategies.generation import GenerationStrategy, Report, report_of
 from cdc_flower.strategies.persona.downlink import as_arrays
 from cdc_flower.strategies.persona.editor import ParameterEditor
 from cdc_flower.strategies.persona.prototypes import nearest
@@ -42,6 +41,8 @@ class GroupFineTuning(GenerationStrategy):
     Raises:
         ValueError: If a value is out of its range.
     """
+
+    reads = frozenset({records.HISTORY, records.FRAMES})
 
     def __init__(
         self,
@@ -87,32 +88,27 @@ class GroupFineTuning(GenerationStrategy):
         self.models = {name: torch.stack([layers[name] for layers in trained]) for name in names}
         self.centers = groups.centers
 
-    def settings(self) -> dict[str, Any]:
-        """Nothing: a device only reports, and takes what it gets."""
-        return {}
-
-    def group(self, history: NDArray[np.int32]) -> NDArray[np.int64]:
-        """The group ``[n]`` of sequences ``[n, L]``."""
-        with torch.no_grad():
-            sequences = torch.from_numpy(history.astype(np.int64))
-            feature = self.editor.feature(self.own, self.parameters, sequences)
-            return nearest(points(self.editor, self.own, feature, self.cluster_on), self.centers)
+    @torch.no_grad()
+    def group(self, report: Report) -> NDArray[np.int64]:
+        """Finds the group ``[n]`` of what devices report, ``[n, ...]`` each."""
+        feature = self.editor.reported_feature(self.own, self.parameters, report)
+        return nearest(points(self.editor, self.own, feature, self.cluster_on), self.centers)
 
     def answer(self, reports: MessageBatch) -> list[MessageBatch]:
         """The model of each device's group; those of one group share it."""
         torch.set_num_threads(1)
-        group_of = self.group(np.asarray(reports.array(records.REPORT, records.HISTORY)))
-        flops = self.editor.feature_flops(self.cloud.model.history_length)
+        model, group_of = self.cloud.model, self.group(report_of(reports))
+        flops = model.sequence_flops() + self.editor.feature_flops(model.history_length)
         node_ids, down = np.asarray(reports.node_ids, np.uint64), []
         for group in np.unique(group_of):
-            model: Arrays = as_arrays(
+            own: Arrays = as_arrays(
                 {name: value[int(group)] for name, value in self.models.items()}
             )
             down.append(
                 MessageBatch(
                     records.EVALUATE,
                     node_ids[group_of == group],
-                    shared={records.PARAMETERS: model},
+                    shared={records.PARAMETERS: own},
                     configs={records.WORK: {records.FLOPS: flops}},
                 )
             )

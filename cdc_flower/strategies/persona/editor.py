@@ -7,15 +7,23 @@
 Decoders P, p are registered and trained, and start at zero, so every first edit is zero.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cdc_flower.models.base import DeviceModel, init_layers
 from cdc_flower.models.generated_layers import generated_head
 from cdc_flower.models.layers import Parameters
-from cdc_flower.models.sequence_feature import feature_flops, init_feature, item_feature
+from cdc_flower.models.sequence_feature import (
+    feature_flops,
+    history_feature,
+    init_feature,
+    reported_feature,
+)
 from cdc_flower.strategies.persona.transfer import (
     KINDS,
     NUM_HEADS,
@@ -103,8 +111,20 @@ class ParameterEditor:
         return kept if self.random_decoders else dict(parameters)
 
     def feature(self, parameters: Parameters, static: Parameters, history: Tensor) -> Tensor:
-        """Z ``[B, w]`` of sequences ``[B, L]``, from a table where there is one; no candidate is looked at."""
-        return item_feature(parameters, self.model, static, history)
+        """Makes z ``[B, w]`` of histories ``[B, L]``, from a table where there is one."""
+        return history_feature(parameters, self.model, static, history)
+
+    def reported_feature(
+        self, parameters: Parameters, static: Parameters, report: Mapping[str, NDArray[Any]]
+    ) -> Tensor:
+        """Makes z ``[n, w]`` of what devices report; see :func:`~cdc_flower.models.sequence_feature.reported_feature`.
+
+        Args:
+            parameters: Of the editor.
+            static: Of the device model.
+            report: ``[n, ...]`` by name.
+        """
+        return reported_feature(parameters, self.model, static, report)
 
     def embeddings(self, parameters: Parameters, feature: Tensor) -> list[Tensor]:
         """e(1), ..., e(L), each ``[B, w]``."""

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from cdc_flower.models.layers import Parameters
@@ -195,5 +194,9 @@ def cluster(points: Tensor, num_groups: int, seed: int) -> Tensor:
     if len(distinct) <= num_groups:
         chosen = distinct[np.minimum(np.arange(num_groups), len(distinct) - 1)]
         return torch.from_numpy(chosen).float()
+    from sklearn.cluster import (
+        KMeans,  # here, as a device imports the strategies and needs no scikit-learn
+    )
+
     fitted = KMeans(num_groups, random_state=seed).fit(points.double().numpy())
     return torch.from_numpy(fitted.cluster_centers_).float()

@@ -8,8 +8,9 @@
 The base model itself (S0) is trained before any strategy.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,9 @@ from torch import Tensor
 from cdc_flower.core.seeds import generator, torch_generator
 from cdc_flower.models.layers import Parameters
 from cdc_flower.strategies.base import Cloud, History
+from cdc_flower.strategies.joint import Examples
 from cdc_flower.strategies.persona.editor import ParameterEditor
 from cdc_flower.strategies.persona.prototypes import cluster, nearest
-from cdc_flower.training.fit import cross_entropy
 
 #: Samples that go through the editor at a time.
 SAMPLES_PER_CHUNK = 8192
@@ -83,14 +84,14 @@ class Stages:
         ]
         leaves = [*editor.trained(own).values(), *static]
         fixed = None if self.joint else cloud.model.tabulate(model)
+        seen_with = model if self.joint else cloud.model.tabulate_sequences(model)
 
-        def loss(batch: Any) -> Tensor:
-            history, candidates = tensors_of(batch)
+        def loss(examples: Examples) -> Tensor:
             shared = cloud.model.tabulate(model) if fixed is None else fixed
-            embeddings = editor.embeddings(own, editor.feature(own, model, history))
-            x, targets = cloud.model.encode(shared, history, candidates)
+            embeddings = editor.embeddings(own, editor.feature(own, seen_with, examples.reported))
+            x, targets = cloud.model.encode(shared, examples.history, examples.candidates)
             logits = cloud.model.match(editor.head(own, embeddings, model, x), targets)
-            return cross_entropy(logits).mean()
+            return cloud.model.loss(logits).mean()
 
         self._fit("persona: global editor", {**model, **own}, leaves, loss)
         return model, own
@@ -120,13 +121,15 @@ class Stages:
         for index in range(len(groups.centers)):
             layers = {name: model[name].detach().clone() for name in names}
 
-            def loss(batch: Any, layers: Parameters = layers) -> Tensor:
+            def loss(examples: Examples, layers: Parameters = layers) -> Tensor:
                 shared = (
                     device_model.tabulate({**model, **layers})
                     if fixed is None
                     else {**fixed, **layers}
                 )
-                return cross_entropy(device_model.score(shared, *tensors_of(batch))).mean()
+                return device_model.loss(
+                    device_model.score(shared, examples.history, examples.candidates)
+                ).mean()
 
             what = f"persona: prototype {index + 1} of {len(groups.centers)}"
             self._fit(what, layers, list(layers.values()), loss, groups, index)
@@ -138,7 +141,7 @@ class Stages:
     ) -> list[Parameters]:
         """S3b: for each group its own copy of the editor behind the feature, on top of the group's prototype."""
         editor, device_model, trained = self.editor, self.cloud.model, []
-        fixed = device_model.tabulate(model)
+        fixed, seen_with = device_model.tabulate(model), device_model.tabulate_sequences(model)
         for index, prototype in enumerate(prototypes):
             mine = {
                 name: value.detach().clone()
@@ -148,13 +151,14 @@ class Stages:
             whole = {**own, **mine}
             layers = {name: prototype[name] for name in device_model.adaptive}
 
-            def loss(batch: Any, whole: Parameters = whole, layers: Parameters = layers) -> Tensor:
-                history, candidates = tensors_of(batch)
+            def loss(
+                examples: Examples, whole: Parameters = whole, layers: Parameters = layers
+            ) -> Tensor:
                 with torch.no_grad():
-                    feature = editor.feature(whole, model, history)
-                    x, targets = device_model.encode(fixed, history, candidates)
+                    feature = editor.feature(whole, seen_with, examples.reported)
+                    x, targets = device_model.encode(fixed, examples.history, examples.candidates)
                 y = editor.head(whole, editor.embeddings(whole, feature), layers, x)
-                return cross_entropy(device_model.match(y, targets)).mean()
+                return device_model.loss(device_model.match(y, targets)).mean()
 
             what = f"persona: editor {index + 1} of {len(prototypes)}"
             self._fit(what, mine, list(editor.trained(mine).values()), loss, groups, index)
@@ -166,13 +170,15 @@ class Stages:
         what: str,
         kept: Parameters,
         leaves: list[Tensor],
-        loss: Any,
+        loss: Callable[[Examples], Tensor],
         groups: Groups | None = None,
         index: int = 0,
     ) -> None:
         """One stage, on all examples or on those of a group. A group without examples keeps what it has."""
         cloud = self.cloud
-        own: dict[str, Any] = {}
+        batches: Callable[[int], Iterable[Any]] = cloud.batches
+        held_out: Callable[[], Iterable[Any]] = cloud.held_out
+        count: int | None = None
         if groups is not None:
             train, validation = (
                 np.flatnonzero(groups.train == index),
@@ -184,15 +190,23 @@ class Stages:
             if cloud.examples_per_epoch is not None:
                 share = len(train) / len(groups.train) * cloud.examples_per_epoch
                 count = max(1, min(count, round(share / cloud.batch_size)))
-            own = {
-                "batches": lambda epoch: rows_in_batches(cloud, cloud.train, train, epoch, count),
-                "held_out": lambda: rows_in_batches(cloud, cloud.validation, validation),
-                "num_batches": count,
-            }
+            batches = partial(rows_in_batches, cloud, cloud.train, train, num_batches=count)
+            held_out = partial(rows_in_batches, cloud, cloud.validation, validation)
         for leaf in leaves:
             leaf.requires_grad_()
         settings = {**self.settings, **(groups.settings if groups else {}), "tensors": sorted(kept)}
-        cloud.fit(what, settings, kept, leaves, loss, epochs=self.epochs, rate=self.rate, **own)
+        cloud.fit(
+            what,
+            settings,
+            kept,
+            leaves,
+            loss,
+            epochs=self.epochs,
+            rate=self.rate,
+            batches=lambda epoch: examples_of(cloud.train, batches(epoch)),
+            held_out=lambda: examples_of(cloud.validation, held_out()),
+            num_batches=count,
+        )
         for leaf in leaves:
             leaf.requires_grad_(False)
 
@@ -222,16 +236,25 @@ def rows_in_batches(
         yield history.batch(chosen, done, cloud.seed, cloud.num_negatives)
 
 
+def examples_of(history: History, batches: Iterable[Any]) -> Iterator[Examples]:
+    """Adds to batches what the devices would have reported, which is all that an editor reads."""
+    for batch in batches:
+        reported = history.lagged(batch.rows, np.zeros_like(batch.rows))
+        yield Examples(
+            *(torch.from_numpy(ids).long() for ids in (batch.history, batch.candidates, reported))
+        )
+
+
 @torch.no_grad()
 def points_of(
     editor: ParameterEditor, model: Parameters, own: Parameters, history: History, cluster_on: str
 ) -> Tensor:
     """Where historical samples lie, ``[M, c]``; see :func:`points`."""
-    parts = []
+    parts, seen_with = [], editor.model.tabulate_sequences(model)
     for start in range(0, history.num_examples, SAMPLES_PER_CHUNK):
         rows = np.arange(start, min(start + SAMPLES_PER_CHUNK, history.num_examples))
         sequences = torch.from_numpy(history.lagged(rows, np.zeros_like(rows))).long()
-        parts.append(points(editor, own, editor.feature(own, model, sequences), cluster_on))
+        parts.append(points(editor, own, editor.feature(own, seen_with, sequences), cluster_on))
     return torch.cat(parts) if parts else torch.zeros(0, 1)
 
 
@@ -241,8 +264,3 @@ def points(editor: ParameterEditor, own: Parameters, feature: Tensor, cluster_on
     return (
         editor.coordinates(own, embeddings) if cluster_on == "edits" else torch.cat(embeddings, -1)
     )
-
-
-def tensors_of(batch: Any) -> tuple[Tensor, Tensor]:
-    """Histories ``[B, L]`` and candidates ``[B, C]``."""
-    return torch.from_numpy(batch.history).long(), torch.from_numpy(batch.candidates).long()

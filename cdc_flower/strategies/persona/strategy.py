@@ -19,7 +19,7 @@ from torch import Tensor
 from cdc_flower.models.sequence_feature import with_table
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.strategies.checks import check_choices, check_range, check_switches
-from cdc_flower.strategies.generation import GenerationStrategy
+from cdc_flower.strategies.generation import GenerationStrategy, in_parts, report_of
 from cdc_flower.strategies.persona.downlink import DOWNLINKS, messages
 from cdc_flower.strategies.persona.editing import Edited, edited
 from cdc_flower.strategies.persona.editor import ParameterEditor
@@ -46,9 +46,9 @@ CHOICES = {
 class Persona(GenerationStrategy):
     """Prototype-based parameter editing.
 
-    Up goes a device's last items (or a feature of them), down come its adaptive layers, or only
-    what is added to the prototype that it holds. No gradient runs on the device and no label leaves
-    it.
+    Up goes a device's recent data (its last items or the frames of a clip, or a feature of them),
+    down come its adaptive layers, or only what is added to the prototype that it holds. No gradient
+    runs on the device and no label leaves it.
 
     Args:
         num_prototypes: N; 1 is the method with the base model's head as its single prototype.
@@ -78,6 +78,8 @@ class Persona(GenerationStrategy):
     Raises:
         ValueError: If a value is out of its range.
     """
+
+    reads = frozenset({records.HISTORY, records.FRAMES})
 
     def __init__(
         self,
@@ -213,8 +215,10 @@ class Persona(GenerationStrategy):
         return self.cloud.arrays(deployed)
 
     def settings(self) -> dict[str, Any]:
-        """What the device reports, and whether it keeps a prototype."""
-        settings: dict[str, Any] = {"report": "feature"} if self.report == "feature" else {}
+        """What the device reports and from when, and whether it keeps a prototype."""
+        settings = super().settings()
+        if self.report == "feature":
+            settings[records.REPORT] = records.FEATURE
         if self.downlink != "full":
             settings["prototype"] = 0 if self.num_prototypes == 1 else -1
         return settings
@@ -237,6 +241,8 @@ class Persona(GenerationStrategy):
             self.editor.flops(self.cloud.model.history_length)
             + num_compared * self.editor.comparison_flops()
         )
+        if self.report != "feature":
+            flops += self.cloud.model.sequence_flops()
         down = messages(
             self.downlink, self.edit_threshold, reports, self.bank, group_of, made, flops
         )
@@ -268,14 +274,10 @@ class Persona(GenerationStrategy):
             return torch.from_numpy(
                 np.array(reports.array(records.REPORT, records.FEATURE), np.float32)
             )
-        history = np.asarray(reports.array(records.REPORT, records.HISTORY))
-        parts = []
-        for start in range(0, len(history), DEVICES_PER_CHUNK):
-            sequences = torch.from_numpy(
-                history[start : start + DEVICES_PER_CHUNK].astype(np.int64)
-            )
-            parts.append(self.editor.feature(self._with_table, self._static, sequences))
-        return torch.cat(parts)
+        parts = in_parts(report_of(reports), DEVICES_PER_CHUNK)
+        return torch.cat(
+            [self.editor.reported_feature(self._with_table, self._static, part) for part in parts]
+        )
 
     def _assigned(self, feature: Tensor) -> tuple[Ints, Tensor]:
         """Groups ``[n]`` of devices with these features ``[n, w]``, and where they lie, if that matters, ``[n, c]``."""

@@ -3,23 +3,21 @@
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from cdc_flower.core.stream import SegmentBatch
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.devices.task import Columns
 from cdc_flower.models.base import DeviceModel
-from cdc_flower.models.sequence_feature import feature_flops, sequence_feature
 from cdc_flower.tasks.protocol import Task
 from cdc_flower.tasks.recommendation.metrics import METRICS, RankingMetrics, pooled_auc
-from cdc_flower.training.scoring import Arrays, tensors
 from cdc_flower.wire import records
 
 
 class Recommendation:
     """Devices tell their last items, and rank the item that their user chooses next."""
 
+    tells = frozenset({records.HISTORY})
     metrics: tuple[str, ...] = METRICS
     pooled: tuple[str, ...] = ("auc",)
 
@@ -29,32 +27,7 @@ class Recommendation:
     def report(
         self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int, lag: int = 0
     ) -> tuple[Columns, Columns]:
-        recent = stream.recent(states.device_ids, segment, lag)
-        told: Columns = {records.HISTORY: recent}
-        work: Columns = {}
-        if states.settings.get(records.REPORT) == records.FEATURE:
-            feature, flops = self._feature(model, recent, states.static)
-            told = {records.FEATURE: feature}
-            work = {
-                records.NUM_LABELS: np.zeros(len(recent), np.int64),
-                records.FLOPS: np.full(len(recent), flops),
-            }
-        if records.PROTOTYPE in states.settings:
-            told[records.HELD] = states.version
-        return told, work
-
-    @torch.inference_mode()
-    def _feature(
-        self, model: DeviceModel, recent: NDArray[np.int32], static: Arrays
-    ) -> tuple[NDArray[np.float32], float]:
-        """Features ``[n, w]`` of recent items ``[n, L]``, and the work of one.
-
-        The item states are those that the device makes to predict, so they are not counted again.
-        """
-        parameters, items = tensors(static), torch.from_numpy(recent).long()
-        states = model.item_states(parameters, items)
-        feature = sequence_feature(parameters, states, (items != 0).sum(-1))
-        return feature.numpy(), feature_flops(states.shape[-1], feature.shape[-1], recent.shape[-1])
+        return {records.HISTORY: stream.recent(states.device_ids, segment, lag)}, {}
 
     def doubt(
         self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int

@@ -4,7 +4,6 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
 
 from cdc_flower.core.seeds import generator, hashed_integers, hashed_uniform
 from cdc_flower.tasks.video.places import CELL, NUM_DIGITS, SIDE, Places
@@ -17,6 +16,10 @@ _NOISE_FIELDS = 256
 @cache
 def sprites() -> tuple[NDArray[np.float32], ...]:
     """For each digit ``[s, 8, 8]`` in [0, 1], in the order of the data set (Alpaydin and Kaynak, UCI, 1998)."""
+    from sklearn.datasets import (
+        load_digits,  # here, as it takes longer to import than most runs need
+    )
+
     data = load_digits()
     images = (data.images / 16.0).astype(np.float32)
     return tuple(images[data.target == digit] for digit in range(NUM_DIGITS))

@@ -7,7 +7,7 @@ for is not known then.
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -145,7 +145,7 @@ class VideoStream:
 
     def historical(self) -> "VideoHistory":
         """The labelled segments before the stream, which the cloud holds."""
-        return VideoHistory(self.table, np.arange(self.num_devices))
+        return VideoHistory(self.table, np.arange(self.num_devices), self.seed)
 
 
 @dataclass(frozen=True)
@@ -155,11 +155,13 @@ class VideoHistory:
     Attributes:
         table: Of all devices.
         device_ids: ``[n]``, those that are here.
+        seed: Of the run.
         is_here: ``[Q]``, which of their queries are; None for all.
     """
 
     table: QueryTable
     device_ids: Ints
+    seed: int
     is_here: NDArray[np.bool_] | None = None
 
     @cached_property
@@ -198,11 +200,20 @@ class VideoHistory:
         queries = self.queries
         order = self._order(queries, generator(seed, "historical-order", epoch))
         for start in range(0, len(queries), batch_size)[first:stop]:
-            rows = order[start : start + batch_size]
-            query = queries[rows]
-            device, _ = self.table.place(query)
-            history = query[:, None].astype(np.int32)
-            yield HistoricalBatch(rows, history, self.table.true_first(query), device)
+            yield self.batch(order[start : start + batch_size], epoch, seed, num_negatives)
+
+    def batch(self, rows: Ints, epoch: int, seed: int, num_negatives: int) -> HistoricalBatch:
+        """Gives these examples with all their candidates, the true one first.
+
+        Args:
+            rows: ``[B]``, which examples.
+            epoch, seed, num_negatives: Of other histories; here they do not matter.
+        """
+        query = self.queries[rows]
+        device, _ = self.table.place(query)
+        return HistoricalBatch(
+            rows, query[:, None].astype(np.int32), self.table.true_first(query), device
+        )
 
     def _order(self, queries: Ints, draws: np.random.Generator) -> Ints:
         """``[M]``: the examples in a random order, by segments where clips are searched."""
@@ -219,7 +230,7 @@ class VideoHistory:
         queries = self.queries[rows]
         device, _ = self.table.place(queries)
         earlier = np.maximum(queries - lag, self.table.bounds[device, 0])
-        opening = self.openings(rows, hashed_uniform(0, "video-told", queries))
+        opening = self.openings(rows, hashed_uniform(self.seed, "video-told", queries))
         return np.where(lag == 0, opening, earlier)[:, None].astype(np.int32)
 
     def openings(self, rows: Ints, uniform: NDArray[np.float64]) -> Ints:
@@ -252,16 +263,12 @@ class VideoHistory:
         count = max(min(max(round(fraction * size), 1), size - 1), 0) if fraction > 0 else 0
         order = np.argsort(hashed_bits(seed, "historical-split", members), kind="stable")
         if not self.table.repeats_clips:
-            parts = [
-                VideoHistory(self.table, members[np.sort(order[k])])
-                for k in (slice(count, None), slice(count))
-            ]
-            return parts[0], parts[1]
+            train, held_out = (members[np.sort(part)] for part in (order[count:], order[:count]))
+            return replace(self, device_ids=train), replace(self, device_ids=held_out)
         is_held_out = np.zeros(len(self.table.answer), np.bool_)
         is_held_out[members[order[:count]]] = True
-        held_out = VideoHistory(self.table, self.device_ids, is_held_out)
         is_here = ~is_held_out if self.is_here is None else self.is_here & ~is_held_out
-        return VideoHistory(self.table, self.device_ids, is_here), held_out
+        return replace(self, is_here=is_here), replace(self, is_here=is_held_out)
 
     def content_hash(self) -> str:
         """Sixty-four hexadecimal digits that change with anything that training could read."""

@@ -26,6 +26,7 @@ NUM_ANSWERS = 8
 class VideoTask(TruthReader, ABC):
     """What question answering and retrieval share: the report of a clip, and the ranks."""
 
+    tells = frozenset({records.FRAMES})
     metrics: tuple[str, ...]
     pooled: tuple[str, ...] = ()
 
@@ -128,8 +129,8 @@ class VideoSearch(VideoTask):
     segments.
     """
 
-    metrics = ("r@1", "r@5", "r@10", "mean_rank")
-    pooled = ("median_rank",)
+    metrics: tuple[str, ...] = ("r@1", "r@5", "r@10", "mean_rank")
+    pooled: tuple[str, ...] = ("median_rank",)
 
     def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
         true_column, context_id, is_shift = data.truth.read(self)

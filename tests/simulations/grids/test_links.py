@@ -14,6 +14,7 @@ from tiny import Around, app, counting_app, fleet, inline, same, strategy, strea
 from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.simulations.grids.base import InlineGrid
 from cdc_flower.simulations.grids.links import LinkGrid
+from cdc_flower.simulations.grids.strategy import StrategyGrid
 from cdc_flower.simulations.links.accounting import work_of
 from cdc_flower.study.play import deploy
 from cdc_flower.wire import records
@@ -312,7 +313,7 @@ def test_bytes_are_those_of_the_messages_without_instruments(name: str) -> None:
     grid = Watching(
         inner, fleet(), stream().segment_starts_s, observer=lambda *args: seen.append(args)
     )
-    built.start(grid=grid, initial_arrays=built.initial_arrays(), num_rounds=6)
+    built.start(grid=StrategyGrid(grid), initial_arrays=built.initial_arrays(), num_rounds=6)
     assert sum(usage.bytes_down.sum() for _, _, usage in seen) == sum(
         size(batch).sum() for batch in outer
     )
@@ -326,14 +327,14 @@ def test_an_unlimited_network_changes_no_metric_against_no_links_at_all(name: st
     rows = table(name)
     built, inner = strategy(name), Around(inline())
     deploy(inner, built)
-    built.start(grid=inner, initial_arrays=built.initial_arrays(), num_rounds=6)
+    built.start(grid=StrategyGrid(inner), initial_arrays=built.initial_arrays(), num_rounds=6)
     plain = [
         r.metrics[records.SCORES]["value-sum"]
         for r in inner.replies
         if getattr(r, "message_type", "") == "evaluate"
     ]
     metrics = rows[rows.metric != "auc"].value_sum.to_numpy()
-    np.testing.assert_array_equal(metrics, np.concatenate(plain).ravel())
+    np.testing.assert_allclose(metrics, np.concatenate(plain).ravel(), rtol=1e-5, atol=1e-6)
 
 
 def test_the_order_of_strategies_changes_no_link() -> None:
@@ -521,6 +522,6 @@ def test_one_of_our_strategies_runs_in_rounds() -> None:
     built, inner = strategy("duet"), InlineGrid(app(), np.arange(4))
     deploy(inner, built)
     grid = LinkGrid(inner, fleet(up_bps=1e4, down_bps=1e4))
-    built.start(grid=grid, initial_arrays=built.initial_arrays(), num_rounds=3)
+    built.start(grid=StrategyGrid(grid), initial_arrays=built.initial_arrays(), num_rounds=3)
     assert len(grid.rounds) == 3
     assert 0 < grid.rounds[0].end_s < grid.rounds[1].end_s < grid.now_s + 1e-9

@@ -41,7 +41,7 @@ def test_a_link_that_never_delivers_hangs_nothing_and_changes_no_prediction(name
         assert single(dead).num_dropped.sum() > 0 and dead.latency_s.isna().all()
         alone = table("static", built=None if name == "fedavg" else strategy("duet", epochs=2))
         if name == "fedavg":  # the same model as deployed
-            np.testing.assert_array_equal(dead.value_sum, alone.value_sum)
+            np.testing.assert_allclose(dead.value_sum, alone.value_sum, rtol=1e-5, atol=1e-6)
     else:
         assert not single(dead).num_dropped.any()
 

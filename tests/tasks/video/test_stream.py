@@ -12,6 +12,7 @@ from cdc_flower.devices.app import LabelBudget
 from cdc_flower.tasks.recommendation.metrics import RankingMetrics
 from cdc_flower.tasks.video.moving_digits import digits_stream
 from cdc_flower.tasks.video.questions import ANSWERS, WORDS
+from cdc_flower.tasks.video.stream import VideoStream
 
 IDS = np.arange(4)
 
@@ -104,6 +105,25 @@ def test_in_training_a_device_tells_of_a_clip_before_it_is_asked(captions: bool)
         np.testing.assert_array_equal(mine, other)
     assert (told == asked).mean() == pytest.approx(0.25, abs=0.15)  # four clips in a segment
     np.testing.assert_array_equal(history.lagged(rows, np.ones_like(rows))[1:12, 0], asked[:11])
+
+
+@pytest.mark.parametrize("captions", [False, True])
+def test_which_clip_is_told_of_in_training_changes_with_the_seed_of_the_run_on_both_parts(
+    captions: bool,
+) -> None:
+    def told(seed: int) -> list[list[int]]:
+        # The same questions and the same parts, whatever the seed: only the draw may differ.
+        history = VideoStream(video_stream(captions).table, segment_s=60.0, seed=seed).historical()
+        parts = (history, *history.split(0.5, 0))
+        every = [np.arange(part.num_examples) for part in parts]
+        return [
+            part.lagged(rows, np.zeros_like(rows)).tolist()
+            for part, rows in zip(parts, every, strict=True)
+        ]
+
+    assert told(1) == told(1)
+    for one, other in zip(told(0), told(1), strict=True):
+        assert one != other
 
 
 def test_devices_are_held_out_whole_and_a_change_of_content_changes_the_hash() -> None:

@@ -1,0 +1,80 @@
+"""Which strategy plays which task is declared, and checked before any data are read."""
+
+from typing import Any
+
+import pytest
+from flwr.serverapp.strategy import FedAvg as FlowersFedAvg
+from hydra import compose, initialize_config_module
+
+from cdc_flower.core.errors import UserError
+from cdc_flower.strategies import STRATEGIES, build_strategy
+from cdc_flower.study.plays import TASKS, check_plays, plays, strategies_that_play
+from cdc_flower.study.setup import prepare, resolved
+from cdc_flower.tasks.video.build import VIDEO_TASKS
+
+DATA = ("simulations.setup.stream_of", "simulations.video.video_stream")
+PAIRS = [(name, task) for name in STRATEGIES for task in TASKS]
+WRONG = [(name, task) for name, task in PAIRS if not plays(STRATEGIES[name], task)]
+
+
+class DataRead(Exception):
+    """Data were read."""
+
+
+def prepare_without_data(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise DataRead
+
+    for reader in DATA:
+        monkeypatch.setattr(f"cdc_flower.{reader}", refuse)
+    with initialize_config_module("cdc_flower.configs", version_base="1.3"):
+        config = resolved(compose("config", overrides=list(overrides)))
+    prepare(config)
+
+
+@pytest.mark.parametrize(("name", "task"), WRONG)
+def test_a_pair_that_does_not_fit_is_refused_before_the_data_are_read(
+    name: str, task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError) as refused:
+        prepare_without_data(monkeypatch, f"task={task}", f"strategies=[{name}]")
+    text = str(refused.value)
+    assert text.startswith(f"strategies: {name} cannot play task={task}") and "\n" not in text
+    assert all(other in text for other in strategies_that_play(task))
+    assert all(other in text for other in TASKS if plays(STRATEGIES[name], other))
+
+
+@pytest.mark.parametrize(("name", "task"), [pair for pair in PAIRS if pair not in WRONG])
+def test_a_pair_that_fits_goes_on_to_the_data(
+    name: str, task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DataRead):
+        prepare_without_data(monkeypatch, f"task={task}", f"strategies=[{name}]")
+
+
+def test_all_but_cdc_mmpg_play_all_tasks_and_it_plays_video() -> None:
+    assert WRONG == [("cdc_mmpg", "recommendation")]
+    assert set(VIDEO_TASKS) < set(TASKS)
+
+
+def test_an_arm_is_named_by_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="strategies: whole_clip cannot play task=recommendation"):
+        prepare_without_data(
+            monkeypatch,
+            "strategies=[static,whole_clip]",
+            "+strategy.whole_clip={method: cdc_mmpg, arm: full_clip}",
+        )
+
+
+def test_a_strategy_of_flowers_own_declares_nothing_and_plays_everything() -> None:
+    for task in TASKS:
+        check_plays({"stock": FlowersFedAvg()}, task)
+
+
+def test_one_that_reads_nothing_that_is_told_plays_no_task() -> None:
+    odd: Any = build_strategy("duet", {})
+    odd.reads = frozenset({"smells"})
+    with pytest.raises(
+        UserError, match=r"odd cannot play task=video_qa.* reads smells; it plays no task"
+    ):
+        check_plays({"odd": odd}, "video_qa")
