@@ -181,7 +181,7 @@ def _environment(home: Path, ray_dir: str) -> dict[str, str]:
         "FLWR_LOCAL_CONTROL_API_PORT": str(ports[1]),
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.5",
         "FLWR_TELEMETRY_ENABLED": "0",
         "RAY_TMPDIR": ray_dir,  # short: the path of a socket may have 107 characters
         "RAY_USAGE_STATS_ENABLED": "0",

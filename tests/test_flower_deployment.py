@@ -20,6 +20,9 @@ TOLERANCE = 1e-5
 
 
 @pytest.mark.flwr
+@pytest.mark.timeout(
+    900
+)  # a process for each message: twenty seconds of work, and waits, on two cores
 def test_a_deployment_gives_the_table_of_the_inline_grid_on_3_nodes(tmp_path: Path) -> None:
     settings = {
         "task": "recommendation",
@@ -30,7 +33,7 @@ def test_a_deployment_gives_the_table_of_the_inline_grid_on_3_nodes(tmp_path: Pa
         "overrides": " ".join(SMALL),
     }
     nodes = [f"partition-id={k} num-partitions={NUM_NODES}" for k in range(NUM_NODES)]
-    flwr_deployment(ROOT, settings, nodes, home=tmp_path / "home", timeout_s=900)
+    flwr_deployment(ROOT, settings, nodes, home=tmp_path / "home", timeout_s=880)
 
     overrides = ["task=recommendation", "strategies=[duet]", f"fleet.num_devices={NUM_NODES}"]
     with initialize_config_module("cdc_flower.configs", version_base="1.3"):

@@ -138,9 +138,7 @@ def test_recommendation_refuses_cdc_mmpg_in_one_line(tmp_path: Path) -> None:
         "data.history_events=12",
         f"out={tmp_path}/x",
     )
-    with pytest.raises(
-        UserError, match=r"strategy\.cdc_mmpg: task must be video_qa or video_retrieval"
-    ):
+    with pytest.raises(UserError, match="cdc_mmpg cannot play task=recommendation"):
         runs.run(config, console=quiet())
 
 
