@@ -20,7 +20,7 @@ def rows_with(*, metrics: tuple[str, ...], **columns: Any) -> pd.DataFrame:
 
 
 def frame_of(**changes: Any) -> pd.DataFrame:
-    """Two devices and two metrics in segment 4, with some columns changed."""
+    """Two devices and two metrics in segment 4, with some columns changed; None takes one away."""
     columns: dict[str, Any] = {
         "run_id": "r1",
         "experiment": "small",
@@ -46,4 +46,5 @@ def frame_of(**changes: Any) -> pd.DataFrame:
         "compute_cloud_s": 0.01,
         "compute_device_s": 0.02,
     }
-    return rows_with(**(columns | changes))
+    kept = {name: value for name, value in (columns | changes).items() if value is not None}
+    return rows_with(**kept)

@@ -167,7 +167,8 @@ def _chunks(path: Path, held: Collection[str]) -> Iterator[pd.DataFrame]:
     """
     names = [name for name in (*COLUMNS.keys, *COLUMNS.facts, *_VALUES) if name in held]
     types = schema(names)
-    with pq.ParquetFile(path, read_dictionary=list(COLUMNS.texts)) as file:
+    texts = [name for name in COLUMNS.texts if name in held]
+    with pq.ParquetFile(path, read_dictionary=texts) as file:
         together: list[list[int]] = [[]]
         num_rows = 0
         for group in range(file.num_row_groups):
@@ -183,7 +184,8 @@ def _chunks(path: Path, held: Collection[str]) -> Iterator[pd.DataFrame]:
 
 def _with_every_fact(frame: pd.DataFrame) -> pd.DataFrame:
     """Rows with the neutral value of each fact that they do not have."""
-    absent = [COLUMNS[name] for name in COLUMNS.facts if name not in frame]
+    facts = [COLUMNS[name] for name in COLUMNS.facts]
+    absent = [each for each in facts if each.neutral is not None and each.name not in frame]
     return frame.assign(
         **{each.name: pd.Series(each.neutral, frame.index, dtype=each.dtype) for each in absent}
     )
