@@ -111,8 +111,8 @@ COLUMNS = Columns(
         ),
         _waiting(
             "staleness_s",
-            "How much older the parameters in use are than the start of the segment, a mean over it. "
-            "Parameters asked for at this start count as new; NaN where there are none.",
+            "How much older the parameters in use are than the start of the segment, a mean over "
+            "it. Parameters asked for at this start count as new; NaN where there are none.",
             neutral=0.0,
         ),
         _computing(

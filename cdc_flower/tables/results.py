@@ -26,7 +26,7 @@ _ROWS_PER_CHUNK = 2**18  # of the long table, about 40 MB
 
 
 def cell_key() -> tuple[str, ...]:
-    """Names the columns that tell cells apart; runs of different labels are told apart by ``run``."""
+    """Names the columns that tell cells apart; ``run`` does so for runs of different labels."""
     return ("run", *COLUMNS.keys)
 
 
@@ -61,7 +61,7 @@ class Results:
 
     @staticmethod
     def of(frame: pd.DataFrame) -> "Results":
-        """From the rows of the long table; a column ``run`` may label runs, without it the label is empty."""
+        """Makes them from rows of the long table; a column ``run`` may label runs, else it is empty."""
         labeled = frame if "run" in frame else frame.assign(run="")
         return _merged(_runs_of_rows(_with_every_fact(labeled)))
 
@@ -71,7 +71,7 @@ class Results:
         return list(self.pieces)
 
     def rows(self, metric: str, columns: Iterable[str]) -> pd.DataFrame:
-        """One metric: a row for each cell that has it, with these columns, ``value_sum`` and ``value_count``."""
+        """Gives a row for each cell that has a metric: these columns, its sum and its count."""
         pieces, names = self.pieces.get(metric, ()), list(columns)
         at = _indices(pieces)
         is_whole = len(at) == len(self.cells) and bool((np.diff(at) == 1).all())
@@ -100,7 +100,7 @@ class Results:
         return Results(self.cells[kept].reset_index(drop=True), pieces)
 
     def assign(self, **columns: Any) -> "Results":
-        """With more columns of the cells, each ``[num_cells]`` or one value for all; a text becomes a category."""
+        """Adds columns of the cells, ``[num_cells]`` or one value for all; text becomes a category."""
         size = len(self.cells)
         texts = {
             k: _constant(value, size) for k, value in columns.items() if isinstance(value, str)
@@ -109,7 +109,10 @@ class Results:
 
 
 def joined(parts: Sequence[Results]) -> Results:
-    """The cells of several results, one after another. They must have the same columns and no cell in common."""
+    """Puts the cells of several results one after another.
+
+    They must have the same columns and no cell in common.
+    """
     if len(parts) == 1:
         return parts[0]
     columns = {}
@@ -229,7 +232,7 @@ def _runs_of_rows(frame: pd.DataFrame) -> Results:
 
 
 def _merged(results: Results) -> Results:
-    """Each cell once, where its metrics were not side by side or lay in two chunks; its facts are the first ones."""
+    """Merges cells whose metrics were not side by side or in two chunks; the first facts count."""
     key, cells = list(cell_key()), results.cells
     again = cells.duplicated(key).to_numpy()
     if not again.any():

@@ -1,4 +1,4 @@
-"""What a results table says: values with intervals, differences from a baseline, and what they cost.
+"""Summarizes results: values with intervals, differences from a baseline, and costs.
 
 A value is a ratio of sums, ``sum of value_sum / sum of value_count``. Its 95 % interval takes
 devices as the clusters, because events of one device are alike: with ``S_i`` and ``N_i`` the sums
@@ -32,7 +32,7 @@ _WEIGHTS_PER_CHUNK = 2_000_000  # of the resamples, which bound the memory
 
 
 def summary_columns() -> tuple[str, ...]:
-    """Names the columns of the summary: values and differences, then costs as ``COLUMNS`` pools them."""
+    """Names the columns of the summary: values and differences, then costs by ``COLUMNS``."""
     return (
         *("run", "task", "strategy", "metric", "mean", "low", "high", "num_devices", "num_seeds"),
         *("baseline", "diff", "diff_low", "diff_high"),
@@ -41,7 +41,7 @@ def summary_columns() -> tuple[str, ...]:
 
 
 def device_sums(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """``value_sum`` and ``value_count`` of each group, seed and device; devices that counted nothing are left out.
+    """Adds up values and counts of each group, seed and device; without those that counted nothing.
 
     Args:
         by: The columns that make a group.
@@ -71,7 +71,7 @@ def estimate(sums: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 def paired_difference(
     sums: pd.DataFrame, by: Sequence[str], baseline: str = BASELINE
 ) -> pd.DataFrame:
-    """The value of each group minus that of the baseline strategy, over the seeds and devices that both have.
+    """Subtracts the baseline strategy's value from each, over seeds and devices that both have.
 
     Args:
         sums: From :func:`device_sums` with the columns ``by`` and ``strategy``.
@@ -104,7 +104,7 @@ def paired_difference(
 
 
 def _difference(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``[4, ...]`` sums and counts of a strategy and of its baseline -> the difference of the two ratios."""
+    """``[4, ...]`` sums and counts of a strategy and its baseline -> difference of the ratios."""
     with np.errstate(invalid="ignore"):  # an infinite loss has no difference
         return sums[0] / sums[1] - sums[2] / sums[3]
 
@@ -137,7 +137,7 @@ def _bootstrap(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray
 
 @lru_cache(maxsize=8)
 def _draws(num_devices: int) -> NDArray[np.uint8]:
-    """``[NUM_RESAMPLES, num_devices]``: how often each device is drawn; that one is drawn 256 times is out of reach."""
+    """``[NUM_RESAMPLES, num_devices]``: how often each device is drawn, always under 256 times."""
     rng, size, done = (
         generator(0, "bootstrap", num_devices),
         max(1, _WEIGHTS_PER_CHUNK // num_devices),
@@ -203,7 +203,7 @@ def strategies_in_order(names: Iterable[str], baseline: str = BASELINE) -> list[
 
 
 def rich_table(summary: pd.DataFrame, metrics: Sequence[str] = SHOWN_METRICS) -> Table:
-    """The summary for a terminal, a row per strategy: value and half interval, below them against the baseline.
+    """Makes the table for a terminal: of each strategy values with half intervals, then gains.
 
     Args:
         metrics: The columns, as far as they exist; if none does, the first three that do.
@@ -215,7 +215,9 @@ def rich_table(summary: pd.DataFrame, metrics: Sequence[str] = SHOWN_METRICS) ->
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=0,
-        caption=f"± is 95 % over devices; the second line is against {baseline} on the same devices",
+        caption=(
+            f"± is 95 % over devices; the second line is against {baseline} on the same devices"
+        ),
     )
     for name in [*labels, "strategy"]:
         table.add_column(name, no_wrap=True)
@@ -237,7 +239,7 @@ def rich_table(summary: pd.DataFrame, metrics: Sequence[str] = SHOWN_METRICS) ->
 
 
 def _influence(sums: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """The value of each row's group and the row's own part of its error; the rows stay as they are."""
+    """The value of each row's group and the row's own part of its error, row by row."""
     groups = sums.groupby(list(by), observed=True, sort=False)
     total = groups["value_count"].transform("sum")
     value = groups["value_sum"].transform("sum", skipna=False) / total
@@ -247,7 +249,7 @@ def _influence(sums: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def _interval(table: pd.DataFrame, by: Sequence[str], name: str) -> pd.DataFrame:
-    """``by``, ``name``, ``low``, ``high`` and ``num_devices`` from the influence of devices (and seeds)."""
+    """Makes ``by``, ``name``, ``low``, ``high``, ``num_devices`` of influences of devices."""
     by = list(by)
     value = table.groupby(by, observed=True, sort=False)["value"].first()
     device = table.groupby([*by, "device_id"], observed=True, sort=False)["influence"].sum(
@@ -314,7 +316,7 @@ def _half(low: float, high: float) -> str:
 
 
 def _value_cell(row: pd.Series) -> str:
-    """Two lines: the value with half its interval, and the same for the difference from the baseline."""
+    """Two lines: the value with half its interval, and the same for the difference."""
     lines = f"{_number(row['mean'], '.3f')} {_half(row['low'], row['high'])}"
     if row["strategy"] != row["baseline"] and np.isfinite(row["diff"]):
         lines += f"\n{row['diff']:+.3f} {_half(row['diff_low'], row['diff_high'])}"

@@ -57,7 +57,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Round:
-    """A segment, or a round of a synchronous app: when it began and ended in virtual time, and its usage."""
+    """A segment, or a round of a synchronous app: its virtual time from and to, and its usage."""
 
     start_s: float
     end_s: float
@@ -78,7 +78,12 @@ class Rounds:
         self._num_devices, self._has_trained = num_devices, False
 
     def train(self, now_s: float, one_follows_another: bool) -> None:
-        """A training. A second one without an evaluation between begins a new round, if rounds follow one another."""
+        """Notes a training.
+
+        Args:
+            now_s: Virtual time.
+            one_follows_another: Whether a second one without an evaluation between begins a round.
+        """
         if self._has_trained and one_follows_another:
             self.close(now_s)
         self._has_trained = True
@@ -98,7 +103,7 @@ class Rounds:
 
 
 def work_of(batch: MessageBatch) -> tuple[Floats, Ints]:
-    """Floating-point operations ``[n]`` and labels ``[n]`` that messages declare; 0 for none and for an error."""
+    """Operations ``[n]`` and labels ``[n]`` that messages declare; 0 for none and for an error."""
     work = batch.configs.get(records.WORK, {})
     flops = np.array(
         np.broadcast_to(np.asarray(work.get(records.FLOPS, 0.0), np.float64), len(batch))
@@ -112,7 +117,7 @@ def work_of(batch: MessageBatch) -> tuple[Floats, Ints]:
 
 
 def sizes_of(payload: MessageBatch) -> tuple[Ints, Ints]:
-    """Bytes on the wire ``[n]`` and raw bytes ``[n]``, of compressed payloads without their padding."""
+    """Bytes on the wire ``[n]`` and raw bytes ``[n]``; compressed payloads without padding."""
     padding = payload.configs.get(records.PADDING)
     payload = payload.without({records.PADDING})
     if padding is None:
