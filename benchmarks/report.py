@@ -53,29 +53,33 @@ def write_run(folder: Path, seed: int, num_devices: int = NUM_DEVICES) -> None:
                 sends = number > 0
                 count = counts[segment][:, None]
                 frame = segment_frame(
-                    run_id=f"run-{seed}",
-                    experiment="report",
-                    strategy=f"arm_{number}" if number else "static",
-                    seed=seed,
-                    task="recommendation",
-                    segment=segment,
-                    time_s=60.0 * segment,
-                    device_ids=np.arange(num_devices),
+                    {
+                        "run_id": f"run-{seed}",
+                        "experiment": "report",
+                        "strategy": f"arm_{number}" if number else "static",
+                        "seed": seed,
+                        "task": "recommendation",
+                        "segment": segment,
+                        "time_s": 60.0 * segment,
+                    },
+                    facts={
+                        "device_id": np.arange(num_devices),
+                        "is_shift": draw.random(num_devices) < 0.2,
+                        "num_examples": counts[segment].astype(np.int64),
+                        "bytes_up": draw.integers(100, 900, num_devices) * sends,
+                        "bytes_down": 9_000 * sends,
+                        "payload_bytes_up": 80 * sends,
+                        "payload_bytes_down": 8_448 * sends,
+                        "latency_s": draw.exponential(1.0, num_devices) if sends else np.nan,
+                        "staleness_s": draw.exponential(30.0, num_devices),
+                        "compute_cloud_s": 1e-5 * sends,
+                    },
                     metrics=METRICS,
-                    value_sum=(skill + 0.002 * number + draw.normal(0.0, 0.02, shape)) * count,
-                    value_count=np.broadcast_to(count, shape),
-                    context_id=-1,
-                    is_shift=draw.random(num_devices) < 0.2,
-                    num_examples=counts[segment].astype(np.int64),
-                    num_labels=0,
-                    bytes_up=draw.integers(100, 900, num_devices) * sends,
-                    bytes_down=9_000 * sends,
-                    payload_bytes_up=80 * sends,
-                    payload_bytes_down=8_448 * sends,
-                    latency_s=draw.exponential(1.0, num_devices) if sends else np.nan,
-                    staleness_s=draw.exponential(30.0, num_devices),
-                    compute_cloud_s=1e-5 * sends,
-                    compute_device_s=0.0,
+                    values={
+                        "value_sum": (skill + 0.002 * number + draw.normal(0.0, 0.02, shape))
+                        * count,
+                        "value_count": np.broadcast_to(count, shape),
+                    },
                 )
                 writer.append(frame)
     settings = {"data": {"name": "drawn"}, "seed": seed, "command": "python -m benchmarks.report"}

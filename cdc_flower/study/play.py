@@ -135,13 +135,10 @@ def play(
         whole, rows = whole.select(order), rows[order]
         collect(
             rows_of(
-                segment,
-                segment_starts_s[segment],
+                {**labels, "segment": segment, "time_s": float(segment_starts_s[segment])},
                 device_ids[rows],
                 whole,
-                rows,
-                usage,
-                labels,
+                usage.facts(rows),
                 task,
             )
         )
@@ -168,28 +165,35 @@ def play(
 
 
 def rows_of(
-    segment: int,
-    time_s: float,
+    labels: dict[str, Any],
     device_ids: NDArray[np.int64],
     replies: MessageBatch,
-    rows: NDArray[np.int64],
-    usage: Usage,
-    labels: dict[str, Any],
+    counted: dict[str, np.ndarray],
     task: Task,
 ) -> pd.DataFrame:
-    """The results table of one segment: one row a device and metric."""
+    """Makes the results table of one segment: one row a device and metric.
+
+    Args:
+        labels: One value of each column of a run or segment.
+        device_ids: ``[n]``.
+        replies: Scores of the same ``n`` devices.
+        counted: ``[n]`` of each column that links count.
+        task: Of the devices.
+    """
     scores, points = replies.metrics[records.SCORES], replies.arrays.get(records.POINTS, {})
     pooled_sum, pooled_count = task.pool(scores, points)
     return segment_frame(
-        **labels,
-        segment=segment,
-        time_s=float(time_s),
-        device_ids=device_ids,
+        labels,
+        facts={
+            "device_id": device_ids,
+            "context_id": scores["context-id"],
+            "is_shift": scores["is-shift"].astype(bool),
+            "num_examples": scores[records.NUM_EXAMPLES],
+            **counted,
+        },
         metrics=(*task.pooled, *task.metrics),
-        value_sum=np.column_stack([pooled_sum, scores["value-sum"]]),
-        value_count=np.column_stack([pooled_count, scores["value-count"]]),
-        context_id=scores["context-id"],
-        is_shift=scores["is-shift"].astype(bool),
-        num_examples=scores[records.NUM_EXAMPLES],
-        **{name: getattr(usage, name)[rows] for name in Usage.__dataclass_fields__},
+        values={
+            "value_sum": np.column_stack([pooled_sum, scores["value-sum"]]),
+            "value_count": np.column_stack([pooled_count, scores["value-count"]]),
+        },
     )

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError, unknown_name
 from cdc_flower.core.stream import SegmentBatch, Stream
-from cdc_flower.simulations.links.accounting import Usage
 from cdc_flower.tables.long_table import segment_frame
 from cdc_flower.tasks.recommendation.history import HistoricalData
 from cdc_flower.tasks.recommendation.metrics import (
@@ -143,21 +142,25 @@ def reference_frames(
             )
             num_events, scores = np.concatenate(events), joined(parts)
             auc = pooled_auc(scores.positive, scores.negative, num_events, scores.num_negative)
-            usage = Usage.zeros(len(everyone))
-            usage.staleness_s[:] = np.nan  # there are no parameters
             yield segment_frame(
-                **labels,
-                strategy=name,
-                segment=segment,
-                time_s=float(stream.segment_starts_s[segment]),
-                device_ids=everyone,
+                {
+                    **labels,
+                    "strategy": name,
+                    "segment": segment,
+                    "time_s": float(stream.segment_starts_s[segment]),
+                },
+                facts={
+                    "device_id": everyone,
+                    "context_id": scores.context_id,
+                    "is_shift": scores.is_shift,
+                    "num_examples": num_events,
+                    "staleness_s": np.nan,  # there are no parameters
+                },
                 metrics=(*RECOMMENDATION.pooled, *RECOMMENDATION.metrics),
-                value_sum=np.column_stack([auc[0], scores.value_sum]),
-                value_count=np.column_stack([auc[1], scores.value_count]),
-                context_id=scores.context_id,
-                is_shift=scores.is_shift,
-                num_examples=num_events,
-                **vars(usage),
+                values={
+                    "value_sum": np.column_stack([auc[0], scores.value_sum]),
+                    "value_count": np.column_stack([auc[1], scores.value_count]),
+                },
             )
 
 

@@ -1,179 +1,123 @@
 """The results table: one row per run, device, segment and metric, in one Parquet file a run.
 
-Values are sums and counts, so any group of rows can be merged: add ``value_sum``, add
-``value_count``, divide. What a device did in a segment (bytes, latency, labels, seconds) is
-*repeated* on the row of each metric; :mod:`cdc_flower.tables.results` reads it once.
+Its columns are those of :mod:`cdc_flower.tables.columns`. Values are sums and counts, so any group
+of rows can be merged: add ``value_sum``, add ``value_count``, divide. What a device did in a
+segment (bytes, latency, labels, seconds) is *repeated* on the row of each metric;
+:mod:`cdc_flower.tables.results` reads it once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from cdc_flower.core.errors import UserError
+from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.tables.column import Column, Scope, Type
+from cdc_flower.tables.columns import COLUMNS
 
+#: The column that names the metric of a row.
+METRIC = "metric"
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 
-#: The columns of the file in order, with their types. Seconds are of virtual time, except
-#: ``compute_*``.
-SCHEMA = pa.schema(
-    [
-        ("run_id", _TEXT),
-        ("experiment", _TEXT),
-        ("strategy", _TEXT),
-        ("seed", pa.int64()),
-        ("task", _TEXT),
-        ("device_id", pa.int32()),
-        ("segment", pa.int32()),
-        ("time_s", pa.float64()),
-        ("context_id", pa.int32()),
-        ("is_shift", pa.bool_()),
-        ("num_examples", pa.int64()),
-        ("num_labels", pa.int64()),
-        ("metric", _TEXT),
-        ("value_sum", pa.float64()),
-        ("value_count", pa.float64()),
-        ("bytes_up", pa.int64()),
-        ("bytes_down", pa.int64()),
-        ("latency_s", pa.float64()),
-        ("staleness_s", pa.float64()),
-        ("compute_cloud_s", pa.float64()),
-        ("compute_device_s", pa.float64()),
-        ("payload_bytes_up", pa.int64()),
-        ("payload_bytes_down", pa.int64()),
-        ("flops_cloud", pa.float64()),
-        ("flops_device", pa.float64()),
-        ("num_reports", pa.int64()),
-        ("num_dropped", pa.int64()),
-        ("num_late", pa.int64()),
-        ("bytes_again", pa.int64()),
-    ]
-)
-COLUMNS: tuple[str, ...] = tuple(SCHEMA.names)
-TEXT_COLUMNS = tuple(field.name for field in SCHEMA if field.type == _TEXT)
 
-#: What one device and segment of one strategy is known by.
-DEVICE_SEGMENT = ("run_id", "experiment", "strategy", "seed", "task", "device_id", "segment")
+def schema(names: Sequence[str] | None = None) -> pa.Schema:
+    """Makes the Arrow schema of the file, or of these columns alone."""
+    columns = [COLUMNS[name] for name in (COLUMNS.names if names is None else names)]
+    return pa.schema([(column.name, _arrow_type(column)) for column in columns])
+
+
+def _arrow_type(column: Column) -> pa.DataType:
+    return _TEXT if column.type is Type.TEXT else pa.from_numpy_dtype(column.dtype)
 
 
 def segment_frame(
-    *,
-    run_id: str,
-    experiment: str,
-    strategy: str,
-    seed: int,
-    task: str,
-    segment: int,
-    time_s: float,
-    device_ids: ArrayLike,
+    labels: Mapping[str, str | float],
+    facts: Mapping[str, ArrayLike],
     metrics: Sequence[str],
-    value_sum: ArrayLike,
-    value_count: ArrayLike,
-    context_id: ArrayLike,
-    is_shift: ArrayLike,
-    num_examples: ArrayLike,
-    num_labels: ArrayLike,
-    bytes_up: ArrayLike,
-    bytes_down: ArrayLike,
-    payload_bytes_up: ArrayLike,
-    payload_bytes_down: ArrayLike,
-    latency_s: ArrayLike,
-    staleness_s: ArrayLike,
-    compute_cloud_s: ArrayLike,
-    compute_device_s: ArrayLike,
-    flops_cloud: ArrayLike = 0.0,
-    flops_device: ArrayLike = 0.0,
-    num_reports: ArrayLike = 0,
-    num_dropped: ArrayLike = 0,
-    num_late: ArrayLike = 0,
-    bytes_again: ArrayLike = 0,
+    values: Mapping[str, ArrayLike],
 ) -> pd.DataFrame:
-    """The rows of one segment: ``n`` devices times ``M`` metrics, the metrics of a device together.
+    """Makes the rows of one segment: ``n`` devices times ``M`` metrics, those of a device together.
 
-    Every argument after ``value_count`` is ``[n]`` or a single number for all devices.
+    :mod:`cdc_flower.tables.columns` says which columns there are. Where one with a neutral value is
+    not given, all rows have that.
 
     Args:
-        time_s: Virtual time at which the segment starts.
-        device_ids: ``[n]``.
+        labels: One value of each column of a run or segment.
+        facts: ``[n]``, or one value for all, of each column of a device and segment; ``device_id``
+            is ``[n]``.
         metrics: Names of the ``M`` metrics.
-        value_sum: ``[n, M]``, and ``value_count``: ``[n, M]``.
-        context_id: The hidden context; -1 where nobody knows.
-        num_labels: Labels that the device paid for in this segment.
-        bytes_up: Bytes on the wire with Flower's framing, device to cloud; ``bytes_down`` the other
-            way.
-        payload_bytes_up: The raw numbers among them; ``payload_bytes_down`` the other way.
-        latency_s: From the shift to new parameters in use; NaN where nothing arrived.
-        staleness_s: How long before the segment's start the parameters in use were asked for, a
-            mean over it.
-        compute_cloud_s: Seconds of computing spent in the cloud on this device;
-            ``compute_device_s`` on the device.
-        flops_cloud: Floating-point operations of the same; ``flops_device`` on the device.
-        num_reports: Reports that the device sent; ``num_dropped``: messages that will never arrive;
-            ``num_late``: those to the device that did not arrive in the segment.
-        bytes_again: Bytes that were lost and sent again, both ways, beside those above.
+        values: ``[n, M]``, ``value_sum`` and ``value_count``.
 
     Raises:
-        ValueError: If a shape does not fit.
+        UserError: If a name is not that of a column, or a column without a neutral value is absent.
+        ValueError: If a shape or type does not fit.
     """
-    devices, num_metrics = np.asarray(device_ids), len(metrics)
-    shape = (len(devices), num_metrics)
-    rows = len(devices) * num_metrics
+    _check_names("labels", labels, (Scope.RUN, Scope.SEGMENT))
+    _check_names("facts", facts, (Scope.DEVICE_SEGMENT,))
+    _check_names("values", {METRIC: "", **values}, (Scope.METRIC,))
+    given = {**labels, **facts, **values}
+    shape = (np.size(facts["device_id"]), len(metrics))
+    codes = np.tile(np.arange(shape[1]), shape[0])
+    metric = pd.Categorical.from_codes(codes, pd.Index([str(name) for name in metrics]))
+    rows = {column.name: _rows(column, given, shape) for column in COLUMNS if column.name != METRIC}
+    return pd.DataFrame({**rows, METRIC: metric}, columns=list(COLUMNS.names))
 
-    def same(text: str) -> Any:
-        return pd.Categorical.from_codes(np.zeros(rows, np.int8), pd.Index([text]))
 
-    def each(name: str, values: ArrayLike) -> np.ndarray:
-        array = np.asarray(values)
-        if array.shape not in ((), (len(devices),)):
-            raise ValueError(f"{name} must have shape () or ({len(devices)},), got {array.shape}")
-        return np.repeat(np.broadcast_to(array, len(devices)), num_metrics)
+def _check_names(place: str, given: Mapping[str, ArrayLike], scopes: Sequence[Scope]) -> None:
+    """Checks that the columns of these scopes that must be given are, and no others."""
+    known = [column for column in COLUMNS if column.scope in scopes]
+    names = {column.name for column in known}
+    for name in given:
+        if name not in names:
+            raise unknown_name("column", name, names, place)
+    for column in known:
+        if column.neutral is None and column.name not in given:
+            raise UserError(f"{place}: the column {column.name!r} must be given")
 
-    def table(name: str, values: ArrayLike) -> np.ndarray:
-        array = np.asarray(values, np.float64)
-        if array.shape != shape:
-            raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
-        return array.ravel()
 
-    columns = {
-        "run_id": same(run_id),
-        "experiment": same(experiment),
-        "strategy": same(strategy),
-        "seed": np.full(rows, seed, np.int64),
-        "task": same(task),
-        "device_id": each("device_ids", devices).astype(np.int32),
-        "segment": np.full(rows, segment, np.int32),
-        "time_s": np.full(rows, time_s, np.float64),
-        "context_id": each("context_id", context_id).astype(np.int32),
-        "is_shift": each("is_shift", is_shift).astype(np.bool_),
-        "num_examples": each("num_examples", num_examples).astype(np.int64),
-        "num_labels": each("num_labels", num_labels).astype(np.int64),
-        "metric": pd.Categorical.from_codes(
-            np.tile(np.arange(num_metrics), len(devices)), pd.Index(list(metrics))
-        ),
-        "value_sum": table("value_sum", value_sum),
-        "value_count": table("value_count", value_count),
-        "bytes_up": each("bytes_up", bytes_up).astype(np.int64),
-        "bytes_down": each("bytes_down", bytes_down).astype(np.int64),
-        "latency_s": each("latency_s", latency_s).astype(np.float64),
-        "staleness_s": each("staleness_s", staleness_s).astype(np.float64),
-        "compute_cloud_s": each("compute_cloud_s", compute_cloud_s).astype(np.float64),
-        "compute_device_s": each("compute_device_s", compute_device_s).astype(np.float64),
-        "payload_bytes_up": each("payload_bytes_up", payload_bytes_up).astype(np.int64),
-        "payload_bytes_down": each("payload_bytes_down", payload_bytes_down).astype(np.int64),
-        "flops_cloud": each("flops_cloud", flops_cloud).astype(np.float64),
-        "flops_device": each("flops_device", flops_device).astype(np.float64),
-        "num_reports": each("num_reports", num_reports).astype(np.int64),
-        "num_dropped": each("num_dropped", num_dropped).astype(np.int64),
-        "num_late": each("num_late", num_late).astype(np.int64),
-        "bytes_again": each("bytes_again", bytes_again).astype(np.int64),
-    }
-    return pd.DataFrame(columns)
+def _rows(
+    column: Column, given: Mapping[str, ArrayLike], shape: tuple[int, int]
+) -> NDArray | pd.Categorical:
+    """The values ``[n * M]`` of one column.
+
+    Args:
+        column: Of which.
+        given: Values by name.
+        shape: ``n`` devices and ``M`` metrics.
+    """
+    value = np.asarray(given.get(column.name, column.neutral))
+    if value.shape not in (fits := _shapes(column, shape)):
+        text = " or ".join(str(each) for each in fits)
+        raise ValueError(f"{column.name} must have shape {text}, got {value.shape}")
+    if column.type is Type.TEXT:
+        codes, names = pd.factorize(value.ravel())
+        return pd.Categorical.from_codes(
+            _spread(codes.reshape(value.shape), shape), pd.Index(names)
+        )
+    if not np.can_cast(value.dtype, column.dtype, "same_kind"):
+        raise ValueError(f"{column.name} must be {column.type}, got {value.dtype}")
+    return _spread(value.astype(column.dtype, copy=False), shape)
+
+
+def _shapes(column: Column, shape: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
+    """Shapes that values of a column may have for ``n`` devices and ``M`` metrics."""
+    if column.name == "device_id":
+        return (shape[:1],)
+    full: dict[Scope, tuple[int, ...]] = {Scope.DEVICE_SEGMENT: shape[:1], Scope.METRIC: shape}
+    has_default = column.scope is not Scope.METRIC or column.neutral is not None
+    single: list[tuple[int, ...]] = [()] if has_default else []
+    return (*single, *([full[column.scope]] if column.scope in full else []))
+
+
+def _spread(value: NDArray, shape: tuple[int, int]) -> NDArray:
+    """One value, ``[n]`` or ``[n, M]`` -> ``[n * M]``."""
+    return np.broadcast_to(value[:, None] if value.ndim == 1 else value, shape).ravel()
 
 
 class ResultsWriter:
@@ -188,12 +132,14 @@ class ResultsWriter:
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
+        self._schema = schema()
         self._writer: pq.ParquetWriter | None = None
 
     def __enter__(self) -> Self:
         try:
+            self._schema = schema()
             self._writer = pq.ParquetWriter(
-                self._path, SCHEMA, compression="zstd", use_dictionary=True
+                self._path, self._schema, compression="zstd", use_dictionary=True
             )
         except OSError as error:
             reason = error.strerror or error
@@ -216,24 +162,24 @@ class ResultsWriter:
         """Write the rows of a :func:`segment_frame`, or several of them joined.
 
         Raises:
-            ValueError: If the writer is not open, or the columns are not ``COLUMNS``.
+            ValueError: If the writer is not open, or the columns are not those of the file.
         """
         if self._writer is None:
             raise ValueError(
                 f"append must be called inside `with ResultsWriter({str(self._path)!r})`"
             )
-        if tuple(frame.columns) != COLUMNS:
-            odd = sorted(set(frame.columns) ^ set(COLUMNS))
+        if list(frame.columns) != self._schema.names:
+            odd = sorted(set(frame.columns) ^ set(self._schema.names))
             raise ValueError(
-                f"frame must have the columns of results.COLUMNS in order, got {odd or 'another order'}"
+                f"frame must have the columns of the file in order, got {odd or 'another order'}"
             )
-        self._writer.write_table(_table(frame))
+        self._writer.write_table(_table(frame, self._schema))
 
 
-def _table(frame: pd.DataFrame) -> pa.Table:
-    """A frame as an Arrow table with the types of ``SCHEMA``."""
+def _table(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
+    """A frame as an Arrow table of that schema."""
     arrays = []
-    for field in SCHEMA:
+    for field in schema:
         column = frame[field.name]
         if field.type == _TEXT:
             column = column.astype("category")
@@ -243,4 +189,4 @@ def _table(frame: pd.DataFrame) -> pa.Table:
         else:
             # from_pandas=False keeps NaN as NaN instead of a null
             arrays.append(pa.array(column.to_numpy(), field.type, from_pandas=False))
-    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+    return pa.Table.from_arrays(arrays, schema=schema)

@@ -6,7 +6,7 @@ of their cells. Numbers are kept in the smallest type that holds them exactly, a
 went in.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,26 +18,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.tables.long_table import COLUMNS, DEVICE_SEGMENT, SCHEMA, TEXT_COLUMNS
+from cdc_flower.tables.columns import COLUMNS
+from cdc_flower.tables.long_table import schema
 
-#: What a cell is known by; runs of different labels are told apart by ``run``.
-KEY = ("run", *DEVICE_SEGMENT)
-#: What a report says of a cell.
-FACTS = (
-    *("is_shift", "num_labels", "bytes_up", "bytes_down", "payload_bytes_up", "payload_bytes_down"),
-    *(
-        "latency_s",
-        "staleness_s",
-        "compute_cloud_s",
-        "compute_device_s",
-        "num_reports",
-        "num_dropped",
-        "num_late",
-    ),
-)
 _VALUES = ("metric", "value_sum", "value_count")
-_READ = (*DEVICE_SEGMENT, *FACTS, *_VALUES)
 _ROWS_PER_CHUNK = 2**18  # of the long table, about 40 MB
+
+
+def cell_key() -> tuple[str, ...]:
+    """Names the columns that tell cells apart; ``run`` does so for runs of different labels."""
+    return ("run", *COLUMNS.keys)
 
 
 @dataclass(frozen=True)
@@ -60,9 +50,9 @@ class Results:
     """Results of one run or of several.
 
     Attributes:
-        cells: One row per run, strategy, device and segment: ``KEY`` and ``FACTS``. Whole numbers
-            are in the smallest type that holds them: pandas adds up in 64 bits, but two columns
-            must be widened before they are added.
+        cells: One row per run, strategy, device and segment: :func:`cell_key` and
+            ``COLUMNS.facts``. Whole numbers are in the smallest type that holds them: pandas adds
+            up in 64 bits, but two columns must be widened before they are added.
         pieces: The values of each metric, in the order of the rows.
     """
 
@@ -71,8 +61,9 @@ class Results:
 
     @staticmethod
     def of(frame: pd.DataFrame) -> "Results":
-        """From the rows of the long table; a column ``run`` may label runs, without it the label is empty."""
-        return _merged(_runs_of_rows(frame if "run" in frame else frame.assign(run="")))
+        """Makes them from rows of the long table; a column ``run`` may label runs, else it is empty."""
+        labeled = frame if "run" in frame else frame.assign(run="")
+        return _merged(_runs_of_rows(_with_every_fact(labeled)))
 
     @property
     def metrics(self) -> list[str]:
@@ -80,7 +71,7 @@ class Results:
         return list(self.pieces)
 
     def rows(self, metric: str, columns: Iterable[str]) -> pd.DataFrame:
-        """One metric: a row for each cell that has it, with these columns, ``value_sum`` and ``value_count``."""
+        """Gives a row for each cell that has a metric: these columns, its sum and its count."""
         pieces, names = self.pieces.get(metric, ()), list(columns)
         at = _indices(pieces)
         is_whole = len(at) == len(self.cells) and bool((np.diff(at) == 1).all())
@@ -109,7 +100,7 @@ class Results:
         return Results(self.cells[kept].reset_index(drop=True), pieces)
 
     def assign(self, **columns: Any) -> "Results":
-        """With more columns of the cells, each ``[num_cells]`` or one value for all; a text becomes a category."""
+        """Adds columns of the cells, ``[num_cells]`` or one value for all; text becomes a category."""
         size = len(self.cells)
         texts = {
             k: _constant(value, size) for k, value in columns.items() if isinstance(value, str)
@@ -118,7 +109,10 @@ class Results:
 
 
 def joined(parts: Sequence[Results]) -> Results:
-    """The cells of several results, one after another. They must have the same columns and no cell in common."""
+    """Puts the cells of several results one after another.
+
+    They must have the same columns and no cell in common.
+    """
     if len(parts) == 1:
         return parts[0]
     columns = {}
@@ -140,31 +134,44 @@ def joined(parts: Sequence[Results]) -> Results:
 
 
 def read_results(path: str | Path) -> Results:
-    """What a results file says, read a part at a time.
+    """Reads a results file, a part at a time.
+
+    A fact that the file does not have, because it was written before there was such a column, is
+    neutral everywhere.
 
     Raises:
-        UserError: If the file is missing, is not Parquet, or lacks a column.
+        UserError: If the file is missing, is not Parquet, or lacks a column that has no neutral
+            value.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: there is no such results file")
     try:
-        missing = [name for name in COLUMNS if name not in pq.read_schema(path).names]
+        held = set(pq.read_schema(path).names)
+        missing = [each.name for each in COLUMNS if each.neutral is None and each.name not in held]
         if missing:
             raise UserError(
                 f"{path}: not a results file, it lacks the columns {', '.join(missing)}"
             )
-        return _merged(joined([_runs_of_rows(frame.assign(run="")) for frame in _chunks(path)]))
+        chunks = (_with_every_fact(frame.assign(run="")) for frame in _chunks(path, held))
+        return _merged(joined([_runs_of_rows(frame) for frame in chunks]))
     except (pa.ArrowException, OSError) as error:
         raise UserError(
             f"{path}: not a readable results file (a run that was killed leaves it unfinished)"
         ) from error
 
 
-def _chunks(path: Path) -> Iterator[pd.DataFrame]:
-    """The rows of a file, some row groups at a time; at least one chunk, which may be empty."""
-    schema = pa.schema([SCHEMA.field(name) for name in _READ])
-    with pq.ParquetFile(path, read_dictionary=list(TEXT_COLUMNS)) as file:
+def _chunks(path: Path, held: Collection[str]) -> Iterator[pd.DataFrame]:
+    """The rows of a file, some row groups at a time; at least one chunk, which may be empty.
+
+    Args:
+        path: The file.
+        held: The columns that it has.
+    """
+    names = [name for name in (*COLUMNS.keys, *COLUMNS.facts, *_VALUES) if name in held]
+    types = schema(names)
+    texts = [name for name in COLUMNS.texts if name in held]
+    with pq.ParquetFile(path, read_dictionary=texts) as file:
         together: list[list[int]] = [[]]
         num_rows = 0
         for group in range(file.num_row_groups):
@@ -174,15 +181,24 @@ def _chunks(path: Path) -> Iterator[pd.DataFrame]:
             together[-1].append(group)
             num_rows += file.metadata.row_group(group).num_rows
         for groups in together:
-            table = (
-                file.read_row_groups(groups, columns=list(_READ)).select(list(_READ)).cast(schema)
-            )
+            table = file.read_row_groups(groups, columns=names).select(names).cast(types)
             yield table.unify_dictionaries().to_pandas()
+
+
+def _with_every_fact(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows with the neutral value of each fact that they do not have."""
+    facts = [COLUMNS[name] for name in COLUMNS.facts]
+    absent = [each for each in facts if each.neutral is not None and each.name not in frame]
+    return frame.assign(
+        **{each.name: pd.Series(each.neutral, frame.index, dtype=each.dtype) for each in absent}
+    )
 
 
 def _runs_of_rows(frame: pd.DataFrame) -> Results:
     """A cell for each run of rows of one key; the same cell may come again later."""
-    texts = [name for name in (*KEY, "metric") if name in ("run", *TEXT_COLUMNS)]
+    key, facts = cell_key(), COLUMNS.facts
+    known_texts = {"run", *COLUMNS.texts}
+    texts = [name for name in (*key, *facts, "metric") if name in known_texts]
     frame = frame.astype(
         {
             name: "category"
@@ -192,10 +208,10 @@ def _runs_of_rows(frame: pd.DataFrame) -> Results:
     )
     is_new = np.ones(len(frame), np.bool_)
     is_new[1:] = False
-    for name in KEY:
+    for name in key:
         values = frame[name].cat.codes.to_numpy() if name in texts else frame[name].to_numpy()
         is_new[1:] |= values[1:] != values[:-1]
-    cells = frame.loc[is_new, [*KEY, *FACTS]].reset_index(drop=True)
+    cells = frame.loc[is_new, [*key, *facts]].reset_index(drop=True)
     cell = np.cumsum(is_new) - 1
     metric, pieces = frame["metric"].cat, {}
     codes, sums, counts = (
@@ -216,8 +232,8 @@ def _runs_of_rows(frame: pd.DataFrame) -> Results:
 
 
 def _merged(results: Results) -> Results:
-    """Each cell once, where its metrics were not side by side or lay in two chunks; its facts are the first ones."""
-    key, cells = list(KEY), results.cells
+    """Merges cells whose metrics were not side by side or in two chunks; the first facts count."""
+    key, cells = list(cell_key()), results.cells
     again = cells.duplicated(key).to_numpy()
     if not again.any():
         return results

@@ -1,4 +1,4 @@
-"""What a results table says: values with intervals, differences from a baseline, and what they cost.
+"""Summarizes results: values with intervals, differences from a baseline, and costs.
 
 A value is a ratio of sums, ``sum of value_sum / sum of value_count``. Its 95 % interval takes
 devices as the clusters, because events of one device are alike: with ``S_i`` and ``N_i`` the sums
@@ -19,6 +19,8 @@ from rich import box
 from rich.table import Table
 
 from cdc_flower.core.seeds import generator
+from cdc_flower.tables.column import Pool
+from cdc_flower.tables.columns import COLUMNS
 from cdc_flower.tables.results import Results
 
 Z_95 = 1.96
@@ -28,32 +30,18 @@ SHOWN_METRICS = ("auc", "ndcg@10", "hr@10", "accuracy", "log_loss", "r@1", "r@5"
 NUM_RESAMPLES = 1000
 _WEIGHTS_PER_CHUNK = 2_000_000  # of the resamples, which bound the memory
 
-#: Cost columns of the summary that are means over devices of the sum over the whole run, and their
-#: source.
-PER_DEVICE = {
-    "bytes_up_per_device": "bytes_up",
-    "bytes_down_per_device": "bytes_down",
-    "payload_bytes_up_per_device": "payload_bytes_up",
-    "payload_bytes_down_per_device": "payload_bytes_down",
-    "compute_cloud_s_per_device": "compute_cloud_s",
-    "compute_device_s_per_device": "compute_device_s",
-}
-SUMMARY_COLUMNS = (
-    *("run", "task", "strategy", "metric", "mean", "low", "high", "num_devices", "num_seeds"),
-    *("baseline", "diff", "diff_low", "diff_high"),
-    *(
-        "bytes_up_per_device",
-        "bytes_down_per_device",
-        "payload_bytes_up_per_device",
-        "payload_bytes_down_per_device",
-    ),
-    *("latency_s_median", "staleness_s_median", "num_labels"),
-    *("compute_cloud_s_per_device", "compute_device_s_per_device"),
-)
+
+def summary_columns() -> tuple[str, ...]:
+    """Names the columns of the summary: values and differences, then costs by ``COLUMNS``."""
+    return (
+        *("run", "task", "strategy", "metric", "mean", "low", "high", "num_devices", "num_seeds"),
+        *("baseline", "diff", "diff_low", "diff_high"),
+        *(column.summary_name for column in COLUMNS.in_summary),
+    )
 
 
 def device_sums(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """``value_sum`` and ``value_count`` of each group, seed and device; devices that counted nothing are left out.
+    """Adds up values and counts of each group, seed and device; without those that counted nothing.
 
     Args:
         by: The columns that make a group.
@@ -83,7 +71,7 @@ def estimate(sums: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 def paired_difference(
     sums: pd.DataFrame, by: Sequence[str], baseline: str = BASELINE
 ) -> pd.DataFrame:
-    """The value of each group minus that of the baseline strategy, over the seeds and devices that both have.
+    """Subtracts the baseline strategy's value from each, over seeds and devices that both have.
 
     Args:
         sums: From :func:`device_sums` with the columns ``by`` and ``strategy``.
@@ -116,7 +104,7 @@ def paired_difference(
 
 
 def _difference(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``[4, ...]`` sums and counts of a strategy and of its baseline -> the difference of the two ratios."""
+    """``[4, ...]`` sums and counts of a strategy and its baseline -> difference of the ratios."""
     with np.errstate(invalid="ignore"):  # an infinite loss has no difference
         return sums[0] / sums[1] - sums[2] / sums[3]
 
@@ -149,7 +137,7 @@ def _bootstrap(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray
 
 @lru_cache(maxsize=8)
 def _draws(num_devices: int) -> NDArray[np.uint8]:
-    """``[NUM_RESAMPLES, num_devices]``: how often each device is drawn; that one is drawn 256 times is out of reach."""
+    """``[NUM_RESAMPLES, num_devices]``: how often each device is drawn, always under 256 times."""
     rng, size, done = (
         generator(0, "bootstrap", num_devices),
         max(1, _WEIGHTS_PER_CHUNK // num_devices),
@@ -167,13 +155,13 @@ def _draws(num_devices: int) -> NDArray[np.uint8]:
 
 
 def summarize(results: Results, baseline: str = BASELINE) -> pd.DataFrame:
-    """One row per run label, task, strategy and metric; the columns are ``SUMMARY_COLUMNS``.
+    """One row per run label, task, strategy and metric; the columns are :func:`summary_columns`.
 
     Seeds are pooled. Runs that differ by more than their seed need different labels ``run``, else
     they are pooled too. Differences are from the strategy ``baseline``, NaN where it did not run.
-    Costs are those of the strategy, repeated on each metric: means over devices of the sum over a
-    run, labels the total of a run, both averaged over runs; medians are over devices and segments,
-    NaN where nothing arrived.
+    Costs are those of the strategy, repeated on each metric and pooled as their column says: sums
+    are over a run and averaged over runs; means and medians are over what is finite, NaN where
+    nothing arrived.
     """
     group = ["run", "task", "strategy"]
     parts = [
@@ -181,14 +169,14 @@ def summarize(results: Results, baseline: str = BASELINE) -> pd.DataFrame:
         for metric in results.metrics
     ]
     if not parts:
-        return pd.DataFrame(columns=list(SUMMARY_COLUMNS))
+        return pd.DataFrame(columns=list(summary_columns()))
     table = pd.concat(parts, ignore_index=True).assign(baseline=baseline)
     table = table.merge(
         _costs(results.cells).astype(dict.fromkeys(group, object)), on=group, how="left"
     )
     counts = ["num_devices", "num_seeds"]
     table[counts] = table[counts].fillna(0).astype(int)
-    return _ordered(table, results, baseline)[list(SUMMARY_COLUMNS)]
+    return _ordered(table, results, baseline)[list(summary_columns())]
 
 
 def _values(rows: pd.DataFrame, metric: str, baseline: str) -> pd.DataFrame:
@@ -215,7 +203,7 @@ def strategies_in_order(names: Iterable[str], baseline: str = BASELINE) -> list[
 
 
 def rich_table(summary: pd.DataFrame, metrics: Sequence[str] = SHOWN_METRICS) -> Table:
-    """The summary for a terminal, a row per strategy: value and half interval, below them against the baseline.
+    """Makes the table for a terminal: of each strategy values with half intervals, then gains.
 
     Args:
         metrics: The columns, as far as they exist; if none does, the first three that do.
@@ -227,7 +215,9 @@ def rich_table(summary: pd.DataFrame, metrics: Sequence[str] = SHOWN_METRICS) ->
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=0,
-        caption=f"± is 95 % over devices; the second line is against {baseline} on the same devices",
+        caption=(
+            f"± is 95 % over devices; the second line is against {baseline} on the same devices"
+        ),
     )
     for name in [*labels, "strategy"]:
         table.add_column(name, no_wrap=True)
@@ -249,7 +239,7 @@ def rich_table(summary: pd.DataFrame, metrics: Sequence[str] = SHOWN_METRICS) ->
 
 
 def _influence(sums: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """The value of each row's group and the row's own part of its error; the rows stay as they are."""
+    """The value of each row's group and the row's own part of its error, row by row."""
     groups = sums.groupby(list(by), observed=True, sort=False)
     total = groups["value_count"].transform("sum")
     value = groups["value_sum"].transform("sum", skipna=False) / total
@@ -259,7 +249,7 @@ def _influence(sums: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def _interval(table: pd.DataFrame, by: Sequence[str], name: str) -> pd.DataFrame:
-    """``by``, ``name``, ``low``, ``high`` and ``num_devices`` from the influence of devices (and seeds)."""
+    """Makes ``by``, ``name``, ``low``, ``high``, ``num_devices`` of influences of devices."""
     by = list(by)
     value = table.groupby(by, observed=True, sort=False)["value"].first()
     device = table.groupby([*by, "device_id"], observed=True, sort=False)["influence"].sum(
@@ -277,16 +267,23 @@ def _interval(table: pd.DataFrame, by: Sequence[str], name: str) -> pd.DataFrame
 def _costs(cells: pd.DataFrame) -> pd.DataFrame:
     """What each run label, task and strategy sent, waited for and spent."""
     group = ["run", "task", "strategy"]
-    totals = {column: (source, "sum") for column, source in PER_DEVICE.items()}
+    columns = COLUMNS.in_summary
+    summed = [column for column in columns if column.pooled in (Pool.PER_DEVICE, Pool.TOTAL)]
     runs = cells.groupby([*group, "run_id", "seed"], observed=True, sort=False).agg(
-        num_labels=("num_labels", "sum"), num_devices=("device_id", "nunique"), **totals
+        num_devices=("device_id", "nunique"),
+        **{column.summary_name: (column.name, "sum") for column in summed},
     )
-    runs[list(PER_DEVICE)] = runs[list(PER_DEVICE)].div(runs["num_devices"], axis=0)
-    means = runs.drop(columns="num_devices").groupby(group, observed=True, sort=False).mean()
-    seconds = cells[["latency_s", "staleness_s"]].replace([np.inf, -np.inf], np.nan)
+    shared = [column.summary_name for column in summed if column.pooled is Pool.PER_DEVICE]
+    runs[shared] = runs[shared].div(runs["num_devices"], axis=0)
+    costs = runs.drop(columns="num_devices").groupby(group, observed=True, sort=False).mean()
     keys = [cells[name] for name in group]
-    medians = seconds.groupby(keys, observed=True, sort=False).median().add_suffix("_median")
-    return means.join(medians).reset_index()
+    for pool, function in ((Pool.MEDIAN, "median"), (Pool.MEAN, "mean")):
+        pooled = [column for column in columns if column.pooled is pool]
+        if pooled:
+            values = cells[[column.name for column in pooled]].replace([np.inf, -np.inf], np.nan)
+            table = values.groupby(keys, observed=True, sort=False).agg(function)
+            costs = costs.join(table.set_axis([c.summary_name for c in pooled], axis=1))
+    return costs.reset_index()
 
 
 def _ordered(table: pd.DataFrame, results: Results, baseline: str) -> pd.DataFrame:
@@ -319,7 +316,7 @@ def _half(low: float, high: float) -> str:
 
 
 def _value_cell(row: pd.Series) -> str:
-    """Two lines: the value with half its interval, and the same for the difference from the baseline."""
+    """Two lines: the value with half its interval, and the same for the difference."""
     lines = f"{_number(row['mean'], '.3f')} {_half(row['low'], row['high'])}"
     if row["strategy"] != row["baseline"] and np.isfinite(row["diff"]):
         lines += f"\n{row['diff']:+.3f} {_half(row['diff_low'], row['diff_high'])}"

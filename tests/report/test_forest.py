@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from test_report import results
+from report_cases import results
 
 from cdc_flower.report.comparison.figure_data import panels_of
 from cdc_flower.report.comparison.figures import all_drawings

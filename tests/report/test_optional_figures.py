@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from test_report import config, results
+from report_cases import config, results
 
 from cdc_flower.report import RunFolder
 from cdc_flower.report.comparison.bytes_figures import bytes_of_a_segment, has_variants

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from result_cases import rows_with
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.report.drawing.plain_markdown import to_html
 from cdc_flower.report.study.page import write_stress
 from cdc_flower.report.study.table import Study, crossings, half_gain, pareto, read_study
-from cdc_flower.tables.long_table import ResultsWriter, segment_frame
+from cdc_flower.tables.long_table import ResultsWriter
 
 
 def run_folder(
@@ -24,7 +25,7 @@ def run_folder(
             quiet = name == "static"
             for segment in range(2):
                 writer.append(
-                    segment_frame(
+                    rows_with(
                         **{"run_id": folder.name, "experiment": "bandwidth_stress", "task": "t"},
                         **{
                             "strategy": name,
@@ -32,8 +33,8 @@ def run_folder(
                             "segment": segment,
                             "time_s": 10.0 * segment,
                         },
-                        device_ids=np.arange(20),
-                        metrics=["ndcg@10"],
+                        device_id=np.arange(20),
+                        metrics=("ndcg@10",),
                         value_sum=10 * value + 0.1 * np.arange(20)[:, None],
                         value_count=np.full((20, 1), 10.0),
                         **{

@@ -7,7 +7,7 @@ from tiny import LABELS, NUM_SEGMENTS, Around, fleet, inline, strategy, stream, 
 
 from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.study.play import deploy, play
-from cdc_flower.tables.long_table import COLUMNS
+from cdc_flower.tables.columns import COLUMNS
 from cdc_flower.tasks.recommendation.task import RECOMMENDATION
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
@@ -21,7 +21,7 @@ def shuffled(_: MessageBatch, replies: Any) -> Any:
 def test_there_is_a_row_for_each_device_segment_and_metric() -> None:
     rows = table("static")
     assert len(rows) == 4 * NUM_SEGMENTS * len((*RECOMMENDATION.pooled, *RECOMMENDATION.metrics))
-    assert list(rows.columns) == list(COLUMNS)
+    assert list(rows.columns) == list(COLUMNS.names)
     assert rows.groupby(["segment", "device_id", "metric"], observed=True).size().eq(1).all()
     assert rows.time_s.unique().tolist() == stream().segment_starts_s[:-1].tolist()
 

@@ -13,7 +13,7 @@ from cdc_flower.core.errors import UserError
 from cdc_flower.strategies.persona.prototypes import Bank
 from cdc_flower.study import run as runs
 from cdc_flower.study.play import play
-from cdc_flower.tables.long_table import COLUMNS
+from cdc_flower.tables.columns import COLUMNS
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_a_run_folder_holds_the_table_the_summary_the_report_the_configuration_a
     }
     assert {path.name for path in folder.iterdir()} == names
     table = table_of(folder)
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == COLUMNS.names
     assert set(table["strategy"]) == {"static", "fine_tuning", "fedavg", "duet", "persona"}
     assert len(table) == 5 * 8 * 2 * 9  # strategies, devices, segments, metrics
     assert table["run_id"].unique().tolist() == [runs.run_id_of(config_of())]
@@ -77,7 +77,7 @@ def test_a_strategy_does_not_depend_on_which_others_run_beside_it(tmp_path: Path
 
     columns = [
         name
-        for name in COLUMNS
+        for name in COLUMNS.names
         if name not in ("run_id", "strategy", "metric", "experiment", "task")
     ]
     beside = beside[beside["strategy"] == "duet"].reset_index(drop=True)

@@ -1,49 +1,20 @@
 """The results table: its rows, its file, and what is wrong with a file that is none."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from result_cases import frame_of
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.tables.long_table import COLUMNS, ResultsWriter, segment_frame
-
-
-def frame_of(**changes: Any) -> pd.DataFrame:
-    """Two devices and two metrics in segment 4, with some arguments changed."""
-    arguments: dict[str, Any] = {
-        "run_id": "r1",
-        "experiment": "small",
-        "strategy": "persona",
-        "seed": 3,
-        "task": "movies",
-        "segment": 4,
-        "time_s": 120.0,
-        "device_ids": np.array([10, 11]),
-        "metrics": ("auc", "hr@10"),
-        "value_sum": np.array([[0.5, 2.0], [0.75, 3.0]]),
-        "value_count": np.array([[1.0, 4.0], [1.0, 5.0]]),
-        "context_id": np.array([1, -1]),
-        "is_shift": np.array([True, False]),
-        "num_examples": np.array([4, 5]),
-        "num_labels": 0,
-        "bytes_up": np.array([100, 200]),
-        "bytes_down": 1000,
-        "payload_bytes_up": np.array([80, 160]),
-        "payload_bytes_down": 900,
-        "latency_s": np.array([0.25, np.nan]),
-        "staleness_s": 1.5,
-        "compute_cloud_s": 0.01,
-        "compute_device_s": 0.02,
-    }
-    return segment_frame(**(arguments | changes))
+from cdc_flower.tables.columns import COLUMNS
+from cdc_flower.tables.long_table import ResultsWriter
 
 
 def test_a_segment_gives_one_row_per_device_and_metric() -> None:
     frame = frame_of()
-    assert tuple(frame.columns) == COLUMNS
+    assert tuple(frame.columns) == COLUMNS.names
     assert frame["device_id"].tolist() == [10, 10, 11, 11]
     assert frame["metric"].tolist() == ["auc", "hr@10", "auc", "hr@10"]
     assert frame["value_sum"].tolist() == [0.5, 2.0, 0.75, 3.0]
@@ -67,7 +38,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         for frame in frames:
             writer.append(frame)
     read = pd.read_parquet(tmp_path / "results.parquet")
-    for name in COLUMNS:
+    for name in COLUMNS.names:
         assert read[name].tolist() == pytest.approx(pd.concat(frames)[name].tolist(), nan_ok=True)
     assert isinstance(read["strategy"].dtype, pd.CategoricalDtype)
     assert read["latency_s"].isna().sum() == 4
@@ -94,7 +65,7 @@ def test_a_run_without_rows_leaves_an_empty_table(tmp_path: Path) -> None:
     with ResultsWriter(tmp_path / "results.parquet"):
         pass
     read = pd.read_parquet(tmp_path / "results.parquet")
-    assert len(read) == 0 and tuple(read.columns) == COLUMNS
+    assert len(read) == 0 and tuple(read.columns) == COLUMNS.names
 
 
 def test_appending_outside_the_block_or_with_other_columns_is_refused(tmp_path: Path) -> None:

@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_results import frame_of
+from result_cases import frame_of
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.tables import results as cells
-from cdc_flower.tables.long_table import DEVICE_SEGMENT, ResultsWriter
-from cdc_flower.tables.results import FACTS, KEY, Results, joined, read_results
+from cdc_flower.tables.columns import COLUMNS
+from cdc_flower.tables.long_table import ResultsWriter
+from cdc_flower.tables.results import Results, cell_key, joined, read_results
 
 
 def long_table() -> pd.DataFrame:
@@ -27,7 +28,7 @@ def long_table() -> pd.DataFrame:
 
 def rows_of(frame: pd.DataFrame, metric: str) -> list[tuple]:
     """The rows of a metric: what the cell is known by, its facts and its values."""
-    columns = [*DEVICE_SEGMENT, *FACTS, "value_sum", "value_count"]
+    columns = [*COLUMNS.keys, *COLUMNS.facts, "value_sum", "value_count"]
     return (
         frame.loc[frame["metric"] == metric, columns].fillna(-1.0).to_records(index=False).tolist()
     )
@@ -36,7 +37,7 @@ def rows_of(frame: pd.DataFrame, metric: str) -> list[tuple]:
 def rows_held(results: Results, metric: str) -> list[tuple]:
     """The same of results in memory."""
     return (
-        results.rows(metric, [*DEVICE_SEGMENT, *FACTS])
+        results.rows(metric, [*COLUMNS.keys, *COLUMNS.facts])
         .fillna(-1.0)
         .to_records(index=False)
         .tolist()
@@ -56,7 +57,7 @@ def test_a_cell_is_held_once_however_many_metrics_it_has() -> None:
     assert frame["bytes_down"].sum() == 2 * 3 * 2000
     assert results.cells["bytes_down"].sum() == 3 * 2000
     assert len(results.cells) == 6 and results.metrics == ["auc", "hr@10", "ndcg@10"]
-    assert tuple(results.cells.columns) == (*KEY, *FACTS)
+    assert tuple(results.cells.columns) == (*cell_key(), *COLUMNS.facts)
 
 
 def test_numbers_come_out_as_they_went_in() -> None:
@@ -114,7 +115,7 @@ def test_some_cells_keep_their_own_values() -> None:
     for metric in ("auc", "hr@10", "ndcg@10"):
         assert rows_held(some, metric) == rows_of(frame[frame["device_id"] == 11], metric)
     duet = results.where((results.cells["strategy"] == "duet").to_numpy())
-    assert duet.metrics == ["auc", "ndcg@10"] and len(duet.rows("hr@10", KEY)) == 0
+    assert duet.metrics == ["auc", "ndcg@10"] and len(duet.rows("hr@10", cell_key())) == 0
     assert results.where(np.ones(6, bool)) is results
 
 
@@ -129,7 +130,7 @@ def test_cells_can_be_labelled() -> None:
 def test_a_run_without_rows_has_no_cells(tmp_path: Path) -> None:
     results = read_results(written(tmp_path / "r.parquet", []))
     assert results.cells.empty and results.metrics == []
-    assert tuple(results.cells.columns) == (*KEY, *FACTS)
+    assert tuple(results.cells.columns) == (*cell_key(), *COLUMNS.facts)
 
 
 def test_an_interrupted_run_is_read(tmp_path: Path) -> None:

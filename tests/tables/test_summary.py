@@ -9,18 +9,18 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from result_cases import rows_with
 from rich.console import Console
 
 from cdc_flower.core.seeds import generator
-from cdc_flower.tables.long_table import segment_frame
 from cdc_flower.tables.results import Results
 from cdc_flower.tables.summary import (
-    SUMMARY_COLUMNS,
     device_sums,
     estimate,
     paired_difference,
     rich_table,
     summarize,
+    summary_columns,
     write_summary,
 )
 
@@ -35,7 +35,7 @@ def frame_of(value_sum: Any, value_count: Any, **changes: Any) -> pd.DataFrame:
         "task": "movies",
         "segment": 0,
         "time_s": 0.0,
-        "device_ids": np.arange(len(value_sum)),
+        "device_id": np.arange(len(value_sum)),
         "metrics": ("ndcg@10",),
         "value_sum": np.array(value_sum, float).reshape(len(value_sum), -1),
         "value_count": np.array(value_count, float).reshape(len(value_sum), -1),
@@ -52,7 +52,7 @@ def frame_of(value_sum: Any, value_count: Any, **changes: Any) -> pd.DataFrame:
         "compute_cloud_s": 0.0,
         "compute_device_s": 0.0,
     }
-    return segment_frame(**(arguments | changes))
+    return rows_with(**(arguments | changes))
 
 
 def summary_of(frame: pd.DataFrame, baseline: str = "static") -> pd.DataFrame:
@@ -223,7 +223,7 @@ def test_one_device_nothing_counted_and_values_that_are_no_numbers_do_not_fail()
     assert np.isnan(summary_of(frame_of([np.nan, 1.0], [1.0, 1.0])).iloc[0]["mean"])
     assert summary_of(frame_of([np.inf, 1.0], [1.0, 1.0])).iloc[0]["mean"] == np.inf
     empty = summary_of(frame_of([1.0], [1.0]).iloc[:0])
-    assert empty.empty and tuple(empty.columns) == SUMMARY_COLUMNS
+    assert empty.empty and tuple(empty.columns) == summary_columns()
 
 
 @settings(max_examples=5, deadline=None)
@@ -282,7 +282,7 @@ def test_the_summary_is_written_as_csv(tmp_path: Path) -> None:
     table = summary_of(frame_of([1.0, 2.0], [2.0, 8.0]))
     write_summary(table, tmp_path / "summary.csv")
     read = pd.read_csv(tmp_path / "summary.csv")
-    assert tuple(read.columns) == SUMMARY_COLUMNS
+    assert tuple(read.columns) == summary_columns()
     assert read["mean"].tolist() == pytest.approx([0.3])
 
 

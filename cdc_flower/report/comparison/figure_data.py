@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from cdc_flower.report.drawing.style import main_metrics
-from cdc_flower.tables.long_table import DEVICE_SEGMENT
+from cdc_flower.tables.columns import COLUMNS
 from cdc_flower.tables.results import Results
 from cdc_flower.tables.summary import (
     BASELINE,
@@ -110,9 +110,9 @@ def with_age(panel: Panel, num_ages: int = 30, min_share: float = 0.1) -> Result
     Ages above ``num_ages`` and those that a smaller share of the devices than ``min_share`` reaches
     are left out.
     """
-    ordered = panel.cells[[*DEVICE_SEGMENT, "is_shift"]].sort_values("segment", kind="stable")
+    ordered = panel.cells[[*COLUMNS.keys, "is_shift"]].sort_values("segment", kind="stable")
     at = ordered["segment"].astype(np.float64).where(ordered["is_shift"])
-    keys = [ordered[name] for name in DEVICE_SEGMENT if name != "segment"]
+    keys = [ordered[name] for name in COLUMNS.keys if name != "segment"]
     since = (ordered["segment"] - at.groupby(keys, observed=True, sort=False).ffill()).sort_index()
     device = panel.cells["device_id"]
     devices = device[since <= num_ages].groupby(since).nunique()

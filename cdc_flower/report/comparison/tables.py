@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from cdc_flower.report.drawing.style import LOWER_IS_BETTER, main_metrics
-from cdc_flower.tables.summary import PER_DEVICE
+from cdc_flower.tables.column import Column, Pool
+from cdc_flower.tables.columns import COLUMNS
 
 
 def summary_table(rows: pd.DataFrame, colors: dict[str, str]) -> str:
@@ -90,29 +91,28 @@ def cost_table(rows: pd.DataFrame, sent: pd.DataFrame, colors: dict[str, str]) -
         rows: As in :func:`summary_table`.
         sent: From :func:`~cdc_flower.report.comparison.bytes_figures.bytes_of_a_segment`.
     """
-    heads = [
-        "strategy",
-        "kB up",
-        "kB down",
-        "payload kB up",
-        "payload kB down",
+    costs = [column for column in COLUMNS.in_summary if column.pooled is Pool.PER_DEVICE]
+    heads = [column.heading or column.summary_name for column in costs]
+    num_of_bytes = sum(column.unit == "byte" for column in costs)  # these come first
+    heads[num_of_bytes:num_of_bytes] = [
         "payload bytes up, a segment",
         "payload bytes down, a segment",
-        "cloud s per device",
-        "device s per device",
     ]
     body = []
     for name, mine in rows.groupby("strategy", sort=False, observed=True):
-        first = mine.iloc[0]
-        cells = [
-            _number(first[column] / 1000, ",.2f") if "bytes" in column else _seconds(first[column])
-            for column in PER_DEVICE
+        first, each = mine.iloc[0], sent.reindex([name]).iloc[0]
+        cells = [_cost(first[column.summary_name], column) for column in costs]
+        cells[num_of_bytes:num_of_bytes] = [
+            _number(each[way], ",.0f") for way in ("bytes_up", "bytes_down")
         ]
-        each = sent.reindex([name]).iloc[0]
-        cells[4:4] = [_number(each[way], ",.0f") for way in ("bytes_up", "bytes_down")]
         cells.append(_number(first["num_labels"], ",.0f"))
         body.append(_name(str(name), colors) + "".join(_cell(cell) for cell in cells))
-    return _table([*heads, "labels per run"], body)
+    return _table(["strategy", *heads, "labels per run"], body)
+
+
+def _cost(value: float, column: Column) -> str:
+    """Bytes in thousands, all else with three digits."""
+    return _number(value / 1000, ",.2f") if column.unit == "byte" else _seconds(value)
 
 
 def _table(heads: Sequence[str], body: Sequence[str], groups: str = "") -> str:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cdc_flower.core.errors import unknown_name
+from cdc_flower.tables.columns import COLUMNS
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 
@@ -12,58 +14,32 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
 class Usage:
-    """What the links saw in one segment, a row for each of ``n`` devices. The arrays are filled in place.
+    """Counts of one segment, one array ``[n]`` for each counted column of the results table.
 
-    Attributes:
-        bytes_up: Bytes on the wire with Flower's framing, device to cloud; ``bytes_down``: the
-            other way.
-        payload_bytes_up: The raw numbers among them; ``payload_bytes_down``: the other way.
-        latency_s: From the decision point at which parameters were asked for to their use; NaN
-            where nothing arrived.
-        staleness_s: How long before this segment's start the parameters in use were asked for, a
-            mean over the segment. 0 where everything arrives at once.
-        compute_cloud_s: Seconds of work in the cloud for this device; ``compute_device_s``: on the
-            device.
-        num_labels: Labels that the device used.
-        flops_cloud: Floating-point operations in the cloud for this device; ``flops_device``: on
-            the device.
-        num_reports: Reports (or trained updates) that the device gave to its link.
-        num_dropped: Messages that will never arrive, counted in the segment in which that is known.
-        num_late: Messages to the device that were not there when the segment ended.
-        bytes_again: Bytes that were lost and sent again, both ways; they are in neither of the
-            counts above.
+    ``usage.num_late`` is the array of the column ``num_late``; see
+    :mod:`cdc_flower.tables.columns`. It begins neutral and is filled in place.
+
+    Args:
+        num_devices: ``n``.
     """
 
-    bytes_up: Ints
-    bytes_down: Ints
-    payload_bytes_up: Ints
-    payload_bytes_down: Ints
-    latency_s: Floats
-    staleness_s: Floats
-    compute_cloud_s: Floats
-    compute_device_s: Floats
-    num_labels: Ints
-    flops_cloud: Floats
-    flops_device: Floats
-    num_reports: Ints
-    num_dropped: Ints
-    num_late: Ints
-    bytes_again: Ints
+    def __init__(self, num_devices: int) -> None:
+        for column in COLUMNS.counted:
+            vars(self)[column.name] = np.full(num_devices, column.neutral, column.dtype)
+
+    def __getattr__(self, name: str) -> np.ndarray:
+        """Tells that there is no such column. Arrays are plain attributes and do not come here."""
+        raise AttributeError(str(unknown_name("counted column", name, vars(self), "Usage")))
 
     @staticmethod
     def zeros(num_devices: int) -> "Usage":
         """Nothing sent, nothing arrived."""
-        columns = {
-            name: np.zeros(
-                num_devices,
-                np.int64 if name.startswith(("bytes", "payload", "num")) else np.float64,
-            )
-            for name in Usage.__dataclass_fields__
-        }
-        columns["latency_s"][:] = np.nan
-        return Usage(**columns)  # type: ignore[arg-type]
+        return Usage(num_devices)
+
+    def facts(self, rows: Ints) -> dict[str, np.ndarray]:
+        """Selects what was counted for some devices, ``[k]``, by column."""
+        return {name: array[rows] for name, array in vars(self).items()}
 
     def add_bytes(self, way: str, rows: Ints, payload: MessageBatch) -> Ints:
         """Count the messages of these rows, and return their bytes on the wire ``[k]``.
@@ -81,7 +57,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Round:
-    """A segment, or a round of a synchronous app: when it began and ended in virtual time, and its usage."""
+    """A segment, or a round of a synchronous app: its virtual time from and to, and its usage."""
 
     start_s: float
     end_s: float
@@ -102,7 +78,12 @@ class Rounds:
         self._num_devices, self._has_trained = num_devices, False
 
     def train(self, now_s: float, one_follows_another: bool) -> None:
-        """A training. A second one without an evaluation between begins a new round, if rounds follow one another."""
+        """Notes a training.
+
+        Args:
+            now_s: Virtual time.
+            one_follows_another: Whether a second one without an evaluation between begins a round.
+        """
         if self._has_trained and one_follows_another:
             self.close(now_s)
         self._has_trained = True
@@ -122,7 +103,7 @@ class Rounds:
 
 
 def work_of(batch: MessageBatch) -> tuple[Floats, Ints]:
-    """Floating-point operations ``[n]`` and labels ``[n]`` that messages declare; 0 for none and for an error."""
+    """Operations ``[n]`` and labels ``[n]`` that messages declare; 0 for none and for an error."""
     work = batch.configs.get(records.WORK, {})
     flops = np.array(
         np.broadcast_to(np.asarray(work.get(records.FLOPS, 0.0), np.float64), len(batch))
@@ -136,7 +117,7 @@ def work_of(batch: MessageBatch) -> tuple[Floats, Ints]:
 
 
 def sizes_of(payload: MessageBatch) -> tuple[Ints, Ints]:
-    """Bytes on the wire ``[n]`` and raw bytes ``[n]``, of compressed payloads without their padding."""
+    """Bytes on the wire ``[n]`` and raw bytes ``[n]``; compressed payloads without padding."""
     padding = payload.configs.get(records.PADDING)
     payload = payload.without({records.PADDING})
     if padding is None:
