@@ -12,7 +12,7 @@ from cdc_flower.study.plays import TASKS, check_plays, plays, strategies_that_pl
 from cdc_flower.study.setup import prepare, resolved
 from cdc_flower.tasks.video.build import VIDEO_TASKS
 
-DATA = ("simulations.setup.stream_of", "simulations.video.video_stream")
+DATA = ("study.setup.stream_of", "tasks.video.build.video_stream")
 PAIRS = [(name, task) for name in STRATEGIES for task in TASKS]
 WRONG = [(name, task) for name, task in PAIRS if not plays(STRATEGIES[name], task)]
 
