@@ -11,6 +11,7 @@ import yaml
 from hydra import compose
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.errors import HydraException, MissingConfigException
@@ -29,7 +30,11 @@ def hydra_at(config_dir: str | None = None) -> Iterator[None]:
     """Hydra with the package's files, and a further folder of them; afterwards without."""
     search_path = create_config_search_path(CONFIGS)
     if config_dir is not None:
-        search_path.append(provider="command-line", path=f"file://{os.path.abspath(config_dir)}")
+        search_path.prepend(
+            provider="command-line",
+            path=f"file://{os.path.abspath(config_dir)}",
+            anchor=SearchPathQuery(provider="schema"),
+        )
     hydra.version.setbase(VERSION_BASE)
     GlobalHydra.instance().clear()
     Hydra.create_main_hydra2(task_name="cdc-flower", config_search_path=search_path)

@@ -12,8 +12,7 @@ from hydra import compose
 from cdc_flower.core.errors import UserError
 from cdc_flower.study.composing import hydra_at
 from cdc_flower.study.keys import CLIP_FILE_KEYS, EVENT_FILE_KEYS, check_overrides
-from cdc_flower.tasks.recommendation.interests import interests_stream
-from cdc_flower.tasks.recommendation.population import shifting_interests
+from cdc_flower.tasks.recommendation.interests import interests_stream, shifting_interests
 from cdc_flower.tasks.video.annotated import annotated_stream
 from cdc_flower.tasks.video.moving_digits import digits_stream
 
@@ -114,7 +113,7 @@ def test_what_hydra_would_refuse_at_length_is_one_sentence(
         "task=video_qa data=video_annotations +data.msvd=x",
         "+model._target_=my_module.MyModel +model.num_heads=4",
         "+strategy.nudge._target_=my_module.Nudge +strategy.nudge.rate=0.1",
-        "hydra.searchpath=[file:///nowhere]",
+        "hydra.searchpath=[pkg://cdc_flower.configs]",
     ],
 )
 def test_keys_of_the_files_and_of_objects_of_ones_own_pass(overrides: str, hydra: None) -> None:
