@@ -1,117 +1,133 @@
-"""The command ``cdc-flower``: Hydra's configuration in, a run folder out; or ``cdc-flower report|stress FOLDER...``."""
+"""The command ``cdc-flower``: plays comparisons, and writes, lists and explains what there is."""
 
-import argparse
-import hashlib
 import os
-import re
-import shlex
 import sys
 from pathlib import Path
+from typing import Annotated
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig
-from rich.console import Console
+import click
+import typer
+from typer.core import TyperGroup
 
-from cdc_flower.core.errors import UserError
+from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.core.version import __version__
 
-INTERRUPTED = 130
-#: Characters of a folder's name that are made of overrides.
-LONGEST_FOLDER = 100
+MISTAKE, INTERRUPTED = 2, 130
+RUN = "run"
+HYDRA_ARGUMENTS = {
+    "allow_extra_args": True,
+    "ignore_unknown_options": True,
+    "help_option_names": [],  # Hydra's own --help shows the configuration
+}
+
+
+class RunByDefault(TyperGroup):
+    """Commands of which ``run`` may be left out."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Puts ``run`` in front of arguments that name no command."""
+        first = args[0] if args else ""
+        own = first in ("--help", "-h", "--version")
+        if not own and (not first or first[0] in "-+~" or "=" in first):
+            args = [RUN, *args]
+        return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the command, or refuses with the nearest name."""
+        if args[0] not in self.commands:
+            raise unknown_name("command", args[0], self.commands, "command line")
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    cls=RunByDefault,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RunFolders = Annotated[
+    list[str], typer.Argument(metavar="FOLDER...", help="Run folders.", show_default=False)
+]
 
 
 def main() -> None:
-    """Entrance of the console script. Exits with 2 after a mistake in the input, and 130 after an interrupt."""
+    """Runs the command line. Exits with 2 after a mistake in the input, 130 after an interrupt."""
     os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
     try:
-        if sys.argv[1:2] == ["report"]:
-            report(sys.argv[2:])
-        elif sys.argv[1:2] == ["stress"]:
-            stress(sys.argv[2:])
-        else:
-            _hydra_main()
+        code = app(prog_name="cdc-flower", standalone_mode=False)
     except UserError as error:
-        _fail(str(error))
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; what was finished is in the run folder")
-        sys.exit(INTERRUPTED)
+        code = _mistake(str(error))
+    except click.ClickException as error:
+        code = _mistake(error.format_message().rstrip("."))
+    except (KeyboardInterrupt, click.Abort):
+        print("interrupted; what was finished is in the run folder", file=sys.stderr)
+        code = INTERRUPTED
+    sys.exit(code or 0)
 
 
-def _fail(text: str) -> None:
+def _mistake(text: str) -> int:
+    """Tells a mistake in one line."""
     print(f"cdc-flower: {text}", file=sys.stderr)
-    sys.exit(2)
+    return MISTAKE
 
 
-@hydra.main(version_base="1.3", config_path="pkg://cdc_flower.configs", config_name="config")
-def _hydra_main(config: DictConfig) -> None:
-    from cdc_flower.study.companions import companions
-    from cdc_flower.study.folder import default_folder
-    from cdc_flower.study.run import run
-    from cdc_flower.study.setup import resolved
-
-    job = HydraConfig.get()
-    try:
-        values = resolved(config, list(job.overrides.task))
-        values["also"] = companions(list(job.overrides.task))
-        if job.mode is not None and job.mode.name == "MULTIRUN":
-            name = folder_name(list(job.overrides.task), sys.argv[1:]) or str(job.job.num)
-            values["out"] = str(
-                Path(values["out"]) / name if values["out"] else default_folder(name)
-            )
-        shown = [
-            text for text in job.overrides.task if not text.startswith("out=")
-        ]  # a folder holds one run
-        run({**values, "command": shlex.join(["cdc-flower", *shown])})
-    except UserError as error:
-        _fail(str(error))
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"cdc-flower {__version__}")
+        raise typer.Exit
 
 
-def folder_name(overrides: list[str], arguments: list[str]) -> str:
-    """A folder's name for one run of several: what differs between them.
+@app.callback(
+    epilog="[b]cdc-flower KEY=VALUE...[/b] is [b]cdc-flower run KEY=VALUE...[/b]: "
+    "cdc-flower network=nb_iot 'strategies=\\[static,duet]' seed=1"
+)
+def root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Adapt thousands of device models from the cloud, and compare how."""
 
-    What a name cannot hold, such as the minus of ``-1`` or whatever is past its length, is there as
-    a hash: two runs never share a folder because of it.
 
-    Args:
-        overrides: Of this run.
-        arguments: Of the command line, in which a swept key has several values.
+@app.command(RUN, context_settings=HYDRA_ARGUMENTS)
+def run_(context: typer.Context) -> None:
+    """Play a comparison (the default command).
+
+    Changes of the configuration follow as KEY=VALUE; [b]-m seed=0,1,2[/b] plays several runs,
+    [b]--config-dir DIR[/b] adds files of your own, [b]--cfg job[/b] shows the configuration
+    without playing it, and [b]run --help[/b] lists groups and keys.
     """
-    given = [text for text in arguments if "=" in text and not text.startswith("-")]
-    parsed = OverridesParser.create().parse_overrides(given)
-    swept = {override.get_key_element() for override in parsed if override.is_sweep_override()}
-    text = "_".join(text for text in overrides if text.partition("=")[0] in swept)
-    name = re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
-    if len(name) <= LONGEST_FOLDER and re.fullmatch(r"[A-Za-z0-9.,=_\[\]]*", text):
-        return name
-    return f"{name[:LONGEST_FOLDER]}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    from cdc_flower.study.command import run_command
+
+    run_command(context.args)
 
 
-def report(arguments: list[str]) -> None:
-    """``cdc-flower report FOLDER...``: the report and the summary again, of one run or of several side by side.
+@app.command()
+def report(
+    folders: RunFolders,
+    baseline: Annotated[
+        str, typer.Option(metavar="NAME", help="The strategy to compare with.")
+    ] = "static",
+) -> None:
+    """Write the report and the summary again, of one run or of several side by side.
 
     They are written into the folder, or beside the first of several folders; what is no run folder
-    there, such as they themselves, is passed over with a word. ``--baseline NAME`` compares with
-    another strategy than ``static``.
-
-    Raises:
-        UserError: If a folder is not a run folder, or no run has the baseline.
+    there, such as they themselves, is passed over with a word.
     """
     from cdc_flower.core.progress import table_console
     from cdc_flower.report import report_from_folders
     from cdc_flower.report.folders import silent_differences
     from cdc_flower.study.folder import SUMMARY
-    from cdc_flower.tables.summary import BASELINE, rich_table, write_summary
+    from cdc_flower.tables.summary import rich_table, write_summary
 
-    parser = argparse.ArgumentParser(
-        "cdc-flower report", description="Write the report of run folders again."
-    )
-    parser.add_argument("folders", nargs="+", metavar="RUN_FOLDER")
-    parser.add_argument(
-        "--baseline", default=BASELINE, help=f"the strategy to compare with; {BASELINE} by default"
-    )
-    parsed = parser.parse_args(arguments)
-    path, comparison = report_from_folders(runs_among(parsed.folders), baseline=parsed.baseline)
+    path, comparison = report_from_folders(runs_among(folders), baseline=baseline)
     for note in silent_differences(comparison.runs):
         print(f"cdc-flower: pooled although the runs differ in {note}", file=sys.stderr)
     write_summary(comparison.summary, path.parent / SUMMARY)
@@ -130,22 +146,52 @@ def runs_among(paths: list[str]) -> list[Path]:
     return runs
 
 
-def stress(folders: list[str]) -> None:
-    """``cdc-flower stress FOLDER... [out=FOLDER] [metric=NAME]``: table, page and summary of a study of thin links.
+@app.command()
+def stress(
+    folders: RunFolders,
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Where to write; beside the first folder by default."),
+    ] = None,
+    metric: Annotated[str, typer.Option(metavar="NAME", help="What to compare.")] = "ndcg@10",
+) -> None:
+    """Write table, page and summary of a study of thin links.
 
-    Raises:
-        UserError: If a folder is not a run folder, or the metric is not in the results.
+    The runs are of one task and one set of data, on several networks.
     """
+    for text in folders:
+        if text.startswith(("out=", "metric=")):
+            key, _, value = text.partition("=")
+            raise UserError(f"{text} is an option of this command; write --{key} {value}")
     from cdc_flower.report.study.page import WORDS, write_stress
 
-    given = dict(text.split("=", 1) for text in folders if text.startswith(("out=", "metric=")))
-    runs = [text for text in folders if not text.startswith(("out=", "metric="))]
-    if not runs or runs[0] in ("-h", "--help"):
-        print("usage: cdc-flower stress RUN_FOLDER... [out=FOLDER] [metric=ndcg@10]")
-        sys.exit(0 if runs else 2)
-    found = runs_among(runs)
-    page = write_stress(
-        found, given.get("out", str(found[0].parent)), given.get("metric", "ndcg@10")
-    )
+    found = runs_among(folders)
+    page = write_stress(found, out or str(found[0].parent), metric)
     print((page.parent / WORDS).read_text(encoding="utf-8"))
     print(page)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[
+        str | None,
+        typer.Argument(metavar="[KIND]", help="Such as strategies; without it, all kinds."),
+    ] = None,
+) -> None:
+    """List what there is: strategies, models, tasks, data, networks, policies, codecs, ..."""
+    from cdc_flower.core.progress import table_console
+    from cdc_flower.study.catalog_page import kinds_table, names_table
+
+    table_console().print(kinds_table() if kind is None else names_table(kind))
+
+
+@app.command()
+def describe(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Such as persona, or network/lte.")],
+) -> None:
+    """Explain one name: its options with default and meaning, its commands, its paper."""
+    from cdc_flower.core.progress import table_console
+    from cdc_flower.study.catalog_page import pages
+
+    for page in pages(name):
+        table_console().print(page)

@@ -13,8 +13,18 @@ import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.singleton import Singleton
 
-from cdc_flower.cli import folder_name, main
+from cdc_flower import __version__
+from cdc_flower.cli import main
+from cdc_flower.models import MODELS
 from cdc_flower.report.folders import run_folders
+from cdc_flower.simulations.protocol.codecs import CODECS
+from cdc_flower.simulations.requests.policies import policies
+from cdc_flower.strategies import STRATEGIES
+from cdc_flower.study.catalog import entries_of
+from cdc_flower.study.command import folder_name
+from cdc_flower.study.options import GRIDS
+from cdc_flower.study.plays import TASKS
+from cdc_flower.study.references import REFERENCES
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "cdc_flower" / "configs"
@@ -206,10 +216,92 @@ def test_two_runs_never_share_a_folder_because_a_name_cannot_hold_what_differs(
     )
 
 
-def test_an_unknown_group_or_key_is_hydras_error(command: Command) -> None:
-    for wrong in ("network=carrier_pigeon", "speed=3"):
-        done = command(wrong)
-        assert done.returncode == 1 and "Traceback" not in done.stderr
+def one_line(done: Done) -> str:
+    """The mistake that a command told in one line and nothing else."""
+    assert done.returncode == 2 and not done.stdout
+    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("cdc-flower: ")
+    return done.stderr.removeprefix("cdc-flower: ").strip()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["reprot", "x"], "unknown command 'reprot'; did you mean 'report'?"),
+        (["list", "stratgies"], "unknown kind 'stratgies'; did you mean 'strategies'?"),
+        (["describe", "presona"], "nothing is named 'presona'; did you mean 'persona'?"),
+        (["describe", "strategies/lte"], "unknown name 'lte'"),
+        (["report"], "Missing argument 'FOLDER...'"),
+        (["report", "x", "--basline", "y"], "No such option '--basline'"),
+        (["stress", "x", "out=y"], "write --out y"),
+        (["stress", "x", "metric=auc"], "write --metric auc"),
+        (["run", "network=let"], "unknown choice of network 'let'; did you mean 'lte'?"),
+        (["network=let"], "unknown choice of network 'let'; did you mean 'lte'?"),
+        (["--cfg", "job", "num_segment=5"], "num_segment is no key of the configuration"),
+        (["-m", "network=lte,let"], "unknown choice of network 'let'"),
+        (["--confg", "job"], "unrecognized arguments: --confg"),
+        (["--config-dir", "nowhere"], "--config-dir must be a folder, got nowhere"),
+        (["--config-name", "confg"], "unknown configuration 'confg'; did you mean 'config'?"),
+        (["--cfg", "job", "-m", "seed=0,1"], "--cfg and -m cannot be given together"),
+    ],
+)
+def test_a_wrong_command_kind_name_or_flag_is_one_line_and_exits_with_2(
+    arguments: list[str], text: str, command: Command
+) -> None:
+    assert text in one_line(command(*arguments))
+
+
+def test_run_is_the_default_command(command: Command) -> None:
+    bare = command("--cfg", "job", "seed=3", "network=3g")
+    named = command("run", "seed=3", "--cfg", "job", "network=3g")  # in any order
+
+    assert bare.returncode == 0 and bare.stdout == named.stdout
+    assert "seed: 3" in bare.stdout and "name: 3g" in bare.stdout
+
+
+def test_files_of_ones_own_are_found_and_their_keys_are_checked(
+    command: Command, tmp_path: Path
+) -> None:
+    for name, key in (("right", "num_segments"), ("wrong", "num_segment")):
+        (tmp_path / "experiment").mkdir(exist_ok=True)
+        (tmp_path / "experiment" / f"{name}.yaml").write_text(
+            f"# @package _global_\nexperiment_name: {name}\n{key}: 3\n"
+        )
+
+    done = command("--config-dir", str(tmp_path), "--cfg", "job", "experiment=right")
+    assert done.returncode == 0 and "num_segments: 3" in done.stdout
+    wrong = command("--config-dir", str(tmp_path), "--cfg", "job", "experiment=wrong")
+    assert "num_segment is no key of the configuration" in one_line(wrong)
+
+
+def test_help_names_every_command_and_hydras_help_the_groups(command: Command) -> None:
+    own, hydras = command("--help"), command("run", "--help")
+
+    assert own.returncode == hydras.returncode == 0
+    assert all(name in own.stdout for name in ("run", "report", "stress", "list", "describe"))
+    assert "network: 3g, 5g" in hydras.stdout and "num_segments: 8" in hydras.stdout
+    assert command("--version").stdout == f"cdc-flower {__version__}\n"
+
+
+def test_the_catalog_has_every_name_and_no_other() -> None:
+    assert set(entries_of("strategies")) == set(STRATEGIES)
+    assert set(MODELS) <= set(entries_of("models"))
+    assert set(entries_of("policies")) == set(policies)
+    assert set(entries_of("tasks")) == set(TASKS)
+    assert set(entries_of("grids")) == set(GRIDS)
+    assert set(entries_of("codecs")) == set(CODECS)
+    assert set(entries_of("references")) == set(REFERENCES)
+    for kind in ("strategies", "models", "networks", "data", "codecs", "references"):
+        assert all(entry.summary and entry.commands for entry in entries_of(kind).values()), kind
+
+
+def test_list_and_describe_say_what_there_is(command: Command) -> None:
+    assert "nb_iot" in command("list").stdout
+    assert "NB-IoT, a nominal profile" in command("list", "networks").stdout
+    shown = command("describe", "persona").stdout
+    for text in ("strategies=[static,persona]", "num_prototypes", "gru, transformer", "2509.06552"):
+        assert text in shown
+    inherited = command("describe", "data/moving_digits_captions").stdout
+    assert "clips_per_segment  16" in inherited and "as a share of white" in inherited
 
 
 def test_the_name_of_a_folder_is_made_of_what_differs_between_the_runs() -> None:

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from flwr.serverapp import Grid
-from hydra import compose, initialize_config_module
+from hydra import compose
 from omegaconf import OmegaConf
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.study.composing import ROOT, hydra_at
+from cdc_flower.study.keys import check_overrides
 from cdc_flower.study.setup import resolved
 
 #: How long nodes may take to register, and how long their number must stay the same.
@@ -33,8 +35,9 @@ def config_of(run_config: Mapping[str, Any], num_devices: int) -> dict[str, Any]
         if run_config.get(group)
     ]
     overrides = [*groups, *shlex.split(str(run_config.get("overrides", "")))]
-    with initialize_config_module("cdc_flower.configs", version_base="1.3"):
-        config = compose("config", overrides=overrides)
+    with hydra_at():
+        check_overrides(overrides)
+        config = compose(ROOT, overrides=overrides)
     values = {
         "strategies": [name.strip() for name in str(run_config["strategies"]).split(",")],
         "num_segments": run_config["num-segments"],

@@ -47,7 +47,7 @@ study() {
   play uncertainty "strategies=[$one]" $links policy=uncertainty policy.rate=0.01,0.05,0.1,0.2,0.5
   play every "strategies=[$one]" $links policy=every policy.n=2,4,8
   play on_drift "strategies=[$one]" $links policy=on_drift policy.threshold=0.5,1,3,10
-  cdc-flower stress "$runs/$task"/*/* "out=$summaries/$task" "metric=$metric"
+  cdc-flower stress "$runs/$task"/*/* --out "$summaries/$task" --metric "$metric"
 }
 
 for task in ${tasks[*]}; do

@@ -98,6 +98,13 @@ def test_the_same_runs_give_the_same_bytes(
     assert (tmp_path / "again.html").read_bytes() == small_page.encode()
 
 
+def test_a_strategy_named_like_a_tag_is_shown_as_it_is_named() -> None:
+    page = page_of([run_of("a", results(("static", "<b>x</b>")), config())])
+
+    assert "<b>x</b>" not in page
+    assert page.count("&lt;b&gt;x&lt;/b&gt;") > 5  # in the reading, in tables and in figures
+
+
 def test_markup_in_names_and_configs_is_escaped() -> None:
     frame = results(("static", "<b>$x$"), run_id="<i>run", experiment="<u>exp")
     run = run_of(

@@ -193,3 +193,14 @@ def test_the_words_are_the_same_on_the_page_as_in_the_file() -> None:
         "<div class='scroll'><table><tr><th>x</th><th>y</th></tr><tr><td>1</td><td><b>2</b></td></tr></table></div>",
         "<ul><li>an item</li><li>another</li></ul>",
     ]
+
+
+def test_a_strategy_named_like_a_tag_is_shown_as_it_is_named(tmp_path: Path) -> None:
+    folders = [
+        run_folder(tmp_path / f"{k}", {"static": 0.5, "<b>x</b>": 0.5 + 0.1 * k}, 10.0 ** (3 + k))
+        for k in range(2)
+    ]
+
+    page = write_stress(folders, tmp_path / "out").read_text(encoding="utf-8")
+
+    assert "<b>x</b>" not in page and "&lt;b&gt;x&lt;/b&gt;" in page

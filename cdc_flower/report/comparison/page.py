@@ -2,12 +2,12 @@
 
 import platform
 from collections.abc import Iterable, Sequence
-from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pandas as pd
 import yaml
+from markupsafe import Markup
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.version import __version__
@@ -15,10 +15,18 @@ from cdc_flower.report.comparison.bytes_figures import bytes_of_a_segment
 from cdc_flower.report.comparison.figure_data import Panel, panels_of
 from cdc_flower.report.comparison.figures import Drawing, all_drawings
 from cdc_flower.report.comparison.narrative import reading
+from cdc_flower.report.comparison.page_parts import (
+    EMPTY,
+    HEADER,
+    HOW_TO_READ,
+    PANEL,
+    PAPERS,
+    PROVENANCE,
+)
 from cdc_flower.report.comparison.papers import papers_for
 from cdc_flower.report.comparison.tables import cost_table, metric_table, summary_table
 from cdc_flower.report.drawing import style
-from cdc_flower.report.drawing.page_style import CSS
+from cdc_flower.report.drawing.page_style import figure, filled, page
 from cdc_flower.report.folders import (
     Comparison,
     RunFolder,
@@ -85,23 +93,16 @@ def render(comparison: Comparison) -> str:
     runs, summary, cells = comparison.runs, comparison.summary, comparison.results.cells
     colors = style.strategy_colors(comparison.strategies)
     panels = panels_of(comparison.results, comparison.baseline, arm_settings(runs))
-    body = [_header(runs, cells, panels)]
+    parts = [_header(runs, cells, panels)]
     if panels:
         sources = _sources(runs)
-        body += [_panel_summary(panel, summary, colors) for panel in panels]
+        parts += [_panel_summary(panel, summary, colors) for panel in panels]
         drawings = all_drawings(panels, summary, colors)
-        body += [_figure(number, drawing, sources) for number, drawing in enumerate(drawings, 1)]
+        parts += [_figure(number, drawing, sources) for number, drawing in enumerate(drawings, 1)]
     else:
-        body.append("<p class='reading'>The results hold no rows: no segment was finished.</p>")
-    body += [_how_to_read(), _provenance(runs), _papers(comparison.strategies)]
-    title = escape(_title(runs, cells))
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(body)
-        + "\n</main>\n</body>\n</html>\n"
-    )
+        parts.append(EMPTY)
+    parts += [HOW_TO_READ, _provenance(runs), _papers(comparison.strategies)]
+    return page(_title(runs, cells), parts)
 
 
 def _title(runs: Sequence[RunFolder], cells: pd.DataFrame) -> str:
@@ -121,7 +122,7 @@ def _title(runs: Sequence[RunFolder], cells: pd.DataFrame) -> str:
     )
 
 
-def _header(runs: Sequence[RunFolder], cells: pd.DataFrame, panels: Sequence[Panel]) -> str:
+def _header(runs: Sequence[RunFolder], cells: pd.DataFrame, panels: Sequence[Panel]) -> Markup:
     seeds = ", ".join(str(seed) for seed in sorted(cells["seed"].unique()))
     facts = [
         f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}",
@@ -131,87 +132,59 @@ def _header(runs: Sequence[RunFolder], cells: pd.DataFrame, panels: Sequence[Pan
         f"seed {seeds}" if seeds else "",
     ]
     text = " · ".join(fact for fact in facts if fact)
-    note = ""
+    notes = []
     others = silent_differences(runs)
     if others:
-        note = (
-            f"<p class='note'>Pooled although they also differ in: {escape(', '.join(others))}.</p>"
-        )
+        notes.append(f"Pooled although they also differ in: {', '.join(others)}.")
     if len(panels) > 1:
-        note += f"<p class='note'>Side by side: {escape('; '.join(panel.title for panel in panels))}.</p>"
-    return f"<header><h1>{escape(_title(runs, cells))}</h1><p class='facts'>{escape(text)}</p>{note}</header>"
+        notes.append(f"Side by side: {'; '.join(panel.title for panel in panels)}.")
+    return filled(HEADER, title=_title(runs, cells), facts=text, notes=notes)
 
 
-def _panel_summary(panel: Panel, summary: pd.DataFrame, colors: dict[str, str]) -> str:
+def _panel_summary(panel: Panel, summary: pd.DataFrame, colors: dict[str, str]) -> Markup:
     rows = panel.of(summary)
-    title = f"<h2>{escape(panel.title)}</h2>" if panel.title else ""
-    return (
-        f"<section>{title}<p class='reading'>{escape(reading(panel, rows))}</p>"
-        f"{summary_table(rows, colors)}"
-        f"<p class='note'>{escape(panel.size)}. ± is half a 95 % interval over devices.</p>"
-        f"<details><summary>Every metric</summary>{metric_table(rows, colors)}</details>"
-        "<details><summary>Payload, labels and seconds</summary>"
-        f"{cost_table(rows, bytes_of_a_segment(panel), colors)}</details></section>"
+    return filled(
+        PANEL,
+        title=panel.title,
+        reading=reading(panel, rows),
+        summary=summary_table(rows, colors),
+        size=panel.size,
+        metrics=metric_table(rows, colors),
+        costs=cost_table(rows, bytes_of_a_segment(panel), colors),
     )
 
 
-def _sources(runs: Sequence[RunFolder]) -> str:
+def _sources(runs: Sequence[RunFolder]) -> str | Markup:
     """What a caption says of where the figure comes from."""
-    if len(runs) == 1:
-        command = f"; remake with <code>{escape(runs[0].command)}</code>" if runs[0].command else ""
-        return f"Run {escape(runs[0].run_id)}{command}."
-    return f"Runs {escape(', '.join(run.run_id for run in runs))}; the commands that remake them are below."
+    if len(runs) > 1:
+        names = ", ".join(run.run_id for run in runs)
+        return f"Runs {names}; the commands that remake them are below."
+    run = runs[0]
+    if not run.command:
+        return f"Run {run.run_id}."
+    return Markup("Run {}; remake with <code>{}</code>.").format(run.run_id, run.command)
 
 
-def _figure(number: int, drawing: Drawing, sources: str) -> str:
+def _figure(number: int, drawing: Drawing, sources: str | Markup) -> Markup:
     picture = style.svg(drawing.figure, f"f{number}")
-    label = escape(drawing.title, quote=True)
-    picture = picture.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
-    return (
-        f"<figure id='{drawing.name}'><h2>{escape(drawing.title)}</h2>{picture}<figcaption><b>Figure {number}.</b> "
-        f"{escape(drawing.caption)} <span class='source'>{sources}</span></figcaption></figure>"
-    )
+    label = Markup('<svg role="img" aria-label="{}" ').format(drawing.title)
+    labelled = Markup(picture.replace("<svg ", label, 1))
+    return figure(drawing.name, number, drawing.title, labelled, drawing.caption, sources)
 
 
-def _how_to_read() -> str:
-    return (
-        "<section><h2>How to read this</h2><p>Every event is predicted before anything learns from it. A value is a "
-        "sum over events divided by their number, over all devices, segments and seeds; its 95 % interval treats each "
-        "device as one cluster, because the events of a device are alike. A difference compares the same devices, so "
-        "it is often more certain than the two values are; its interval comes from 1,000 draws of as many devices. "
-        "<i>auc</i> compares each true candidate with those of all "
-        "devices in its segment, <i>user_auc</i> with those of its own device. Latency runs from a shift to new "
-        "parameters in use; staleness is the age, at the start of a "
-        "segment, of the parameters in use during it. Both are in virtual seconds, while seconds "
-        "of computing are measured.</p></section>"
-    )
-
-
-def _provenance(runs: Sequence[RunFolder]) -> str:
-    parts = ["<section><h2>Remake it</h2>"]
-    for run, label in zip(runs, run_labels(runs), strict=True):
-        name = escape(" · ".join(part for part in (run.run_id, label) if part))
-        command = (
-            f"<pre>{escape(run.command)}</pre>"
-            if run.command
-            else "<p>The config names no command.</p>"
-        )
-        parts.append(f"<h3>{name}</h3>{command}")
-        if run.config:
-            text = yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True)
-            parts.append(f"<details><summary>Config</summary><pre>{escape(text)}</pre></details>")
-        if run.log.strip():
-            text = "\n".join(run.log.rstrip().splitlines()[-_LOG_LINES:])
-            parts.append(
-                f"<details><summary>End of the log</summary><pre>{escape(text)}</pre></details>"
-            )
-    rows = "".join(
-        f"<tr><td>{escape(name)}</td><td>{escape(number)}</td></tr>" for name, number in _versions()
-    )
-    parts.append(
-        f"<details><summary>Versions that wrote this page</summary><table>{rows}</table></details></section>"
-    )
-    return "".join(parts)
+def _provenance(runs: Sequence[RunFolder]) -> Markup:
+    shown = [
+        {
+            "name": " · ".join(part for part in (run.run_id, label) if part),
+            "command": run.command,
+            "config": yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True)
+            if run.config
+            else "",
+            "log": "\n".join(run.log.rstrip().splitlines()[-_LOG_LINES:]),
+        }
+        for run, label in zip(runs, run_labels(runs), strict=True)
+    ]
+    return filled(PROVENANCE, runs=shown, versions=_versions())
 
 
 def _versions() -> list[tuple[str, str]]:
@@ -224,15 +197,6 @@ def _versions() -> list[tuple[str, str]]:
     return found
 
 
-def _papers(strategies: Iterable[str]) -> str:
+def _papers(strategies: Iterable[str]) -> Markup:
     papers = papers_for(strategies)
-    items = "".join(
-        f"<li><b>{escape(paper.name)}</b>. {escape(paper.text)} "
-        f"<a href='https://arxiv.org/abs/{paper.arxiv}'>arXiv:{paper.arxiv}</a></li>"
-        for paper in papers
-    )
-    bibtex = escape("\n\n".join(paper.bibtex for paper in papers))
-    return (
-        f"<section><h2>Papers of these strategies</h2><ul>{items}</ul>"
-        f"<details><summary>BibTeX</summary><pre>{bibtex}</pre></details></section>"
-    )
+    return filled(PAPERS, papers=papers, bibtex="\n\n".join(paper.bibtex for paper in papers))

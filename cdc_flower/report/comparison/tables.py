@@ -1,29 +1,26 @@
 """The tables of the page."""
 
 from collections.abc import Sequence
-from html import escape
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
+from cdc_flower.report.drawing.page_style import filled, template
 from cdc_flower.report.drawing.style import LOWER_IS_BETTER, main_metrics
 from cdc_flower.tables.column import Column, Pool
 from cdc_flower.tables.columns import COLUMNS
 
 
-def summary_table(rows: pd.DataFrame, colors: dict[str, str]) -> str:
+def summary_table(rows: pd.DataFrame, colors: dict[str, str]) -> Markup:
     """A row per strategy: the main metrics with their gain, then bytes, waiting and labels.
 
     Args:
         rows: Rows of the summary, of one run label and task.
     """
     metrics = main_metrics([str(name) for name in rows["metric"].unique()])
-    groups = ["<th></th>", *(f"<th colspan='2'>{escape(metric)}</th>" for metric in metrics)]
-    groups += [
-        "<th colspan='2'>kB per device</th>",
-        "<th colspan='2'>median seconds</th>",
-        "<th></th>",
-    ]
+    groups = [("", 1), *((metric, 2) for metric in metrics)]
+    groups += [("kB per device", 2), ("median seconds", 2), ("", 1)]
     baseline = rows["baseline"].iloc[0]
     heads = [
         "strategy",
@@ -53,11 +50,11 @@ def summary_table(rows: pd.DataFrame, colors: dict[str, str]) -> str:
         ]
         cells += [_cell(_seconds(first[f"{name}_s_median"])) for name in ("latency", "staleness")]
         cells.append(_cell(_number(first["num_labels"], ",.0f")))
-        body.append("".join(cells))
-    return _table(heads, body, "".join(groups))
+        body.append(Markup("").join(cells))
+    return _table(heads, body, groups)
 
 
-def metric_table(rows: pd.DataFrame, colors: dict[str, str]) -> str:
+def metric_table(rows: pd.DataFrame, colors: dict[str, str]) -> Markup:
     """A row per strategy and metric: value, interval, gain and what they rest on."""
     baseline = rows["baseline"].iloc[0]
     heads = [
@@ -79,12 +76,12 @@ def metric_table(rows: pd.DataFrame, colors: dict[str, str]) -> str:
         cells += [f"{row['num_devices']:,}", f"{row['num_seeds']:,}"]
         body.append(
             _name(str(row["strategy"]), colors)
-            + "".join(_cell(escape(str(cell))) for cell in cells)
+            + Markup("").join(_cell(str(cell)) for cell in cells)
         )
     return _table(heads, body)
 
 
-def cost_table(rows: pd.DataFrame, sent: pd.DataFrame, colors: dict[str, str]) -> str:
+def cost_table(rows: pd.DataFrame, sent: pd.DataFrame, colors: dict[str, str]) -> Markup:
     """A row per strategy: what it sent with and without framing, its labels and seconds of computing.
 
     Args:
@@ -106,7 +103,7 @@ def cost_table(rows: pd.DataFrame, sent: pd.DataFrame, colors: dict[str, str]) -
             _number(each[way], ",.0f") for way in ("bytes_up", "bytes_down")
         ]
         cells.append(_number(first["num_labels"], ",.0f"))
-        body.append(_name(str(name), colors) + "".join(_cell(cell) for cell in cells))
+        body.append(_name(str(name), colors) + Markup("").join(_cell(cell) for cell in cells))
     return _table(["strategy", *heads, "labels per run"], body)
 
 
@@ -115,19 +112,37 @@ def _cost(value: float, column: Column) -> str:
     return _number(value / 1000, ",.2f") if column.unit == "byte" else _seconds(value)
 
 
-def _table(heads: Sequence[str], body: Sequence[str], groups: str = "") -> str:
-    above = f"<tr class='groups'>{groups}</tr>" if groups else ""
-    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
-    rows = "".join(f"<tr>{cells}" for cells in body)  # HTML closes cells and rows by itself
-    return f"<div class='scroll'><table><thead>{above}<tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+#: HTML closes cells and rows by itself.
+_TABLE = template(
+    """<div class='scroll'><table><thead>"""
+    """{% if groups %}<tr class='groups'>"""
+    """{% for text, span in groups %}"""
+    """<th{% if span > 1 %} colspan='{{ span }}'{% endif %}>{{ text }}</th>"""
+    """{% endfor %}</tr>{% endif %}"""
+    """<tr>{% for text in heads %}<th>{{ text }}</th>{% endfor %}</tr></thead><tbody>"""
+    """{% for cells in body %}<tr>{{ cells }}{% endfor %}</tbody></table></div>"""
+)
 
 
-def _name(name: str, colors: dict[str, str]) -> str:
-    return f"<td><i style='background:{colors[name]}'></i>{escape(name)}"
+def _table(
+    heads: Sequence[str], body: Sequence[Markup], groups: Sequence[tuple[str, int]] = ()
+) -> Markup:
+    """A table.
+
+    Args:
+        heads: Of the columns.
+        body: Rows: cells side by side.
+        groups: Heads above the heads, and how many columns each spans.
+    """
+    return filled(_TABLE, heads=heads, body=body, groups=groups)
 
 
-def _cell(text: str, is_best: bool = False) -> str:
-    return f"<td class='best'>{text}" if is_best else f"<td>{text}"
+def _name(name: str, colors: dict[str, str]) -> Markup:
+    return Markup("<td><i style='background:{}'></i>{}").format(colors[name], name)
+
+
+def _cell(text: str | Markup, is_best: bool = False) -> Markup:
+    return Markup("<td class='best'>{}" if is_best else "<td>{}").format(text)
 
 
 def _best(rows: pd.DataFrame, metric: str) -> str:
@@ -152,12 +167,10 @@ def _range(low: float, high: float, form: str) -> str:
     return f"{low:{form}} to {high:{form}}" if np.isfinite([low, high]).all() else "–"
 
 
-def _value(value: float, low: float, high: float, form: str = ".4f") -> str:
+def _value(value: float, low: float, high: float, form: str = ".4f") -> str | Markup:
     if not np.isfinite(value):
         return "–"
-    half = (
-        f" <span class='half'>±{(high - low) / 2:.4f}</span>"
-        if np.isfinite([low, high]).all()
-        else ""
-    )
-    return f"{value:{form}}{half}"
+    if not np.isfinite([low, high]).all():
+        return f"{value:{form}}"
+    half = f"±{(high - low) / 2:.4f}"
+    return Markup("{} <span class='half'>{}</span>").format(f"{value:{form}}", half)

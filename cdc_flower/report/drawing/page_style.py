@@ -1,4 +1,12 @@
-"""The style sheet of the page."""
+"""Pages: the style sheet, and templates that escape all that they are not told to trust.
+
+Templates are strings, since a bundle of Flower's carries Python but no HTML.
+"""
+
+from collections.abc import Sequence
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
 
 CSS = """
 :root { color-scheme: light; }
@@ -34,3 +42,85 @@ summary { cursor: pointer; color: #0b5a99; font-size: 13.5px; }
 ul { padding-left: 20px; }
 @media print { main { max-width: none; padding: 0; } figure, table { break-inside: avoid; } }
 """
+
+_ENVIRONMENT = Environment(
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+
+
+def template(text: str) -> Template:
+    """Compiles a template; values that are no ``Markup`` are escaped."""
+    return _ENVIRONMENT.from_string(text)
+
+
+def filled(template: Template, **values: object) -> Markup:
+    """Fills a template, and gives HTML that other templates take as it is."""
+    return Markup(template.render(values))
+
+
+_PAGE = template(
+    """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{{ title }}</title>
+{% if fits_screens %}
+<meta name="viewport" content="width=device-width, initial-scale=1">
+{% endif %}
+<style>{{ css }}</style>
+</head>
+<body>
+<main>
+{% for part in parts %}
+{{ part }}
+{% endfor %}
+</main>
+</body>
+</html>
+"""
+)
+_FIGURE = template(
+    """<figure id='{{ name }}'><h2>{{ title }}</h2>{{ picture }}<figcaption>"""
+    """<b>Figure {{ number }}.</b> {{ caption }}"""
+    """{% if sources %} <span class='source'>{{ sources }}</span>{% endif %}"""
+    """</figcaption></figure>"""
+)
+
+
+def page(title: str, parts: Sequence[Markup], *, fits_screens: bool = True) -> str:
+    """A whole page that needs nothing beside it.
+
+    Args:
+        title: Of the window.
+        parts: Sections, from top to bottom.
+        fits_screens: Whether small screens show it at their own width.
+    """
+    return _PAGE.render(title=title, parts=parts, css=Markup(CSS), fits_screens=fits_screens)
+
+
+def figure(
+    name: str, number: int, title: str, picture: Markup, caption: str, sources: str | Markup = ""
+) -> Markup:
+    """A numbered figure with its caption.
+
+    Args:
+        name: Its id.
+        number: From 1.
+        title: Above it.
+        picture: An SVG element.
+        caption: Below it.
+        sources: Behind the caption: where the figure comes from.
+    """
+    return filled(
+        _FIGURE,
+        name=name,
+        number=number,
+        title=title,
+        picture=picture,
+        caption=caption,
+        sources=sources,
+    )

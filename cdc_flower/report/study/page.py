@@ -1,12 +1,13 @@
 """The page and the written summary of a study of thin links."""
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
+
+from markupsafe import Markup
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.report.drawing import style
-from cdc_flower.report.drawing.page_style import CSS
+from cdc_flower.report.drawing.page_style import figure, page
 from cdc_flower.report.drawing.plain_markdown import to_html
 from cdc_flower.report.study.figures import stress_drawings
 from cdc_flower.report.study.narrative import summary_of
@@ -41,16 +42,18 @@ def write_stress(folders: Sequence[str | Path], out: str | Path, metric: str = "
     colors = style.strategy_colors(strategies_in_order(study.table["strategy"]))
     words = summary_of(study)
     figures = [
-        f"<figure id='{drawing.name}'><h2>{escape(drawing.title)}</h2>{style.svg(drawing.figure, f'f{number}')}"
-        f"<figcaption><b>Figure {number}.</b> {escape(drawing.caption)}</figcaption></figure>"
+        figure(
+            drawing.name,
+            number,
+            drawing.title,
+            Markup(style.svg(drawing.figure, f"f{number}")),
+            drawing.caption,
+        )
         for number, drawing in enumerate(stress_drawings(study, colors), 1)
     ]
     write_summary(study.table, out / TABLE)
     (out / WORDS).write_text(words, encoding="utf-8", newline="\n")
-    body = f"<section>{to_html(words)}</section>" + "".join(figures)
-    page = (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Thin links</title>\n'
-        f"<style>{CSS}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
-    (out / PAGE).write_text(page, encoding="utf-8", newline="\n")
+    text = Markup("<section>{}</section>").format(Markup(to_html(words)))
+    html = page("Thin links", [text + Markup("").join(figures)], fits_screens=False)
+    (out / PAGE).write_text(html, encoding="utf-8", newline="\n")
     return out / PAGE

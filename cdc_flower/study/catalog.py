@@ -1,0 +1,226 @@
+"""All that has a name: kinds, names, and what each file says of itself and its options.
+
+``kinds`` is the one place that knows where names come from: today the YAML files of the
+configuration groups with their headers, and the tables of codecs and reference lines.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from cdc_flower.core.errors import UserError, nearest_name, unknown_name
+
+#: Kind -> the configuration group whose files are its names.
+GROUPS = {
+    "strategies": "strategy",
+    "models": "model",
+    "tasks": "task",
+    "data": "data",
+    "networks": "network",
+    "policies": "policy",
+    "fleets": "fleet",
+    "grids": "grid",
+    "experiments": "experiment",
+}
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a name.
+
+    Attributes:
+        name: Its key below the name's group.
+        default: As one writes it on the command line.
+        meaning: What it does, its unit and its neutral value.
+        range: Which values it may have; empty where the meaning says it.
+    """
+
+    name: str
+    default: str
+    meaning: str = ""
+    range: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name.
+
+    Attributes:
+        kind: Such as ``strategies``.
+        name: Such as ``persona``.
+        summary: One sentence.
+        notes: Further sentences.
+        commands: Command lines that use it.
+        options: What can be set.
+        place: The file that says so.
+        paper: Of a method, as one cites it.
+    """
+
+    kind: str
+    name: str
+    summary: str
+    notes: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+    options: tuple[Option, ...] = ()
+    place: str = ""
+    paper: str = ""
+
+
+Entries = Mapping[str, Entry]
+
+
+def kinds() -> dict[str, Callable[[], Entries]]:
+    """Kind -> what gives its entries by name. Registries are plugged in here."""
+    of_groups = {kind: partial(entries_of_group, group) for kind, group in GROUPS.items()}
+    return {**of_groups, "codecs": _codecs, "references": _references}
+
+
+def entries_of(kind: str) -> Entries:
+    """The entries of a kind by name.
+
+    Raises:
+        UserError: If there is no such kind.
+    """
+    known = kinds()
+    if kind not in known:
+        raise unknown_name("kind", kind, known, "list")
+    return known[kind]()
+
+
+def described(name: str) -> list[Entry]:
+    """The entries of a name; of several kinds where the name is of several.
+
+    Args:
+        name: Such as ``persona``, or ``KIND/NAME``.
+
+    Raises:
+        UserError: If nothing has the name.
+    """
+    kind, _, plain = name.rpartition("/")
+    if kind:
+        entries = entries_of({group: kind for kind, group in GROUPS.items()}.get(kind, kind))
+        if plain not in entries:
+            raise unknown_name("name", plain, entries, f"describe {kind}")
+        return [_cited(entries[plain])]
+    every = {kind: entries_of(kind) for kind in kinds()}
+    found = [_cited(entries[name]) for entries in every.values() if name in entries]
+    if not found:
+        near = nearest_name(name, {known for entries in every.values() for known in entries})
+        hint = f"did you mean {near!r}? " if near else ""
+        raise UserError(f"describe: nothing is named {name!r}; {hint}(cdc-flower list shows all)")
+    return found
+
+
+@cache
+def entries_of_group(group: str) -> Entries:
+    """The files of one of the package's configuration groups by name."""
+    kind = next((kind for kind, known in GROUPS.items() if known == group), group)
+    folder = files("cdc_flower.configs") / group
+    if not folder.is_dir():
+        return {}
+    names = sorted(path.name for path in folder.iterdir() if path.name.endswith(".yaml"))
+    texts = {name.removesuffix(".yaml"): (folder / name).read_text("utf-8") for name in names}
+    return {
+        name: Entry(
+            kind,
+            name,
+            *_header(text),
+            options=tuple(_options(text, texts)),
+            place=f"cdc_flower/configs/{group}/{name}.yaml",
+        )
+        for name, text in texts.items()
+    }
+
+
+def _header(text: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Summary, notes and commands of the comment that a file starts with."""
+    comment = re.match(r"(#.*\n)*", text)
+    lines = [line.removeprefix("#").strip() for line in (comment[0] if comment else "").split("\n")]
+    lines = [line for line in lines if line and not line.startswith("@package")]
+    commands = tuple(line for line in lines if line.startswith("cdc-flower "))
+    words = [line for line in lines if not line.startswith("cdc-flower")]
+    return (words[0] if words else ""), tuple(words[1:]), commands
+
+
+def _options(text: str, texts: Mapping[str, str]) -> Iterator[Option]:
+    """The keys of a file and of those of the same group that it starts from, with their comments."""
+    values = yaml.safe_load(text) or {}
+    inherited: dict[str, Option] = {}
+    for parent in values.pop("defaults", []):
+        if isinstance(parent, str) and parent in texts:
+            inherited |= {option.name: option for option in _options(texts[parent], texts)}
+    comments = dict(_comments(text))
+    for key, value in _flat(values):
+        meaning = comments.get(key, "") or (inherited[key].meaning if key in inherited else "")
+        shown = yaml.safe_dump(value, default_flow_style=True, width=10_000).strip()
+        inherited[key] = Option(key, shown.removesuffix("...").strip(), meaning)
+    yield from (option for key, option in inherited.items() if key != "name")
+
+
+def _flat(values: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and their values."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{start}{key}.")
+        else:
+            yield f"{start}{key}", value
+
+
+def _comments(text: str) -> Iterator[tuple[str, str]]:
+    """Dotted keys and the comments behind them."""
+    above: list[tuple[int, str]] = []
+    for line in text.splitlines():
+        found = re.match(r"( *)([\w.]+):(.*)$", line)
+        if not found:
+            continue
+        above = [*(each for each in above if each[0] < len(found[1])), (len(found[1]), found[2])]
+        comment = re.search(r"\s#\s*(.*)$", found[3])
+        yield ".".join(key for _, key in above), comment[1] if comment else ""
+
+
+def _codecs() -> Entries:
+    """Codecs, with the words of the table at the top of their module."""
+    from cdc_flower.simulations.protocol import codecs
+
+    words = dict(re.findall(r"^(\w+) {2,}(.*)$", codecs.__doc__ or "", re.MULTILINE))
+    return {
+        name: Entry(
+            "codecs",
+            name,
+            words.get(name, ""),
+            commands=(f"cdc-flower protocol.codecs=[{name}]",),
+            place="cdc_flower/simulations/protocol/codecs.py",
+        )
+        for name in codecs.CODECS
+    }
+
+
+def _references() -> Entries:
+    """Reference lines of counting."""
+    from cdc_flower.study.references import REFERENCES
+
+    return {
+        name: Entry(
+            "references",
+            name,
+            re.sub(r"^``.*?``: ", "", function.__doc__ or "").splitlines()[0],
+            commands=(f"cdc-flower references=[{name}]",),
+            place="cdc_flower/study/references.py",
+        )
+        for name, function in REFERENCES.items()
+    }
+
+
+def _cited(entry: Entry) -> Entry:
+    """The entry with its paper."""
+    if entry.kind != "strategies":
+        return entry
+    from cdc_flower.report.comparison.papers import PAPERS
+
+    paper = PAPERS.get(entry.name)
+    return replace(entry, paper=f"{paper.text} arXiv:{paper.arxiv}") if paper else entry

@@ -1,0 +1,108 @@
+"""``cdc-flower run``: arguments in Hydra's grammar, checked, then one run or several."""
+
+import argparse
+import hashlib
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
+
+from cdc_flower.core.errors import UserError
+from cdc_flower.study.composing import CONFIGS, ROOT, VERSION_BASE, hydra_at
+from cdc_flower.study.keys import check_overrides
+
+#: Characters of a folder's name that are made of overrides.
+LONGEST_FOLDER = 100
+
+
+def run_command(arguments: Sequence[str]) -> None:
+    """Plays what the arguments say, or shows what Hydra's flags ask for.
+
+    Raises:
+        UserError: If a key, a choice or a flag is unknown, or a value is wrong.
+    """
+    given = parsed_arguments(arguments)
+    overrides = list(given.overrides)
+    if not (given.help or given.hydra_help or given.shell_completion):
+        with hydra_at(given.config_dir):
+            check_overrides(overrides, given.config_name or ROOT, several=given.multirun)
+    flags = [text for text in arguments if text not in overrides]
+    sys.argv[1:] = [*overrides, *flags]  # Hydra reads it, and takes no change after a flag
+    hydra.main(version_base=VERSION_BASE, config_path=CONFIGS, config_name=ROOT)(_job)()
+
+
+def parsed_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """Hydra's flags and overrides, in any order.
+
+    Raises:
+        UserError: If a flag is unknown, or has a wrong value.
+    """
+    parser = get_args_parser()
+
+    def refuse(message: str) -> None:
+        raise UserError(f"{message}; cdc-flower run --hydra-help lists the flags")
+
+    parser.error = refuse  # type: ignore[method-assign,assignment]  # its own lists all flags
+    given = parser.parse_intermixed_args(list(arguments))
+    if given.config_path is not None:
+        raise UserError("--config-path cannot be changed; --config-dir DIR adds files of your own")
+    if given.config_dir is not None and not Path(given.config_dir).is_dir():
+        raise UserError(f"--config-dir must be a folder, got {given.config_dir}")
+    modes = {"--cfg": given.cfg, "--info": given.info, "-m": given.multirun, "--run": given.run}
+    if len(set_modes := [flag for flag, value in modes.items() if value]) > 1:
+        raise UserError(f"{' and '.join(set_modes)} cannot be given together")
+    if given.resolve and not (given.cfg or given.help):
+        raise UserError("--resolve must stand beside --cfg")
+    return given
+
+
+def _job(config: DictConfig) -> None:
+    """Plays one run, as Hydra composed it."""
+    from cdc_flower.study.companions import companions
+    from cdc_flower.study.folder import default_folder
+    from cdc_flower.study.run import run
+    from cdc_flower.study.setup import resolved
+
+    job = HydraConfig.get()
+    try:
+        values = resolved(config, list(job.overrides.task))
+        values["also"] = companions(list(job.overrides.task))
+        if job.mode is not None and job.mode.name == "MULTIRUN":
+            name = folder_name(list(job.overrides.task), sys.argv[1:]) or str(job.job.num)
+            values["out"] = str(
+                Path(values["out"]) / name if values["out"] else default_folder(name)
+            )
+        # A folder holds one run, so the command that a report shows names none.
+        shown = [text for text in job.overrides.task if not text.startswith("out=")]
+        run({**values, "command": shlex.join(["cdc-flower", *shown])})
+    except UserError as error:
+        # Hydra would print a traceback of anything but this.
+        print(f"cdc-flower: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def folder_name(overrides: Sequence[str], arguments: Sequence[str]) -> str:
+    """Names the folder of one run of several by what differs between them.
+
+    What a name cannot hold, such as the minus of ``-1`` or whatever is past its length, is there as
+    a hash: two runs never share a folder because of it.
+
+    Args:
+        overrides: Of this run.
+        arguments: Of the command line, in which a swept key has several values.
+    """
+    given = [text for text in arguments if "=" in text and not text.startswith("-")]
+    parsed = OverridesParser.create().parse_overrides(given)
+    swept = {override.get_key_element() for override in parsed if override.is_sweep_override()}
+    text = "_".join(text for text in overrides if text.partition("=")[0] in swept)
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
+    if len(name) <= LONGEST_FOLDER and re.fullmatch(r"[A-Za-z0-9.,=_\[\]]*", text):
+        return name
+    return f"{name[:LONGEST_FOLDER]}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"

@@ -1,0 +1,92 @@
+"""Hydra's composition of the package's files: torch-free, and its errors in one sentence."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import hydra
+import yaml
+from hydra import compose
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cdc_flower.core.errors import UserError, unknown_name
+
+CONFIGS = "pkg://cdc_flower.configs"
+VERSION_BASE = "1.3"
+ROOT = "config"
+
+
+@contextmanager
+def hydra_at(config_dir: str | None = None) -> Iterator[None]:
+    """Hydra with the package's files, and a further folder of them; afterwards without."""
+    search_path = create_config_search_path(CONFIGS)
+    if config_dir is not None:
+        search_path.prepend(
+            provider="command-line",
+            path=f"file://{os.path.abspath(config_dir)}",
+            anchor=SearchPathQuery(provider="schema"),
+        )
+    hydra.version.setbase(VERSION_BASE)
+    GlobalHydra.instance().clear()
+    Hydra.create_main_hydra2(task_name="cdc-flower", config_search_path=search_path)
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def composed_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
+    """A composed configuration with Hydra's own keys.
+
+    Raises:
+        UserError: In one sentence, where Hydra cannot compose it.
+    """
+    try:
+        return compose(config_name, overrides=list(overrides), return_hydra_config=True)
+    except MissingConfigException as error:
+        raise _missing(error, config_name) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"{mark.name}:{mark.line + 1}" if mark else "config"
+        raise UserError(f"{place}: must be YAML ({error.problem})") from error
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
+        parts = [str(part).splitlines()[0].rstrip(".") for part in (error, cause) if part]
+        raise UserError(f"the configuration cannot be composed: {': '.join(parts)}") from error
+
+
+def _missing(error: MissingConfigException, config_name: str) -> UserError:
+    """The error for a file that another file, or the command line, names."""
+    place = re.search(r"In '([^']+)'", str(error))
+    name = (error.missing_cfg_file or "").removesuffix(".yaml")
+    group, _, choice = name.rpartition("/")
+    if not group:
+        return unknown_name("configuration", name, options_of_group(""), "--config-name")
+    where = place[1] if place and place[1] != config_name else group
+    return unknown_name(f"choice of {group}", choice, options_of_group(group), where)
+
+
+def options_of_group(group: str) -> list[str]:
+    """The names of the files of a group; of the root for an empty name."""
+    return list(GlobalHydra.instance().config_loader().get_group_options(group))
+
+
+def group_names() -> list[str]:
+    """The groups of files, without Hydra's own."""
+    found = GlobalHydra.instance().config_loader().get_group_options("", ObjectType.GROUP)
+    return [name for name in found if name != "hydra"]
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The configuration without Hydra's own keys, unresolved."""
+    values: Any = OmegaConf.to_container(config, resolve=False, throw_on_missing=False)
+    return {str(key): value for key, value in values.items() if key != "hydra"}
