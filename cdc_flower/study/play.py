@@ -15,6 +15,7 @@ from cdc_flower.simulations.grids.requests import RequestGrid
 from cdc_flower.simulations.links.accounting import Usage
 from cdc_flower.simulations.protocol.codecs import Codecs
 from cdc_flower.simulations.requests.setup import Requests
+from cdc_flower.strategies.base import deployed_settings
 from cdc_flower.tables.long_table import segment_frame
 from cdc_flower.tasks.protocol import Task
 from cdc_flower.tasks.recommendation.task import RECOMMENDATION
@@ -38,7 +39,7 @@ def deploy(grid: Grid, strategy: Any) -> tuple[NDArray[np.uint64], NDArray[np.in
         records.DEPLOY,
         asked,
         shared={records.MODEL: strategy.deployment()},
-        configs={records.CONFIG: strategy.settings()},
+        configs={records.CONFIG: deployed_settings(strategy)},
     )
     node_ids, device_ids = [], []
     for replies, _ in MessageBatch.group(grid.send_and_receive(batch)):

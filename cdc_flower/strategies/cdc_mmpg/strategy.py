@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import generator, torch_generator
-from cdc_flower.devices.decoders.forms import names_of
+from cdc_flower.devices.decoders.protocol import names_of
 from cdc_flower.models.video.ranking import VideoModel
 from cdc_flower.strategies.base import Cloud, CloudStrategy, to_every_node
 from cdc_flower.strategies.cdc_mmpg.adaptor import VARIANTS, FastDomainAdaptor

@@ -39,8 +39,6 @@ class Recommendation:
                 records.NUM_LABELS: np.zeros(len(recent), np.int64),
                 records.FLOPS: np.full(len(recent), flops),
             }
-        if records.PROTOTYPE in states.settings:
-            told[records.HELD] = states.version
         return told, work
 
     @torch.inference_mode()
