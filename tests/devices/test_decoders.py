@@ -1,10 +1,19 @@
 """The forms in which new layers come to a device: what it makes of them, what it holds, and what they cost."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
+from decoder_cases import (
+    by_rows,
+    cores,
+    deployed,
+    held,
+    low_rank,
+    told,
+    versions,
+    with_sides,
+)
 from device_cases import (
     BOTH,
     EVERYONE,
@@ -15,10 +24,7 @@ from device_cases import (
     by_hand,
     heads,
     to_devices,
-    used,
 )
-from device_cases import deployed as deployed_with
-from flwr.app import Context
 from flwr.common.serde import recorddict_to_proto
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,13 +37,7 @@ from cdc_flower.models import device_model
 from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.simulations.grids.base import InlineGrid
 from cdc_flower.simulations.grids.links import LinkGrid
-from cdc_flower.strategies.persona.decoder import (
-    HELD,
-    INDEX,
-    PROTOTYPE,
-    VERSION,
-    EditDecoder,
-)
+from cdc_flower.strategies.persona.decoder import HELD, INDEX, PROTOTYPE, VERSION
 from cdc_flower.tasks.recommendation.task import RECOMMENDATION
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
@@ -47,39 +47,6 @@ NEVER_S = np.full(NUM_DEVICES, np.inf)
 #: A model by hand: one layer of two inputs and two outputs.
 SHAPES = {"head.0.weight": (2, 2), "head.0.bias": (2,)}
 W, B = np.array([[1, 2], [3, 4]], np.float32), np.array([5, 6], np.float32)
-
-
-def deployed(app: DeviceApp, **settings: Any) -> DeviceStates:
-    """States after a deployment with the decoders of edits and of cores."""
-    return deployed_with(app, **BOTH, **settings)
-
-
-def held(states: DeviceStates) -> np.ndarray:
-    """Index of each device's prototype in the pool."""
-    return states.slots[EditDecoder.name].index[HELD]
-
-
-def versions(states: DeviceStates) -> np.ndarray:
-    """Index and version of each device's prototype."""
-    return states.slots[EditDecoder.name].rows[VERSION]
-
-
-def about(batch: MessageBatch, index: Any, version: Any) -> MessageBatch:
-    """The messages, about a version of a prototype."""
-    return batch.with_records(configs={VERSION: {INDEX: index, VERSION: version}})
-
-
-def told(
-    segment: int = 1,
-    version: tuple[Any, Any] | None = (0, 0),
-    clock: Mapping[str, Any] | None = None,
-    shared: Mapping[str, Arrays] | None = None,
-    rows: Any = EVERYONE,
-    **arrays: Arrays,
-) -> MessageBatch:
-    """An evaluation, with arrays in the records of these names."""
-    batch = to_devices(records.EVALUATE, rows, segment, clock=clock, arrays=arrays, shared=shared)
-    return batch if version is None else about(batch, *version)
 
 
 def in_use(app: DeviceApp, states: DeviceStates) -> Arrays:
@@ -105,10 +72,6 @@ def plus(one: Arrays, other: Arrays) -> Arrays:
 def points(replies: MessageBatch, sign: str) -> np.ndarray:
     """Logits of each device's true or other candidates."""
     return replies.array(records.POINTS, sign)
-
-
-def by_rows(sets: Arrays, rows: Any) -> Arrays:
-    return {name: value[rows] for name, value in sets.items()}
 
 
 def one_device(version: tuple[int, int] = (3, 0), **static: np.ndarray) -> DeviceStates:
@@ -192,21 +155,6 @@ def test_an_edit_gives_what_the_full_parameters_give_to_the_bit(
     assert_same(in_use(app, after), full)
     assert_same(in_use(app, after), in_use(app, sent))
     assert_same(holding(app, after), holding(app, states))
-
-
-def low_rank(app: DeviceApp, rank: int, seed: int = 3) -> Arrays:
-    """Sides and bias edits of every layer."""
-    rng, edit = np.random.default_rng(seed), {}
-    for name, shape in app.model.adaptive.items():
-        parts = {name: shape}
-        if len(shape) == 2:
-            layer = name.removesuffix(".weight")
-            parts = {f"{layer}.left": (shape[0], rank), f"{layer}.right": (rank, shape[1])}
-        edit |= {
-            part: rng.normal(size=(NUM_DEVICES, *size)).astype(np.float32)
-            for part, size in parts.items()
-        }
-    return edit
 
 
 @pytest.mark.parametrize("name", ["gru4rec", "din"])
@@ -362,111 +310,6 @@ def test_old_parameters_are_used_until_the_arrival_and_the_prototype_changes_wit
     np.testing.assert_allclose(
         silent.metrics[records.SCORES]["value-sum"], expected.value_sum, rtol=1e-4, atol=1e-4
     )
-
-
-def with_sides(app: DeviceApp, rank: int, **settings: Any) -> DeviceStates:
-    """States after the deployment of a model with the sides of cores beside its layers."""
-    rng, states = np.random.default_rng(4), deployed(app, **settings)
-    for name, shape in app.model.adaptive.items():
-        if len(shape) == 2:
-            layer = name.removesuffix(".weight").replace("head", "apg")
-            sides = {
-                "left": (shape[0], rank),
-                "left_bias": (rank,),
-                "right": (rank, shape[1]),
-                "right_bias": (shape[1],),
-            }
-            for side, size in sides.items():
-                states.static[f"{layer}.{side}"] = rng.normal(size=size).astype(np.float32)
-    return states
-
-
-def cores(app: DeviceApp, rank: int) -> Arrays:
-    rng = np.random.default_rng(5)
-    layers = [
-        name.removesuffix(".weight") for name in app.model.adaptive if name.endswith(".weight")
-    ]
-    return {
-        f"{layer}.core": rng.normal(size=(NUM_DEVICES, rank, rank)).astype(np.float32)
-        for layer in layers
-    }
-
-
-def message_of(app: DeviceApp, kind: str) -> MessageBatch:
-    """Each form, to devices of which some hold another prototype than the message is about."""
-    clock = {records.ARRIVAL_S: SEGMENT_S + 10.0 * EVERYONE}
-    mixed = (0, (EVERYONE % 3 == 0).astype(np.int64))
-    edit, new = heads(app, NUM_DEVICES), by_rows(heads(app, 2, seed=8), EVERYONE % 2)
-    return {
-        "edit": told(clock=clock, version=mixed, edit=edit),
-        "low rank": told(clock=clock, version=mixed, edit=low_rank(app, 2)),
-        "version": told(clock=clock, version=mixed),
-        "prototype": told(clock=clock, version=(EVERYONE % 2, 1), prototype=new),
-        "prototype and edit": told(
-            clock=clock, version=(EVERYONE % 2, 1), prototype=new, edit=edit
-        ),
-        "shared prototype": told(
-            clock=clock, version=(1, 1), shared={PROTOTYPE: by_rows(new, 1)}, edit=edit
-        ),
-        "core": told(clock=clock, version=None, core=cores(app, 3)),
-    }[kind]
-
-
-KINDS = (
-    "edit",
-    "low rank",
-    "version",
-    "prototype",
-    "prototype and edit",
-    "shared prototype",
-    "core",
-)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["gru4rec", "sasrec", "din"])
-@pytest.mark.parametrize("layers", ["head", "all"])
-def test_a_batch_of_n_equals_n_batches_of_one(name: str, kind: str, layers: str) -> None:
-    app = app_of(name)
-    states = with_sides(app, 3, prototype=0)
-    if layers == "all":  # every device has static layers of its own as well
-        _, states = app.handle(
-            to_devices(records.TRAIN_LOCAL, EVERYONE, 0, config={"layers": "all"}), states
-        )
-        _, states = app.handle(to_devices(records.EVALUATE, EVERYONE, 0), states)
-        assert states.num_sets == NUM_DEVICES + 1
-    batch = message_of(app, kind)
-    replies, after = app.handle(batch, states)
-    for row in EVERYONE:
-        context = Context(
-            1,
-            int(row) + 2,
-            {"partition-id": int(row)},
-            states.select(np.array([row])).to_record(),
-            {},
-        )
-        reply = MessageBatch.from_messages([app(batch[row], context)])
-        for sign in ("positive", "negative"):
-            np.testing.assert_allclose(
-                points(replies, sign)[row], points(reply, sign)[0], rtol=1e-4, atol=1e-4
-            )
-        state = DeviceStates.from_record(np.array([row]), context.state)
-        for layer in states.static:
-            np.testing.assert_array_equal(used(state, layer, 0), used(after, layer, row))
-        assert_same(holding(app, state), by_rows(holding(app, after), [row]))
-        assert versions(state).tolist() == versions(after)[[row]].tolist()
-        if layers == "all":
-            np.testing.assert_array_equal(
-                used(after, "embedding", row), used(states, "embedding", row)
-            )
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_empty_batch_is_answered_with_no_replies(kind: str) -> None:
-    app, nobody = app_of(), np.empty(0, np.int64)
-    states = with_sides(app, 3, prototype=0).select(nobody)
-    replies, after = app.handle(message_of(app, kind).select(nobody), states)
-    assert len(replies) == len(after) == 0
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])

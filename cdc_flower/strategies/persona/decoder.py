@@ -138,7 +138,13 @@ def _edits(batch: MessageBatch, rows: NDArray[np.int64], adaptive: Shapes) -> Ar
         if name in sent:
             edits[name] = sent.pop(name)
         elif name.endswith(".weight") and all(side in sent for side in sides):
-            edits[name] = np.matmul(*(sent.pop(side) for side in sides))
+            left, right = (sent.pop(side) for side in sides)
+            if left.ndim != 3 or right.ndim != 3 or left.shape[2] != right.shape[1]:
+                raise ValueError(
+                    f"{EDIT} of {name} must have left [in, r] and right [r, out], "
+                    f"got {left.shape[1:]} and {right.shape[1:]}"
+                )
+            edits[name] = left @ right
         if name in edits and edits[name].shape[1:] != shape:
             raise ValueError(
                 f"{EDIT} of {name} must have shape {shape}, got {edits[name].shape[1:]}"
