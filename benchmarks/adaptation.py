@@ -31,12 +31,13 @@ from benchmarks.support.bare_products import editor_and_head, training_heads
 from benchmarks.support.measure import close, interleaved, own_cpu_s
 from cdc_flower.core.seeds import generator, torch_generator
 from cdc_flower.core.stream import LabelledBatch
-from cdc_flower.devices.decoders.forms import receive
+from cdc_flower.devices.decoders.deployment import deploy
+from cdc_flower.devices.decoders.receive import receive
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.models import device_model
 from cdc_flower.models.layers import tanh_
 from cdc_flower.strategies import Apg, Duet, Persona
-from cdc_flower.strategies.base import Cloud
+from cdc_flower.strategies.base import Cloud, deployed_settings
 from cdc_flower.strategies.persona.prototypes import Bank
 from cdc_flower.tasks.recommendation.events import EventTable
 from cdc_flower.tasks.recommendation.stream import event_stream
@@ -108,8 +109,11 @@ def generation(strategy: Any) -> Callable[[], None]:
         is_reply=True,
     )
     deployed = {name: np.asarray(value) for name, value in strategy.deployment().items()}
-    states = DeviceStates(np.arange(NUM_DEVICES)).deployed(
-        deployed, tuple(model.adaptive), strategy.settings()
+    states = deploy(
+        DeviceStates(np.arange(NUM_DEVICES)),
+        deployed,
+        tuple(model.adaptive),
+        deployed_settings(strategy),
     )
 
     def run() -> None:

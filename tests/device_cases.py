@@ -9,8 +9,11 @@ import torch
 from cdc_flower.core.seeds import torch_generator
 from cdc_flower.core.stream import SegmentBatch
 from cdc_flower.devices.app import DeviceApp
+from cdc_flower.devices.decoders.deployment import paths_of
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.models import device_model
+from cdc_flower.strategies.apg.decoder import CoreDecoder
+from cdc_flower.strategies.persona.decoder import EditDecoder
 from cdc_flower.tasks.recommendation.interests import interests_stream
 from cdc_flower.tasks.recommendation.metrics import RankingMetrics
 from cdc_flower.tasks.recommendation.task import RECOMMENDATION
@@ -24,6 +27,11 @@ EVERYONE = np.arange(NUM_DEVICES)
 STREAM = interests_stream(
     NUM_DEVICES, 4, seed=0, num_negatives=9, num_items=40, num_topics=4, history_events=20
 )
+
+#: Settings that deploy the decoders of methods, each beside the shared ones.
+EDITS = {records.DECODERS: paths_of([EditDecoder])}
+CORES = {records.DECODERS: paths_of([CoreDecoder])}
+BOTH = {records.DECODERS: paths_of([EditDecoder, CoreDecoder])}
 
 
 def app_of(name: str = "gru4rec", stream: Any = STREAM) -> DeviceApp:

@@ -47,7 +47,7 @@ def play(num_devices: int) -> None:
     from flwr.simulation import run_simulation
 
     app = workload.app_of(num_devices)
-    client_app = PreloadedApp(app.model, app.stream)
+    client_app = PreloadedApp(app.model, app.stream, app.task)
     server_app, seconds = ServerApp(), []
 
     @server_app.main()

@@ -15,7 +15,9 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from cdc_flower.core.stream import Stream, TruthReader
-from cdc_flower.devices.decoders.forms import names_of, receive
+from cdc_flower.devices.decoders.deployment import decoders_of, deploy
+from cdc_flower.devices.decoders.protocol import names_of
+from cdc_flower.devices.decoders.receive import receive
 from cdc_flower.devices.feature_report import feature_report
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.devices.task import DeviceTask
@@ -51,14 +53,14 @@ class DeviceApp(ClientApp):
     query.answers   tell their own request policy how unsure they are of their newest answers
     train.report    tell of their recent, unlabelled events (with a setting ``lag``, as they were so many events
                     earlier): the items or the frames of a clip, or with the setting ``report:
-                    feature`` a feature of them, made from the deployed layers ``feature.*``; with a
-                    setting ``prototype``, which one they hold as well
+                    feature`` a feature of them, made from the deployed layers ``feature.*``; and
+                    beside them what the decoders tell
     train.local     train in place on labelled events that they have seen; usable once the work is done
     train.upload    send labelled examples that they have seen
     train           Flower's: train the parameters that came, and send them back
     evaluate        predict the segment: events before the new parameters arrive with the old ones, and
-                    those after with the new, which come whole or in another form: see
-                    :mod:`cdc_flower.devices.decoders.forms`
+                    those after with the new, which come whole or in a form of which a decoder makes
+                    them: see :mod:`cdc_flower.devices.decoders`
     ==============  =====================================================================================
 
     Args:
@@ -149,9 +151,9 @@ class DeviceApp(ClientApp):
         num_devices = np.full(len(states), self.stream.num_devices)
         place = {records.DEVICE_ID: states.device_ids, records.NUM_DEVICES: num_devices}
         reply = batch.reply(metrics={records.SCORES: place})
-        return reply, states.deployed(model, tuple(self.model.adaptive), settings) if len(
-            batch
-        ) else states
+        if not len(batch):
+            return reply, states
+        return reply, deploy(states, model, tuple(self.model.adaptive), settings)
 
     def _answers(
         self, batch: MessageBatch, states: DeviceStates
@@ -166,8 +168,8 @@ class DeviceApp(ClientApp):
             report, work = feature_report(self.model, recent, states.static)
         else:
             report, work = self.task.report(self.model, self.stream, states, segment_of(batch), lag)
-        if records.PROTOTYPE in states.settings:
-            report = {**report, records.HELD: states.version}
+        for decoder in decoders_of(states.settings):
+            report = {**report, **decoder.tells(states)}
         if not any(column.dtype == object for column in report.values()):
             return batch.reply(
                 arrays={records.REPORT: report}, configs={records.WORK: work} if work else {}

@@ -1,10 +1,10 @@
-"""What devices keep between messages: the deployed model, the parameters in use, those not ready yet, a prototype.
+"""States of devices between messages: the deployed model, parameters in use and not ready, and decoders' slots.
 
 Devices often hold the same parameters: all of them after a deployment, all of them with FedAvg. So
 the parameters are a pool of distinct sets, and each device has an index into it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,12 +12,11 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
+from cdc_flower.devices.slots import Slot, flattened, restored, shifted
 from cdc_flower.training.scoring import Arrays
-from cdc_flower.wire import records
 
-#: Attributes that index the pool, and all those that have one row a device.
-_INDICES = ("in_use", "pending", "held")
-_ROWS = (*_INDICES, "version")
+#: Attributes that index the pool, beside the indices of slots.
+_INDICES = ("in_use", "pending")
 
 Settings = dict[str, bool | int | float | str]
 
@@ -34,10 +33,7 @@ class DeviceStates:
         pending: ``[n]``, index of parameters that the device has made but cannot use yet; -1 for
             none.
         settings: What was deployed beside the model, such as how to train.
-        held: ``[n]``, index of the prototype that the device keeps for edits to be added to; -1 for
-            none.
-        version: ``[n, 2]``, index and version of that prototype, as the cloud counts them; -1 and 0
-            for none.
+        slots: What each decoder keeps on the devices, by the decoder's name.
     """
 
     device_ids: NDArray[np.int64]
@@ -46,18 +42,13 @@ class DeviceStates:
     in_use: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     pending: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     settings: Settings = field(default_factory=dict)
-    held: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    version: NDArray[np.int32] = field(default_factory=lambda: np.empty((0, 2), np.int32))
+    slots: Mapping[str, Slot] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Fill in what is not given: nobody has parameters."""
         for name in _INDICES:
             if not len(getattr(self, name)):
                 object.__setattr__(self, name, np.full(len(self), -1))
-        if not len(self.version):
-            object.__setattr__(
-                self, "version", np.tile(np.array([-1, 0], np.int32), (len(self), 1))
-            )
 
     def __len__(self) -> int:
         return len(self.device_ids)
@@ -72,29 +63,32 @@ class DeviceStates:
     ) -> "DeviceStates":
         """The states after a deployment: every device uses the adaptive layers that came with the model.
 
-        With a setting ``prototype`` >= 0 they are that prototype, in version 0, and every device
-        keeps it.
+        Slots are empty; see :func:`cdc_flower.devices.decoders.deployment.deploy`.
         """
-        states = DeviceStates(
+        return DeviceStates(
             self.device_ids,
             static=model,
             pool={name: model[name][None] for name in adaptive},
             in_use=np.zeros(len(self), np.int64),
             settings=settings,
         )
-        prototype = int(settings.get(records.PROTOTYPE, -1))
-        if prototype < 0:
-            return states
-        version = np.tile(np.array([prototype, 0], np.int32), (len(self), 1))
-        return replace(states, held=np.zeros(len(self), np.int64), version=version)
+
+    def with_slots(self, slots: Mapping[str, Slot]) -> "DeviceStates":
+        """Replaces the slots of these names."""
+        return replace(self, slots={**self.slots, **slots})
 
     def select(self, rows: NDArray[np.int64]) -> "DeviceStates":
         """The states of some devices; the pool is still whole."""
-        chosen: dict[str, Any] = {name: getattr(self, name)[rows] for name in _ROWS}
-        return replace(self, device_ids=self.device_ids[rows], **chosen)
+        return replace(
+            self,
+            device_ids=self.device_ids[rows],
+            in_use=self.in_use[rows],
+            pending=self.pending[rows],
+            slots={name: slot.select(rows) for name, slot in self.slots.items()},
+        )
 
     def update(self, rows: NDArray[np.int64], changed: "DeviceStates") -> "DeviceStates":
-        """These states with those of some devices replaced; settings are the changed ones.
+        """These states with those of some devices replaced; settings and decoders are the changed ones.
 
         If a part of the devices got another model, every set of the pool holds a whole model from
         then on.
@@ -102,11 +96,13 @@ class DeviceStates:
         if len(rows) == len(self):
             return changed.select(np.argsort(rows)).compact()
         offset = 0 if changed.pool is self.pool else self.num_sets
-        merged: dict[str, Any] = {name: getattr(self, name).copy() for name in _ROWS}
+        merged: dict[str, Any] = {name: getattr(self, name).copy() for name in _INDICES}
         for name in _INDICES:
-            index = getattr(changed, name)
-            merged[name][rows] = np.where(index < 0, -1, index + offset)
-        merged["version"][rows] = changed.version
+            merged[name][rows] = shifted(getattr(changed, name), offset)
+        merged["slots"] = {
+            name: self.slots.get(name, slot.empty(len(self))).update(rows, slot, offset)
+            for name, slot in changed.slots.items()
+        }
         if changed.pool is self.pool:
             return replace(self, **merged)
         is_same_model = changed.static is self.static or not self.static
@@ -179,7 +175,7 @@ class DeviceStates:
     def _packed(self, pools: list[Arrays]) -> "DeviceStates":
         """The states with a pool of those sets of some pools, numbered through, that somebody uses."""
         ends = np.cumsum([len(next(iter(pool.values()))) if pool else 0 for pool in pools])
-        indices = np.concatenate([getattr(self, name) for name in _INDICES])
+        indices = np.concatenate([self.in_use, self.pending, *self._slot_indices()])
         used = np.zeros(ends[-1], bool)
         used[indices[indices >= 0]] = True
         if used.all() and len(pools) == 1:
@@ -193,24 +189,35 @@ class DeviceStates:
             for name in pools[0]
         }
         index = np.append(np.cumsum(used) - 1, -1)  # -1 stays -1
-        moved: dict[str, Any] = {name: index[getattr(self, name)] for name in _INDICES}
-        return replace(self, pool=pool, **moved)
+        return replace(
+            self,
+            pool=pool,
+            in_use=index[self.in_use],
+            pending=index[self.pending],
+            slots={name: slot.renumbered(index) for name, slot in self.slots.items()},
+        )
+
+    def _slot_indices(self) -> list[NDArray[np.int64]]:
+        """Lists every index of every slot."""
+        slots = [slot.index for slot in self.slots.values()]
+        return [index for indices in slots for index in indices.values()]
 
     @property
     def nbytes(self) -> int:
         """Memory of the arrays in bytes."""
-        rows = self.device_ids.nbytes + sum(getattr(self, name).nbytes for name in _ROWS)
-        return rows + sum(
-            value.nbytes for arrays in (self.static, self.pool) for value in arrays.values()
-        )
+        rows = self.device_ids.nbytes + self.in_use.nbytes + self.pending.nbytes
+        slots = sum(slot.nbytes for slot in self.slots.values())
+        sets = (*self.static.values(), *self.pool.values())
+        return rows + slots + sum(value.nbytes for value in sets)
 
     def to_record(self) -> RecordDict:
         """The states as records, for Flower's ``context.state``."""
-        index = {name: getattr(self, name) for name in _ROWS}
         groups: dict[str, dict[str, Any]] = {
             "static": self.static,
             "pool": self.pool,
-            "index": index,
+            "index": {name: getattr(self, name) for name in _INDICES},
+            "slot-index": flattened(self.slots, "index"),
+            "slot-rows": flattened(self.slots, "rows"),
         }
         written = {
             name: ArrayRecord(
@@ -225,12 +232,15 @@ class DeviceStates:
         """The states that :meth:`to_record` wrote; empty ones from an empty record."""
         if "index" not in record:
             return DeviceStates(device_ids)
-        groups: list[dict[str, Any]] = [
+        static, pool, index, slot_index, slot_rows = (
             {key: value.numpy() for key, value in record.array_records[name].items()}
-            for name in ("static", "pool", "index")
-        ]
+            for name in ("static", "pool", "index", "slot-index", "slot-rows")
+        )
         settings: dict[str, Any] = dict(record.config_records["settings"])
-        return DeviceStates(device_ids, groups[0], groups[1], **groups[2], settings=settings)
+        slots = restored(slot_index, slot_rows)
+        return DeviceStates(
+            device_ids, static, pool, index["in_use"], index["pending"], settings, slots
+        )
 
 
 def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:

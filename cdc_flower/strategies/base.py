@@ -16,6 +16,8 @@ from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cdc_flower.devices.decoders.deployment import paths_of
+from cdc_flower.devices.decoders.protocol import Decoder
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.layers import Parameters
 from cdc_flower.training.checkpoints import Checkpoints, Resume
@@ -173,7 +175,10 @@ class Cloud:
 
 
 class OnDevices:
-    """What is deployed on devices before the first round. A mix-in beside one of Flower's strategies."""
+    """Declares what is deployed on devices before the first round, and what goes over the wire.
+
+    A mix-in beside one of Flower's strategies.
+    """
 
     #: Names of what devices may tell of their recent data that the method can read, any one of
     #: which is enough to play a task; empty where it asks for no such report, and so plays every
@@ -181,6 +186,9 @@ class OnDevices:
     reads: ClassVar[frozenset[str]] = frozenset()
     #: Whether the cloud answers only when the last report is in, as averaging does.
     waits_for_all = False
+
+    #: The only records that its devices send up.
+    uplink: frozenset[str] = records.UPLINK
 
     def prepare(self, cloud: Cloud) -> None:
         """Train the cloud side on historical data. By default there is none to train."""
@@ -199,9 +207,28 @@ class OnDevices:
         """Deployed beside the model; nothing by default."""
         return {}
 
+    def decoders(self) -> tuple[type[Decoder], ...]:
+        """Decoders of its own payload records, deployed by import path. None by default."""
+        return ()
+
+    def downlink_records(self) -> frozenset[str]:
+        """The only records that it sends down: those of all strategies, and those of its decoders."""
+        return records.DOWNLINK.union(*(decoder.reads for decoder in self.decoders()))
+
     def state(self) -> Arrays:
         """What the cloud learned while the stream went on, by name; a run folder keeps it. Nothing by default."""
         return {}
+
+
+def deployed_settings(strategy: Any) -> dict[str, Any]:
+    """Takes a strategy's settings, and beside them the import paths of its decoders, if it has any.
+
+    Raises:
+        UserError: If a decoder cannot be imported by its path.
+    """
+    settings: dict[str, Any] = strategy.settings()
+    decoders = strategy.decoders() if hasattr(strategy, "decoders") else ()
+    return {**settings, records.DECODERS: paths_of(decoders)} if decoders else settings
 
 
 class CloudStrategy(OnDevices, Strategy):

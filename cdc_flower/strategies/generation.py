@@ -14,7 +14,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from cdc_flower.devices.decoders.forms import names_of
+from cdc_flower.devices.decoders.protocol import names_of
 from cdc_flower.strategies.base import CloudStrategy, to_every_node
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch

@@ -17,6 +17,7 @@ from cdc_flower.simulations.grids.strategy import StrategyGrid
 from cdc_flower.simulations.links.accounting import Usage
 from cdc_flower.simulations.protocol.codecs import Codecs
 from cdc_flower.simulations.requests.setup import Requests
+from cdc_flower.strategies.base import deployed_settings
 from cdc_flower.tables.long_table import segment_frame
 from cdc_flower.tasks.protocol import Task
 from cdc_flower.tasks.recommendation.task import RECOMMENDATION
@@ -48,7 +49,7 @@ def deploy(
         records.DEPLOY,
         asked,
         shared={records.MODEL: strategy.deployment()},
-        configs={records.CONFIG: strategy.settings()},
+        configs={records.CONFIG: deployed_settings(strategy)},
     )
     node_ids, device_ids, told = [], [], []
     for replies, _ in groups_of(grid.send_and_receive(batch)):

@@ -6,7 +6,7 @@ deployed system would send them. Links neither count nor delay them. Everything 
 a message with nothing but instruments in it costs nothing.
 """
 
-#: Payload records.
+#: Payload records that methods share. One that a method alone sends lies beside its decoder.
 PARAMETERS = "parameters"  # adaptive layers, cloud -> device
 REPORT = "report"  # what a device tells of its recent, unlabelled data, device -> cloud
 ARRAYS = "arrays"  # Flower's own name for a model, both ways (FedAvg)
@@ -17,12 +17,6 @@ LABELLED = (
 )
 MODEL = "model"  # the whole device model, sent once when it is deployed
 VERSIONS = "versions"  # what a difference is taken from, and what it makes; cloud -> device
-EDIT = "edit"  # what is added to the prototype that the device holds, cloud -> device
-PROTOTYPE = (
-    "prototype"  # adaptive layers that the device keeps, and edits are added to, cloud -> device
-)
-VERSION = "version"  # which prototype an edit belongs to, cloud -> device
-CORE = "core"  # low-rank cores of adaptive layers (APG), cloud -> device
 
 #: Instrument records.
 CLOCK = "clock"  # segment number and the virtual time at which a payload arrives, grid -> device
@@ -35,6 +29,9 @@ WORK = "work"  # floating-point operations and labels spent, both ways
 PADDING = "padding"
 
 INSTRUMENTS = frozenset({CLOCK, SCORES, POINTS, WORK})
+
+#: Records that every strategy may send down; others are those that its decoders read.
+DOWNLINK = frozenset({MODEL, PARAMETERS, ARRAYS, CONFIG, CLOCK, WORK})
 
 #: The only records that a device may send up. A label or a context is not among them.
 UPLINK = frozenset({REPORT, ARRAYS, METRICS, SCORES, POINTS, WORK})
@@ -50,14 +47,13 @@ FRAMES = "frames"
 CANDIDATES = "candidates"
 WORDS = "words"
 FEATURE = "feature"
-HELD = "held"  # index and version of the prototype that a device holds
-INDEX = "index"
 FLOPS = "flops"
 FLOPS_PER_S = "flops-per-s"
 NUM_LABELS = "num-labels"
 FINE_TUNING_STEPS = "fine-tuning-steps"
 DEVICE_ID = "device-id"
 NUM_DEVICES = "num-devices"  # of the run, as a device was told
+DECODERS = "decoders"  # a setting: import paths of a method's own decoders
 DOUBT = "doubt"  # how unsure a device is of its own answers
 
 #: Message types. The part before the dot is Flower's category.

@@ -25,7 +25,7 @@ from flwr.app import Context, RecordDict
 from cdc_flower.core.stream import Truth, TruthAccessError
 from cdc_flower.devices import app as device
 from cdc_flower.devices.app import DeviceApp, LabelBudget, segment_of
-from cdc_flower.devices.decoders.forms import receive
+from cdc_flower.devices.decoders.receive import receive
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.tasks.recommendation.metrics import RankingMetrics
 from cdc_flower.wire import records

@@ -1,34 +1,43 @@
 """The forms in which new layers come to a device: what it makes of them, what it holds, and what they cost."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
+from decoder_cases import (
+    by_rows,
+    cores,
+    deployed,
+    held,
+    low_rank,
+    told,
+    versions,
+    with_sides,
+)
 from device_cases import (
+    BOTH,
     EVERYONE,
     NUM_DEVICES,
     SEGMENT_S,
     STREAM,
     app_of,
     by_hand,
-    deployed,
     heads,
     to_devices,
-    used,
 )
-from flwr.app import Context
 from flwr.common.serde import recorddict_to_proto
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc_flower.devices.app import DeviceApp
-from cdc_flower.devices.decoders.forms import receive
+from cdc_flower.devices.decoders.deployment import deploy
+from cdc_flower.devices.decoders.receive import receive
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.models import device_model
 from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.simulations.grids.base import InlineGrid
 from cdc_flower.simulations.grids.links import LinkGrid
+from cdc_flower.strategies.persona.decoder import HELD, INDEX, PROTOTYPE, VERSION
 from cdc_flower.tasks.recommendation.task import RECOMMENDATION
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
@@ -40,26 +49,6 @@ SHAPES = {"head.0.weight": (2, 2), "head.0.bias": (2,)}
 W, B = np.array([[1, 2], [3, 4]], np.float32), np.array([5, 6], np.float32)
 
 
-def about(batch: MessageBatch, index: Any, version: Any) -> MessageBatch:
-    """The messages, about a version of a prototype."""
-    return batch.with_records(
-        configs={records.VERSION: {records.INDEX: index, records.VERSION: version}}
-    )
-
-
-def told(
-    segment: int = 1,
-    version: tuple[Any, Any] | None = (0, 0),
-    clock: Mapping[str, Any] | None = None,
-    shared: Mapping[str, Arrays] | None = None,
-    rows: Any = EVERYONE,
-    **arrays: Arrays,
-) -> MessageBatch:
-    """An evaluation, with arrays in the records of these names."""
-    batch = to_devices(records.EVALUATE, rows, segment, clock=clock, arrays=arrays, shared=shared)
-    return batch if version is None else about(batch, *version)
-
-
 def in_use(app: DeviceApp, states: DeviceStates) -> Arrays:
     """The adaptive layers that each device uses, ``[n, ...]``."""
     return {name: states.pool[name][states.in_use] for name in app.model.adaptive}
@@ -67,7 +56,7 @@ def in_use(app: DeviceApp, states: DeviceStates) -> Arrays:
 
 def holding(app: DeviceApp, states: DeviceStates) -> Arrays:
     """The prototype that each device holds, ``[n, ...]``."""
-    return {name: states.pool[name][states.held] for name in app.model.adaptive}
+    return {name: states.pool[name][held(states)] for name in app.model.adaptive}
 
 
 def assert_same(one: Arrays, other: Arrays) -> None:
@@ -85,16 +74,11 @@ def points(replies: MessageBatch, sign: str) -> np.ndarray:
     return replies.array(records.POINTS, sign)
 
 
-def by_rows(sets: Arrays, rows: Any) -> Arrays:
-    return {name: value[rows] for name, value in sets.items()}
-
-
 def one_device(version: tuple[int, int] = (3, 0), **static: np.ndarray) -> DeviceStates:
     """A device that holds a prototype of the model by hand."""
     model = {"head.0.weight": W, "head.0.bias": B, **static}
-    return DeviceStates(np.array([0])).deployed(
-        model, tuple(SHAPES), {records.PROTOTYPE: version[0]}
-    )
+    settings = {PROTOTYPE: version[0], **BOTH}
+    return deploy(DeviceStates(np.array([0])), model, tuple(SHAPES), settings)
 
 
 def made_of(batch: MessageBatch, states: DeviceStates) -> tuple[list, list]:
@@ -173,21 +157,6 @@ def test_an_edit_gives_what_the_full_parameters_give_to_the_bit(
     assert_same(holding(app, after), holding(app, states))
 
 
-def low_rank(app: DeviceApp, rank: int, seed: int = 3) -> Arrays:
-    """Sides and bias edits of every layer."""
-    rng, edit = np.random.default_rng(seed), {}
-    for name, shape in app.model.adaptive.items():
-        parts = {name: shape}
-        if len(shape) == 2:
-            layer = name.removesuffix(".weight")
-            parts = {f"{layer}.left": (shape[0], rank), f"{layer}.right": (rank, shape[1])}
-        edit |= {
-            part: rng.normal(size=(NUM_DEVICES, *size)).astype(np.float32)
-            for part, size in parts.items()
-        }
-    return edit
-
-
 @pytest.mark.parametrize("name", ["gru4rec", "din"])
 @pytest.mark.parametrize("rank", [1, 3])
 def test_a_low_rank_edit_is_the_full_edit_of_that_product(name: str, rank: int) -> None:
@@ -228,7 +197,7 @@ def test_a_prototype_takes_the_place_of_the_one_before_and_is_held_once() -> Non
     )
     assert_same(holding(app, after), prototypes)
     assert_same(in_use(app, after), prototypes)
-    assert after.num_sets == 2 and after.version.tolist() == [[k % 2, 4] for k in EVERYONE]
+    assert after.num_sets == 2 and versions(after).tolist() == [[k % 2, 4] for k in EVERYONE]
     edit = heads(app, NUM_DEVICES, seed=9)
     _, edited = app.handle(told(2, version=(index, 4), edit=edit), after)
     assert_same(in_use(app, edited), plus(prototypes, edit))
@@ -238,10 +207,10 @@ def test_a_prototype_takes_the_place_of_the_one_before_and_is_held_once() -> Non
 def test_a_prototype_and_an_edit_may_come_together() -> None:
     app = app_of()
     prototype, edit = by_rows(heads(app, 1, seed=8), 0), heads(app, NUM_DEVICES, seed=9)
-    message = told(version=(2, 1), shared={records.PROTOTYPE: prototype}, edit=edit)
+    message = told(version=(2, 1), shared={PROTOTYPE: prototype}, edit=edit)
     _, after = app.handle(message, deployed(app))  # held none before
     assert_same(in_use(app, after), {name: prototype[name] + edit[name] for name in prototype})
-    assert after.num_sets == NUM_DEVICES + 1 and after.version.tolist() == [[2, 1]] * NUM_DEVICES
+    assert after.num_sets == NUM_DEVICES + 1 and versions(after).tolist() == [[2, 1]] * NUM_DEVICES
 
 
 def test_a_device_that_missed_a_message_keeps_its_parameters_and_recovers_when_the_prototype_comes_again() -> (
@@ -259,23 +228,23 @@ def test_a_device_that_missed_a_message_keeps_its_parameters_and_recovers_when_t
     got = np.array([0, 2, 3, 5])  # to these the new prototype comes
     missed = np.array([1, 4, 6])
     _, part = app.handle(
-        told(1, version=(0, 1), shared={records.PROTOTYPE: new}, rows=got), states.select(got)
+        told(1, version=(0, 1), shared={PROTOTYPE: new}, rows=got), states.select(got)
     )
     states = states.update(got, part)
     reports, _ = app.handle(to_devices(records.TRAIN_REPORT, EVERYONE, 2), states)
-    held = reports.array(records.REPORT, records.HELD)
-    assert held.tolist() == [[0, 1 if row in got else 0] for row in EVERYONE]
+    told_held = reports.array(records.REPORT, HELD)
+    assert told_held.tolist() == [[0, 1 if row in got else 0] for row in EVERYONE]
 
     _, states = app.handle(told(2, version=(0, 1), edit=edits[1]), states)
     now = in_use(app, states)
     assert_same(by_rows(now, missed), by_rows(before, missed))
     assert_same(by_rows(now, got), by_rows(plus(everyone, edits[1]), got))
-    assert states.version[:, 1].tolist() == held[:, 1].tolist()
+    assert versions(states)[:, 1].tolist() == told_held[:, 1].tolist()
 
-    message = told(3, version=(0, 1), shared={records.PROTOTYPE: new}, edit=edits[2])
+    message = told(3, version=(0, 1), shared={PROTOTYPE: new}, edit=edits[2])
     _, states = app.handle(message, states)
     assert_same(in_use(app, states), plus(everyone, edits[2]))
-    assert states.version.tolist() == [[0, 1]] * NUM_DEVICES
+    assert versions(states).tolist() == [[0, 1]] * NUM_DEVICES
 
 
 def test_an_edit_of_another_prototype_is_not_applied() -> None:
@@ -297,7 +266,7 @@ def test_a_device_that_holds_no_prototype_applies_no_edit(settings: dict[str, in
     for version in ((0, 0), (-1, 0)):
         _, after = app.handle(told(version=version, edit=heads(app, NUM_DEVICES)), states)
         assert_same(in_use(app, after), in_use(app, states))
-        assert (after.held < 0).all()
+        assert (held(after) < 0).all()
 
 
 def test_a_device_that_trains_and_cannot_use_an_edit_goes_on_with_its_own() -> None:
@@ -323,7 +292,7 @@ def test_old_parameters_are_used_until_the_arrival_and_the_prototype_changes_wit
     message = told(
         version=(0, 1),
         clock={records.ARRIVAL_S: arrival_s},
-        shared={records.PROTOTYPE: prototype},
+        shared={PROTOTYPE: prototype},
         edit=edit,
     )
     replies, after = app.handle(message, states)
@@ -333,7 +302,7 @@ def test_old_parameters_are_used_until_the_arrival_and_the_prototype_changes_wit
         replies.metrics[records.SCORES]["value-sum"], expected.value_sum, rtol=1e-4, atol=1e-4
     )
     assert_same(in_use(app, after), new)
-    assert after.version.tolist() == [[0, 1]] * NUM_DEVICES
+    assert versions(after).tolist() == [[0, 1]] * NUM_DEVICES
     silent, _ = app.handle(
         told(version=(0, 0), clock={records.ARRIVAL_S: NEVER_S}, edit=edit), states
     )
@@ -341,111 +310,6 @@ def test_old_parameters_are_used_until_the_arrival_and_the_prototype_changes_wit
     np.testing.assert_allclose(
         silent.metrics[records.SCORES]["value-sum"], expected.value_sum, rtol=1e-4, atol=1e-4
     )
-
-
-def with_sides(app: DeviceApp, rank: int, **settings: Any) -> DeviceStates:
-    """States after the deployment of a model with the sides of cores beside its layers."""
-    rng, states = np.random.default_rng(4), deployed(app, **settings)
-    for name, shape in app.model.adaptive.items():
-        if len(shape) == 2:
-            layer = name.removesuffix(".weight").replace("head", "apg")
-            sides = {
-                "left": (shape[0], rank),
-                "left_bias": (rank,),
-                "right": (rank, shape[1]),
-                "right_bias": (shape[1],),
-            }
-            for side, size in sides.items():
-                states.static[f"{layer}.{side}"] = rng.normal(size=size).astype(np.float32)
-    return states
-
-
-def cores(app: DeviceApp, rank: int) -> Arrays:
-    rng = np.random.default_rng(5)
-    layers = [
-        name.removesuffix(".weight") for name in app.model.adaptive if name.endswith(".weight")
-    ]
-    return {
-        f"{layer}.core": rng.normal(size=(NUM_DEVICES, rank, rank)).astype(np.float32)
-        for layer in layers
-    }
-
-
-def message_of(app: DeviceApp, kind: str) -> MessageBatch:
-    """Each form, to devices of which some hold another prototype than the message is about."""
-    clock = {records.ARRIVAL_S: SEGMENT_S + 10.0 * EVERYONE}
-    mixed = (0, (EVERYONE % 3 == 0).astype(np.int64))
-    edit, new = heads(app, NUM_DEVICES), by_rows(heads(app, 2, seed=8), EVERYONE % 2)
-    return {
-        "edit": told(clock=clock, version=mixed, edit=edit),
-        "low rank": told(clock=clock, version=mixed, edit=low_rank(app, 2)),
-        "version": told(clock=clock, version=mixed),
-        "prototype": told(clock=clock, version=(EVERYONE % 2, 1), prototype=new),
-        "prototype and edit": told(
-            clock=clock, version=(EVERYONE % 2, 1), prototype=new, edit=edit
-        ),
-        "shared prototype": told(
-            clock=clock, version=(1, 1), shared={records.PROTOTYPE: by_rows(new, 1)}, edit=edit
-        ),
-        "core": told(clock=clock, version=None, core=cores(app, 3)),
-    }[kind]
-
-
-KINDS = (
-    "edit",
-    "low rank",
-    "version",
-    "prototype",
-    "prototype and edit",
-    "shared prototype",
-    "core",
-)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["gru4rec", "sasrec", "din"])
-@pytest.mark.parametrize("layers", ["head", "all"])
-def test_a_batch_of_n_equals_n_batches_of_one(name: str, kind: str, layers: str) -> None:
-    app = app_of(name)
-    states = with_sides(app, 3, prototype=0)
-    if layers == "all":  # every device has static layers of its own as well
-        _, states = app.handle(
-            to_devices(records.TRAIN_LOCAL, EVERYONE, 0, config={"layers": "all"}), states
-        )
-        _, states = app.handle(to_devices(records.EVALUATE, EVERYONE, 0), states)
-        assert states.num_sets == NUM_DEVICES + 1
-    batch = message_of(app, kind)
-    replies, after = app.handle(batch, states)
-    for row in EVERYONE:
-        context = Context(
-            1,
-            int(row) + 2,
-            {"partition-id": int(row)},
-            states.select(np.array([row])).to_record(),
-            {},
-        )
-        reply = MessageBatch.from_messages([app(batch[row], context)])
-        for sign in ("positive", "negative"):
-            np.testing.assert_allclose(
-                points(replies, sign)[row], points(reply, sign)[0], rtol=1e-4, atol=1e-4
-            )
-        state = DeviceStates.from_record(np.array([row]), context.state)
-        for layer in states.static:
-            np.testing.assert_array_equal(used(state, layer, 0), used(after, layer, row))
-        assert_same(holding(app, state), by_rows(holding(app, after), [row]))
-        assert state.version.tolist() == after.version[[row]].tolist()
-        if layers == "all":
-            np.testing.assert_array_equal(
-                used(after, "embedding", row), used(states, "embedding", row)
-            )
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_empty_batch_is_answered_with_no_replies(kind: str) -> None:
-    app, nobody = app_of(), np.empty(0, np.int64)
-    states = with_sides(app, 3, prototype=0).select(nobody)
-    replies, after = app.handle(message_of(app, kind).select(nobody), states)
-    assert len(replies) == len(after) == 0
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -513,11 +377,11 @@ def test_messages_in_flight_keep_each_devices_version() -> None:
     version = 10 + EVERYONE % 2
     links.send_and_receive(told(0, version=(EVERYONE % 2, version), prototype=prototypes))
     late = np.isin(EVERYONE, [1, 4])
-    assert (inner.states.version[:, 1] == version).tolist() == (~late).tolist()  # type: ignore[attr-defined]
+    assert (versions(inner.states)[:, 1] == version).tolist() == (~late).tolist()  # type: ignore[attr-defined]
     links.send_and_receive(told(1, version=None))
     links.send_and_receive(told(2, version=None))
     states: Any = inner.states
-    assert states.version.tolist() == np.stack([EVERYONE % 2, version], 1).tolist()
+    assert versions(states).tolist() == np.stack([EVERYONE % 2, version], 1).tolist()
     assert_same(holding(app, states), prototypes)
     assert_same(in_use(app, states), prototypes)
 
@@ -550,7 +414,7 @@ def test_a_form_that_is_not_whole_is_refused() -> None:
             version=None, core=cores(app, 3)
         ),
         "version must have index and version, got no version": told(version=None).with_records(
-            configs={records.VERSION: {records.INDEX: 1}}
+            configs={VERSION: {INDEX: 1}}
         ),
     }
     for match, message in wrong.items():

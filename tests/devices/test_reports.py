@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from device_cases import (
+    EDITS,
     EVERYONE,
     NUM_DEVICES,
     STREAM,
@@ -23,6 +24,7 @@ from cdc_flower.devices.app import DeviceApp
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.models import device_model
 from cdc_flower.models.sequence_feature import feature_flops, init_feature, sequence_feature
+from cdc_flower.strategies.persona.decoder import HELD, INDEX, PROTOTYPE, VERSION
 from cdc_flower.tasks.recommendation.task import RECOMMENDATION
 from cdc_flower.training.scoring import Arrays, tensors
 from cdc_flower.wire import records
@@ -96,7 +98,7 @@ def test_the_work_of_a_feature_is_told() -> None:
 
 def test_a_single_message_reports_what_a_batch_does() -> None:
     app = app_of()
-    states = with_feature(app, prototype=1, lag=1)
+    states = with_feature(app, prototype=1, lag=1, **EDITS)
     batch, replies = to_devices(records.TRAIN_REPORT, EVERYONE, SEGMENT), report(app, states)
     for row in EVERYONE:
         state = states.select(np.array([row])).to_record()
@@ -110,9 +112,9 @@ def test_a_single_message_reports_what_a_batch_does() -> None:
 
 def test_nothing_but_what_may_go_up_goes_up() -> None:
     app = app_of()
-    replies = report(app, with_feature(app, prototype=0))
+    replies = report(app, with_feature(app, prototype=0, **EDITS))
     assert set(replies.record_names()) <= records.UPLINK
-    assert list(replies.arrays[records.REPORT]) == [records.FEATURE, records.HELD]
+    assert list(replies.arrays[records.REPORT]) == [records.FEATURE, HELD]
 
 
 def test_without_the_settings_a_report_is_the_history_alone() -> None:
@@ -129,18 +131,14 @@ def test_without_the_settings_a_report_is_the_history_alone() -> None:
 
 def test_a_report_tells_the_prototype_that_the_device_holds() -> None:
     app = app_of()
-    states, none = deployed(app, prototype=3), deployed(app, prototype=-1)
-    assert (
-        report(app, states).array(records.REPORT, records.HELD).tolist() == [[3, 0]] * NUM_DEVICES
-    )
-    held = report(app, none).array(records.REPORT, records.HELD)
+    states, none = deployed(app, prototype=3, **EDITS), deployed(app, prototype=-1, **EDITS)
+    assert report(app, states).array(records.REPORT, HELD).tolist() == [[3, 0]] * NUM_DEVICES
+    held = report(app, none).array(records.REPORT, HELD)
     assert held.tolist() == [[-1, 0]] * NUM_DEVICES and held.dtype == np.int32
-    version = {records.INDEX: EVERYONE, records.VERSION: 2 * EVERYONE}
-    sent = to_devices(
-        records.EVALUATE, EVERYONE, 1, arrays={records.PROTOTYPE: heads(app, NUM_DEVICES)}
-    )
-    _, after = app.handle(sent.with_records(configs={records.VERSION: version}), none)
-    held = report(app, after).array(records.REPORT, records.HELD)
+    version = {INDEX: EVERYONE, VERSION: 2 * EVERYONE}
+    sent = to_devices(records.EVALUATE, EVERYONE, 1, arrays={PROTOTYPE: heads(app, NUM_DEVICES)})
+    _, after = app.handle(sent.with_records(configs={VERSION: version}), none)
+    held = report(app, after).array(records.REPORT, HELD)
     assert held.tolist() == [[row, 2 * row] for row in EVERYONE]
 
 
@@ -149,8 +147,8 @@ def test_a_report_tells_the_prototype_that_the_device_holds() -> None:
     [
         ({}, 10 * 4, 430),
         ({"report": "feature"}, 32 * 4, 520),
-        ({"prototype": 0}, 10 * 4 + 8, 606),
-        ({"report": "feature", "prototype": 0}, 32 * 4 + 8, 696),
+        ({"prototype": 0, **EDITS}, 10 * 4 + 8, 606),
+        ({"report": "feature", "prototype": 0, **EDITS}, 32 * 4 + 8, 696),
     ],
 )
 def test_bytes_of_each_report(

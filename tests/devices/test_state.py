@@ -4,11 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from device_cases import EDITS
 from flwr.app import RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cdc_flower.devices.decoders.deployment import deploy
+from cdc_flower.devices.slots import Slot
 from cdc_flower.devices.state import DeviceStates
+from cdc_flower.strategies.persona.decoder import HELD, PROTOTYPE, VERSION, EditDecoder
 from cdc_flower.training.scoring import Arrays
 
 ADAPTIVE = ("head",)
@@ -24,9 +28,25 @@ def model_of(value: float) -> Arrays:
 
 
 def deployed(num_devices: int, value: float = 0.0, **settings: int) -> DeviceStates:
-    return DeviceStates(np.arange(num_devices) + 10).deployed(
-        model_of(value), ADAPTIVE, {"steps": 3, **settings}
-    )
+    states = DeviceStates(np.arange(num_devices) + 10)
+    return deploy(states, model_of(value), ADAPTIVE, {"steps": 3, **EDITS, **settings})
+
+
+def slot_of(states: DeviceStates) -> Slot:
+    """The slot of edits; before a deployment one in which nobody holds anything."""
+    none = Slot({HELD: np.full(len(states), -1)}, {VERSION: np.zeros((len(states), 2), np.int32)})
+    return states.slots.get(EditDecoder.name, none)
+
+
+def told(states: DeviceStates) -> list:
+    """Index and version of the prototype that each device says it holds."""
+    decoder = EditDecoder()
+    return decoder.tells(states.with_slots({decoder.name: slot_of(states)}))[HELD].tolist()
+
+
+def holding(states: DeviceStates, index: np.ndarray, version: np.ndarray) -> DeviceStates:
+    """The states with another prototype held."""
+    return states.with_slots({EditDecoder.name: Slot({HELD: index}, {VERSION: version})})
 
 
 def own(states: DeviceStates, index: np.ndarray) -> list[dict[str, list] | None]:
@@ -44,9 +64,10 @@ def own(states: DeviceStates, index: np.ndarray) -> list[dict[str, list] | None]
 
 def everything(states: DeviceStates) -> tuple[list, ...]:
     """What each device uses, has pending and holds, and which prototype that is."""
+    held = slot_of(states).index[HELD]
     return (
-        *(own(states, index) for index in (states.in_use, states.pending, states.held)),
-        states.version.tolist(),
+        *(own(states, index) for index in (states.in_use, states.pending, held)),
+        told(states),
     )
 
 
@@ -79,9 +100,8 @@ def test_random_operations_keep_what_each_device_uses(
         rows = np.array(data.draw(subsets))
         if operation == "deploy" or any(naive.in_use[row] is None for row in rows):
             prototype = data.draw(st.integers(-1, 2))
-            part = states.select(rows).deployed(
-                model_of(100 * step), ADAPTIVE, {"prototype": prototype}
-            )
+            settings = {PROTOTYPE: prototype, **EDITS}
+            part = deploy(states.select(rows), model_of(100 * step), ADAPTIVE, settings)
             for row in rows:
                 naive.in_use[row] = {
                     name: value.tolist() for name, value in model_of(100 * step).items()
@@ -103,7 +123,7 @@ def test_random_operations_keep_what_each_device_uses(
             index = offset + np.arange(len(rows))
             if operation == "hold":
                 version = np.stack([rows, np.full(len(rows), step)], 1).astype(np.int32)
-                part = replace(part, held=index, version=version)
+                part = holding(part, index, version)
             elif data.draw(st.booleans()):
                 part = replace(part, **{"in_use" if operation == "add" else "pending": index})
             else:  # the same, from sets that are not in the pool yet
@@ -152,19 +172,22 @@ def test_a_deployment_gives_every_device_the_layers_that_came_with_the_model() -
 )
 def test_a_deployed_prototype_is_held_in_version_0(prototype: int, held: list[int]) -> None:
     states = deployed(3, prototype=prototype)
-    assert states.held.tolist() == held and states.num_sets == 1
-    assert states.version.tolist() == [[prototype, 0]] * 3 and states.version.dtype == np.int32
-    plain = deployed(3)
-    assert plain.held.tolist() == [-1, -1, -1] and plain.version.tolist() == [[-1, 0]] * 3
+    slot = slot_of(states)
+    assert slot.index[HELD].tolist() == held and states.num_sets == 1
+    assert slot.rows[VERSION].tolist() == [[prototype, 0]] * 3
+    assert slot.rows[VERSION].dtype == np.int32
+    plain = slot_of(deployed(3))
+    assert plain.index[HELD].tolist() == [-1, -1, -1]
+    assert plain.rows[VERSION].tolist() == [[-1, 0]] * 3
 
 
 def test_a_prototype_that_nobody_uses_is_kept_and_one_that_nobody_holds_is_not() -> None:
     states = deployed(3, prototype=0)
     sets = {"head": np.arange(12, dtype=np.float32).reshape(3, 2, 2)}
     moved = states.adopt(sets, np.array([1, 2, 3]), np.full(3, -1))
-    assert moved.num_sets == 4 and own(moved, moved.held) == own(states, states.held)
+    assert moved.num_sets == 4 and everything(moved)[2:] == everything(states)[2:]
     np.testing.assert_array_equal(moved.pool["head"][moved.in_use], sets["head"])
-    without = replace(moved, held=np.full(3, -1)).compact()
+    without = holding(moved, np.full(3, -1), slot_of(moved).rows[VERSION]).compact()
     assert without.num_sets == 3
     assert (
         deployed(3).adopt(sets, np.array([1, 2, 3]), np.full(3, -1)).pool["head"] is sets["head"]
@@ -183,7 +206,7 @@ def test_ten_thousand_devices_that_share_parameters_hold_one_set() -> None:
     assert many.nbytes - few.nbytes == 9_999 * 5 * 8  # a device id, three indices, and a version
     received, offset = many.add({"head": np.ones((1, 2, 2), np.float32)})
     adopted = DeviceStates(
-        many.device_ids, many.static, received.pool, np.full(10_000, offset)
+        many.device_ids, many.static, received.pool, np.full(10_000, offset), slots=many.slots
     ).compact()
     assert adopted.nbytes == many.nbytes
 
@@ -229,6 +252,7 @@ def test_records_keep_states_and_settings() -> None:
         np.array([0, offset]),
         np.array([offset, -1]),
         {"rate": 0.5},
+        states.slots,
     )
     back = DeviceStates.from_record(states.device_ids, states.to_record())
     assert everything(back) == everything(states)

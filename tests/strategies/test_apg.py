@@ -20,6 +20,7 @@ from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import torch_generator
 from cdc_flower.models import DIN, GRU4Rec, SASRec
 from cdc_flower.strategies import Apg, build_strategy
+from cdc_flower.strategies.apg.decoder import CORE
 from cdc_flower.strategies.apg.strategy import base_start, composed, factored_head
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.wire import records
@@ -206,7 +207,7 @@ def test_a_core_of_256_numbers_a_layer_travels(
     apg = Apg(epochs=0)
     apg.prepare(cloud_of(kind, 32))
     down = apg.answer(reports([0, 1, 2, 3]))[0].without(records.INSTRUMENTS)
-    assert {name: value.shape for name, value in down.arrays[records.CORE].items()} == {
+    assert {name: value.shape for name, value in down.arrays[CORE].items()} == {
         f"head.{layer}.core": (4, 16, 16) for layer in range(num_layers)
     }
     assert down.payload_bytes().tolist() == [num_layers * 1024] * 4
@@ -230,9 +231,7 @@ def test_only_devices_that_reported_get_cores() -> None:
     assert adapted.node_ids.tolist() == [4, 2]
     assert silent.node_ids.tolist() == [3, 5]
     for name, value in apg.generate(sequences()).items():
-        np.testing.assert_allclose(
-            adapted.arrays[records.CORE][name], value[[2, 0]], rtol=1e-5, atol=1e-6
-        )
+        np.testing.assert_allclose(adapted.arrays[CORE][name], value[[2, 0]], rtol=1e-5, atol=1e-6)
     apg.aggregate_train(2, [])
     nobody = apg.configure_evaluate(2, apg.initial_arrays(), None, inline())  # type: ignore[arg-type]
     assert isinstance(nobody, MessageBatch)
@@ -242,13 +241,11 @@ def test_only_devices_that_reported_get_cores() -> None:
 def test_with_a_report_lag_cores_are_made_from_what_a_device_saw_an_event_earlier() -> None:
     apg, around = strategy("apg", report_lag=1), Around(inline())
     table("apg", around, built=apg)
-    answers = [batch for batch in around.sent if records.CORE in batch.array_names()]
+    answers = [batch for batch in around.sent if CORE in batch.array_names()]
     assert len(answers) == 6
     for segment, batch in enumerate(answers):
         for name, value in apg.generate(stream().recent(np.arange(4), segment, 1)).items():
-            np.testing.assert_allclose(
-                batch.arrays[records.CORE][name], value, rtol=1e-5, atol=1e-6
-            )
+            np.testing.assert_allclose(batch.arrays[CORE][name], value, rtol=1e-5, atol=1e-6)
 
 
 def test_the_released_code_never_trains_its_decoders_and_does_not_start_at_the_base_model() -> None:

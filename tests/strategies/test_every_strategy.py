@@ -40,9 +40,6 @@ from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 
 every_strategy = pytest.mark.parametrize("name", SETTINGS)
-RECORDS = {
-    value for key, value in vars(records).items() if key.isupper() and isinstance(value, str)
-}
 
 
 def test_each_that_plays_recommendation_has_settings_here() -> None:
@@ -157,14 +154,14 @@ def test_it_survives_error_replies_of_some_and_of_all(name: str) -> None:
 
 @every_strategy
 def test_only_declared_records_cross_the_link_and_no_label_goes_up(name: str) -> None:
-    around = Around(inline())
-    table(name, around)
+    around, built = Around(inline()), strategy(name)
+    table(name, around, built=built)
     for batch in around.sent:
-        assert set(batch.record_names()) <= RECORDS
+        assert set(batch.record_names()) <= built.downlink_records()
     for replies in around.replies[1:]:
         for batch, _ in MessageBatch.group(replies):
-            paid = {records.LABELLED} if name == "cloud_fine_tuning" else set()
-            assert set(batch.record_names()) <= records.UPLINK | paid
+            assert set(batch.record_names()) <= built.uplink
+    assert (records.LABELLED in built.uplink) == (name == "cloud_fine_tuning")
 
 
 #: What comes from a device before a segment is evaluated: kind of message, segment, device, record,

@@ -85,13 +85,15 @@ def test_it_survives_lost_and_error_replies(name: str) -> None:
 @every_task
 @every_strategy
 def test_labels_go_up_only_where_they_are_paid_for(name: str, captions: bool) -> None:
-    around = Around(video_inline(video_stream(captions)))
-    rows = video_table(name, video_stream(captions), grid=around)
-    up: set[str] = set()
+    stream = video_stream(captions)
+    around, built = Around(video_inline(stream)), video_strategy(name, stream)
+    rows = video_table(name, stream, grid=around, built=built)
+    for batch in around.sent:
+        assert set(batch.record_names()) <= built.downlink_records()
     for replies in around.replies[1:]:
         for batch, _ in MessageBatch.group(replies):
-            up |= set(batch.record_names())
-    assert up <= records.UPLINK | ({records.LABELLED} if name == "cloud_fine_tuning" else set())
+            assert set(batch.record_names()) <= built.uplink
+    assert (records.LABELLED in built.uplink) == (name == "cloud_fine_tuning")
     assert (rows.num_labels.sum() > 0) == (name in ("fine_tuning", "cloud_fine_tuning", "fedavg"))
 
 

@@ -11,6 +11,7 @@ from tiny import Around, cloud, inline, model, same, strategy, stream, table
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.strategies import GroupFineTuning, Persona, build_strategy
+from cdc_flower.strategies.persona.decoder import EDIT, HELD, PROTOTYPE, VERSION
 from cdc_flower.strategies.persona.prototypes import norms
 from cdc_flower.strategies.persona.stages import Groups, Stages
 from cdc_flower.training.checkpoints import Checkpoints
@@ -25,7 +26,7 @@ def report(persona: Any, histories: np.ndarray, held: Any = None) -> MessageBatc
     devices = np.arange(len(histories))
     arrays = {records.HISTORY: histories}
     if persona.downlink != "full":
-        arrays[records.HELD] = np.asarray(
+        arrays[HELD] = np.asarray(
             held if held is not None else [[-1, 0]] * len(histories), np.int32
         )
     return MessageBatch(
@@ -291,7 +292,7 @@ def downs(**settings: Any) -> list[set[str]]:
     """Which records went down, message by message."""
     around = Around(inline())
     table("persona", around, built=strategy("persona", **settings))
-    names = {records.PARAMETERS, records.PROTOTYPE, records.EDIT, records.VERSION}
+    names = {records.PARAMETERS, PROTOTYPE, EDIT, VERSION}
     return [
         set(batch.record_names()) & names
         for batch in around.sent
@@ -302,19 +303,19 @@ def downs(**settings: Any) -> list[set[str]]:
 
 def test_a_prototype_travels_once_and_then_only_edits_do() -> None:
     sent = downs(num_prototypes=2, refinement_rate=0.0, downlink="edit", assignment="static")
-    firsts = [names for names in sent if records.PROTOTYPE in names]
-    edits = [names for names in sent if names == {records.EDIT, records.VERSION}]
+    firsts = [names for names in sent if PROTOTYPE in names]
+    edits = [names for names in sent if names == {EDIT, VERSION}]
     assert len(firsts) >= 4
     assert len(firsts) + len(edits) == len(sent) == 24
     assert len(edits) > 0
     single = downs(num_prototypes=1, refinement_rate=0.0, downlink="edit")
-    assert single == [{records.EDIT, records.VERSION}] * 24  # every device was deployed with it
+    assert single == [{EDIT, VERSION}] * 24  # every device was deployed with it
 
 
 def test_small_edits_are_not_sent_and_large_ones_are() -> None:
     settings = {"num_prototypes": 1, "refinement_rate": 0.0, "downlink": "index"}
-    assert downs(**settings, edit_threshold=1e9) == [{records.VERSION}] * 24
-    assert downs(**settings) == [{records.EDIT, records.VERSION}] * 24
+    assert downs(**settings, edit_threshold=1e9) == [{VERSION}] * 24
+    assert downs(**settings) == [{EDIT, VERSION}] * 24
 
 
 def test_low_rank_edits_travel_as_factors_and_cost_less() -> None:
@@ -340,8 +341,8 @@ def test_a_device_whose_message_was_lost_gets_its_prototype_again() -> None:
     )
     held[2] = (-1, 0)  # this one missed it
     again = persona.answer(report(persona, sequences(), held=held))
-    assert all(records.PROTOTYPE in batch.array_names() for batch in first)
-    resent = [batch for batch in again if records.PROTOTYPE in batch.array_names()]
+    assert all(PROTOTYPE in batch.array_names() for batch in first)
+    resent = [batch for batch in again if PROTOTYPE in batch.array_names()]
     assert [batch.node_ids.tolist() for batch in resent] == [[4]]
 
 
@@ -350,8 +351,8 @@ def test_a_prototype_that_moved_has_a_new_version_and_travels_again() -> None:
     held = [[0, 0]] * 4
     (one,) = persona.answer(report(persona, sequences(), held=held))
     (two,) = persona.answer(report(persona, sequences(), held=held))
-    assert records.PROTOTYPE not in one.array_names() and records.PROTOTYPE in two.array_names()
-    assert np.asarray(two.configs[records.VERSION][records.VERSION]).tolist() == [1] * 4
+    assert PROTOTYPE not in one.array_names() and PROTOTYPE in two.array_names()
+    assert np.asarray(two.configs[VERSION][VERSION]).tolist() == [1] * 4
 
 
 def test_the_bank_starts_again_with_each_deployment() -> None:

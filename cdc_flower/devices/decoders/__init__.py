@@ -1,1 +1,1 @@
-"""Decoders of parameter payloads that several methods share."""
+"""Decoders of parameter payloads: their protocol, and those that methods share."""

@@ -7,8 +7,10 @@ whole exchange is done. A worker that dies is retried by Ray with the same input
 
 import logging
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -97,15 +99,34 @@ class RayGrid(BatchedGrid):
 
 
 def start_ray(num_workers: int, address: str | None = None) -> None:
-    """Start Ray quietly, without its dashboard, or join the cluster at an address."""
+    """Start Ray quietly, without its dashboard, or join the cluster at an address.
+
+    Workers that are started here import from the folders that this process does, such as a user's
+    own decoder.
+    """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
     if address is not None:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         return
-    ray.init(
-        num_cpus=num_workers,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(_own_folders())
+    try:
+        ray.init(
+            num_cpus=num_workers,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    finally:
+        os.environ.pop("PYTHONPATH")
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
+
+
+def _own_folders() -> list[str]:
+    """Lists the folders of ``sys.path`` beside those of Python itself, and those of PYTHONPATH."""
+    python = {Path(prefix) for prefix in (sys.prefix, sys.base_prefix)}
+    inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    folders = [folder for folder in (*sys.path, *inherited) if folder]
+    return [f for f in dict.fromkeys(folders) if python.isdisjoint(Path(f).parents)]

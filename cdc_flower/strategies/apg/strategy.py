@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cdc_flower.core.seeds import torch_generator
+from cdc_flower.devices.decoders.protocol import Decoder
 from cdc_flower.models.layers import Parameters, linear, tanh_, uniform_linear
 from cdc_flower.models.sequence_feature import feature_flops, init_feature, sequence_feature
+from cdc_flower.strategies.apg.decoder import CORE, CoreDecoder
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.strategies.checks import check_switches, check_whole
 from cdc_flower.strategies.generation import GenerationStrategy, Report, report_of
@@ -135,7 +137,7 @@ class Apg(GenerationStrategy):
             MessageBatch(
                 records.EVALUATE,
                 np.asarray(reports.node_ids, np.uint64),
-                arrays={records.CORE: cores},
+                arrays={CORE: cores},
                 configs={records.WORK: {records.FLOPS: self.flops()}},
             )
         ]
@@ -143,6 +145,10 @@ class Apg(GenerationStrategy):
     def deployment(self) -> Arrays:
         """Static layers as trained, outer maps, and adaptive layers with the mean generated cores to start with."""
         return self.cloud.arrays(self.parameters)
+
+    def decoders(self) -> tuple[type[Decoder], ...]:
+        """Makes layers of cores on devices."""
+        return (CoreDecoder,)
 
 
 def base_start(

@@ -16,7 +16,7 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cdc_flower.devices.decoders.forms import names_of
+from cdc_flower.devices.decoders.protocol import names_of
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.layers import Parameters
 from cdc_flower.strategies.base import Cloud, CloudStrategy, to_every_node
@@ -41,6 +41,8 @@ class CloudFineTuning(CloudStrategy):
     Raises:
         ValueError: If a value is out of its range.
     """
+
+    uplink = records.UPLINK | {records.LABELLED}
 
     def __init__(
         self, steps: int = 5, rate: float = 1e-3, max_examples: int = 64, num_negatives: int = 4

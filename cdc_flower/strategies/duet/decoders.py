@@ -6,6 +6,7 @@ The equation numbers are those of the paper (see README.md beside this file).
 import torch
 from torch import Tensor, nn
 
+from cdc_flower.models.generated_layers import generated
 from cdc_flower.strategies.reference_code import random_numbers
 
 
@@ -58,8 +59,7 @@ class Decoder(nn.Module):
 
     def forward(self, embedding: Tensor) -> Tensor:
         """``[B, width] -> [B, n]``: (W₁ e + B₁) W₂ + B₂ (4)."""
-        hidden, weight, bias = self.last_map(embedding)
-        return nn.functional.linear(hidden, weight.T, bias)
+        return generated(*self.last_map(embedding))
 
     @property
     def flops(self) -> float:
@@ -89,7 +89,7 @@ class RandomDecoder(nn.Module):
 
     def forward(self, embedding: Tensor) -> Tensor:
         """``[B, width] -> [B, num_outputs]``."""
-        return embedding @ self.weight + self.bias
+        return generated(*self.last_map(embedding))
 
     @property
     def flops(self) -> float:

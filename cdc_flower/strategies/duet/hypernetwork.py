@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cdc_flower.core.seeds import torch_generator
 from cdc_flower.models.base import DeviceModel
-from cdc_flower.models.generated_layers import generated_head
+from cdc_flower.models.generated_layers import generated_head, split_layer
 from cdc_flower.models.layers import Parameters, gru_input, gru_last_state, linear
 from cdc_flower.models.sequence_feature import feature_flops
 from cdc_flower.strategies.duet.decoders import Decoder, RandomDecoder
@@ -87,13 +87,11 @@ class Hypernetwork(nn.Module):
         e⁽ⁿ⁾ = L_layer⁽ⁿ⁾(E_share(S)) (2);  [K⁽ⁿ⁾, k⁽ⁿ⁾] = g⁽ⁿ⁾(e⁽ⁿ⁾) (3).
         """
         shared = self.embed(item_states, num_steps)
-        generated: Parameters = {}
+        layers: Parameters = {}
         for layer, (num_inputs, num_outputs) in enumerate(self.shapes):
             flat = self.decoders[layer](self.layer_encoders[layer](shared))
-            weight, bias = flat.split([num_inputs * num_outputs, num_outputs], -1)
-            generated[f"head.{layer}.weight"] = weight.reshape(-1, num_inputs, num_outputs)
-            generated[f"head.{layer}.bias"] = bias
-        return generated
+            layers |= split_layer(flat, layer, num_inputs, num_outputs)
+        return layers
 
     def head(self, x: Tensor, item_states: Tensor, num_steps: Tensor) -> Tensor:
         """The generated head on ``x`` ``[B, k, in]``: the same as through :meth:`forward`, made for training."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cdc_flower.models.layers import Parameters
 from cdc_flower.strategies.generation import parameters_message
+from cdc_flower.strategies.persona.decoder import EDIT, HELD, INDEX, PROTOTYPE, VERSION
 from cdc_flower.strategies.persona.editing import Edited
 from cdc_flower.strategies.persona.prototypes import Bank
 from cdc_flower.training.scoring import Arrays
@@ -51,7 +52,7 @@ def messages(
     if downlink == "full":
         return [parameters_message(node_ids, made.layers, flops)]
     version = bank.version[group_of]
-    held = np.asarray(reports.array(records.REPORT, records.HELD), np.int64)
+    held = np.asarray(reports.array(records.REPORT, HELD), np.int64)
     holds = (held[:, 0] == group_of) & (held[:, 1] == version)
     needs_edit = (
         (made.largest.numpy() > edit_threshold)
@@ -65,13 +66,13 @@ def messages(
             continue
         arrays: dict[str, Arrays] = {}
         if gets_prototype:
-            arrays[records.PROTOTYPE] = as_arrays(
+            arrays[PROTOTYPE] = as_arrays(
                 {n: value[index[rows]] for n, value in bank.layers.items()}
             )
         if gets_edit:
-            arrays[records.EDIT] = {name: value[rows] for name, value in made.factors.items()}
+            arrays[EDIT] = {name: value[rows] for name, value in made.factors.items()}
         configs: dict[str, Any] = {
-            records.VERSION: {records.INDEX: group_of[rows], records.VERSION: version[rows]},
+            VERSION: {INDEX: group_of[rows], VERSION: version[rows]},
             records.WORK: {records.FLOPS: flops},
         }
         down.append(MessageBatch(records.EVALUATE, node_ids[rows], arrays=arrays, configs=configs))

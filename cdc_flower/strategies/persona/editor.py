@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cdc_flower.models.base import DeviceModel, init_layers
-from cdc_flower.models.generated_layers import generated_head
+from cdc_flower.models.generated_layers import generated, generated_head, split_layer
 from cdc_flower.models.layers import Parameters
 from cdc_flower.models.sequence_feature import (
     feature_flops,
@@ -141,17 +141,16 @@ class ParameterEditor:
         for layer, (num_inputs, num_outputs) in enumerate(self.model.head_sizes):
             name, e = f"decoder.{layer}", embeddings[layer]
             if self.low_rank is None:
-                flat = self._clipped(_decoded(parameters, name, e), self.clip)
-                weight, bias = flat.split([num_inputs * num_outputs, num_outputs], -1)
-                edits[f"head.{layer}.weight"] = weight.reshape(-1, num_inputs, num_outputs)
-            else:
-                bound = (self.clip / self.low_rank) ** 0.5
-                left = self._clipped(_decoded(parameters, f"{name}.left", e), bound)
-                right = self._clipped(_decoded(parameters, f"{name}.right", e), bound)
-                edits[f"head.{layer}.left"] = left.reshape(-1, num_inputs, self.low_rank)
-                edits[f"head.{layer}.right"] = right.reshape(-1, self.low_rank, num_outputs)
-                bias = self._clipped(_decoded(parameters, f"{name}.offset", e), self.clip)
-            edits[f"head.{layer}.bias"] = bias
+                flat = generated(e, *decoder_of(parameters, name), self.clip)
+                edits |= split_layer(flat, layer, num_inputs, num_outputs)
+                continue
+            bound = (self.clip / self.low_rank) ** 0.5
+            left = generated(e, *decoder_of(parameters, f"{name}.left"), bound)
+            right = generated(e, *decoder_of(parameters, f"{name}.right"), bound)
+            edits[f"head.{layer}.left"] = left.reshape(-1, num_inputs, self.low_rank)
+            edits[f"head.{layer}.right"] = right.reshape(-1, self.low_rank, num_outputs)
+            offset = decoder_of(parameters, f"{name}.offset")
+            edits[f"head.{layer}.bias"] = generated(e, *offset, self.clip)
         return edits
 
     def edits(self, parameters: Parameters, embeddings: list[Tensor]) -> Parameters:
@@ -184,9 +183,7 @@ class ParameterEditor:
             torch.cat([prototype[f"head.{k}.weight"], prototype[f"head.{k}.bias"][None]])
             for k in layers
         ]
-        decoders = [
-            (parameters[f"decoder.{k}.weight"], parameters[f"decoder.{k}.bias"]) for k in layers
-        ]
+        decoders = [decoder_of(parameters, f"decoder.{k}") for k in layers]
         return generated_head(x, bases, embeddings, decoders, self.clip)
 
     def coordinates(self, parameters: Parameters, embeddings: list[Tensor]) -> Tensor:
@@ -232,12 +229,7 @@ class ParameterEditor:
         """The part of :meth:`flops` that makes the feature."""
         return feature_flops(self.model.width, self.width, history_length)
 
-    @staticmethod
-    def _clipped(values: Tensor, bound: float) -> Tensor:
-        if bound == float("inf"):
-            return values
-        return values.clamp(-bound, bound) if values.requires_grad else values.clamp_(-bound, bound)
 
-
-def _decoded(parameters: Parameters, name: str, embedding: Tensor) -> Tensor:
-    return torch.addmm(parameters[f"{name}.bias"], embedding, parameters[f"{name}.weight"])
+def decoder_of(parameters: Parameters, name: str) -> tuple[Tensor, Tensor]:
+    """Takes P and p of a decoder, such as ``decoder.0``."""
+    return parameters[f"{name}.weight"], parameters[f"{name}.bias"]

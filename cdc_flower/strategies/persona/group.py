@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cdc_flower.models.generated_layers import clip_, generated, split_layer
 from cdc_flower.models.layers import Parameters
-from cdc_flower.strategies.persona.editor import ParameterEditor
+from cdc_flower.strategies.persona.editor import ParameterEditor, decoder_of
 from cdc_flower.strategies.persona.prototypes import Bank, norms
 
 #: Numbers of adaptive layers that are made at a time, so that they stay in the cache.
@@ -60,15 +61,9 @@ class Group:
         """K ``[n, ...]`` by name, where :meth:`is_free`: e P + (p + W)."""
         layers: Parameters = {}
         for layer, (num_inputs, num_outputs) in enumerate(self.editor.model.head_sizes):
-            weight, bias = self._decoder(layer)
-            flat = torch.addmm(
-                bias + self._flat(self.bank.trained, layer), embeddings[layer], weight
-            )
-            own, own_bias = flat.split([num_inputs * num_outputs, num_outputs], -1)
-            layers |= {
-                f"head.{layer}.weight": own.view(-1, num_inputs, num_outputs),
-                f"head.{layer}.bias": own_bias,
-            }
+            base = self._flat(self.bank.trained, layer)
+            flat = generated(embeddings[layer], *self._decoder(layer), base=base)
+            layers |= split_layer(flat, layer, num_inputs, num_outputs)
         return layers
 
     def norms(self, embeddings: list[Tensor]) -> Tensor:
@@ -97,7 +92,7 @@ class Group:
 
     def _decoder(self, layer: int) -> tuple[Tensor, Tensor]:
         """P and p of a layer."""
-        return self.parameters[f"decoder.{layer}.weight"], self.parameters[f"decoder.{layer}.bias"]
+        return decoder_of(self.parameters, f"decoder.{layer}")
 
     def _drift(self, layer: int) -> Tensor | None:
         """D of a layer, ``[(in + 1) out]``; None where the prototype has not moved."""
@@ -139,8 +134,8 @@ def _squares(e: Tensor, weight: Tensor, bias: Tensor, drift: Tensor | None, clip
         return squares
     weight, bias = weight[:, ~is_free], bias[~is_free]
     for rows in torch.arange(len(e)).split(rows_per_chunk(len(bias))):
-        made = torch.addmm(bias, e[rows], weight).clamp_(-clip, clip)
+        made = generated(e[rows], weight, bias, clip)
         if drift is not None:
-            made = made.sub_(drift[~is_free]).clamp_(-clip, clip)
+            clip_(made.sub_(drift[~is_free]), clip)
         squares[rows] += torch.linalg.vector_norm(made, dim=1).double() ** 2
     return squares

@@ -16,10 +16,12 @@ from flwr.app import ArrayRecord, Message, MetricRecord
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cdc_flower.devices.decoders.protocol import Decoder
 from cdc_flower.models.sequence_feature import with_table
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.strategies.checks import check_choices, check_range, check_switches
 from cdc_flower.strategies.generation import GenerationStrategy, in_parts, report_of
+from cdc_flower.strategies.persona.decoder import PROTOTYPE, EditDecoder
 from cdc_flower.strategies.persona.downlink import DOWNLINKS, messages
 from cdc_flower.strategies.persona.editing import Edited, edited
 from cdc_flower.strategies.persona.editor import ParameterEditor
@@ -215,13 +217,17 @@ class Persona(GenerationStrategy):
         return self.cloud.arrays(deployed)
 
     def settings(self) -> dict[str, Any]:
-        """What the device reports and from when, and whether it keeps a prototype."""
+        """What the device reports and from when, and which prototype it keeps at first."""
         settings = super().settings()
         if self.report == "feature":
             settings[records.REPORT] = records.FEATURE
         if self.downlink != "full":
-            settings["prototype"] = 0 if self.num_prototypes == 1 else -1
+            settings[PROTOTYPE] = 0 if self.num_prototypes == 1 else -1
         return settings
+
+    def decoders(self) -> tuple[type[Decoder], ...]:
+        """Decodes edits on devices, unless whole layers travel."""
+        return () if self.downlink == "full" else (EditDecoder,)
 
     @torch.no_grad()
     def answer(self, reports: MessageBatch) -> list[MessageBatch]:

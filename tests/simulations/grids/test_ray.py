@@ -75,7 +75,7 @@ class Dying(DeviceApp):
 
 def test_a_worker_that_dies_in_a_round_is_tried_again_with_the_same_result(tmp_path: Path) -> None:
     plain = app(NUM_DEVICES)
-    dying = Dying(plain.model, plain.stream)
+    dying = Dying(plain.model, plain.stream, plain.task)
     dying.mark = str(tmp_path / "died")
     same(table("duet", inline(NUM_DEVICES)), table("duet", ray_grid(dying)), rtol=1e-5)
     assert (tmp_path / "died").exists()

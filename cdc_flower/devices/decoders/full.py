@@ -1,0 +1,35 @@
+"""Decoders that all methods share: parameters that come whole."""
+
+from typing import ClassVar
+
+from cdc_flower.devices.decoders.protocol import Decoder, Received, Shapes, arrays_of, placed
+from cdc_flower.devices.decoders.registry import register
+from cdc_flower.devices.state import DeviceStates
+from cdc_flower.wire import records
+from cdc_flower.wire.batch import MessageBatch
+
+
+@register
+class FullParameters(Decoder):
+    """Takes adaptive layers, or any part of the model, as they came."""
+
+    name: ClassVar[str] = "full"
+    reads: ClassVar[tuple[str, ...]] = (records.PARAMETERS,)
+
+    def decode(self, batch: MessageBatch, states: DeviceStates, adaptive: Shapes) -> Received:
+        """Takes what came; beside it a device keeps its newest."""
+        (record,) = self.reads
+        is_shared = not batch.arrays.get(record)
+        return placed(arrays_of(batch, record), states, is_shared=is_shared)
+
+
+@register
+class FlowerArrays(FullParameters):
+    """Takes the same under Flower's own name for a model."""
+
+    name: ClassVar[str] = "flower"
+    reads: ClassVar[tuple[str, ...]] = (records.ARRAYS,)
+
+
+#: Decoders that every device has.
+SHARED = (FullParameters, FlowerArrays)
