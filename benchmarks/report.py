@@ -52,6 +52,11 @@ def write_run(folder: Path, seed: int, num_devices: int = NUM_DEVICES) -> None:
             for segment in range(NUM_SEGMENTS):
                 sends = number > 0
                 count = counts[segment][:, None]
+                value = skill + 0.002 * number + draw.normal(0.0, 0.02, shape)
+                values = {
+                    "value_sum": value * count,
+                    "value_count": np.broadcast_to(count, shape),
+                }
                 frame = segment_frame(
                     {
                         "run_id": f"run-{seed}",
@@ -75,11 +80,7 @@ def write_run(folder: Path, seed: int, num_devices: int = NUM_DEVICES) -> None:
                         "compute_cloud_s": 1e-5 * sends,
                     },
                     metrics=METRICS,
-                    values={
-                        "value_sum": (skill + 0.002 * number + draw.normal(0.0, 0.02, shape))
-                        * count,
-                        "value_count": np.broadcast_to(count, shape),
-                    },
+                    values=values,
                 )
                 writer.append(frame)
     settings = {"data": {"name": "drawn"}, "seed": seed, "command": "python -m benchmarks.report"}

@@ -189,6 +189,8 @@ def _with_every_fact(frame: pd.DataFrame) -> pd.DataFrame:
     """Rows with the neutral value of each fact that they do not have."""
     facts = [COLUMNS[name] for name in COLUMNS.facts]
     absent = [each for each in facts if each.neutral is not None and each.name not in frame]
+    if not absent:
+        return frame  # assign would copy it
     return frame.assign(
         **{each.name: pd.Series(each.neutral, frame.index, dtype=each.dtype) for each in absent}
     )
