@@ -148,7 +148,7 @@ def _header(text: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
 
 
 def _options(text: str, texts: Mapping[str, str]) -> Iterator[Option]:
-    """The keys of a file and of those of the same group that it starts from, with their comments."""
+    """The keys of a file, and of those of the same group that it starts from, with comments."""
     values = yaml.safe_load(text) or {}
     inherited: dict[str, Option] = {}
     for parent in values.pop("defaults", []):

@@ -34,7 +34,7 @@ from cdc_flower.study.overrides import (
 METHOD, TARGET = "method", "_target_"
 #: Groups whose files only set keys of other places, and the choice that sets none.
 OVERLAYS = {"task": "recommendation", "experiment": "none"}
-#: What readers of event files and of annotated clips take beyond what each of their YAML files says.
+#: Keys that readers of event files and of annotated clips take beyond what each YAML file says.
 EVENT_FILE_KEYS = (
     *("path", "files", "format", "columns", "sep", "header", "encoding", "on_error"),
     *("min_user_events", "min_item_events"),

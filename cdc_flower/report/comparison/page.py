@@ -106,7 +106,7 @@ def render(comparison: Comparison) -> str:
 
 
 def _title(runs: Sequence[RunFolder], cells: pd.DataFrame) -> str:
-    """The named experiments; without one, the data, models and networks; without a configuration, the folders."""
+    """The named experiments, else data, models and networks, else the names of the folders."""
     experiments = [
         str(name) for name in cells["experiment"].unique() if str(name) not in ("", NO_EXPERIMENT)
     ]

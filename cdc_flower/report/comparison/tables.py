@@ -82,7 +82,7 @@ def metric_table(rows: pd.DataFrame, colors: dict[str, str]) -> Markup:
 
 
 def cost_table(rows: pd.DataFrame, sent: pd.DataFrame, colors: dict[str, str]) -> Markup:
-    """A row per strategy: what it sent with and without framing, its labels and seconds of computing.
+    """A row per strategy: bytes with and without framing, labels and seconds of computing.
 
     Args:
         rows: As in :func:`summary_table`.
