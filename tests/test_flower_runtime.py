@@ -27,6 +27,7 @@ SMALL = [
     "cloud.epochs=1",
     "strategy.duet.epochs=1",
     "strategy.persona.epochs=1",
+    "strategy.persona.downlink=edit",  # a decoder that keeps something on the nodes
     "strategy.fedavg.num_train_devices=5",
 ]
 STRATEGIES = "static,fine_tuning,fedavg,duet,persona"

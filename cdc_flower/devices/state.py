@@ -1,4 +1,4 @@
-"""States of devices between messages: the deployed model, parameters in use and not ready, and decoders' slots.
+"""States of devices between messages: the deployed model, parameters, and decoders' slots.
 
 Devices often hold the same parameters: all of them after a deployment, all of them with FedAvg. So
 the parameters are a pool of distinct sets, and each device has an index into it.
@@ -88,7 +88,7 @@ class DeviceStates:
         )
 
     def update(self, rows: NDArray[np.int64], changed: "DeviceStates") -> "DeviceStates":
-        """These states with those of some devices replaced; settings and decoders are the changed ones.
+        """Replaces the states of some devices; settings and decoders are the changed ones.
 
         If a part of the devices got another model, every set of the pool holds a whole model from
         then on.

@@ -212,7 +212,7 @@ class OnDevices:
         return ()
 
     def downlink_records(self) -> frozenset[str]:
-        """The only records that it sends down: those of all strategies, and those of its decoders."""
+        """The only records that it sends down: shared ones, and those that its decoders read."""
         return records.DOWNLINK.union(*(decoder.reads for decoder in self.decoders()))
 
     def state(self) -> Arrays:

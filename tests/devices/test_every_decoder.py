@@ -24,7 +24,7 @@ every_decoder = pytest.mark.parametrize(("decoder", "kind"), CASES)
 
 
 def everything(states: DeviceStates) -> list[Any]:
-    """The whole model that each device uses, and its slots with the parameters that they point at."""
+    """The whole model that each device uses, and its slots with what they point at."""
     slots = [
         [
             {k: [states.pool[name][i].tolist() for i in v] for k, v in slot.index.items()}

@@ -1,4 +1,4 @@
-"""A decoder of a module of the user's own: nothing in the package knows it, and every process finds it."""
+"""A decoder of a module of the user's own, which every process finds by its path."""
 
 import pickle
 import subprocess

@@ -5,8 +5,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdc_flower.models import generated_layers as generated
-from cdc_flower.models.generated_layers import generated_head, generated_linear
+from cdc_flower.models import generated_layers
+from cdc_flower.models.generated_layers import (
+    clip_,
+    generated,
+    generated_head,
+    generated_linear,
+    split_layer,
+)
 
 
 def parts(
@@ -48,7 +54,7 @@ def test_each_row_goes_through_the_layer_that_its_embedding_decodes_to(
 ) -> None:
     given_parts = parts(num_rows, width, num_inputs, num_outputs)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(generated, "ROWS_PER_CHUNK", 4)
+        patch.setattr(generated_layers, "ROWS_PER_CHUNK", 4)
         y = generated_linear(*given_parts, clip)
         ours = torch.autograd.grad(y.square().sum(), given_parts)
     expected = one_by_one(*given_parts, clip)
@@ -83,3 +89,29 @@ def test_a_head_has_tanh_between_its_layers_and_none_after_the_last() -> None:
     )
     hidden = torch.tanh(generated_linear(x, *first[1:]))
     torch.testing.assert_close(y, generated_linear(hidden, *second[1:]))
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.5, float("inf")])
+@pytest.mark.parametrize("trains", [False, True])
+def test_a_whole_layer_is_its_base_and_a_clipped_map_of_its_embedding(
+    clip: float, trains: bool
+) -> None:
+    draw = torch.Generator().manual_seed(0)
+    e, p, b, w = (torch.randn(size, generator=draw) for size in ((3, 2), (2, 12), (12,), (12,)))
+    e.requires_grad_(trains)
+    made = split_layer(generated(e, p, b, clip, w), 1, 3, 3)
+    for row in range(3):
+        edit = [max(-clip, min(clip, float(e[row].detach() @ p[:, k] + b[k]))) for k in range(12)]
+        expected = w + torch.tensor(edit)
+        torch.testing.assert_close(made["head.1.weight"][row], expected[:9].view(3, 3))
+        torch.testing.assert_close(made["head.1.bias"][row], expected[9:])
+    torch.testing.assert_close(generated(e, p, b, clip, torch.zeros(12)), generated(e, p, b, clip))
+    assert made["head.1.bias"].requires_grad == trains
+
+
+def test_clipping_tells_whether_anything_was_beyond_the_bound() -> None:
+    values = torch.tensor([[-2.0, 0.5], [float("nan"), 3.0]])
+    assert not clip_(values[:1], 2.0) and not clip_(values, float("inf"))
+    assert clip_(values, 1.0)
+    assert values[0].tolist() == [-1.0, 0.5] and values[1, 1] == 1.0 and values[1, 0].isnan()
+    assert not clip_(torch.empty(0, 3), 1.0)

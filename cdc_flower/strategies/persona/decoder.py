@@ -65,13 +65,16 @@ class EditDecoder(Decoder):
         return Slot({HELD: held}, {VERSION: version})
 
     def tells(self, states: DeviceStates) -> dict[str, NDArray[Any]]:
-        """Tells ``held`` ``[n, 2]``: index and version of each device's prototype; -1 and 0 for none."""
+        """Tells ``held`` ``[n, 2]``, index and version of the prototype; -1 and 0 for none."""
         slot = states.slots[self.name]
         none = np.array([-1, 0], np.int32)
         return {HELD: np.where(slot.index[HELD][:, None] < 0, none, slot.rows[VERSION])}
 
     def decode(self, batch: MessageBatch, states: DeviceStates, adaptive: Shapes) -> Received:
-        """Makes K = P + edit, one addition in the type of the layers. A received prototype is held at once."""
+        """Makes K = P + edit, one addition in the type of the layers.
+
+        A received prototype is held at once.
+        """
         version = _version(batch)
         if names_of(batch, PROTOTYPE):
             states = _hold(batch, states, version, adaptive)
