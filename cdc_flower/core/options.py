@@ -14,7 +14,7 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 
-from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.core.errors import UserError, nearest_name, unknown_name
 
 _METADATA = "cdc_flower.option"
 #: Configured whole numbers are held in 32 bits by some of those who read them.
@@ -101,7 +101,9 @@ class Option:
             return None
         fitted = _fitted(value, self.kind)
         if fitted is MISSING or not self._is_inside(fitted):
-            raise ValueError(f"{place} must be {self.words()}, got {_shown(value)}")
+            near = nearest_name(str(value), [str(choice) for choice in self.rule.choices])
+            hint = f"; did you mean {near}?" if near else ""
+            raise ValueError(f"{place} must be {self.words()}, got {_shown(value)}{hint}")
         if isinstance(fitted, int) and not isinstance(fitted, bool) and abs(fitted) > LARGEST_WHOLE:
             raise ValueError(f"{place} must be <= {LARGEST_WHOLE}, got {fitted}")
         return fitted

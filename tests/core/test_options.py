@@ -50,7 +50,7 @@ class Knobs:
         ({"epochs": 2**31}, r"^epochs must be <= 2147483647, got 2147483648$"),
         ({"share": 0}, r"^share must be a number in \(0, 1\], got 0$"),
         ({"fraction": 1}, r"^fraction must be a number in \(0, 1\), got 1$"),
-        ({"layers": "heads"}, r"^layers must be one of head, all, got heads$"),
+        ({"layers": "heads"}, r"^layers must be one of head, all, got heads; did you mean head\?$"),
         ({"rank": 0}, r"^rank must be a whole number >= 1 or null, got 0$"),
         ({"joint": "maybe"}, r"^joint must be true or false, got maybe$"),
         ({"names": "abc"}, r"^names must be a list of texts, got abc$"),

@@ -32,10 +32,12 @@ from cdc_flower.devices.app import DeviceApp
 from cdc_flower.simulations.grids.base import InlineGrid
 from cdc_flower.simulations.grids.strategy import StrategyGrid
 from cdc_flower.strategies import STRATEGIES, CloudStrategy, build_strategy
+from cdc_flower.strategies.apg.decoder import CORE
 from cdc_flower.strategies.generation import GenerationStrategy
 from cdc_flower.study.play import deploy
 from cdc_flower.study.plays import TASKS, plays, strategies_that_play
 from cdc_flower.tasks.recommendation.stream import EventStream
+from cdc_flower.tasks.recommendation.task import RECOMMENDATION
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 
@@ -171,7 +173,7 @@ Told = dict[tuple[str, int, int, str, str], np.ndarray]
 
 def told_before_segments(name: str, events: EventStream) -> Told:
     """What devices with these events send, other than the replies to an evaluation."""
-    around = Around(InlineGrid(DeviceApp(model(), events), np.arange(NUM_DEVICES)))
+    around = Around(InlineGrid(DeviceApp(model(), events, RECOMMENDATION), np.arange(NUM_DEVICES)))
     table(name, around)
     told: Told = {}
     for sent, replies in zip(around.sent, around.replies, strict=True):
@@ -204,7 +206,7 @@ INVENTORY: dict[str, dict[str, tuple[set[str], set[str]]]] = {
     },
     "cloud_fine_tuning": {records.TRAIN_UPLOAD: (set(), {records.LABELLED}), **LAYERS},
     "duet": REPORTS | LAYERS,
-    "apg": REPORTS | {records.EVALUATE: ({records.CORE}, set())},
+    "apg": REPORTS | {records.EVALUATE: ({CORE}, set())},
     "group_fine_tuning": REPORTS | LAYERS,
     "persona": REPORTS | LAYERS,
 }

@@ -13,7 +13,7 @@ from tiny import SETTINGS, fleet, table
 from video_tiny import video_table
 
 from cdc_flower.strategies import STRATEGIES
-from cdc_flower.tables.long_table import COLUMNS
+from cdc_flower.tables.columns import COLUMNS
 
 FOLDER = Path(__file__).parents[1] / "golden"
 #: Columns that are left out, and why.
@@ -36,7 +36,7 @@ FACTS = {"rtol": 5e-7, "atol": 0.0}
 
 def golden_of(rows: pd.DataFrame) -> pd.DataFrame:
     """One row for each device and segment; ``auc:sum`` and ``auc:count`` are a metric's values."""
-    assert tuple(rows.columns) == COLUMNS
+    assert tuple(rows.columns) == COLUMNS.names
     metrics = list(rows["metric"].cat.categories)
     facts = rows.drop(columns=[*LEFT_OUT, "metric", *VALUES]).drop_duplicates()
     assert len(facts) * len(metrics) == len(rows), (

@@ -24,7 +24,7 @@ from video_tiny import (
 
 from cdc_flower.simulations.grids.base import InlineGrid
 from cdc_flower.simulations.protocol.codecs import Codecs
-from cdc_flower.simulations.requests.policies import Random
+from cdc_flower.simulations.requests.policies.random import Random
 from cdc_flower.simulations.requests.setup import Requests
 from cdc_flower.strategies.base import CloudStrategy, OnDevices
 from cdc_flower.study.play import play
@@ -56,12 +56,12 @@ STACKS: dict[str, dict[str, Any]] = {
     "one by one": {"grid": lambda: InlineGrid(OneByOne(), np.arange(NUM_DEVICES))},
     "slow links": {"rate": 3e3},
     "codecs": {"codecs": Codecs(("delta", "zstd"))},
-    "requests": {"requests": Requests(Random(0.5, 0))},
+    "requests": {"requests": Requests(Random(rate=0.5))},
     "all of them": {
         "grid": lambda: Around(inline(), single),
         "rate": 3e3,
         "codecs": Codecs(("delta", "float16", "zstd")),
-        "requests": Requests(Random(0.5, 0)),
+        "requests": Requests(Random(rate=0.5)),
     },
 }
 
