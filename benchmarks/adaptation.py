@@ -200,7 +200,8 @@ def main() -> None:
         functions = editor_and_head(prepared(Persona, {"num_prototypes": 1}, cloud), NUM_DEVICES)
         cpu_s = interleaved(functions, own_cpu_s, 3 * REPEATS, min)
         print(
-            f"{name:8} {'table':34} {cpu_s['table'] / cpu_s['ours']:10.2f} times editor and edited head, once"
+            f"{name:8} {'table':34} {cpu_s['table'] / cpu_s['ours']:10.2f} times editor and edited "
+            "head, once"
         )
         for other in ("by hand", "products"):
             ratio = ratios[f"{name}_editor_to_{other.replace(' ', '_')}"] = (
@@ -224,7 +225,8 @@ def main() -> None:
     cpu_s = interleaved(heads, own_cpu_s, REPEATS)
     ratios["din_training_to_at_once"] = cpu_s["ours"] / cpu_s["at once"]
     print(
-        f"{'din':8} {'training through generated layers':34} {ratios['din_training_to_at_once']:10.2f} times at once"
+        f"{'din':8} {'training through generated layers':34} "
+        f"{ratios['din_training_to_at_once']:10.2f} times at once"
     )
     most = dict.fromkeys([f"{name}_editor_to_products" for name in MODELS], 1.5)
     least = {

@@ -45,7 +45,8 @@ def check_equal(by_hand: dict[str, np.ndarray], replies: MessageBatch) -> None:
             by_hand[name], mine, atol=1e-3
         ):  # rounding may swap a pair of almost equal scores
             raise ValueError(
-                f"{name} must be the same by hand, got {np.abs(by_hand[name] - mine).max()} between them"
+                f"{name} must be the same by hand, got {np.abs(by_hand[name] - mine).max()} "
+                "between them"
             )
 
 
@@ -81,7 +82,8 @@ def main() -> None:
     hand_again, on_ray = rates(ray_grid, stream, tree_cpu_s)
     ray_grid.close()
     print(
-        f"by hand {hand_again:,.0f}, ray {on_ray:,.0f} device-rounds per CPU second, over all processes"
+        f"by hand {hand_again:,.0f}, ray {on_ray:,.0f} device-rounds per CPU second, over all "
+        "processes"
     )
     flower = device_rounds_per_cpu_s(NUM_DEVICES)  # some 2 minutes
     print(f"Flower's Simulation Runtime {flower:,.1f} device-rounds per CPU second")

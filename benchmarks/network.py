@@ -100,7 +100,8 @@ def main() -> None:
         mine, simpy = (float(np.median(values)) for values in seconds)
         ratios[f"simpy_to_{name}"] = simpy / mine
         print(
-            f"{name}: engine {1e6 * mine / per_device:.2f}, SimPy {1e6 * simpy / per_device:.2f} CPU µs a transfer"
+            f"{name}: engine {1e6 * mine / per_device:.2f}, SimPy {1e6 * simpy / per_device:.2f} "
+            "CPU µs a transfer"
         )
     print(f"engine: {peak_bytes / GIB:.2f} GiB")
     bars = {

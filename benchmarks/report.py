@@ -107,7 +107,8 @@ def main() -> None:
     cpu_s = usage.ru_utime + usage.ru_stime
     peak = usage.ru_maxrss * 1024
     print(
-        f"{num_rows / 1e6:.1f} million rows: {peak / 2**30:.2f} GiB, {cpu_s:.0f} CPU s, a page of {size / 1024:.0f} KiB"
+        f"{num_rows / 1e6:.1f} million rows: {peak / 2**30:.2f} GiB, {cpu_s:.0f} CPU s, a page of "
+        f"{size / 1024:.0f} KiB"
     )
     ratios = {"memory_to_2_gib": peak / MOST_BYTES}
     close("report", ratios, {"memory_to_2_gib": 1.0}, at_most=ratios)

@@ -100,7 +100,8 @@ def main() -> None:
         for name, values in seconds.items()
     }
     print(
-        f"by hand {rate['hand']:,.0f}, devices {rate['grid']:,.0f} clips drawn, encoded and answered per CPU second"
+        f"by hand {rate['hand']:,.0f}, devices {rate['grid']:,.0f} clips drawn, encoded and "
+        "answered per CPU second"
     )
     close("video", {"grid_to_hand": rate["grid"] / rate["hand"]}, {"grid_to_hand": 0.7})
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import yaml
@@ -14,7 +13,11 @@ from cdc_flower.core.errors import UserError, unknown_name
 from cdc_flower.tables.results import Results, joined, read_results
 from cdc_flower.tables.summary import BASELINE, strategies_in_order, summarize
 
-RESULTS_FILE, CONFIG_FILE, LOG_FILE = "results.parquet", "config.yaml", "run.log"
+RESULTS_FILE = "results.parquet"
+CONFIG_FILE = "config.yaml"
+LOG_FILE = "run.log"
+
+Config = Mapping[str, object]
 
 #: Config keys that put runs side by side where they differ; runs that differ in none of them are
 #: pooled.
@@ -45,7 +48,7 @@ _EXPECTED = (
 
 @dataclass(frozen=True)
 class RunFolder:
-    """What one run left behind.
+    """The files of one run.
 
     Attributes:
         name: The name of the folder.
@@ -56,7 +59,7 @@ class RunFolder:
 
     name: str
     results: Results
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: Config = field(default_factory=dict)
     log: str = ""
 
     @property
@@ -77,7 +80,7 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a report is made of: runs that are pooled or stand side by side.
+    """Runs that a report pools or puts side by side.
 
     Attributes:
         runs: The runs.
@@ -91,7 +94,7 @@ class Comparison:
 
     @classmethod
     def of(cls, runs: Sequence[RunFolder], baseline: str = BASELINE) -> "Comparison":
-        """Pool the results of these runs.
+        """Pools the results of these runs.
 
         Raises:
             UserError: If no run has the baseline, unless that is ``static``, which may be absent.
@@ -113,10 +116,10 @@ class Comparison:
 
 
 def run_folders(paths: Sequence[str | Path]) -> tuple[list[Path], list[Path]]:
-    """Tell run folders from what else a pattern such as ``runs/*`` finds, a report of several runs, say.
+    """Tells run folders from other files and folders that a pattern such as ``runs/*`` finds.
 
     Returns:
-        Each run folder once, and what is none. A path that is not there, or a run without results,
+        Each run folder once, and the others. A path that is not there, or a run without results,
         is not passed over: it is among the first, for :func:`read_folder` to refuse; and so is
         everything if there is no run at all.
     """
@@ -132,7 +135,7 @@ def _is_run(path: Path) -> bool:
 
 
 def read_folder(folder: str | Path) -> RunFolder:
-    """Read one run folder.
+    """Reads one run folder.
 
     Raises:
         UserError: If the folder or its results are missing, or its config is not a YAML mapping.
@@ -142,45 +145,62 @@ def read_folder(folder: str | Path) -> RunFolder:
         raise UserError(f"{folder}: there is no such run folder")
     if not (folder / RESULTS_FILE).is_file():
         raise UserError(f"{folder}: not a run folder, it has no {RESULTS_FILE}")
-    config: Any = {}
-    path = folder / CONFIG_FILE
-    if path.is_file():
-        try:
-            config = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"{path}: not readable as YAML ({' '.join(str(error).split())})"
-            ) from error
-        if not isinstance(config, dict):
-            raise UserError(f"{path}: a config must be a mapping, got {type(config).__name__}")
+    config = _read_config(folder / CONFIG_FILE)
     log = folder / LOG_FILE
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     return RunFolder(folder.resolve().name, read_results(folder / RESULTS_FILE), config, text)
 
 
-def arm_settings(runs: Sequence[RunFolder]) -> dict[tuple[str, str], dict[str, Any]]:
-    """The settings of each task and strategy; those of an arm over those of its method, which is among them.
+def _read_config(path: Path) -> Config:
+    if not path.is_file():
+        return {}
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        words = " ".join(str(error).split())
+        raise UserError(f"{path}: not readable as YAML ({words})") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: a config must be a mapping, got {type(config).__name__}")
+    return config
 
-    Empty where the configurations name no task. Of runs that differ the last one counts.
+
+def part_of(config: Config, key: str) -> Config:
+    """Reads the mapping at a key of a configuration; empty where there is none."""
+    found = config.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def list_at(config: Config, key: str) -> Sequence[object]:
+    """Reads the list at a key of a configuration; empty where there is none."""
+    found = config.get(key)
+    return found if isinstance(found, list | tuple) else ()
+
+
+def arm_settings(runs: Sequence[RunFolder]) -> dict[tuple[str, str], dict[str, object]]:
+    """Collects the settings of each task and strategy.
+
+    Those of an arm count before those of its method, which is among them as ``method``. Empty where
+    the configurations name no task. Of runs that differ the last one counts.
     """
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    found: dict[tuple[str, str], dict[str, object]] = {}
     for run in runs:
-        for config in (run.config, *(run.config.get("also") or ())):
-            configured = config.get("strategy") or {}
-            for name in config.get("strategies") or ():
-                own = dict(configured.get(name) or {})
+        others = [config for config in list_at(run.config, "also") if isinstance(config, Mapping)]
+        for config in (run.config, *others):
+            configured = part_of(config, "strategy")
+            for name in list_at(config, "strategies"):
+                own = part_of(configured, str(name))
                 method = own.get("method", name)
                 found[str(config.get("task", "")), str(name)] = {
-                    **dict(configured.get(method) or {}),
+                    **part_of(configured, str(method)),
                     **own,
                     "method": method,
                 }
     return found
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined with dots: ``{"data": {"name": "x"}}`` becomes ``{"data.name": "x"}``."""
-    flat: dict[str, Any] = {}
+def flatten(config: Config, prefix: str = "") -> dict[str, object]:
+    """Joins nested keys with dots: ``{"data": {"name": "x"}}`` becomes ``{"data.name": "x"}``."""
+    flat: dict[str, object] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{key}.")
@@ -190,7 +210,10 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def run_labels(runs: Sequence[RunFolder]) -> list[str]:
-    """For each run what sets it apart, such as ``"movielens · 4g"``; empty where runs differ by seed only."""
+    """Labels each run by the settings that set it apart, such as ``"movielens · 4g"``.
+
+    Labels are empty where runs differ by seed only.
+    """
     configs = [flatten(run.config) for run in runs]
     differ = [
         key for key in LABEL_KEYS if len({str(config.get(key, "–")) for config in configs}) > 1
@@ -202,8 +225,12 @@ def run_labels(runs: Sequence[RunFolder]) -> list[str]:
 
 
 def silent_differences(runs: Sequence[RunFolder]) -> list[str]:
-    """Config keys in which runs of one label differ although they are pooled, apart from the seed and names."""
-    labels, configs = run_labels(runs), [flatten(run.config) for run in runs]
+    """Lists config keys in which runs of one label differ although they are pooled.
+
+    The seed, names and paths are left out.
+    """
+    labels = run_labels(runs)
+    configs = [flatten(run.config) for run in runs]
     found = set()
     for label in set(labels):
         same = [config for config, other in zip(configs, labels, strict=True) if other == label]
@@ -218,7 +245,10 @@ def silent_differences(runs: Sequence[RunFolder]) -> list[str]:
 
 
 def pooled_results(runs: Sequence[RunFolder]) -> Results:
-    """The results of all runs with their label in a column ``run``; a run id that two folders share is told apart."""
+    """Joins the results of all runs, with their labels in a column ``run``.
+
+    A run id that two folders share becomes one for each of them.
+    """
     seen: set[str] = set()
     parts: list[Results] = []
     for run, label in zip(runs, run_labels(runs), strict=True):

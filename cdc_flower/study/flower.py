@@ -86,7 +86,7 @@ def device_of(node_config: Mapping[str, object]) -> tuple[int, int]:
     numbers = isinstance(device_id, int) and isinstance(num_devices, int)
     if not numbers or not 0 <= device_id < num_devices:  # type: ignore[operator]
         raise UserError(
-            "node-config must have partition-id and num-partitions, the first from 0 and below the second, "
-            f"got {dict(node_config)}"
+            "node-config must have partition-id and num-partitions, the first from 0 and below the "
+            f"second, got {dict(node_config)}"
         )
     return int(device_id), int(num_devices)  # type: ignore[call-overload]

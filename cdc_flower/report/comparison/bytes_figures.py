@@ -1,14 +1,13 @@
-"""A metric against what one exchange costs: bytes up for a clip, bytes down for new parameters."""
+"""Draws a metric against the cost of one exchange: bytes up for a clip, bytes down for a layer."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from cdc_flower.report.comparison.figure_data import Panel
-from cdc_flower.report.comparison.optional_figures import Special, rows_of
+from cdc_flower.report.comparison.optional_figures import Draw, Special, SpecialDraw, rows_of
 from cdc_flower.report.drawing import axes as marks
 
 #: The setting in which generated layers differ.
@@ -16,13 +15,13 @@ SETTING = "variant"
 
 
 def tells_of_clips(panel: Panel) -> bool:
-    """Whether it is of a video task."""
+    """Tells whether a panel is of a video task."""
     return str(panel.cells["task"].iloc[0]).startswith("video")
 
 
 def has_variants(panel: Panel) -> bool:
-    """Whether two strategies of one method generate different layers."""
-    values: dict[Any, set[str]] = {}
+    """Tells whether two strategies of one method generate different layers."""
+    values: dict[object, set[str]] = {}
     for settings in panel.settings.values():
         if SETTING in settings:
             values.setdefault(settings.get("method"), set()).add(str(settings[SETTING]))
@@ -30,18 +29,26 @@ def has_variants(panel: Panel) -> bool:
 
 
 def bytes_of_a_segment(panel: Panel) -> pd.DataFrame:
-    """By strategy: ``bytes_up`` and ``bytes_down``, the median raw bytes of a segment in which any went that way.
+    """Finds the median raw bytes of a segment by strategy: ``bytes_up`` and ``bytes_down``.
 
-    A strategy that never sends has no number.
+    Segments in which nothing went that way are left out, so a strategy that never sends has no
+    number.
     """
     sent = panel.cells[["payload_bytes_up", "payload_bytes_down"]].astype(np.float64)
     sent.columns = pd.Index(["bytes_up", "bytes_down"])
     return sent.where(sent > 0).groupby(panel.cells["strategy"], observed=True).median()
 
 
-def _against(cost: Callable[[pd.DataFrame, Panel], pd.Series], label: str) -> Any:
-    def with_summary(summary: pd.DataFrame, colors: dict[str, str]) -> Callable[[str], Any]:
-        def draw(metric: str) -> Callable[[Axes, Panel], None]:
+def _against(cost: Callable[[pd.DataFrame, Panel], pd.Series], label: str) -> SpecialDraw:
+    """Makes a figure of each metric against a cost.
+
+    Args:
+        cost: (rows of the summary, panel) -> the cost of each row.
+        label: Of the axis of costs.
+    """
+
+    def with_summary(summary: pd.DataFrame, colors: dict[str, str]) -> Callable[[str], Draw]:
+        def draw(metric: str) -> Draw:
             def one(axes: Axes, panel: Panel) -> None:
                 table = rows_of(panel, summary, metric)
                 marks.scatter(axes, table, metric, colors, cost(table, panel), label)
@@ -64,16 +71,17 @@ def _down(table: pd.DataFrame, panel: Panel) -> pd.Series:
 UPLINK = Special(
     "uplink",
     "What does telling of a clip cost?",
-    "Raw bytes, without framing. A strategy that adapts to the clip with which a segment opens tells of one clip a "
-    "segment, so for it these are the bytes of a clip. Bars: 95 % intervals over devices. Grey steps: Pareto front.",
+    "Raw bytes, without framing. A strategy that adapts to the clip with which a segment opens "
+    "tells of one clip a segment, so for it these are the bytes of a clip. Bars: 95 % intervals "
+    "over devices. Grey steps: Pareto front.",
     tells_of_clips,
     _against(_up, "raw bytes up per device and segment"),
 )
 VARIANTS = Special(
     "variants",
     "What do the variants of the generated layer cost and bring?",
-    "Raw bytes of one reply, without framing; a number takes four, so a quarter of it are the parameters that are "
-    "generated, unless a codec is at work. Bars: 95 % intervals over devices.",
+    "Raw bytes of one reply, without framing; a number takes four, so a quarter of it are the "
+    "parameters that are generated, unless a codec is at work. Bars: 95 % intervals over devices.",
     has_variants,
     _against(_down, "raw bytes of a reply with new parameters"),
 )

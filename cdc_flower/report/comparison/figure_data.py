@@ -1,8 +1,7 @@
-"""The numbers behind the figures, each a pure function of the results table."""
+"""Computes the numbers behind the figures, each a pure function of the results table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,9 @@ from cdc_flower.tables.summary import (
     paired_difference,
     strategies_in_order,
 )
+
+#: Options of a strategy by their names.
+Settings = Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Panel:
     results: Results
     strategies: list[str]
     baseline: str = BASELINE
-    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    settings: Mapping[str, Settings] = field(default_factory=dict)
 
     @property
     def cells(self) -> pd.DataFrame:
@@ -50,12 +52,13 @@ class Panel:
 
     @property
     def size(self) -> str:
-        """How much the intervals rest on."""
-        devices, seeds = self.cells["device_id"].nunique(), self.cells["seed"].nunique()
+        """The number of devices and seeds on which the intervals rest."""
+        devices = self.cells["device_id"].nunique()
+        seeds = self.cells["seed"].nunique()
         return f"n = {devices:,} devices, {seeds} {'seed' if seeds == 1 else 'seeds'}"
 
     def of(self, summary: pd.DataFrame) -> pd.DataFrame:
-        """The rows of the summary that belong to the panel."""
+        """Selects the rows of the summary that belong to the panel."""
         first = self.cells.iloc[0]
         return summary[(summary["run"] == first["run"]) & (summary["task"] == first["task"])]
 
@@ -63,14 +66,17 @@ class Panel:
 def panels_of(
     results: Results,
     baseline: str = BASELINE,
-    settings: Mapping[tuple[str, str], Mapping[str, Any]] | None = None,
+    settings: Mapping[tuple[str, str], Settings] | None = None,
 ) -> list[Panel]:
-    """One panel per run label and task, in the order of the rows.
+    """Makes one panel per run label and task, in the order of the rows.
 
     Args:
+        results: Of all runs.
+        baseline: The strategy that others are compared with.
         settings: Of each task and strategy, as far as they are known.
     """
-    panels, cells = [], results.cells
+    cells = results.cells
+    panels = []
     num_tasks = cells["task"].nunique()
     for run, task in cells[["run", "task"]].drop_duplicates().itertuples(index=False):
         title = " · ".join(part for part in (str(run), str(task) if num_tasks > 1 else "") if part)
@@ -86,29 +92,51 @@ def panels_of(
 
 
 def metric_by(results: Results, metric: str, column: str) -> pd.DataFrame:
-    """Value and interval of each strategy at each value of a column: ``strategy``, column, ``mean``, ``low`` ..."""
+    """Estimates a metric of each strategy at each value of a column, seeds pooled.
+
+    Args:
+        results: Of a panel.
+        metric: The metric's name.
+        column: A column of the cells, such as ``segment``.
+
+    Returns:
+        Columns ``strategy``, the given one, ``mean``, ``low`` and ``high`` (95 %), ...
+    """
     by = ["strategy", column]
     sums = device_sums(results.rows(metric, [*by, "seed", "device_id"]), by)
     return estimate(sums, by).sort_values(by, kind="stable")
 
 
 def gain_by(panel: Panel, metric: str, column: str) -> pd.DataFrame:
-    """As :func:`metric_by`, the paired difference from the baseline in ``diff``; no rows without a baseline."""
+    """Estimates the paired difference from the baseline at each value of a column.
+
+    Args:
+        panel: Its baseline may be absent; then there are no rows.
+        metric: The metric's name.
+        column: A column of the cells, such as ``segment``.
+
+    Returns:
+        As :func:`metric_by`, with ``diff`` in place of ``mean``.
+    """
     by = ["strategy", column]
     sums = device_sums(panel.results.rows(metric, [*by, "seed", "device_id"]), by)
     return paired_difference(sums, [column], panel.baseline).sort_values(by, kind="stable")
 
 
 def shift_shares(panel: Panel) -> pd.Series:
-    """The share of devices whose context is new, by segment."""
+    """Computes the share of devices whose context is new, by segment."""
     return panel.cells.groupby("segment")["is_shift"].mean()
 
 
 def with_age(panel: Panel, num_ages: int = 30, min_share: float = 0.1) -> Results:
-    """The cells after a device's first shift, with ``since_shift``: 0 in the segment of a shift, then 1, 2, ...
+    """Selects the cells from a device's first shift on, and adds ``since_shift``.
 
-    Ages above ``num_ages`` and those that a smaller share of the devices than ``min_share`` reaches
-    are left out.
+    That is 0 in the segment of a shift, then 1, 2, ... until the next one.
+
+    Args:
+        panel: Of a run label and a task.
+        num_ages: The highest ``since_shift`` to keep, in segments.
+        min_share: The least share of devices that must reach an age for it to be kept; 0 keeps all.
     """
     ordered = panel.cells[[*COLUMNS.keys, "is_shift"]].sort_values("segment", kind="stable")
     at = ordered["segment"].astype(np.float64).where(ordered["is_shift"])
@@ -122,7 +150,10 @@ def with_age(panel: Panel, num_ages: int = 30, min_share: float = 0.1) -> Result
 
 
 def pareto_front(cost: NDArray[np.float64], value: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Which points no other beats: none has a higher value at the same or a lower cost. By ascending cost."""
+    """Finds the points that no other beats, by ascending cost.
+
+    Another beats a point if its value is higher at the same or a lower cost.
+    """
     order = np.lexsort((-value, cost))
     best = (
         np.maximum.accumulate(np.concatenate([[-np.inf], value[order][:-1]]))
@@ -135,7 +166,7 @@ def pareto_front(cost: NDArray[np.float64], value: NDArray[np.float64]) -> NDArr
 def ecdf(
     values: ArrayLike, num_points: int = 200
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sorted finite values and the share at or below each, thinned to at most ``num_points``."""
+    """Sorts finite values, thinned to at most ``num_points``, and gives the share up to each."""
     ordered = np.sort(np.asarray(values, np.float64))
     ordered = ordered[np.isfinite(ordered)]
     if not len(ordered):

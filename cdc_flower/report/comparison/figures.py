@@ -1,9 +1,8 @@
-"""The figures: one for each question, a row of axes for each panel."""
+"""Draws the figures: one for each question, a row of axes for each panel."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -20,13 +19,21 @@ from cdc_flower.report.comparison.figure_data import (
 )
 from cdc_flower.report.comparison.forest import forest
 from cdc_flower.report.comparison.label_figures import LABELS
+from cdc_flower.report.comparison.optional_figures import Draw
 from cdc_flower.report.drawing import axes as marks
 from cdc_flower.report.drawing import style
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, the question that it answers, and what its marks mean."""
+    """A figure of the page.
+
+    Attributes:
+        name: Its id in the page.
+        title: The question that it answers.
+        figure: The drawing.
+        caption: The meaning of its marks.
+    """
 
     name: str
     title: str
@@ -37,19 +44,23 @@ class Drawing:
 #: Strategies above which lines over time are hard to tell apart.
 MANY = 8
 
-Draw = Callable[[Axes, Panel], None]
-
 
 def all_drawings(
     panels: Sequence[Panel], summary: pd.DataFrame, colors: dict[str, str]
 ) -> list[Drawing]:
-    """Every figure that the results allow, in the order of the page."""
+    """Draws every figure that the results allow, in the order of the page.
+
+    Args:
+        panels: One for each run label and task.
+        summary: Of all panels.
+        colors: Of each strategy.
+    """
     compared = any(
         panel.baseline in panel.strategies and len(panel.strategies) > 1 for panel in panels
     )
     is_over_time = any(panel.cells["segment"].nunique() > 1 for panel in panels)
     many = any(len(panel.strategies) > MANY for panel in panels)
-    with mpl.rc_context(style.RC):
+    with style.looks():
         drawings = [_over_segments(panels, colors)] if is_over_time or not compared else []
         if compared and (many or not is_over_time):
             drawings.append(_forest(panels, summary, colors))
@@ -106,7 +117,8 @@ def _gain(panels: Sequence[Panel], colors: dict[str, str]) -> Drawing:
         "gain",
         f"What does adapting gain over {panels[0].baseline}?",
         _grid(panels, draw),
-        "Difference on the same devices, segment by segment; bands: 95 % intervals of the paired difference.",
+        "Difference on the same devices, segment by segment; bands: 95 % intervals of the paired "
+        "difference.",
     )
 
 
@@ -115,8 +127,8 @@ def _forest(panels: Sequence[Panel], summary: pd.DataFrame, colors: dict[str, st
         "forest",
         f"Which strategy differs from {panels[0].baseline}, and by how much?",
         forest(panels, summary, colors),
-        "Difference on the same devices over the whole run; bars: 95 % intervals of the paired difference. An arrow "
-        "with a number is a difference beyond the axis.",
+        "Difference on the same devices over the whole run; bars: 95 % intervals of the paired "
+        "difference. An arrow with a number is a difference beyond the axis.",
     )
 
 
@@ -135,8 +147,9 @@ def _since_shift(panels: Sequence[Panel], colors: dict[str, str]) -> Drawing:
         "recovery",
         "How fast does each strategy recover from a shift?",
         _grid(panels, draw),
-        "0 is the segment in which the device's context is new. Bands: 95 % intervals over devices. Segments before "
-        "a device's first shift are left out, and so are ages that fewer than a tenth of the devices reach.",
+        "0 is the segment in which the device's context is new. Bands: 95 % intervals over "
+        "devices. Segments before a device's first shift are left out, and so are ages that fewer "
+        "than a tenth of the devices reach.",
     )
 
 
@@ -155,9 +168,9 @@ def _against_bytes(
         "bytes",
         "What does it cost in bytes?",
         _grid(panels, draw),
-        "Bytes on the wire, up and down together, per device over the whole run, with Flower's framing. "
-        "Bars: 95 % intervals over devices. Grey steps: the Pareto front; a strategy below it is beaten by one that "
-        "sends no more.",
+        "Bytes on the wire, up and down together, per device over the whole run, with Flower's "
+        "framing. Bars: 95 % intervals over devices. Grey steps: the Pareto front; a strategy "
+        "below it is beaten by one that sends no more.",
     )
 
 
@@ -203,25 +216,34 @@ def _waiting(panels: Sequence[Panel], colors: dict[str, str]) -> Drawing:
         marks.lines(axes, table, "segment", "mean", colors, panel)
         axes.set(xlabel="segment", ylabel="staleness (s)")
 
-    def draw(column: int) -> Draw:
-        return (latency, staleness)[column]
-
+    columns: dict[str, Draw] = {"latency": latency, "staleness": staleness}
     return Drawing(
         "waiting",
         "How late do new parameters come, and how old are those in use?",
-        _grid(panels, draw, columns=(0, 1)),
-        "Left: latency from the shift to new parameters in use, as the cumulative share of all devices and segments in "
-        "which something arrived. Right: age of the parameters in use when a segment starts (those asked for then "
-        "count as new), median over devices, band from the first to the "
-        "third quartile. Virtual seconds.",
+        _grid(panels, lambda name: columns[name], columns=list(columns)),
+        "Left: latency from the shift to new parameters in use, as the cumulative share of all "
+        "devices and segments in which something arrived. Right: age of the parameters in use "
+        "when a segment starts (those asked for then count as new), median over devices, band "
+        "from the first to the third quartile. Virtual seconds.",
     )
 
 
-def _grid(panels: Sequence[Panel], draw: Callable, columns: Sequence | None = None) -> Figure:
-    """A row of axes for each panel; without ``columns`` one for each of the panel's main metrics."""
+def _grid(
+    panels: Sequence[Panel],
+    draw: Callable[[str], Draw],
+    columns: Sequence[str] | None = None,
+) -> Figure:
+    """Draws a row of axes for each panel.
+
+    Args:
+        panels: From top to bottom.
+        draw: Name of a column -> what draws it.
+        columns: Names from left to right, at most two; by default each panel's main metrics.
+    """
     figure = Figure(figsize=(style.WIDTH_IN, style.ROW_IN * len(panels)))
     grid = figure.subplots(len(panels), 2, squeeze=False)
-    margin_x, margin_y = style.LEFT_IN, style.BELOW_IN + style.ABOVE_IN
+    margin_x = style.LEFT_IN
+    margin_y = style.BELOW_IN + style.ABOVE_IN
     height = style.ROW_IN * len(panels)
     figure.subplots_adjust(
         left=margin_x / style.WIDTH_IN,
@@ -244,6 +266,7 @@ def _grid(panels: Sequence[Panel], draw: Callable, columns: Sequence | None = No
 
 
 def _shift_words(panels: Sequence[Panel]) -> str:
+    """Says in a caption how shifts are marked."""
     shares = pd.concat([shift_shares(panel) for panel in panels])
     if not (shares > 0).any():
         return "No shift is known in these results."
@@ -253,7 +276,8 @@ def _shift_words(panels: Sequence[Panel]) -> str:
     few = shares[(shares > 0) & (shares < 0.5)]
     if len(few):
         words.append(
-            f"a shade is as deep as the share of devices that shift (here up to {few.max():.0%} a segment)"
+            f"a shade is as deep as the share of devices that shift (here up to {few.max():.0%} a "
+            "segment)"
         )
     text = "; ".join(words)
     return text[0].upper() + text[1:] + "."

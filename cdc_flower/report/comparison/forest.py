@@ -1,4 +1,7 @@
-"""One dot and interval a strategy: its difference from the baseline, for many arms or a single segment."""
+"""Draws the difference from the baseline as one dot and interval a strategy.
+
+It takes the place of lines over time where there are many arms or a single segment.
+"""
 
 from collections.abc import Sequence
 
@@ -18,12 +21,20 @@ FAR = 3.0
 
 
 def forest(panels: Sequence[Panel], summary: pd.DataFrame, colors: dict[str, str]) -> Figure:
-    """A row of axes for each panel, a column for each of its main metrics, a line for each strategy."""
+    """Draws a row of axes for each panel, in it a column a main metric and a line a strategy.
+
+    Args:
+        panels: From top to bottom.
+        summary: Of all panels, with ``diff``, ``diff_low`` and ``diff_high``.
+        colors: Of each strategy.
+    """
     heights = [
         style.ABOVE_IN + style.BELOW_IN + LINE_IN * (len(panel.strategies) - 1) for panel in panels
     ]
-    figure, total = Figure(figsize=(style.WIDTH_IN, sum(heights))), sum(heights)
-    width, top = (style.WIDTH_IN - NAMES_IN - style.RIGHT_IN - style.LEFT_IN / 2) / 2, total
+    total = sum(heights)
+    figure = Figure(figsize=(style.WIDTH_IN, total))
+    width = (style.WIDTH_IN - NAMES_IN - style.RIGHT_IN - style.LEFT_IN / 2) / 2
+    top = total
     for panel, height in zip(panels, heights, strict=True):
         metrics = panel.main_metrics
         for column, metric in enumerate(metrics):
@@ -46,7 +57,7 @@ def forest(panels: Sequence[Panel], summary: pd.DataFrame, colors: dict[str, str
 
 
 def _rows(panel: Panel, summary: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The differences of a panel, a row a strategy, without the baseline."""
+    """Selects the differences of a panel, a row a strategy, without the baseline."""
     rows = panel.of(summary)
     table = (
         rows[rows["metric"] == metric]

@@ -1,4 +1,4 @@
-"""The reading: what the table says, in one or two sentences."""
+"""Says in one or two sentences which strategy the table favors, and how surely."""
 
 import numpy as np
 import pandas as pd
@@ -9,16 +9,18 @@ from cdc_flower.tables.summary import device_sums, paired_difference
 
 
 def reading(panel: Panel, summary: pd.DataFrame) -> str:
-    """Which strategy is best on the main metric, by how much and at what bytes, and whether that is certain.
+    """Says which strategy is best on the main metric, by how much, how surely and at what bytes.
 
     Args:
+        panel: Of a run label and a task.
         summary: The rows of the summary that belong to the panel.
     """
     metrics = main_metrics([str(name) for name in summary["metric"].unique()], 1)
     rows = summary[summary["metric"].isin(metrics) & np.isfinite(summary["mean"].astype(float))]
     if rows.empty:
         return "Nothing was counted in these results, so there is nothing to compare."
-    metric, downward = metrics[0], metrics[0] in LOWER_IS_BETTER
+    metric = metrics[0]
+    downward = metric in LOWER_IS_BETTER
     rows = rows.sort_values("mean", ascending=downward, kind="stable")
     best = rows.iloc[0]
     value = f"{best['mean']:.3f}{_interval(best['low'], best['high'], '.3f')}"
@@ -28,7 +30,8 @@ def reading(panel: Panel, summary: pd.DataFrame) -> str:
     if best["strategy"] == panel.baseline:
         text += f": no strategy improves on {panel.baseline} here"
     elif np.isfinite(best["diff"]):
-        text += f", {_signed(best, 'diff')} against {panel.baseline} on the same devices, for {_bytes(best)}"
+        text += f", {_signed(best, 'diff')} against {panel.baseline} on the same devices"
+        text += f", for {_bytes(best)}"
     else:
         text += f", for {_bytes(best)}"
     text += f". {_runner_up(panel, metric, best, rows.iloc[1])}"
@@ -44,7 +47,7 @@ def reading(panel: Panel, summary: pd.DataFrame) -> str:
 
 
 def _runner_up(panel: Panel, metric: str, best: pd.Series, second: pd.Series) -> str:
-    """How the best stands to the second."""
+    """Compares the best strategy with the second on the same devices."""
     names = [best["strategy"], second["strategy"]]
     rows = panel.results.rows(metric, ["task", "strategy", "seed", "device_id"])
     rows = rows[rows["strategy"].isin(names)]
@@ -53,10 +56,10 @@ def _runner_up(panel: Panel, metric: str, best: pd.Series, second: pd.Series) ->
     if pairs.empty or not np.isfinite(pairs["low"].iloc[0]):
         return f"Next comes {names[1]} with {second['mean']:.3f}."
     row = pairs.iloc[0]
-    gap = f"{abs(row['diff']):.3f}"
+    gap = f"Next comes {names[1]}, {abs(row['diff']):.3f} behind on the same devices"
     if row["low"] <= 0 <= row["high"]:
-        return f"Next comes {names[1]}, {gap} behind on the same devices, too little to tell the two apart (95 %)."
-    return f"Next comes {names[1]}, {gap} behind on the same devices, with a 95 % interval that excludes zero."
+        return f"{gap}, too little to tell the two apart (95 %)."
+    return f"{gap}, with a 95 % interval that excludes zero."
 
 
 def _signed(row: pd.Series, name: str) -> str:
@@ -70,7 +73,8 @@ def _interval(low: float, high: float, form: str) -> str:
 
 
 def _bytes(row: pd.Series) -> str:
-    up, down = row["bytes_up_per_device"] / 1000, row["bytes_down_per_device"] / 1000
+    up = row["bytes_up_per_device"] / 1000
+    down = row["bytes_down_per_device"] / 1000
     if up == 0 and down == 0:
         return "no bytes on the link"
     return f"{up:,.1f} kB up and {down:,.1f} kB down per device"

@@ -1,13 +1,18 @@
-"""Figures that only some runs allow."""
+"""Describes figures that only some runs allow."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from cdc_flower.report.comparison.figure_data import Panel
+
+#: Draws a panel into axes.
+Draw = Callable[[Axes, Panel], None]
+#: (summary, color of each strategy) -> metric -> what draws it.
+SpecialDraw = Callable[[pd.DataFrame, dict[str, str]], Callable[[str], Draw]]
 
 
 @dataclass(frozen=True)
@@ -15,20 +20,27 @@ class Special:
     """A figure of those panels that it fits.
 
     Attributes:
-        name: Of the figure; ``title``: the question that it answers; ``caption``: what its marks
-            mean.
+        name: Of the figure.
+        title: The question that it answers.
+        caption: The meaning of its marks.
         fits: Whether a panel has what it shows.
-        draw: (summary, colors) -> metric -> a function that draws a panel into axes.
+        draw: (summary, colors) -> metric -> a function that draws a panel.
     """
 
     name: str
     title: str
     caption: str
     fits: Callable[[Panel], bool]
-    draw: Callable[[pd.DataFrame, dict[str, str]], Callable[[str], Any]]
+    draw: SpecialDraw
 
 
 def rows_of(panel: Panel, summary: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The rows of the summary that belong to the panel and a metric, those with a value."""
+    """Selects the rows of the summary that belong to a panel and a metric and have a value.
+
+    Args:
+        panel: Of a run label and a task.
+        summary: One row a run label, task, strategy and metric.
+        metric: The name in the column ``metric``.
+    """
     mine = panel.of(summary)
     return mine[(mine["metric"] == metric) & np.isfinite(mine["mean"].astype(float))]

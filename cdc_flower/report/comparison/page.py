@@ -1,4 +1,4 @@
-"""The page: one HTML file that needs nothing beside it."""
+"""Writes the page: one HTML file that needs nothing beside it."""
 
 import platform
 from collections.abc import Iterable, Sequence
@@ -31,6 +31,7 @@ from cdc_flower.report.folders import (
     Comparison,
     RunFolder,
     arm_settings,
+    part_of,
     read_folder,
     run_labels,
     silent_differences,
@@ -45,7 +46,7 @@ NO_EXPERIMENT = "none"
 def report_from_folders(
     folders: Sequence[str | Path], out: str | Path | None = None, baseline: str = BASELINE
 ) -> tuple[Path, Comparison]:
-    """Write the report of one run folder, or of several side by side.
+    """Writes the report of one run folder, or of several side by side.
 
     Args:
         folders: Run folders; one that is named twice counts once.
@@ -74,7 +75,7 @@ def report_from_folders(
 
 
 def write_report(comparison: Comparison, path: str | Path) -> None:
-    """Write the report. The same runs give the same bytes.
+    """Writes the report; the same runs give the same bytes.
 
     Raises:
         UserError: If the file cannot be written.
@@ -89,8 +90,10 @@ def write_report(comparison: Comparison, path: str | Path) -> None:
 
 
 def render(comparison: Comparison) -> str:
-    """The page as text."""
-    runs, summary, cells = comparison.runs, comparison.summary, comparison.results.cells
+    """Makes the page as text."""
+    runs = comparison.runs
+    summary = comparison.summary
+    cells = comparison.results.cells
     colors = style.strategy_colors(comparison.strategies)
     panels = panels_of(comparison.results, comparison.baseline, arm_settings(runs))
     parts = [_header(runs, cells, panels)]
@@ -106,12 +109,12 @@ def render(comparison: Comparison) -> str:
 
 
 def _title(runs: Sequence[RunFolder], cells: pd.DataFrame) -> str:
-    """The named experiments, else data, models and networks, else the names of the folders."""
+    """Names the experiments, else data, models and networks, else the folders."""
     experiments = [
         str(name) for name in cells["experiment"].unique() if str(name) not in ("", NO_EXPERIMENT)
     ]
     groups = [
-        [str((run.config.get(key) or {}).get("name", "")) for run in runs]
+        [str(part_of(run.config, key).get("name", "")) for run in runs]
         for key in ("data", "model", "network")
     ]
     chosen = [" and ".join(dict.fromkeys(filter(None, names))) for names in groups]
@@ -155,7 +158,7 @@ def _panel_summary(panel: Panel, summary: pd.DataFrame, colors: dict[str, str]) 
 
 
 def _sources(runs: Sequence[RunFolder]) -> str | Markup:
-    """What a caption says of where the figure comes from."""
+    """Says in a caption which runs a figure shows, and the command that remakes one."""
     if len(runs) > 1:
         names = ", ".join(run.run_id for run in runs)
         return f"Runs {names}; the commands that remake them are below."

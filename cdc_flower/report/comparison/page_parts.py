@@ -1,4 +1,4 @@
-"""Templates of the parts of the page, from top to bottom."""
+"""Holds templates of the parts of the page, from top to bottom."""
 
 from markupsafe import Markup
 

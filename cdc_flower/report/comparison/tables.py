@@ -1,4 +1,4 @@
-"""The tables of the page."""
+"""Makes the tables of the page."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,11 @@ from cdc_flower.tables.columns import COLUMNS
 
 
 def summary_table(rows: pd.DataFrame, colors: dict[str, str]) -> Markup:
-    """A row per strategy: the main metrics with their gain, then bytes, waiting and labels.
+    """Makes a row per strategy: the main metrics with their gain, then bytes, waiting and labels.
 
     Args:
         rows: Rows of the summary, of one run label and task.
+        colors: Of each strategy.
     """
     metrics = main_metrics([str(name) for name in rows["metric"].unique()])
     groups = [("", 1), *((metric, 2) for metric in metrics)]
@@ -34,7 +35,8 @@ def summary_table(rows: pd.DataFrame, colors: dict[str, str]) -> Markup:
     best = {metric: _best(rows, metric) for metric in metrics}
     body = []
     for name, mine in rows.groupby("strategy", sort=False, observed=True):
-        by_metric, first = {str(row["metric"]): row for _, row in mine.iterrows()}, mine.iloc[0]
+        by_metric = {str(row["metric"]): row for _, row in mine.iterrows()}
+        first = mine.iloc[0]
         cells = [_name(str(name), colors)]
         for metric in metrics:
             if metric not in by_metric:
@@ -55,7 +57,7 @@ def summary_table(rows: pd.DataFrame, colors: dict[str, str]) -> Markup:
 
 
 def metric_table(rows: pd.DataFrame, colors: dict[str, str]) -> Markup:
-    """A row per strategy and metric: value, interval, gain and what they rest on."""
+    """Makes a row per strategy and metric: value, interval, gain, devices and seeds."""
     baseline = rows["baseline"].iloc[0]
     heads = [
         "strategy",
@@ -82,11 +84,12 @@ def metric_table(rows: pd.DataFrame, colors: dict[str, str]) -> Markup:
 
 
 def cost_table(rows: pd.DataFrame, sent: pd.DataFrame, colors: dict[str, str]) -> Markup:
-    """A row per strategy: bytes with and without framing, labels and seconds of computing.
+    """Makes a row per strategy: bytes with and without framing, labels, seconds of computing.
 
     Args:
         rows: As in :func:`summary_table`.
         sent: From :func:`~cdc_flower.report.comparison.bytes_figures.bytes_of_a_segment`.
+        colors: Of each strategy.
     """
     costs = [column for column in COLUMNS.in_summary if column.pooled is Pool.PER_DEVICE]
     heads = [column.heading or column.summary_name for column in costs]
@@ -97,7 +100,8 @@ def cost_table(rows: pd.DataFrame, sent: pd.DataFrame, colors: dict[str, str]) -
     ]
     body = []
     for name, mine in rows.groupby("strategy", sort=False, observed=True):
-        first, each = mine.iloc[0], sent.reindex([name]).iloc[0]
+        first = mine.iloc[0]
+        each = sent.reindex([name]).iloc[0]
         cells = [_cost(first[column.summary_name], column) for column in costs]
         cells[num_of_bytes:num_of_bytes] = [
             _number(each[way], ",.0f") for way in ("bytes_up", "bytes_down")
@@ -108,7 +112,7 @@ def cost_table(rows: pd.DataFrame, sent: pd.DataFrame, colors: dict[str, str]) -
 
 
 def _cost(value: float, column: Column) -> str:
-    """Bytes in thousands, all else with three digits."""
+    """Writes bytes in thousands, all else with three digits."""
     return _number(value / 1000, ",.2f") if column.unit == "byte" else _seconds(value)
 
 
@@ -127,7 +131,7 @@ _TABLE = template(
 def _table(
     heads: Sequence[str], body: Sequence[Markup], groups: Sequence[tuple[str, int]] = ()
 ) -> Markup:
-    """A table.
+    """Fills the template of a table.
 
     Args:
         heads: Of the columns.
@@ -146,7 +150,7 @@ def _cell(text: str | Markup, is_best: bool = False) -> Markup:
 
 
 def _best(rows: pd.DataFrame, metric: str) -> str:
-    """The strategy with the best value; empty where there is none to choose from."""
+    """Names the strategy with the best value; empty where there is none to choose from."""
     values = rows.loc[rows["metric"] == metric].set_index("strategy")["mean"].astype(float)
     values = values[np.isfinite(values)]
     if len(values) < 2:
@@ -159,7 +163,7 @@ def _number(value: float, form: str) -> str:
 
 
 def _seconds(value: float) -> str:
-    """Three digits, without an exponent for what is long."""
+    """Writes three digits, without an exponent for what is long."""
     return _number(value, ",.3g" if abs(value) < 100 else ",.0f")
 
 

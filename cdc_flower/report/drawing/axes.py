@@ -1,4 +1,4 @@
-"""What is drawn into axes: lines with bands, points with bars, shifts, and names beside them."""
+"""Draws into axes: lines with bands, points with bars, shifts, and names beside them."""
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,15 @@ _BACKING = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.4}
 def lines(
     axes: Axes, table: pd.DataFrame, x: str, y: str, colors: dict[str, str], panel: Panel
 ) -> None:
-    """A line with a band for each strategy, its name at the end.
+    """Draws a line with a band for each strategy, its name at the end.
 
     Args:
+        axes: Empty ones.
         table: Columns ``strategy``, ``x``, ``y``, ``low`` and ``high``, sorted by ``x``.
+        x: The column of whole numbers to the right.
+        y: The column of values.
+        colors: Of each strategy.
+        panel: Names the strategies in order.
     """
     table = table[np.isfinite(table[y])]
     if table.empty:
@@ -37,7 +42,8 @@ def lines(
             axes.plot([xs[0], xs[0]], [low[0], high[0]], color=colors[name], linewidth=1.1)
         axes.plot(xs, ys, color=colors[name], marker="o", markersize=3 if len(xs) <= 40 else 0)
         ends[name] = (float(xs[-1]), float(ys[-1]))
-    first, last = float(table[x].min()), float(table[x].max())
+    first = float(table[x].min())
+    last = float(table[x].max())
     axes.set_xlim(first - 0.5, last + 0.5)
     ticks = [tick for tick in axes.get_xticks() if first <= tick <= last]
     axes.set_ylim(*axes.get_ylim())
@@ -46,7 +52,7 @@ def lines(
 
 
 def mark_shifts(axes: Axes, panel: Panel) -> None:
-    """A thin line where most devices shift, a shade as deep as the share where fewer do."""
+    """Marks where devices shift: a thin line for most of them, a shade as deep as a smaller share."""
     if not axes.lines:
         return
     shares = shift_shares(panel)
@@ -78,11 +84,15 @@ def scatter(
     cost: pd.Series | None = None,
     label: str = "kB per device, up and down",
 ) -> None:
-    """Value against bytes, with the front of those that none beats.
+    """Draws value against cost, with the front of those that none beats.
 
     Args:
+        axes: Empty ones.
         table: Rows of the summary, one per strategy.
-        cost: Of each row, what the label says; by default the whole run's.
+        metric: The metric of the rows.
+        colors: Of each strategy.
+        cost: Of each row, what the label says; by default the whole run's kB.
+        label: Of the axis of costs.
     """
     axes.set(xlabel=label, ylabel=metric)
     if table.empty:
@@ -95,7 +105,8 @@ def scatter(
     names = [str(name) for name in table["strategy"]]
     at = _cost_axis(axes, amounts, _width_share(names))
     front = pareto_front(amounts, -value if metric in style.LOWER_IS_BETTER else value)
-    steps_x, steps_y = [*at[front], axes.get_xlim()[1]], [*value[front], value[front][-1]]
+    steps_x = [*at[front], axes.get_xlim()[1]]
+    steps_y = [*value[front], value[front][-1]]
     axes.step(steps_x, steps_y, where="post", color="#c4c4c4", linewidth=1.2, zorder=1)
     for x, y, down, up, name in zip(at, value, low, high, names, strict=True):
         if np.isfinite([down, up]).all():
@@ -106,7 +117,13 @@ def scatter(
 
 
 def name_curves(axes: Axes, names: list[str], colors: dict[str, str]) -> None:
-    """Names in a column at the left edge, which is widened so that no curve runs through them."""
+    """Writes names in a column at the left edge, widened so that no curve runs through them.
+
+    Args:
+        axes: With their curves.
+        names: From top to bottom.
+        colors: Of each name.
+    """
     low, high = axes.transData.transform(np.column_stack([axes.get_xlim(), [0.0, 0.0]]))[:, 0]
     share = 0.02 + _width_share(names)
     wide = low - (high - low) * share / (1.0 - share)
@@ -126,7 +143,7 @@ def name_curves(axes: Axes, names: list[str], colors: dict[str, str]) -> None:
 
 
 def say_empty(axes: Axes, text: str) -> None:
-    """A line in place of a plot that has nothing to show."""
+    """Says in one line why a plot has nothing to show."""
     axes.text(
         0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=style.SOFT_INK
     )
@@ -135,10 +152,12 @@ def say_empty(axes: Axes, text: str) -> None:
 
 
 def label_lines(axes: Axes, ends: dict[str, tuple[float, float]], colors: dict[str, str]) -> None:
-    """Write each name at the end of its line, to the right, without overlap.
+    """Writes each name at the end of its line, to the right, without overlap.
 
     Args:
+        axes: With their lines.
         ends: For each name the last point ``(x, y)`` of its line.
+        colors: Of each name.
     """
     left, right = axes.get_xlim()
     axes.set_xlim(left, left + (right - left) / (1.0 - 0.03 - _width_share(list(colors))))
@@ -160,7 +179,14 @@ def label_lines(axes: Axes, ends: dict[str, tuple[float, float]], colors: dict[s
 
 
 def plain_log_ticks(axes: Axes, which: str, low: float, high: float) -> None:
-    """Ticks such as 0.1, 1 and 10 between two positive amounts on a logarithmic x or y axis, at least about three."""
+    """Puts ticks such as 0.1, 1 and 10 on a logarithmic axis, at least about three.
+
+    Args:
+        axes: With an axis that is logarithmic.
+        which: ``x`` or ``y``.
+        low: Where ticks begin, above 0.
+        high: Where they end.
+    """
     decades = np.log10(high / low)
     steps = (1.0, 2.0, 5.0) if decades < 2.2 else (1.0,)
     exponents = np.arange(
@@ -175,17 +201,17 @@ def plain_log_ticks(axes: Axes, which: str, low: float, high: float) -> None:
 
 
 def plain(value: float, _: object = None) -> str:
-    """A number without an exponent."""
+    """Writes a number without an exponent, unless it is very small or large."""
     return f"{value:,.6g}" if 1e-4 <= abs(value) < 1e6 or value == 0 else f"{value:g}"
 
 
 def _width_share(names: list[str]) -> float:
-    """The share of the axes' width that the longest name takes."""
+    """Estimates the longest name's share of the width of the axes."""
     return min(0.45, 0.015 + 0.0163 * max(len(name) for name in names))
 
 
 def _spread_heights(axes: Axes, heights: np.ndarray) -> np.ndarray:
-    """Heights in pixels, moved apart so that labels there do not overlap."""
+    """Moves heights in pixels apart so that labels there do not overlap."""
     bottom, top = axes.transAxes.transform([(0.0, 0.0), (0.0, 1.0)])[:, 1]
     return style.spread(heights, _LABEL_GAP * _pixels_per_point(axes), bottom + 4, top - 4)
 
@@ -196,10 +222,15 @@ def _pixels_per_point(axes: Axes) -> float:
 
 
 def _cost_axis(axes: Axes, amounts: np.ndarray, room: float) -> np.ndarray:
-    """A logarithmic x axis on which zero has a place of its own at the left edge; where to draw each amount.
+    """Makes the x axis logarithmic, with a place of its own for zero at the left edge.
 
     Args:
+        axes: Their x axis is changed.
+        amounts: From 0 on.
         room: Share of the axis to leave free on the right, for names.
+
+    Returns:
+        Where to draw each amount.
     """
     positive = amounts[amounts > 0]
     if not len(positive):
@@ -207,7 +238,8 @@ def _cost_axis(axes: Axes, amounts: np.ndarray, room: float) -> np.ndarray:
         axes.set_xticks([0.0])
         return amounts
     axes.set_xscale("log")
-    low, high = np.log10(positive.min()), np.log10(positive.max())
+    low = np.log10(positive.min())
+    high = np.log10(positive.max())
     span = max(high - low, 1.0)
     left = low - 0.12 * span
     has_zero = bool((amounts <= 0).any())
@@ -227,7 +259,7 @@ def _cost_axis(axes: Axes, amounts: np.ndarray, room: float) -> np.ndarray:
 def _name_points(
     axes: Axes, xs: np.ndarray, ys: np.ndarray, names: list[str], colors: dict[str, str]
 ) -> None:
-    """Names beside points and above the front's line.
+    """Writes names beside points and above the front's line.
 
     Names stand on the right. Of two points that are near each other the left one has its name on
     the left, and names in one column are moved apart.

@@ -1,4 +1,4 @@
-"""Pages: the style sheet, and templates that escape all that they are not told to trust.
+"""Holds the style sheet of pages, and templates that escape all that they are not told to trust.
 
 Templates are strings, since a bundle of Flower's carries Python but no HTML.
 """
@@ -10,7 +10,8 @@ from markupsafe import Markup
 
 CSS = """
 :root { color-scheme: light; }
-body { margin: 0; background: #fff; color: #222; font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto,
+body { margin: 0; background: #fff; color: #222; font: 15px/1.55 system-ui, -apple-system, "Segoe UI", \
+Roboto,
   "Helvetica Neue", Arial, sans-serif; }
 main { max-width: 1040px; margin: 0 auto; padding: 36px 28px 72px; }
 h1 { font-size: 27px; line-height: 1.2; margin: 0 0 4px; letter-spacing: -0.01em; }
@@ -22,9 +23,11 @@ a { color: #0b5a99; }
 .facts { margin-top: 0; }
 .reading { font-size: 16.5px; margin: 18px 0; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; margin: 8px 0; }
+table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; \
+margin: 8px 0; }
 th, td { padding: 5px 9px; text-align: right; white-space: nowrap; border-bottom: 1px solid #e9e9e9; }
-th { color: #5c5c5c; font-weight: 600; vertical-align: bottom; border-bottom: 1.5px solid #b5b5b5; }
+th { color: #5c5c5c; font-weight: 600; vertical-align: bottom; \
+border-bottom: 1.5px solid #b5b5b5; }
 tr.groups th { border-bottom: 0; padding-bottom: 0; text-align: center; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 td.best { font-weight: 650; }
@@ -32,11 +35,13 @@ td .half { color: #757575; font-weight: 400; }
 td i { display: inline-block; width: 10px; height: 10px; border-radius: 5px; margin-right: 8px; }
 figure { margin: 0; }
 figure svg { width: 100%; height: auto; display: block; }
-figure svg text, figure svg tspan { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial,
+figure svg text, figure svg tspan { font-family: system-ui, -apple-system, "Segoe UI", \
+Roboto, "Helvetica Neue", Arial,
   sans-serif !important; }
 figcaption { max-width: 100ch; margin-top: 6px; }
 code, pre { font: 12.5px/1.45 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
-pre { background: #f6f6f6; padding: 10px 12px; border-radius: 4px; overflow-x: auto; margin: 8px 0; }
+pre { background: #f6f6f6; padding: 10px 12px; border-radius: 4px; overflow-x: auto; \
+margin: 8px 0; }
 details { margin: 8px 0; }
 summary { cursor: pointer; color: #0b5a99; font-size: 13.5px; }
 ul { padding-left: 20px; }
@@ -92,7 +97,7 @@ _FIGURE = template(
 
 
 def page(title: str, parts: Sequence[Markup], *, fits_screens: bool = True) -> str:
-    """A whole page that needs nothing beside it.
+    """Makes a whole page that needs nothing beside it.
 
     Args:
         title: Of the window.
@@ -105,7 +110,7 @@ def page(title: str, parts: Sequence[Markup], *, fits_screens: bool = True) -> s
 def figure(
     name: str, number: int, title: str, picture: Markup, caption: str, sources: str | Markup = ""
 ) -> Markup:
-    """A numbered figure with its caption.
+    """Makes a numbered figure with its caption.
 
     Args:
         name: Its id.

@@ -1,4 +1,4 @@
-"""The little Markdown that written summaries use, as HTML: headings, tables, lists, paragraphs and bold."""
+"""Turns the Markdown of written summaries into HTML: headings, tables, lists, paragraphs, bold."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,10 @@ STARTS = {"|": "table", "- ": "list", "#": "heading"}
 
 
 def to_html(text: str) -> str:
-    """Markdown in which each line is a heading, a row of a table, an item of a list, or a paragraph."""
+    """Turns Markdown into HTML.
+
+    Each line is a heading, a row of a table, an item of a list, or a paragraph.
+    """
     parts = []
     for kind, group in groupby((line for line in text.splitlines() if line.strip()), _kind):
         lines = list(group)
@@ -35,7 +38,7 @@ def _level(line: str) -> int:
 
 
 def _table(lines: Sequence[str]) -> str:
-    """The first line is the head, and the second separates it from the rest."""
+    """Makes a table; the first line is the head, and the second separates it from the rest."""
     rows = []
     for k, line in enumerate([*lines[:1], *lines[2:]]):
         tag = "td" if k else "th"

@@ -1,8 +1,8 @@
-"""How figures look: one colour per strategy everywhere, labels at the lines, SVG that is the same each time."""
+"""Sets the looks of figures: a color per strategy, labels at the lines, SVG that stays the same."""
 
 import io
 from collections.abc import Iterable, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
 
 import matplotlib as mpl
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cdc_flower.report.drawing.svg_minify import compact
 
-#: Okabe and Ito's colours, which colour-blind readers can tell apart; yellow is too pale for a thin
+#: Okabe and Ito's colors, which color-blind readers can tell apart; yellow is too pale for a thin
 #: line.
 COLORS = {
     "static": "#7f7f7f",
@@ -32,38 +32,54 @@ POLICY_COLORS = ("#7a3e9d", "#222222", "#b8860b", "#2e8b8b", "#a0522d")
 LOWER_IS_BETTER = frozenset({"log_loss", "median_rank", "mean_rank"})
 MAIN_METRICS = ("ndcg@10", "auc", "hr@10", "accuracy", "r@1", "user_auc", "log_loss", "r@5")
 
-INK, SOFT_INK, SHIFT_INK = "#222222", "#666666", "#9a9a9a"
-WIDTH_IN, ROW_IN = 10.2, 3.4
+INK = "#222222"
+SOFT_INK = "#666666"
+SHIFT_INK = "#9a9a9a"
+#: Size of a row of axes.
+WIDTH_IN = 10.2
+ROW_IN = 3.4
 #: Inches around each axes: left of it, below it, above it, and right of the last.
-LEFT_IN, BELOW_IN, ABOVE_IN, RIGHT_IN = 0.78, 0.62, 0.3, 0.06
-RC: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "cdc-flower",
-    "font.size": 9.0,
-    "font.family": "DejaVu Sans",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": SOFT_INK,
-    "axes.linewidth": 0.7,
-    "axes.labelcolor": INK,
-    "axes.labelpad": 6.0,
-    "axes.titlesize": 9.5,
-    "axes.titlelocation": "left",
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "grid.color": "#e8e8e8",
-    "grid.linewidth": 0.7,
-    "xtick.color": SOFT_INK,
-    "ytick.color": SOFT_INK,
-    "text.color": INK,
-    "lines.linewidth": 1.7,
-    "lines.solid_capstyle": "round",
-}
+LEFT_IN = 0.78
+BELOW_IN = 0.62
+ABOVE_IN = 0.3
+RIGHT_IN = 0.06
+
+
+def looks() -> AbstractContextManager[None]:
+    """Sets Matplotlib's parameters for our figures, while the context is open."""
+    return mpl.rc_context(
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": "cdc-flower",
+            "font.size": 9.0,
+            "font.family": "DejaVu Sans",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.edgecolor": SOFT_INK,
+            "axes.linewidth": 0.7,
+            "axes.labelcolor": INK,
+            "axes.labelpad": 6.0,
+            "axes.titlesize": 9.5,
+            "axes.titlelocation": "left",
+            "axes.grid": True,
+            "axes.grid.axis": "y",
+            "axes.axisbelow": True,
+            "grid.color": "#e8e8e8",
+            "grid.linewidth": 0.7,
+            "xtick.color": SOFT_INK,
+            "ytick.color": SOFT_INK,
+            "text.color": INK,
+            "lines.linewidth": 1.7,
+            "lines.solid_capstyle": "round",
+        }
+    )
 
 
 def strategy_colors(names: Iterable[str]) -> dict[str, str]:
-    """A colour for each strategy; unknown names take the spare colours that are free, in alphabetical order."""
+    """Gives a color to each strategy.
+
+    Unknown names take the spare colors that are free, in alphabetical order.
+    """
     names = list(dict.fromkeys(names))
     colors = {name: COLORS[name] for name in names if name in COLORS}
     free = [color for color in SPARE_COLORS if color not in colors.values()] or list(SPARE_COLORS)
@@ -73,15 +89,19 @@ def strategy_colors(names: Iterable[str]) -> dict[str, str]:
 
 
 def main_metrics(present: Sequence[str], count: int = 2) -> list[str]:
-    """The metrics to draw, the main one first: the well-known ones, else what there is."""
+    """Lists the metrics to draw, the main one first: the well-known ones, else what there is."""
     known = [name for name in MAIN_METRICS if name in present]
     return [*known, *(name for name in present if name not in known)][:count]
 
 
 def spread(values: ArrayLike, gap: float, low: float, high: float) -> NDArray[np.float64]:
-    """Positions as near to the values as may be, in their order, at least ``gap`` apart, inside [low, high].
+    """Moves positions apart, as little as may be, without changing their order.
 
-    Where the room is too small the gap shrinks to what fits.
+    Args:
+        values: The wanted positions.
+        gap: Least distance of neighbors; it shrinks where the room is too small.
+        low: The least position.
+        high: The greatest position.
     """
     wanted = np.asarray(values, np.float64)
     count = len(wanted)
@@ -104,13 +124,14 @@ def spread(values: ArrayLike, gap: float, low: float, high: float) -> NDArray[np
 
 
 def svg(figure: Figure, name: str) -> str:
-    """The figure as an SVG element that can stand in a page beside others.
+    """Writes a figure as an SVG element that can stand in a page beside others.
 
     Args:
+        figure: The figure.
         name: Its id, which other figures must not have.
     """
     buffer = io.StringIO()
-    with mpl.rc_context(RC):
+    with looks():
         figure.savefig(
             buffer,
             format="svg",

@@ -1,20 +1,22 @@
-"""A figure as Matplotlib writes it, in a third of the bytes and with the same marks.
+"""Shrinks a figure that Matplotlib wrote to a third of the bytes, with the same marks.
 
 Steps of a path are relative and in hundredths of a point, each look is said once as a class, and
 names and groups that nothing refers to are left out.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from html import escape
-from itertools import count, cycle
+from itertools import chain, count, cycle
+from string import ascii_lowercase
 from xml.etree import ElementTree
 
 #: Of a point; a figure is some 700 points wide.
 DIGITS = 2
 _NUMBER = re.compile(r"-?\d+\.\d+(?![\d.]*e)")
 _TOKEN = re.compile(r"[MLCQz]|-?\d+(?:\.\d+)?(?:e-?\d+)?")
-_SVG, _HREF = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
+_SVG = "{http://www.w3.org/2000/svg}"
+_HREF = "{http://www.w3.org/1999/xlink}href"
 _PAIRS = {"M": 1, "L": 1, "Q": 2, "C": 3}
 _PLAIN = re.compile(r"rotate\(-?0 [^)]*\)")
 _URL = re.compile(r"(?<=url\(#)[^)]+")
@@ -23,7 +25,7 @@ _ROUNDED = frozenset({"x", "y", "width", "height", "transform", "viewBox"})
 
 
 def compact(text: str, name: str) -> str:
-    """An SVG element that can stand in a page beside others.
+    """Shrinks an SVG element so that it can stand in a page beside others.
 
     Args:
         text: From Matplotlib, beginning with ``<svg``.
@@ -32,9 +34,12 @@ def compact(text: str, name: str) -> str:
     """
     root = ElementTree.fromstring(text)
     _put_in_place(root)
-    values = [(key, value) for element in root.iter() for key, value in element.attrib.items()]
-    used = {value.removeprefix("#") for key, value in values if key == _HREF}
-    used |= {name for _, value in values for name in _URL.findall(value)}
+    used: set[str] = set()
+    for element in root.iter():
+        for key, value in element.attrib.items():
+            used.update(_URL.findall(value))
+            if key == _HREF:
+                used.add(value.removeprefix("#"))
     ids = {old: f"{name}-{number}" for number, old in enumerate(sorted(used), 1)}
     classes = _Classes()
     parts = [_element(child, ids, classes) for child in root if _tag(child) != "metadata"]
@@ -47,13 +52,12 @@ def compact(text: str, name: str) -> str:
 
 
 def _put_in_place(root: ElementTree.Element) -> None:
-    """A shape that is defined for a single use, without a look of its own, stands where it is used."""
-    shapes = {
-        f"#{shape.get('id')}": (defs, shape)
-        for defs in root.iter(f"{_SVG}defs")
-        for shape in defs.findall(f"{_SVG}path")
-        if set(shape.attrib) == {"id", "d"}
-    }
+    """Puts a shape that is defined for a single use, without a look of its own, where it is used."""
+    shapes: dict[str, tuple[ElementTree.Element, ElementTree.Element]] = {}
+    for defs in root.iter(f"{_SVG}defs"):
+        for shape in defs.findall(f"{_SVG}path"):
+            if set(shape.attrib) == {"id", "d"}:
+                shapes[f"#{shape.get('id')}"] = defs, shape
     uses: dict[str, list[ElementTree.Element]] = {}
     for use in root.iter(f"{_SVG}use"):
         uses.setdefault(use.attrib[_HREF], []).append(use)
@@ -61,13 +65,17 @@ def _put_in_place(root: ElementTree.Element) -> None:
         if len(uses.get(name, ())) == 1:
             use = uses[name][0]
             by = float(use.attrib.pop("x", "0")), float(use.attrib.pop("y", "0"))
-            use.tag, use.attrib["d"] = shape.tag, _moved(shape.attrib["d"], by)
+            use.tag = shape.tag
+            use.attrib["d"] = _moved(shape.attrib["d"], by)
             del use.attrib[_HREF]
             defs.remove(shape)
 
 
 def _hand_down(group: ElementTree.Element) -> None:
-    """The look of all marks of a line is said once, if it is one that marks take over from their group."""
+    """Says the look of all marks of a line once, at their group.
+
+    A look that marks do not take over from their group stays where it is.
+    """
     looks = {mark.get("style", "") for mark in group}
     is_line = (
         "clip-path" in group.attrib
@@ -90,11 +98,7 @@ class _Classes:
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
-        self._fresh = (
-            f"{letter}{number or ''}"
-            for number in count()
-            for letter in "abcdefghijklmnopqrstuvwxyz"
-        )
+        self._fresh = _class_names()
 
     def of(self, style: str) -> str:
         style = re.sub(r"([:;]) +", r"\1", style)
@@ -106,13 +110,21 @@ class _Classes:
         return "".join(f"#{name} .{own}{{{style}}}" for style, own in self._names.items())
 
 
+def _class_names() -> Iterator[str]:
+    """Counts a, b, ..., z, a1, b1, ..."""
+    for number in count():
+        for letter in ascii_lowercase:
+            yield f"{letter}{number or ''}"
+
+
 def _tag(element: ElementTree.Element) -> str:
     return element.tag.rpartition("}")[2]
 
 
 def _element(element: ElementTree.Element, ids: dict[str, str], classes: _Classes) -> str:
-    """An element and what is in it; a group that says nothing gives what is in it alone."""
-    tag, attributes = _tag(element), ""
+    """Writes an element and its children; a group that says nothing leaves its children alone."""
+    tag = _tag(element)
+    attributes = ""
     if tag == "style":
         return ""
     if tag == "g":
@@ -120,7 +132,8 @@ def _element(element: ElementTree.Element, ids: dict[str, str], classes: _Classe
     for key, value in element.attrib.items():
         key = key.rpartition("}")[2]
         if key == "style" and value:
-            key, value = "class", classes.of(_URL.sub(lambda found: ids[found[0]], value))
+            key = "class"
+            value = classes.of(_URL.sub(lambda found: ids[found[0]], value))
         elif key == "id":
             value = ids.get(value, "")
         elif key == "href":
@@ -140,19 +153,19 @@ def _element(element: ElementTree.Element, ids: dict[str, str], classes: _Classe
 
 
 def _rounded(text: str) -> str:
-    """Its decimal numbers with ``DIGITS`` at most."""
+    """Rounds the decimal numbers of a text to ``DIGITS``."""
     return _NUMBER.sub(lambda found: _decimal(round(float(found[0]) * 10**DIGITS)), text)
 
 
 def _decimal(units: int) -> str:
-    """``-50`` hundredths are ``-.5``."""
+    """Writes a number without a leading zero: ``-50`` hundredths are ``-.5``."""
     whole, part = divmod(abs(units), 10**DIGITS)
     fraction = f".{part:0{DIGITS}d}".rstrip("0") if part else ""
     return f"{'-' if units < 0 else ''}{whole or ('' if fraction else '0')}{fraction}"
 
 
 def _moved(path: str, by: tuple[float, float]) -> str:
-    """A path elsewhere."""
+    """Moves a path."""
     axes = cycle(by)
     return " ".join(
         text if text in "MLCQz" else str(float(text) + next(axes)) for text in _TOKEN.findall(path)
@@ -160,18 +173,20 @@ def _moved(path: str, by: tuple[float, float]) -> str:
 
 
 def _path(text: str) -> str:
-    """The same path in relative steps. Each is between rounded points, so that errors do not add up."""
+    """Writes the same path in relative steps.
+
+    Each step is between rounded points, so that errors do not add up.
+    """
     tokens = iter(_TOKEN.findall(text))
-    parts, here, first = [], (0, 0), (0, 0)
+    parts: list[str] = []
+    here = (0, 0)
+    first = (0, 0)
     for command in tokens:
         if command == "z":
             parts.append("z")
             here = first
             continue
-        points = [
-            tuple(round(float(next(tokens)) * 10**DIGITS) for _ in "xy")
-            for _ in range(_PAIRS[command])
-        ]
+        points = [_point(tokens) for _ in range(_PAIRS[command])]
         steps = [(x - here[0], y - here[1]) for x, y in points]
         here = points[-1]
         if command == "M":
@@ -184,10 +199,17 @@ def _path(text: str) -> str:
                 f"v{_decimal(steps[0][1])}" if steps[0][0] == 0 else f"h{_decimal(steps[0][0])}"
             )
         else:
-            parts.append(command.lower() + _numbers(number for step in steps for number in step))
+            parts.append(command.lower() + _numbers(chain.from_iterable(steps)))
     return "".join(parts)
 
 
+def _point(tokens: Iterator[str]) -> tuple[int, int]:
+    """Takes the next two numbers, in the smallest unit."""
+    x = round(float(next(tokens)) * 10**DIGITS)
+    y = round(float(next(tokens)) * 10**DIGITS)
+    return x, y
+
+
 def _numbers(units: Iterable[int]) -> str:
-    """With a space only where the next number has no sign."""
+    """Writes numbers, with a space only where the next one has no sign."""
     return " ".join(_decimal(number) for number in units).replace(" -", "-")

@@ -1,10 +1,8 @@
-"""The figures of a study of thin links, one for each question."""
+"""Draws the figures of a study of thin links, one for each question."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from textwrap import fill
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -37,12 +35,13 @@ MARKERS = "osD^vP*X"
 #: Seconds that a logarithmic axis shows at least.
 LEAST_S = 1e-3
 #: Columns of a value and its interval.
-VALUE, GAIN = ("mean", "low", "high"), ("gain", "gain_low", "gain_high")
+VALUE = ("mean", "low", "high")
+GAIN = ("gain", "gain_low", "gain_high")
 
 
 def stress_drawings(study: Study, colors: dict[str, str]) -> list[Drawing]:
-    """Every figure that the study allows, in the order of the page."""
-    with mpl.rc_context(style.RC):
+    """Draws every figure that the study allows, in the order of the page."""
+    with style.looks():
         drawings = [
             Drawing("pareto", "What is the metric worth in bytes?", *_pareto(study, colors)),
             Drawing(
@@ -67,7 +66,7 @@ def _axes(columns: int = 1) -> tuple[Figure, list[Axes]]:
 
 
 def _legend(figure: Figure, handles: Sequence[Line2D], title: str | None = None) -> None:
-    """One legend for all axes, above them, where it hides nothing."""
+    """Draws one legend for all axes, above them, where it hides nothing."""
     columns = min(len(handles), 7)
     figure.legend(
         handles=handles,
@@ -87,7 +86,7 @@ def _strategies(colors: dict[str, str], names: Iterable[str], marker: str = "") 
 
 
 def short(amount: float, _: object = None) -> str:
-    """``1.5M``."""
+    """Writes an amount with a unit prefix: ``1.5M``."""
     size, unit = next(
         (pair for pair in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if amount >= pair[0]), (1.0, "")
     )
@@ -129,15 +128,17 @@ def _pareto(study: Study, colors: dict[str, str]) -> tuple[Figure, str]:
     axes.xaxis.set_major_formatter(short)
     _legend(figure, _strategies(colors, table["strategy"], "o"))
     return figure, (
-        "Each mark is one strategy under one condition: a dot where only the link differs, a diamond with a protocol, "
-        "a policy or losses. Grey: the Pareto front. What sends nothing stands at the left edge."
+        "Each mark is one strategy under one condition: a dot where only the link differs, a "
+        "diamond with a protocol, a policy or losses. Grey: the Pareto front. What sends nothing "
+        "stands at the left edge."
     )
 
 
 def _rates(study: Study, colors: dict[str, str]) -> tuple[Figure, str]:
     panels: list[str | None] = [*networks_with_scales(study), None]
     figure, all_axes = _axes(len(panels))
-    still, names = sends_nothing(study.table), list(study.over_links["strategy"])
+    still = sends_nothing(study.table)
+    names = list(study.over_links["strategy"])
     has_gain = BASELINE in still
     for network, axes in zip(panels, all_axes, strict=True):
         rows = study.over_links
@@ -177,33 +178,36 @@ def _rates(study: Study, colors: dict[str, str]) -> tuple[Figure, str]:
             )
             axes.xaxis.set_major_formatter(short)
     all_axes[0].set_ylabel(f"{study.metric} above {BASELINE}" if has_gain else study.metric)
-    (bottom, top), most = (
-        all_axes[0].get_ylim(),
-        max(len(crossings(study, network)) for network in panels),
-    )
-    all_axes[0].set_ylim(
-        bottom, top + (top - bottom) * 0.12 * min(most, 4)
-    )  # room for the names of crossings
+    bottom, top = all_axes[0].get_ylim()
+    most = max(len(crossings(study, network)) for network in panels)
+    room = 0.12 * min(most, 4)  # for the names of crossings
+    all_axes[0].set_ylim(bottom, top + (top - bottom) * room)
     _legend(figure, _strategies(colors, names, "o"))
     return figure, (
-        "Horizontal: strategies that send nothing. Dotted: where two cross, the better one below it and the better one "
-        "above it, with the rate. Bands: 95 % intervals over devices. Links of the right panel differ in more than "
-        "the rate."
+        "Horizontal: strategies that send nothing. Dotted: where two cross, the better one below "
+        "it and the better one above it, with the rate. Bands: 95 % intervals over devices. Links "
+        "of the right panel differ in more than the rate."
     )
 
 
-def _thinnest(study: Study) -> list[dict[str, Any]]:
-    """The slowest links on which something arrives in time, without protocol, policy and losses, the slowest first."""
+def _thinnest(study: Study) -> list[dict[Hashable, object]]:
+    """Lists the slowest links on which something arrives in time, the slowest first.
+
+    Rows with a protocol, a policy or losses are left out.
+    """
     rows = study.over_links[~study.over_links["strategy"].isin(sends_nothing(study.table))]
     rows = rows[rows["late"] < MOST_LATE] if (rows["late"] < MOST_LATE).any() else rows
-    slowest: Any = (
-        rows.drop_duplicates(["network", "rate_scale"]).head(NUM_LINKS).to_dict("records")
-    )
-    return list(slowest)
+    slowest = rows.drop_duplicates(["network", "rate_scale"]).head(NUM_LINKS)
+    return list(slowest.to_dict("records"))
 
 
-def _by_link(study: Study, draw: Callable) -> Figure:
-    """Axes for each of the slowest links."""
+def _by_link(study: Study, draw: Callable[[Axes, str, pd.DataFrame], None]) -> Figure:
+    """Draws axes for each of the slowest links.
+
+    Args:
+        study: The study.
+        draw: Draws a strategy, by its name and its cells on a link, into the axes of the link.
+    """
     links = _thinnest(study)
     figure, all_axes = _axes(max(1, len(links)))
     cells = plain(study.cells)
@@ -216,17 +220,18 @@ def _by_link(study: Study, draw: Callable) -> Figure:
 
 
 def _latency(study: Study, colors: dict[str, str]) -> tuple[Figure, str]:
-    drawn: dict[str, list[float]] = {}
+    drawn: list[str] = []
+    ends: list[float] = []
 
     def draw(axes: Axes, name: str, own: pd.DataFrame) -> None:
         xs, ys = ecdf(own["latency_s"])
         if len(xs):
             axes.step(np.maximum(xs, LEAST_S), ys, where="post", color=colors[name])
-            drawn.setdefault(name, []).extend([max(xs[0], LEAST_S), max(xs[-1], LEAST_S)])
+            drawn.append(name)
+            ends.extend([max(xs[0], LEAST_S), max(xs[-1], LEAST_S)])
         axes.set(xlabel="latency (s)", ylim=(0, 1.02))
 
     figure = _by_link(study, draw)
-    ends = [value for both in drawn.values() for value in both]
     for axes in figure.axes if ends else []:
         axes.set(xscale="log", xlim=(min(ends) / 1.3, max(ends) * 1.3))
         plain_log_ticks(axes, "x", min(ends), max(ends))
@@ -234,8 +239,8 @@ def _latency(study: Study, colors: dict[str, str]) -> tuple[Figure, str]:
     _legend(figure, _strategies(colors, drawn))
     return (
         figure,
-        "From the decision point to new parameters in use, over all devices and segments in which some arrived. "
-        "A line that is not seen lies under another.",
+        "From the decision point to new parameters in use, over all devices and segments in which "
+        "some arrived. A line that is not seen lies under another.",
     )
 
 
@@ -253,7 +258,8 @@ def _staleness(study: Study, colors: dict[str, str]) -> tuple[Figure, str]:
     _legend(figure, _strategies(colors, drawn))
     return (
         figure,
-        "Age at the start of a segment of the parameters in use during it; those asked for at its start count as new.",
+        "Age at the start of a segment of the parameters in use during it; those asked for at its "
+        "start count as new.",
     )
 
 
@@ -261,7 +267,8 @@ def _budget(study: Study, colors: dict[str, str]) -> tuple[Figure, str]:
     rows = study.table[study.table["loss"] == ""]
     asked = rows[rows["policy"] != ALWAYS]
     asked = asked.assign(family=asked["policy"].map(family))
-    names, kinds = list(dict.fromkeys(asked["strategy"])), list(dict.fromkeys(asked["family"]))
+    names = list(dict.fromkeys(asked["strategy"]))
+    kinds = list(dict.fromkeys(asked["family"]))
     looks = {
         kind: (style.POLICY_COLORS[k % 5], MARKERS[k % len(MARKERS)])
         for k, kind in enumerate(kinds)
@@ -272,7 +279,8 @@ def _budget(study: Study, colors: dict[str, str]) -> tuple[Figure, str]:
         for kind, some in asked[asked["strategy"] == name].groupby(
             "family", observed=True, sort=False
         ):
-            some, whole = some.sort_values("requests"), whole_of(study, some)
+            some = some.sort_values("requests")
+            whole = whole_of(study, some)
             every = [] if whole is None else [whole]
             color, marker = looks[str(kind)]
             axes.plot(
@@ -294,7 +302,8 @@ def _budget(study: Study, colors: dict[str, str]) -> tuple[Figure, str]:
     _legend(figure, [*handles, *(_strategies(colors, [BASELINE]) if len(still) else [])])
     return (
         figure,
-        "Each line ends where every device reports in every segment. The horizontal axis is what was really sent.",
+        "Each line ends where every device reports in every segment. The horizontal axis is what "
+        "was really sent.",
     )
 
 
@@ -303,7 +312,8 @@ def _lost(study: Study, colors: dict[str, str]) -> tuple[Figure, str]:
     is_plain = (table["protocol"] == NO_PROTOCOL) & (table["policy"] == ALWAYS)
     table = table[is_plain].sort_values("rate_up_bps", kind="stable")
     where = table.apply(where_of, axis=1)
-    places, names = list(dict.fromkeys(where)), list(dict.fromkeys(table["strategy"]))
+    places = list(dict.fromkeys(where))
+    names = list(dict.fromkeys(table["strategy"]))
     figure = Figure(figsize=(style.WIDTH_IN, 1.3 + 0.25 * len(places)), layout="constrained")
     for axes, column in zip(figure.subplots(1, 2, sharey=True), ("late", "dropped"), strict=True):
         cells = table.assign(where=where).pivot_table(
@@ -323,6 +333,7 @@ def _lost(study: Study, colors: dict[str, str]) -> tuple[Figure, str]:
         axes.grid(visible=False)
     return (
         figure,
-        "Late: parameters that were not there when their segment ended. Dropped: messages that never arrived, because "
-        "a newer one took their place, or for losses, outages or a deadline. From the slowest link to the fastest.",
+        "Late: parameters that were not there when their segment ended. Dropped: messages that "
+        "never arrived, because a newer one took their place, or for losses, outages or a "
+        "deadline. From the slowest link to the fastest.",
     )

@@ -1,6 +1,6 @@
-"""The written summary of a study of thin links, made from its table alone."""
+"""Writes the summary of a study of thin links, from its table alone."""
 
-from typing import Any
+from collections.abc import Hashable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -17,12 +17,14 @@ from cdc_flower.report.study.table import (
     sends_nothing,
 )
 
+#: Of the table of a study; or keys of one of its rows as a mapping.
+Row = pd.Series | Mapping[Hashable, object]
 #: Share of parameters that come late, from which on a link is too thin.
 HALF = 0.5
 
 
 def bits_per_s(rate_bps: float) -> str:
-    """A rate in words."""
+    """Writes a rate with its unit."""
     for unit, size in (("Gbit/s", 1e9), ("Mbit/s", 1e6), ("kbit/s", 1e3)):
         if rate_bps >= size:
             return f"{rate_bps / size:.3g} {unit}"
@@ -30,23 +32,25 @@ def bits_per_s(rate_bps: float) -> str:
 
 
 def kilobytes(num_bytes: float) -> str:
-    """Bytes in words."""
+    """Writes bytes with their unit."""
     return f"{num_bytes / 1e6:,.1f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:,.1f} KB"
 
 
 def summary_of(study: Study) -> str:
-    """One page of Markdown on a study of one task and one set of data."""
+    """Writes one page of Markdown on a study of one task and one set of data."""
     table = study.table
-    seeds, devices = int(table["num_seeds"].max()), int(table["num_devices"].max())
+    seeds = int(table["num_seeds"].max())
+    devices = int(table["num_devices"].max())
     data = ", ".join(str(name) for name in table["data"].unique())
     conditions = len(
         table.drop_duplicates(["network", "rate_scale", "loss", "protocol", "policy", "budget"])
     )
     parts = [
         f"# Thin links: {data}\n",
-        f"{devices:,} devices, {seeds} {'seed' if seeds == 1 else 'seeds'}, {conditions} conditions. The metric is "
-        f"{study.metric}; gains are against static on the same devices, and bold where the 95 % interval over "
-        "devices excludes zero. Rates are medians over devices of the median uplink over seconds.\n",
+        f"{devices:,} devices, {seeds} {'seed' if seeds == 1 else 'seeds'}, {conditions} "
+        f"conditions. The metric is {study.metric}; gains are against static on the same devices, "
+        "and bold where the 95 % interval over devices excludes zero. Rates are medians over "
+        "devices of the median uplink over seconds.\n",
         "## Where methods degrade, and where they cross\n",
         links_table(study),
         *(f"- {line}" for line in rate_lines(study)),
@@ -63,22 +67,20 @@ def summary_of(study: Study) -> str:
 
 
 def links_table(study: Study) -> str:
-    """A line a link, from the slowest: gain of each strategy, and what share of its parameters came late."""
+    """Writes a line a link, from the slowest: gain of each strategy, and its share of late parameters."""
     rows = study.over_links
     rows = rows[~rows["strategy"].isin(sends_nothing(study.table))]
     names = list(dict.fromkeys(rows["strategy"]))
     lines = [f"| link | median uplink | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
-    key: Any
-    for key, own in rows.groupby(["network", "rate_scale"], observed=True, sort=False):
-        network, scale = key
+    for (network, scale), own in rows.groupby(["network", "rate_scale"], observed=True, sort=False):
         rate = float(own["rate_up_bps"].iloc[0])
         by_name = own.set_index("strategy")
         cells = [
             _gain_and_late(by_name.loc[name]) if name in by_name.index else "" for name in names
         ]
         lines.append(
-            f"| {link_name(str(network), scale)} | {bits_per_s(rate) if np.isfinite(rate) else 'no limit'} | "
-            f"{' | '.join(cells)} |"
+            f"| {link_name(str(network), scale)} | "
+            f"{bits_per_s(rate) if np.isfinite(rate) else 'no limit'} | {' | '.join(cells)} |"
         )
     best = ", ".join(
         f"{name} {_still(study, name):.4f}" for name in sorted(sends_nothing(study.table))
@@ -99,25 +101,30 @@ def _still(study: Study, name: str) -> float:
 
 
 def rate_lines(study: Study) -> list[str]:
-    """Crossing points and half gains, over links of one recording at several scales, and over all links."""
+    """Writes crossing points and half gains.
+
+    They are over links of one recording at several scales, and over all links.
+    """
     lines = []
     for network in [*networks_with_scales(study), None]:
         where = f"{network} at several scales" if network else "all links together"
         for found in crossings(study, network):
             lines.append(
-                f"On {where}, {found.below} is better below an uplink of {bits_per_s(found.rate_bps)}, "
-                f"{found.above} above it."
+                f"On {where}, {found.below} is better below an uplink of "
+                f"{bits_per_s(found.rate_bps)}, {found.above} above it."
             )
         if network is None and networks_with_scales(study):
             continue  # where only the rate differs the answer is cleaner
         for name, rate in half_gain(study, network).items():
             if np.isfinite(rate):
                 lines.append(
-                    f"On {where}, {name} keeps half of its gain over static down to {bits_per_s(rate)}."
+                    f"On {where}, {name} keeps half of its gain over static down to "
+                    f"{bits_per_s(rate)}."
                 )
             else:
                 lines.append(
-                    f"On {where}, {name} keeps more than half of its gain over static on the slowest link."
+                    f"On {where}, {name} keeps more than half of its gain over static on the "
+                    "slowest link."
                 )
     return lines or [
         "No two methods cross on these links, and none that uses them gains over static."
@@ -125,7 +132,7 @@ def rate_lines(study: Study) -> list[str]:
 
 
 def front_table(study: Study) -> str:
-    """The Pareto front, a line a condition."""
+    """Writes the Pareto front, a line a condition."""
     lines = [f"| KB a device | {study.metric} | strategy | condition |", "|---|---|---|---|"]
     lines += [
         f"| {row['bytes'] / 1e3:,.1f} | {row['mean']:.4f} | {row['strategy']} | {where_of(row)} |"
@@ -137,7 +144,7 @@ def front_table(study: Study) -> str:
 
 
 def byte_lines(study: Study) -> list[str]:
-    """What each protocol saves."""
+    """Says how many bytes each protocol saves, and how the metric changes."""
     lines = []
     lighter = study.table[
         (study.table["protocol"] != NO_PROTOCOL) & (study.table["policy"] == ALWAYS)
@@ -151,16 +158,18 @@ def byte_lines(study: Study) -> list[str]:
         ]
         if len(same) and same["bytes"].iloc[0]:
             before = same.iloc[0]
-            share, change = row["bytes"] / before["bytes"], row["mean"] - before["mean"]
+            share = row["bytes"] / before["bytes"]
+            change = row["mean"] - before["mean"]
             lines.append(
-                f"With {row['protocol']}, {row['strategy']} on {link_name(row['network'], row['rate_scale'])} takes "
-                f"{share:.0%} of the bytes; {study.metric} changes by {change:+.4f}."
+                f"With {row['protocol']}, {row['strategy']} on "
+                f"{link_name(row['network'], row['rate_scale'])} takes {share:.0%} of the bytes; "
+                f"{study.metric} changes by {change:+.4f}."
             )
     return lines
 
 
 def policy_lines(study: Study) -> list[str]:
-    """Values at each budget, in the order of what was sent."""
+    """Writes the values at each budget, in the order of the requests sent."""
     rows = study.table[(study.table["policy"] != ALWAYS) & (study.table["loss"] == "")]
     if rows.empty:
         return ["Every device reported in every segment."]
@@ -180,13 +189,14 @@ def policy_lines(study: Study) -> list[str]:
 
 
 def family(policy: str) -> str:
-    """A policy without what it goes by."""
+    """Names a policy without its threshold."""
     return policy.partition(" ")[0]
 
 
 def whole_of(study: Study, rows: pd.DataFrame) -> pd.Series | None:
-    """The same strategy on the same link with every report; None if that was not played."""
-    first, same = rows.iloc[0], plain(study.table)
+    """Finds the same strategy on the same link with every report; None if that was not played."""
+    first = rows.iloc[0]
+    same = plain(study.table)
     same = same[
         (same["strategy"] == first["strategy"])
         & (same["network"] == first["network"])
@@ -196,32 +206,33 @@ def whole_of(study: Study, rows: pd.DataFrame) -> pd.Series | None:
 
 
 def rough_lines(study: Study) -> list[str]:
-    """What losses, outages and deadlines change, where the same was played without them."""
+    """Says what losses, outages and deadlines change, where the same was played without them."""
     rows = study.table[
         (study.table["loss"] != "") & ~study.table["strategy"].isin(sends_nothing(study.table))
     ]
     rows = rows[(rows["protocol"] == NO_PROTOCOL) & (rows["policy"] == ALWAYS)]
     lines = []
-    key: Any
-    for key, own in rows.groupby(["network", "rate_scale", "loss"], observed=True, sort=False):
-        network, scale, loss = key
+    by = ["network", "rate_scale", "loss"]
+    for (network, scale, loss), own in rows.groupby(by, observed=True, sort=False):
         changes = []
         for name, one in own.groupby("strategy", observed=True, sort=False):
             whole = whole_of(study, one)
             if whole is not None:
                 changes.append(f"{name} {float(one['mean'].iloc[0] - whole['mean']):+.4f}")
         lines.append(
-            f"On {link_name(network, scale)} with {loss}, {study.metric} changes: {', '.join(changes)}."
+            f"On {link_name(network, scale)} with {loss}, {study.metric} changes: "
+            f"{', '.join(changes)}."
         )
     return lines
 
 
 def loss_lines(study: Study) -> list[str]:
-    """For each strategy the fastest link on which half of its parameters are late, and how much is dropped."""
+    """Says up to which link half of a strategy's parameters are late, and how many are dropped."""
     rows = study.over_links[~study.over_links["strategy"].isin(sends_nothing(study.table))]
     lines = []
     for name, own in rows.groupby("strategy", observed=True, sort=False):
-        late, most = own[own["late"] >= HALF], float(own["dropped"].max())
+        late = own[own["late"] >= HALF]
+        most = float(own["dropped"].max())
         dropped = (
             f"at most {most:.0%} of its messages are dropped"
             if most
@@ -237,22 +248,22 @@ def loss_lines(study: Study) -> list[str]:
             else "any rate"
         )
         lines.append(
-            f"- Half of the parameters of {name} or more are late up to {rate} ({where_of(last)}); {dropped}."
+            f"- Half of the parameters of {name} or more are late up to {rate} ({where_of(last)}); "
+            f"{dropped}."
         )
     return lines
 
 
 def link_name(network: object, scale: object) -> str:
-    """A network, and the scale of its rates if that is not 1."""
+    """Names a network, and the scale of its rates if that is not 1."""
     return str(network) if scale == 1 else f"{network} × {scale:g}"
 
 
-def where_of(row: dict) -> str:
-    """A condition in words, without what is neutral."""
-    parts = [link_name(row["network"], row["rate_scale"]), row["loss"]]
-    parts += [row["protocol"] if row["protocol"] != NO_PROTOCOL else ""]
+def where_of(row: Row) -> str:
+    """Names a condition, without its neutral values."""
+    parts = [link_name(row["network"], row["rate_scale"]), str(row["loss"])]
+    parts += [str(row["protocol"]) if row["protocol"] != NO_PROTOCOL else ""]
     if row["policy"] != ALWAYS:
-        parts += [
-            row["policy"] + (f" {100 * row['budget']:.3g}%" if np.isfinite(row["budget"]) else "")
-        ]
+        budget = float(str(row["budget"]))
+        parts += [str(row["policy"]) + (f" {100 * budget:.3g}%" if np.isfinite(budget) else "")]
     return ", ".join(part for part in parts if part)

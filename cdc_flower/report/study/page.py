@@ -1,4 +1,4 @@
-"""The page and the written summary of a study of thin links."""
+"""Writes the page and the summary of a study of thin links."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +14,13 @@ from cdc_flower.report.study.narrative import summary_of
 from cdc_flower.report.study.table import read_study
 from cdc_flower.tables.summary import strategies_in_order, write_summary
 
-PAGE, WORDS, TABLE = "stress.html", "stress.md", "stress.csv"
+PAGE = "stress.html"
+WORDS = "stress.md"
+TABLE = "stress.csv"
 
 
 def write_stress(folders: Sequence[str | Path], out: str | Path, metric: str = "ndcg@10") -> Path:
-    """Table, summary and page of the runs of a study of one task and one set of data.
+    """Writes table, summary and page of the runs of a study of one task and one set of data.
 
     Args:
         folders: Run folders.

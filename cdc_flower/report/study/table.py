@@ -1,25 +1,29 @@
-"""A study of thin links as one table: a row for each strategy, kind of link, protocol and policy, seeds pooled."""
+"""Makes one table of a study of thin links.
 
-from collections.abc import Mapping, Sequence
+It has a row for each strategy, kind of link, protocol and policy, seeds pooled.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.report.folders import RunFolder, read_folder
+from cdc_flower.report.folders import Config, RunFolder, list_at, part_of, read_folder
 from cdc_flower.tables.results import Results, joined
 from cdc_flower.tables.summary import BASELINE, device_sums, estimate, paired_difference
 
 LINKS_FILE = "links.yaml"
-#: What makes a condition of the study; runs that are alike in all of it are pooled over seeds.
+#: The columns of a condition; runs that are alike in all of them are pooled over seeds.
 CONDITION = ("task", "data", "network", "rate_scale", "loss", "protocol", "policy", "budget")
-#: What is neutral: strategies are compared over links where both are so.
-NO_PROTOCOL, ALWAYS, ON_DRIFT = "as it is", "always", "on_drift"
+#: Neutral values: strategies are compared over links where a row has both.
+NO_PROTOCOL = "as it is"
+ALWAYS = "always"
+ON_DRIFT = "on_drift"
 #: A difference that the four digits of the summary do not show is none.
 SMALLEST = 5e-5
 #: Quantiles of the latency in the table.
@@ -31,7 +35,7 @@ class Study:
     """A study of thin links.
 
     Attributes:
-        metric: What is compared.
+        metric: The name of the metric that is compared.
         table: One row a condition and strategy; see :func:`stress_table`.
         cells: One row a run, strategy, device and segment, with the columns of ``CONDITION``.
     """
@@ -42,12 +46,12 @@ class Study:
 
     @property
     def over_links(self) -> pd.DataFrame:
-        """The rows whose payloads are as they are and whose devices always report, without losses; ascending rates."""
+        """The rows without a protocol, a policy or losses, by ascending rates."""
         return plain(self.table).sort_values("rate_up_bps", kind="stable")
 
 
 def read_study(folders: Sequence[str | Path], metric: str) -> Study:
-    """The study of some run folders.
+    """Reads the run folders of a study.
 
     Raises:
         UserError: If a folder is no run folder, or the metric is in none.
@@ -71,27 +75,32 @@ def read_study(folders: Sequence[str | Path], metric: str) -> Study:
     return Study(metric, stress_table(results, metric), results.cells)
 
 
-def condition_of(run: RunFolder, path: Path) -> dict[str, Any]:
-    """The columns that a run's configuration and links say."""
-    config: Mapping[str, Any] = run.config
+def condition_of(run: RunFolder, path: Path) -> dict[str, object]:
+    """Reads the columns of a run's condition, and its rate, from its configuration and links."""
     links = path / LINKS_FILE
     facts = yaml.safe_load(links.read_text(encoding="utf-8")) if links.is_file() else {}
-    rules, policy = config.get("conditions", {}), config.get("policy", {})
-    budget = policy.get("rate", 1.0 / policy["n"] if "n" in policy else np.nan)
+    rules = part_of(run.config, "conditions")
+    policy = part_of(run.config, "policy")
+    codecs = [str(name) for name in list_at(part_of(run.config, "protocol"), "codecs")]
     return {
-        "data": config.get("data", {}).get("name", ""),
-        "network": config.get("network", {}).get("name", ""),
-        "rate_scale": float(rules.get("rate_scale", 1.0)),
+        "data": part_of(run.config, "data").get("name", ""),
+        "network": part_of(run.config, "network").get("name", ""),
+        "rate_scale": _number(rules, "rate_scale", 1.0),
         "loss": rough(rules),
-        "protocol": "+".join(config.get("protocol", {}).get("codecs", [])) or NO_PROTOCOL,
+        "protocol": "+".join(codecs) or NO_PROTOCOL,
         "policy": policy_name(policy),
-        "budget": float(budget),
-        "rate_up_bps": float(facts.get("median_rate_up_bps", np.nan)),
+        "budget": _number(policy, "rate", 1.0 / _number(policy, "n", np.nan)),
+        "rate_up_bps": _number(facts, "median_rate_up_bps", np.nan),
     }
 
 
-def policy_name(policy: Mapping[str, Any]) -> str:
-    """Its name, and what a detector of drift goes by, which has no rate: ``on_drift 3``."""
+def _number(config: Config, key: str, default: float) -> float:
+    """Reads the number at a key of a configuration."""
+    return float(str(config.get(key, default)))
+
+
+def policy_name(policy: Config) -> str:
+    """Names a policy, and the threshold of a detector of drift, which has no rate: ``on_drift 3``."""
     name = str(policy.get("name", ALWAYS))
     if name != ON_DRIFT:
         return name
@@ -102,8 +111,8 @@ def policy_name(policy: Mapping[str, Any]) -> str:
     )
 
 
-def rough(rules: Mapping[str, Any]) -> str:
-    """What of the conditions is not neutral, but for the scale of the rates; empty if nothing is."""
+def rough(rules: Config) -> str:
+    """Lists the conditions that are not neutral, without the scale of the rates, as ``key=value``."""
     neutral = {"loss": 0.0}
     kept = {k: v for k, v in rules.items() if k not in ("rate_scale", "packet_bytes", "outage_s")}
     return ", ".join(
@@ -112,7 +121,7 @@ def rough(rules: Mapping[str, Any]) -> str:
 
 
 def stress_table(results: Results, metric: str) -> pd.DataFrame:
-    """One row a condition and strategy.
+    """Makes one row a condition and strategy.
 
     Columns beside the condition: ``rate_up_bps``, ``mean``, ``low``, ``high`` of the metric;
     ``gain``, ``gain_low``, ``gain_high`` against static on the same devices and seeds, wherever it
@@ -171,20 +180,20 @@ def stress_table(results: Results, metric: str) -> pd.DataFrame:
 
 
 def plain(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows without a protocol, a policy, or losses."""
+    """Selects the rows without a protocol, a policy, or losses."""
     return table[
         (table["protocol"] == NO_PROTOCOL) & (table["policy"] == ALWAYS) & (table["loss"] == "")
     ]
 
 
 def sends_nothing(table: pd.DataFrame) -> set[str]:
-    """Strategies for which links do not matter."""
+    """Names the strategies that send nothing, for which links do not matter."""
     most = table.groupby("strategy", observed=True)["bytes"].max()
     return set(most[most == 0].index)
 
 
 def pareto(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows that no other beats: none with as few bytes has a better value. Ascending bytes."""
+    """Selects the rows that no other beats, by ascending bytes: none as light has a better value."""
     ordered = table.sort_values(["bytes", "mean"], ascending=[True, False], kind="stable")
     better = ordered["mean"] > ordered["mean"].cummax().shift(fill_value=-np.inf)
     return ordered[better]
@@ -192,7 +201,13 @@ def pareto(table: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Crossing:
-    """Two strategies change places: below ``rate_bps`` uplink ``below`` is the better one, above it ``above``."""
+    """A rate at which two strategies change places.
+
+    Attributes:
+        below: The better strategy on slower uplinks.
+        above: The better strategy on faster uplinks.
+        rate_bps: The median uplink at which they are equal.
+    """
 
     below: str
     above: str
@@ -200,17 +215,19 @@ class Crossing:
 
 
 def crossings(study: Study, network: str | None = None) -> list[Crossing]:
-    """Where two strategies cross as the median uplink gets faster, interpolated on the logarithm of the rate.
+    """Finds where two strategies cross as the median uplink gets faster.
 
-    Between two rates at which they differ by more than half the wider interval of their gains, and
-    by ``SMALLEST``: once in favor of the one and once of the other.
+    A crossing is interpolated on the logarithm of the rate. It lies between two rates at which they
+    differ by more than half the wider interval of their gains, and by ``SMALLEST``: once in favor
+    of the one and once of the other.
 
     Args:
         study: Its rows over links; a strategy that sends nothing has one value everywhere.
         network: Only links of that name, of several scales; None: all links.
     """
     curves, halves = rate_curves(study, network)
-    names, found = sorted(curves), []
+    names = sorted(curves)
+    found: list[Crossing] = []
     for k, one in enumerate(names):
         for other in names[k + 1 :]:
             rates = np.intersect1d(curves[one].index, curves[other].index)
@@ -218,9 +235,8 @@ def crossings(study: Study, network: str | None = None) -> list[Crossing]:
             half = np.maximum(
                 halves[one].loc[rates].to_numpy(), halves[other].loc[rates].to_numpy()
             )
-            known = np.flatnonzero(
-                np.abs(diff) > np.maximum(SMALLEST, half)
-            )  # elsewhere nothing is decided
+            # Where the difference is within its interval, neither is better.
+            known = np.flatnonzero(np.abs(diff) > np.maximum(SMALLEST, half))
             for left, right in pairwise(known.tolist()):
                 if (diff[left] > 0) == (diff[right] > 0):
                     continue
@@ -234,10 +250,11 @@ def crossings(study: Study, network: str | None = None) -> list[Crossing]:
 
 
 def half_gain(study: Study, network: str | None = None) -> dict[str, float]:
-    """Strategy -> the uplink at which half of its gain over static is left, of those that gain and that links slow.
+    """Finds the uplink at which half of a strategy's gain over static is left.
 
-    The gain is that on the fastest link, where its interval must be above 0. NaN where more than
-    half is left on the slowest link.
+    Only strategies that gain and that links slow down are among them. The gain is that on the
+    fastest link, where its interval must be above 0. NaN where more than half is left on the
+    slowest link.
     """
     rows = study.over_links
     rows = rows[
@@ -245,7 +262,8 @@ def half_gain(study: Study, network: str | None = None) -> dict[str, float]:
     ]
     found = {}
     for name, own in rows.groupby("strategy", observed=True):
-        least, own = own["gain_low"].iloc[-1], own.groupby("rate_up_bps")["gain"].mean()
+        least = own["gain_low"].iloc[-1]
+        own = own.groupby("rate_up_bps")["gain"].mean()
         if (
             name in sends_nothing(study.table)
             or len(own) < 2
@@ -256,9 +274,11 @@ def half_gain(study: Study, network: str | None = None) -> dict[str, float]:
         if not len(lost):
             found[str(name)] = np.nan
             continue
-        k, half = int(lost[-1]), own.iloc[-1] / 2
+        k = int(lost[-1])
+        half = own.iloc[-1] / 2
         share = (half - own.iloc[k]) / (own.iloc[k + 1] - own.iloc[k])
-        low, high = np.log(own.index[k]), np.log(own.index[k + 1])
+        low = np.log(own.index[k])
+        high = np.log(own.index[k + 1])
         found[str(name)] = float(np.exp(low + share * (high - low)))
     return found
 
@@ -266,7 +286,11 @@ def half_gain(study: Study, network: str | None = None) -> dict[str, float]:
 def rate_curves(
     study: Study, network: str | None = None
 ) -> tuple[dict[str, pd.Series], dict[str, pd.Series]]:
-    """Strategy -> its value by median uplink rate, and half the interval of its gain (0 without one).
+    """Reads curves over the median uplink rate off the table.
+
+    Returns:
+        Strategy -> its value by rate, and strategy -> half the interval of its gain (0 without
+        one).
 
     Only finite rates, those of the study; a strategy that sends nothing has one value everywhere.
     """
@@ -276,14 +300,13 @@ def rate_curves(
     finite = rows[
         np.isfinite(rows["rate_up_bps"]) & (rows["network"] == network if network else True)
     ]
-    means, halves = (
-        {
-            str(name): own.groupby("rate_up_bps")[column].mean()
-            for name, own in finite.groupby("strategy", observed=True)
-        }
-        for column in ("mean", "half")
-    )
-    rates = sorted({rate for curve in means.values() for rate in curve.index})
+    means: dict[str, pd.Series] = {}
+    halves: dict[str, pd.Series] = {}
+    for name, own in finite.groupby("strategy", observed=True):
+        by_rate = own.groupby("rate_up_bps")
+        means[str(name)] = by_rate["mean"].mean()
+        halves[str(name)] = by_rate["half"].mean()
+    rates = sorted({*chain.from_iterable(curve.index for curve in means.values())})
     for name in sends_nothing(study.table):
         own = rows[rows["strategy"] == name]
         if len(own) and rates:
@@ -293,6 +316,6 @@ def rate_curves(
 
 
 def networks_with_scales(study: Study) -> list[str]:
-    """Networks that were played at several scales of their rates, so that only the rate differs."""
+    """Names networks that were played at several scales, so that only the rate differs."""
     counts = study.over_links.groupby("network", observed=True, sort=False)["rate_scale"].nunique()
     return [str(name) for name in counts[counts > 1].index]
