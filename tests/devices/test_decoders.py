@@ -213,9 +213,7 @@ def test_a_prototype_and_an_edit_may_come_together() -> None:
     assert after.num_sets == NUM_DEVICES + 1 and versions(after).tolist() == [[2, 1]] * NUM_DEVICES
 
 
-def test_a_device_that_missed_a_message_keeps_its_parameters_and_recovers_when_the_prototype_comes_again() -> (
-    None
-):
+def test_a_device_that_missed_a_message_recovers_when_the_prototype_comes_again() -> None:
     app = app_of()
     new, edits = (
         by_rows(heads(app, 1, seed=8), 0),

@@ -193,7 +193,8 @@ def test_a_report_that_is_not_known_or_has_no_layers_is_refused() -> None:
         ("gradient", "report must be history or feature, got 'gradient'"),
         (
             "feature",
-            "query.deploy must carry every layer, got none for feature.input.weight, .*, feature.1.bias",
+            "query.deploy must carry every layer, "
+            "got none for feature.input.weight, .*, feature.1.bias",
         ),
     ):
         with pytest.raises(ValueError, match=match):
