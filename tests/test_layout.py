@@ -44,7 +44,10 @@ def room(module: str) -> str:
 
 @cache
 def imports(path: Path) -> list[str]:
-    """Dotted names that a file imports: ``from a.b import c`` is ``a.b.c``, a relative one starts with a dot."""
+    """Dotted names that a file imports: ``from a.b import c`` is ``a.b.c``.
+
+    A relative one starts with a dot. Imports inside functions and those for types alone count.
+    """
     found: list[str] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -112,6 +115,40 @@ def test_imports_point_one_way() -> None:
                 assert there in ("configs", "__version__"), f"{module} imports {name}"
 
 
+def module_imports() -> dict[str, set[str]]:
+    """Module -> modules of the package that it imports, also in functions and for types alone."""
+    modules = {module_of(path): path for path in SOURCES}
+    found: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        # ``from a.b import c`` imports module a.b.c if there is one, else a name of module a.b.
+        names = [name if name in modules else name.rpartition(".")[0] for name in imports(path)]
+        found[module] = {name for name in names if name in modules}
+    return found
+
+
+def circle_of(arrows: dict[str, set[str]]) -> list[str]:
+    """The modules on circles, and any between two circles; none if there is no circle."""
+    left = dict(arrows)
+    while left:
+        ends = {module for module, targets in left.items() if not targets & left.keys()}
+        starts = left.keys() - set().union(*left.values())
+        if not ends | starts:
+            break
+        left = {module: targets for module, targets in left.items() if module not in ends | starts}
+    return sorted(left)
+
+
+def test_no_module_imports_itself_around_a_circle() -> None:
+    assert circle_of(module_imports()) == []
+
+
+def test_a_circle_is_found_with_its_modules_and_no_others() -> None:
+    circle = {"b": {"c"}, "c": {"d"}, "d": {"b", "e"}}
+    assert circle_of({"a": {"b"}, **circle, "e": set()}) == ["b", "c", "d"]
+    assert circle_of({"a": {"a"}}) == ["a"]
+    assert circle_of({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
 def test_only_one_module_touches_the_internals_of_flower() -> None:
     for path in SOURCES:
         if path != PACKAGE / "wire" / "identity.py":
@@ -145,9 +182,7 @@ def test_constraints_pin_public_versions_only() -> None:
     assert not [line for line in pins if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line)]
 
 
-def test_the_oldest_flower_that_is_tested_is_the_oldest_that_is_allowed_and_the_pinned_one_is_allowed_too() -> (
-    None
-):
+def test_the_oldest_flower_that_is_allowed_is_tested_and_the_pinned_one_is_allowed() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     (allowed,) = (
         Requirement(text).specifier for text in project["dependencies"] if text.startswith("flwr")

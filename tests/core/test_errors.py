@@ -1,5 +1,7 @@
 """Errors that tell a user the rule, the value and the place in one line."""
 
+from typing import Any
+
 import pytest
 
 from cdc_flower.core.errors import UserError, unknown_name

@@ -1,4 +1,4 @@
-"""The forms in which new layers come to a device: what it makes of them, what it holds, and what they cost."""
+"""The forms in which new layers come to a device: results, what is held, and what they cost."""
 
 from typing import Any
 

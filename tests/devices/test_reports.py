@@ -1,4 +1,4 @@
-"""What devices report: their items or a feature of them, now or some events ago, and the prototype that they hold."""
+"""Reports of devices: items or a feature, now or some events ago, and the prototype held."""
 
 from typing import Any
 

@@ -1,6 +1,7 @@
 """Sizes against protobuf itself."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
