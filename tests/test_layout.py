@@ -48,7 +48,8 @@ def room(module: str) -> str:
 def imports(path: Path) -> list[str]:
     """Lists dotted names that a file imports.
 
-    ``from a.b import c`` is ``a.b.c``, and a relative one starts with a dot.
+    ``from a.b import c`` is ``a.b.c``, and a relative one starts with a dot. Imports inside
+    functions and those for types alone count.
     """
     found: list[str] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -134,6 +135,40 @@ def test_imports_point_one_way() -> None:
                 assert ROOMS.index(there) <= ROOMS.index(here), message
             else:
                 assert there in ("configs", "__version__"), f"{module} imports {name}"
+
+
+def module_imports() -> dict[str, set[str]]:
+    """Module -> modules of the package that it imports, also in functions and for types alone."""
+    modules = {module_of(path): path for path in SOURCES}
+    found: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        # ``from a.b import c`` imports module a.b.c if there is one, else a name of module a.b.
+        names = [name if name in modules else name.rpartition(".")[0] for name in imports(path)]
+        found[module] = {name for name in names if name in modules}
+    return found
+
+
+def circle_of(arrows: dict[str, set[str]]) -> list[str]:
+    """The modules on circles, and any between two circles; none if there is no circle."""
+    left = dict(arrows)
+    while left:
+        ends = {module for module, targets in left.items() if not targets & left.keys()}
+        starts = left.keys() - set().union(*left.values())
+        if not ends | starts:
+            break
+        left = {module: targets for module, targets in left.items() if module not in ends | starts}
+    return sorted(left)
+
+
+def test_no_module_imports_itself_around_a_circle() -> None:
+    assert circle_of(module_imports()) == []
+
+
+def test_a_circle_is_found_with_its_modules_and_no_others() -> None:
+    circle = {"b": {"c"}, "c": {"d"}, "d": {"b", "e"}}
+    assert circle_of({"a": {"b"}, **circle, "e": set()}) == ["b", "c", "d"]
+    assert circle_of({"a": {"a"}}) == ["a"]
+    assert circle_of({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
 
 
 def test_only_one_module_touches_the_internals_of_flower() -> None:

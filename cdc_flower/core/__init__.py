@@ -1,1 +1,1 @@
-"""Errors, seeds, progress and the protocol of a stream: imported by all other rooms, and importing none."""
+"""Serves every other room, and imports none: errors, seeds, progress, options, registries."""

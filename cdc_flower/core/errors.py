@@ -1,32 +1,37 @@
-"""Mistakes that a user can make, told in one line: the rule, the value, and where it came from."""
+"""Tells mistakes that a user can make in one line: the rule, the value, and its place."""
 
 import difflib
 import re
 from collections.abc import Iterable
 
 #: Names of the user's own that files are named after.
-_NAME, LONGEST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*"), 64
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+LONGEST_NAME = 64
 _SHOWN = 24  # characters of a name that is too long
 
 
 class UserError(Exception):
-    """A mistake in the input. The command line prints its text without a traceback and exits with 2."""
+    """Reports a mistake in the input, which the command line prints without a traceback.
+
+    The command line then exits with 2.
+    """
 
 
 def nearest_name(name: str, known: Iterable[str], cutoff: float = 0.4) -> str | None:
-    """The known name that is nearest to a name, or None if none is near.
+    """Finds the known name that is nearest to a name; None if none is near.
 
     Args:
         name: The name that was given.
         known: The names that exist.
         cutoff: The least similarity, from 0 (any) to 1 (the same).
     """
+    # A name may come from YAML, where 1 and true are no text.
     nearest = difflib.get_close_matches(str(name), sorted(known), n=1, cutoff=cutoff)
     return nearest[0] if nearest else None
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], where: str) -> UserError:
-    """The error for a name that is not registered, with the nearest name that is.
+    """Makes the error for a name that is not registered, with the nearest name that is.
 
     Args:
         kind: What the name stands for, such as ``"strategy"``.
@@ -41,7 +46,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str], where: str) -> User
 
 
 def check_name(name: object, where: str) -> None:
-    """Refuse a name that is no good name of a file on every system; ``@`` is kept for controls.
+    """Refuses a name that cannot name a file on every system; ``@`` is kept for controls.
 
     Raises:
         UserError: If it is not text, empty, too long, or has another character.

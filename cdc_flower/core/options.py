@@ -1,7 +1,7 @@
-"""Options of methods, models, policies and runs: each is said once, with its type and its range.
+"""Checks options of methods, models, policies and runs, each declared once with type and range.
 
-An option is a field of a dataclass, made by :func:`option`. From it follow the check of a value, the
-keys of a configuration and their defaults, the rows of the table in a method's card, and what a
+An option is a field of a dataclass, made by :func:`option`. From it follow the check of a value,
+the keys of a configuration and their defaults, the rows of the table in a method's card, and what a
 trained model depends on. A class of a user's own needs no such fields: the arguments of its
 constructor are its options, with the types that they are annotated with.
 """
@@ -25,10 +25,10 @@ Choice = str | int | float | bool | None
 
 @dataclass(frozen=True)
 class Rule:
-    """The values that an option may have, beside its type.
+    """Restricts the values that an option may have, beside its type.
 
     Attributes:
-        doc: A line for the table of options: meaning, unit, and what the neutral value leaves alone.
+        doc: A line for the table of options: meaning, unit, and the effect of the neutral value.
         least: The smallest value; None: no bound. Likewise ``most`` is the largest.
         above: The value must be larger. Likewise it must be smaller than ``below``.
         choices: The values to choose from; empty: any.
@@ -60,15 +60,16 @@ def option(
         default_factory: Makes the default, where it is a list or a mapping.
         rule: The fields of :class:`Rule`.
     """
-    metadata = {_METADATA: Rule(**rule)}
+    given = {"default": default, "metadata": {_METADATA: Rule(**rule)}}
     if default_factory is not MISSING:
-        return field(default_factory=default_factory, metadata=metadata)  # type: ignore[call-overload]
-    return field(default=default, metadata=metadata)
+        del given["default"]
+        given["default_factory"] = default_factory
+    return field(**given)  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a class.
+    """Describes one option of a class.
 
     Attributes:
         name: Of the argument and of the key in a configuration.
@@ -84,7 +85,7 @@ class Option:
 
     @property
     def is_required(self) -> bool:
-        """Whether it must be given."""
+        """Tells whether it must be given."""
         return self.default is MISSING
 
     def check(self, value: object, place: str) -> object:
@@ -138,11 +139,12 @@ class Option:
         if rule.below == math.inf:
             return f"{dataclasses.replace(self, rule=_open_above(rule))._range_words()} and finite"
         low_is_closed = rule.least is not None
-        low, high = rule.least if low_is_closed else rule.above, rule.most
-        high_is_closed = high is not None
-        high = high if high_is_closed else rule.below
+        low = rule.least if low_is_closed else rule.above
+        high_is_closed = rule.most is not None
+        high = rule.most if high_is_closed else rule.below
         if low is not None and high is not None:
-            left, right = "[" if low_is_closed else "(", "]" if high_is_closed else ")"
+            left = "[" if low_is_closed else "("
+            right = "]" if high_is_closed else ")"
             return f" in {left}{low:g}, {high:g}{right}"
         if low is not None:
             return f" {'>=' if low_is_closed else '>'} {low:g}"
@@ -173,21 +175,24 @@ def options_of(owner: type) -> dict[str, Option]:
         if parameter.kind is parameter.POSITIONAL_ONLY:
             raise TypeError(f"{owner.__name__} must take {name} by name, not by position only")
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
-            continue
+            continue  # they have no names that could be checked
         default = MISSING if parameter.default is parameter.empty else parameter.default
         found[name] = Option(name, kinds.get(name, object), default, Rule())
     return found
 
 
 def check_options(owner: object, place: str = "") -> None:
-    """Checks the values of a dataclass instance in place; a whole number becomes a float where one is due.
+    """Checks the values of a dataclass instance in place.
+
+    A whole number becomes a float where one is due.
 
     Args:
         owner: An instance of a dataclass.
         place: Before the names in messages, such as ``network``. "" leaves the names alone.
 
     Raises:
-        ValueError: If a value has another type or is out of its range; with a place, a ``UserError``.
+        ValueError: If a value has another type or is out of its range; with a place, a
+            ``UserError``.
     """
     for name, each in options_of(type(owner)).items():
         value = getattr(owner, name)
@@ -198,7 +203,7 @@ def check_options(owner: object, place: str = "") -> None:
                 raise UserError(str(error)) from error
             raise
         if checked is not value:
-            object.__setattr__(owner, name, checked)
+            object.__setattr__(owner, name, checked)  # the class may be frozen
 
 
 def checked_values(
@@ -209,7 +214,7 @@ def checked_values(
     Args:
         options: By name.
         values: By key.
-        place: Before the keys in messages, such as ``strategy.duet``. "": the top of a configuration.
+        place: Before the keys in messages, such as ``strategy.duet``. "": the configuration's top.
         kind: Word for a key in messages.
 
     Returns:
@@ -262,26 +267,26 @@ def _open_above(rule: Rule) -> Rule:
     return dataclasses.replace(rule, below=None)
 
 
-def _default_of(each: "dataclasses.Field[typing.Any]") -> object:
+def _default_of(each: "dataclasses.Field[object]") -> object:
     if each.default_factory is not MISSING:
         return each.default_factory()
     return each.default
 
 
-def _rule_of(each: "dataclasses.Field[typing.Any]") -> Rule:
+def _rule_of(each: "dataclasses.Field[object]") -> Rule:
     rule = each.metadata.get(_METADATA)
     return rule if isinstance(rule, Rule) else Rule()
 
 
 def _alternatives(kind: object) -> tuple[object, ...]:
-    """The members of a union; another type alone."""
+    """Lists the members of a union; another type alone."""
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         return typing.get_args(kind)
     return (kind,)
 
 
 def _fitted(value: object, kind: object) -> object:
-    """The value in one of the alternatives of a type; ``MISSING`` where it fits none."""
+    """Fits a value to one of the alternatives of a type; ``MISSING`` where it fits none."""
     for alternative in _alternatives(kind):
         fitted = _fitted_to_one(value, alternative)
         if fitted is not MISSING:
@@ -304,7 +309,7 @@ def _fitted_to_one(value: object, kind: object) -> object:
 
 
 def _fitted_to_generic(value: object, origin: object, inner: Sequence[object]) -> object:
-    """A list, tuple or mapping with its members fitted; a text is no list of letters."""
+    """Fits the members of a list, tuple or mapping; a text is no list of letters."""
     if origin in (list, tuple) or (inspect.isclass(origin) and issubclass(origin, Sequence)):
         if isinstance(value, str) or not isinstance(value, list | tuple):
             return MISSING
@@ -320,7 +325,8 @@ def _fitted_to_generic(value: object, origin: object, inner: Sequence[object]) -
 def _type_words(kind: object) -> str:
     if isinstance(kind, type) and kind in _TYPE_WORDS:
         return _TYPE_WORDS[kind]
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    origin = typing.get_origin(kind)
+    inner = typing.get_args(kind)
     if origin in (list, tuple) or (inspect.isclass(origin) and issubclass(origin, Sequence)):
         member = _type_words(inner[0]).removeprefix("a ") if inner else "value"
         return f"a list of {member}s"
@@ -330,12 +336,12 @@ def _type_words(kind: object) -> str:
 
 
 def _plain(value: object) -> object:
-    """A default as plain values, as YAML and JSON have them."""
+    """Turns a default into plain values, as YAML and JSON have them."""
     return list(value) if isinstance(value, tuple) else value
 
 
 def _shown(value: object) -> str:
-    """A value as it would be written in a configuration."""
+    """Writes a value as a configuration would."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -1,4 +1,7 @@
-"""Where tables are printed, and progress on a terminal; silence where nobody watches (no terminal, or CI)."""
+"""Prints tables and progress on a terminal, and is silent where nobody watches.
+
+Nobody watches a file, a pipe, or a machine that sets ``CI``.
+"""
 
 import os
 from collections.abc import Callable
@@ -15,18 +18,21 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-#: Columns of a table where no terminal says how many there are.
+#: Characters of a line of a table where no terminal says how many there are.
 WIDTH = 120
 
 
 def table_console() -> Console:
-    """Standard output: as wide as the terminal, or in a file or pipe wide enough that no table is folded."""
+    """Opens standard output so wide that no table is folded.
+
+    That is as wide as the terminal; in a file or pipe, ``WIDTH`` or more.
+    """
     console = Console()
     return console if console.is_terminal else Console(width=max(WIDTH, console.width))
 
 
 class Bars:
-    """Progress bars, one after the other. A context manager.
+    """Draws progress bars, one after the other. A context manager.
 
     Args:
         console: Where to draw; standard error by default. It must be a terminal and ``CI`` unset,
@@ -58,6 +64,6 @@ class Bars:
         self._progress.stop()
 
     def bar(self, text: str, num_steps: int) -> Callable[[], None]:
-        """A new bar, and the function that moves it by one step."""
+        """Starts a new bar, and returns the function that moves it by one step."""
         task = self._progress.add_task(text, total=num_steps)
         return lambda: self._progress.advance(task)

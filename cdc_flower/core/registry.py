@@ -1,9 +1,9 @@
-"""Registries: strategies, models, tasks, policies and all else that can be named in a configuration.
+"""Registers strategies, models, tasks, policies and all else that a configuration can name.
 
-Each kind has one registry, in the room of that kind. An entry comes from a decorator in the module that
-defines it. The modules of the package are found by scanning a folder, those of installed packages by
-entry points of the group ``cdc_flower.KIND``; so adding one touches no list. Nothing is imported before
-the first look-up.
+Each kind has one registry, in the room of that kind. An entry comes from a decorator in the module
+that defines it. The modules of the package are found by scanning a folder, those of installed
+packages by entry points of the group ``cdc_flower.KIND``; so adding one touches no list. Nothing is
+imported before the first look-up.
 """
 
 import importlib
@@ -21,12 +21,12 @@ Facts = TypeVar("Facts")
 
 @dataclass(frozen=True)
 class NoFacts:
-    """Facts of a kind of which nothing but the name has to be known."""
+    """Stands for the facts of a kind of which nothing but the name has to be known."""
 
 
 @dataclass(frozen=True)
 class Entry(Generic[Value, Facts]):
-    """A registered class or function.
+    """Holds a registered class or function.
 
     Attributes:
         name: As configurations have it.
@@ -40,7 +40,7 @@ class Entry(Generic[Value, Facts]):
 
 
 class Registry(Generic[Value, Facts]):
-    """Classes or functions of one kind by name.
+    """Finds classes or functions of one kind by name.
 
     Args:
         kind: Singular word for messages, such as ``strategy``.
@@ -50,8 +50,11 @@ class Registry(Generic[Value, Facts]):
     """
 
     def __init__(self, kind: str, plural: str, facts: type[Facts], package: str = "") -> None:
-        self.kind, self.plural, self._facts = kind, plural, facts
-        self._package, self._is_complete = package, False
+        self.kind = kind
+        self.plural = plural
+        self._facts = facts
+        self._package = package
+        self._is_complete = False
         self._entries: dict[str, Entry[Value, Facts]] = {}
 
     def register(self, name: str, **facts: object) -> Callable[[Value], Value]:
@@ -78,14 +81,14 @@ class Registry(Generic[Value, Facts]):
         return name in self._complete()
 
     def __iter__(self) -> Iterator[str]:
-        """Names in alphabetical order."""
+        """Lists names in alphabetical order."""
         return iter(sorted(self._complete()))
 
     def __len__(self) -> int:
         return len(self._complete())
 
     def __getitem__(self, name: str) -> Entry[Value, Facts]:
-        """The entry of that name.
+        """Finds the entry of that name.
 
         Raises:
             UserError: If there is none.
@@ -113,11 +116,10 @@ class Registry(Generic[Value, Facts]):
         return [complete[name] for name in sorted(complete)]
 
     def _complete(self) -> dict[str, Entry[Value, Facts]]:
-        """All entries, after the folder and the entry points were imported once."""
+        """Imports the folder and the entry points once, and returns all entries."""
         if not self._is_complete:
-            self._is_complete = (
-                True  # first, for a module may look something up while it is imported
-            )
+            # Set first, for a module may look something up while it is imported.
+            self._is_complete = True
             self._scan()
             self._load_entry_points()
         return self._entries
@@ -133,16 +135,17 @@ class Registry(Generic[Value, Facts]):
         for point in entry_points(group=f"cdc_flower.{self.plural}"):
             try:
                 value = point.load()
-            except Exception as error:
+            except Exception as error:  # an installed package may fail in any way
                 raise UserError(
-                    f"{self.plural}: the entry point {point.name} ({point.value}) must be importable, "
-                    f"got {type(error).__name__}: {error}"
+                    f"{self.plural}: the entry point {point.name} ({point.value}) must be "
+                    f"importable, got {type(error).__name__}: {error}"
                 ) from error
+            # Its module may have registered it already, with facts.
             if point.name not in self._entries:
                 self.register(point.name)(value)
 
 
 def _is_same(one: object, other: object) -> bool:
-    """Whether two objects are one definition, which a module that is imported again makes anew."""
+    """Tells whether two objects are one definition; a module imported again makes it anew."""
     names = ("__module__", "__qualname__")
     return all(getattr(one, name, one) == getattr(other, name, other) for name in names)

@@ -1,4 +1,4 @@
-"""Randomness by name: one seed for a run, and an independent stream for each purpose, device and event.
+"""Draws randomness by name: one seed for a run, a stream for each purpose, device and event.
 
 Nothing here keeps a state. ``generator(seed, "links")`` is the same wherever it is called, and
 ``hashed_uniform`` gives each index a number of its own, so a device's data never depends on how
@@ -17,22 +17,24 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
 def _digest(seed: int, name: tuple[str | int, ...]) -> int:
+    # A separator that no name has, so that ("a", 12) and ("a1", 2) differ.
     text = "\x1f".join([str(seed), *(str(part) for part in name)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
 def generator(seed: int, *name: str | int) -> np.random.Generator:
-    """An independent generator for each (seed, name)."""
+    """Makes an independent generator for each (seed, name)."""
     return np.random.default_rng(_digest(seed, name))
 
 
 def torch_generator(seed: int, *name: str | int) -> torch.Generator:
-    """As :func:`generator`, for PyTorch."""
+    """Makes the same for PyTorch; see :func:`generator`."""
+    # PyTorch takes a signed number of 64 bits.
     return torch.Generator().manual_seed(_digest(seed, name) & 0x7FFFFFFFFFFFFFFF)
 
 
 def _mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finalizer of splitmix64 (Steele, Lea and Flood, OOPSLA 2014), in place on a fresh array."""
+    """Finalizes as splitmix64 does (Steele, Lea and Flood, OOPSLA 2014), on a fresh array."""
     value = value + _GOLDEN
     value ^= value >> np.uint64(30)
     value *= _MIX_1
@@ -43,7 +45,7 @@ def _mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def hashed_bits(seed: int, name: str, *indices: ArrayLike) -> NDArray[np.uint64]:
-    """Sixty-four random bits for each index, as a pure function of (seed, name, indices).
+    """Hashes sixty-four bits for each index, as a pure function of (seed, name, indices).
 
     Args:
         indices: Integer arrays that broadcast together, such as devices ``[n, 1]`` and events
@@ -52,7 +54,7 @@ def hashed_bits(seed: int, name: str, *indices: ArrayLike) -> NDArray[np.uint64]
     Returns:
         ``[...]``, the broadcast shape of the indices.
     """
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):  # sums and products wrap around, as the hash wants
         value = np.asarray(np.uint64(_digest(seed, (name,))))
         for index in indices:
             value = _mix(np.atleast_1d(value ^ np.asarray(index).astype(np.uint64)))
@@ -60,14 +62,21 @@ def hashed_bits(seed: int, name: str, *indices: ArrayLike) -> NDArray[np.uint64]
 
 
 def hashed_uniform(seed: int, name: str, *indices: ArrayLike) -> NDArray[np.float64]:
-    """Uniform numbers in [0, 1), one for each index; see :func:`hashed_bits`."""
+    """Draws uniform numbers in [0, 1), one for each index; see :func:`hashed_bits`."""
+    # A double has 53 bits of precision: the upper ones of 64.
     return (hashed_bits(seed, name, *indices) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def hashed_integers(seed: int, name: str, *indices: ArrayLike, high: int) -> NDArray[np.int64]:
-    """Integers in [0, high), one for each index; see :func:`hashed_bits`.
+    """Draws integers in [0, high), one for each index; see :func:`hashed_bits`.
 
     Multiplies the upper 32 bits by ``high``: a bias below ``high`` / 2**32.
+
+    Args:
+        seed: Of the run.
+        name: Of the purpose.
+        indices: Integer arrays that broadcast together.
+        high: Above the largest; 1 draws zeros.
     """
     upper = hashed_bits(seed, name, *indices) >> np.uint64(32)
     return ((upper * np.uint64(high)) >> np.uint64(32)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""What devices see between two decision points, and the truth that only a metric may read.
+"""Holds what devices see between two decision points, and the truth that metrics read.
 
 Devices have different numbers of events, so a batch is flat: ``T`` events of ``n`` devices in a
 row, sorted by device, with the row of the device beside each event. ``L`` is the length of a
@@ -13,15 +13,18 @@ from numpy.typing import NDArray
 
 
 class TruthAccessError(Exception):
-    """Something other than a metric, or a baseline that pays for labels, asked for the truth."""
+    """Reports that something other than a metric, or a baseline that pays, asked for the truth."""
 
 
 class TruthReader:
-    """Those who may read truth: metrics, and the label counter of a baseline that pays for each label."""
+    """Marks who may read truth: metrics, and the label counter of a baseline.
+
+    Such a baseline pays for each label.
+    """
 
 
 class Truth:
-    """The choice at each event and the hidden context of each device, locked for everyone but a reader.
+    """Locks the choice at each event and the hidden context of each device for all but readers.
 
     Args:
         positive: ``[T]``, which column of the candidates the user chose.
@@ -37,12 +40,14 @@ class Truth:
         context_id: NDArray[np.int64],
         is_shift: NDArray[np.bool_],
     ) -> None:
-        self._positive, self._context_id, self._is_shift = positive, context_id, is_shift
+        self._positive = positive
+        self._context_id = context_id
+        self._is_shift = is_shift
 
     def read(
         self, reader: TruthReader
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-        """The positive column ``[T]``, the context ``[n]`` and whether it is new ``[n]``.
+        """Returns the positive column ``[T]``, the context ``[n]`` and whether it is new ``[n]``.
 
         Raises:
             TruthAccessError: If the reader is not a :class:`TruthReader`.
@@ -59,7 +64,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class SegmentBatch:
-    """The events of one segment on ``n`` devices.
+    """Holds the events of one segment on ``n`` devices.
 
     Attributes:
         device_ids: ``[n]``.
@@ -84,7 +89,7 @@ class SegmentBatch:
 
 @dataclass(frozen=True)
 class LabelledBatch:
-    """Labelled examples that devices hold on what they have seen. Each row costs one label.
+    """Holds labelled examples of what devices have seen. Each row costs one label.
 
     Attributes:
         num_examples: ``[n]``; they sum to ``T``.
@@ -100,7 +105,10 @@ class LabelledBatch:
 
 
 class Stream(Protocol):
-    """The data of every device in time. Any number of calls, in any order, give the same answers."""
+    """Gives the data of every device in time.
+
+    The same calls give the same arrays, whatever their number and order.
+    """
 
     num_devices: int
     num_items: int  # item ids are 1..num_items; 0 is padding
@@ -109,18 +117,23 @@ class Stream(Protocol):
     segment_starts_s: NDArray[np.float64]  # [num_segments + 1], virtual time of the decision points
 
     def segment(self, device_ids: NDArray[np.int64], segment: int) -> SegmentBatch:
-        """The events of segment 0, 1, ... on these devices."""
+        """Gives the events of segment 0, 1, ... on these devices."""
 
     def num_events(self, device_ids: NDArray[np.int64], segment: int) -> NDArray[np.int64]:
-        """``[n]``: how many events each of these devices has in the segment."""
+        """Counts the events ``[n]`` of each of these devices in the segment."""
 
     def recent(
         self, device_ids: NDArray[np.int64], segment: int, lag: int = 0
     ) -> NDArray[np.int32]:
-        """``[n, L]``: the last items before the segment starts, oldest first, padded on the right with 0.
+        """Gives the last items ``[n, L]`` before the segment starts, oldest first, padded with 0.
 
-        With a ``lag``, as they were so many events earlier, at the earliest when the device had one
-        event.
+        Padding is on the right.
+
+        Args:
+            device_ids: ``[n]``.
+            segment: Which one starts, from 0.
+            lag: Events by which the items are earlier, at the earliest when the device had one
+                event. 0 is the present.
         """
 
     def labelled(
@@ -131,4 +144,12 @@ class Stream(Protocol):
         max_examples: int,
         num_negatives: int,
     ) -> LabelledBatch:
-        """The newest examples from before the segment starts, at most ``max_examples`` a device."""
+        """Gives the newest examples from before the segment starts.
+
+        Args:
+            reader: Of the labels, which it pays for.
+            device_ids: ``[n]``.
+            segment: Which one starts, from 0.
+            max_examples: At most so many a device.
+            num_negatives: Other candidates for each example.
+        """

@@ -1,3 +1,3 @@
-"""The version of this package, which Flower reads from ``pyproject.toml``; a test holds them equal."""
+"""Holds the package's version; Flower reads it from ``pyproject.toml``, and a test compares."""
 
 __version__ = "0.1.0"

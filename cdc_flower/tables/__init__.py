@@ -1,1 +1,1 @@
-"""Results: one long table, its cells in memory, and summaries."""
+"""Holds results: writes one long table, reads its cells, and summarizes them."""

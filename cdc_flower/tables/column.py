@@ -1,4 +1,4 @@
-"""A column of the results table, and columns in order by name."""
+"""Describes a column of the results table, and keeps columns in order by name."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from cdc_flower.core.errors import UserError, unknown_name
 
 
 class Type(StrEnum):
-    """Type of the values: text, or a NumPy type."""
+    """Names the type of values: text, or a NumPy type."""
 
     TEXT = "text"
     BOOL = "bool"
@@ -21,7 +21,7 @@ class Type(StrEnum):
 
 
 class Scope(StrEnum):
-    """What a value belongs to; it is repeated on all rows of that."""
+    """Tells what a value belongs to; it is repeated on all rows of that."""
 
     RUN = "run and strategy"
     SEGMENT = "segment"
@@ -30,7 +30,7 @@ class Scope(StrEnum):
 
 
 class Pool(StrEnum):
-    """How values of many devices and segments become one."""
+    """Tells how values of many devices and segments become one."""
 
     NONE = "not pooled"
     TOTAL = "sum"
@@ -41,7 +41,7 @@ class Pool(StrEnum):
 
 
 class Subject(StrEnum):
-    """What columns are about, in the order of the summary and of the documentation."""
+    """Groups columns by subject, in the order of the summary and of the documentation."""
 
     IDENTITY = "Run, device and segment"
     STREAM = "What the stream did"
@@ -56,7 +56,7 @@ class Subject(StrEnum):
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the results table.
+    """Describes one column of the results table.
 
     Args:
         name: A Python identifier with its unit as a suffix, such as ``latency_s``.
@@ -111,20 +111,20 @@ class Column:
 
     @property
     def dtype(self) -> np.dtype:
-        """NumPy type of the values; text is an object."""
+        """Gives the NumPy type of the values; text is an object."""
         return np.dtype(object if self.type is Type.TEXT else self.type.value)
 
     @property
     def summary_name(self) -> str:
-        """Name of its column in the summary."""
+        """Names its column in the summary."""
         ends = {Pool.PER_DEVICE: "_per_device", Pool.MEAN: "_mean", Pool.MEDIAN: "_median"}
         return self.name + ends.get(self.pooled, "")
 
 
 class Columns:
-    """Columns in the order of the file, by name.
+    """Keeps columns in the order of the file, by name.
 
-    What follows from them is asked for when it is needed, so that a column that is registered
+    All that follows from them is worked out when it is needed, so that a column that is registered
     later is everywhere.
 
     Args:
@@ -166,7 +166,7 @@ class Columns:
         return name in self._by_name
 
     def __getitem__(self, name: str) -> Column:
-        """The column of that name.
+        """Finds the column of that name.
 
         Raises:
             UserError: If there is none.

@@ -1,4 +1,4 @@
-"""Tables of the columns for ``docs/results.md``.
+"""Writes the tables of the columns into ``docs/results.md``.
 
     python -m cdc_flower.tables.column_docs docs/results.md
 
@@ -12,7 +12,8 @@ from cdc_flower.core.errors import UserError
 from cdc_flower.tables.column import Column, Pool, Subject
 from cdc_flower.tables.columns import COLUMNS
 
-BEGIN, END = "<!-- columns: begin -->", "<!-- columns: end -->"
+BEGIN = "<!-- columns: begin -->"
+END = "<!-- columns: end -->"
 _HEADS = (
     "column",
     "type",

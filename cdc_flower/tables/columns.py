@@ -1,4 +1,4 @@
-"""Columns of the results table, a row for each. All that handles results follows from these rows.
+"""Lists the columns of the results table, a row for each; results follow from these rows.
 
 The schema of ``results.parquet``, the frame of a segment, the arrays of
 :class:`~cdc_flower.simulations.links.accounting.Usage`, results in memory, costs in the summary and

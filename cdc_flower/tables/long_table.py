@@ -1,8 +1,8 @@
-"""The results table: one row per run, device, segment and metric, in one Parquet file a run.
+"""Writes the results table: a row for each run, device, segment and metric, a file a run.
 
-Its columns are those of :mod:`cdc_flower.tables.columns`. Values are sums and counts, so any group
-of rows can be merged: add ``value_sum``, add ``value_count``, divide. What a device did in a
-segment (bytes, latency, labels, seconds) is *repeated* on the row of each metric;
+The file is Parquet. Its columns are those of :mod:`cdc_flower.tables.columns`. Values are sums and
+counts, so any group of rows can be merged: add ``value_sum``, add ``value_count``, divide. What a
+device did in a segment (bytes, latency, labels, seconds) is *repeated* on the row of each metric;
 :mod:`cdc_flower.tables.results` reads it once.
 """
 
@@ -84,7 +84,7 @@ def _check_names(place: str, given: Mapping[str, ArrayLike], scopes: Sequence[Sc
 def _rows(
     column: Column, given: Mapping[str, ArrayLike], shape: tuple[int, int]
 ) -> NDArray | pd.Categorical:
-    """The values ``[n * M]`` of one column.
+    """Spreads the values of one column over its rows ``[n * M]``.
 
     Args:
         column: Of which.
@@ -116,7 +116,7 @@ def _shapes(column: Column, shape: tuple[int, int]) -> tuple[tuple[int, ...], ..
 
 
 def _spread(value: NDArray, shape: tuple[int, int]) -> NDArray:
-    """One value, ``[n]`` or ``[n, M]`` -> ``[n * M]``."""
+    """Repeats one value, ``[n]`` or ``[n, M]``, as ``[n * M]``."""
     return np.broadcast_to(value[:, None] if value.ndim == 1 else value, shape).ravel()
 
 
@@ -154,12 +154,13 @@ class ResultsWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        writer, self._writer = self._writer, None
+        writer = self._writer
+        self._writer = None  # first, so that nothing is appended to a file that failed to close
         if writer is not None:
             writer.close()
 
     def append(self, frame: pd.DataFrame) -> None:
-        """Write the rows of a :func:`segment_frame`, or several of them joined.
+        """Writes the rows of a :func:`segment_frame`, or several of them joined.
 
         Raises:
             ValueError: If the writer is not open, or the columns are not those of the file.
@@ -177,7 +178,7 @@ class ResultsWriter:
 
 
 def _table(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
-    """A frame as an Arrow table of that schema."""
+    """Turns a frame into an Arrow table of that schema."""
     arrays = []
     for field in schema:
         column = frame[field.name]

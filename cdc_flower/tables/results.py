@@ -1,4 +1,4 @@
-"""Results in memory: what the long table repeats on each metric is held once.
+"""Holds results in memory: what the long table repeats on each metric is held once.
 
 A *cell* is what one device did in one segment under one strategy of a run. Its bytes, seconds and
 labels are a row of :attr:`Results.cells`; the sums and counts of a metric stand beside the numbers
@@ -8,8 +8,8 @@ went in.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,7 @@ def cell_key() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Piece:
-    """Values of one metric in ``n`` cells.
+    """Holds the values of one metric in ``n`` cells.
 
     Attributes:
         at: The numbers of the cells: a range, or ``[n]``.
@@ -47,7 +47,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Results:
-    """Results of one run or of several.
+    """Holds the results of one run or of several.
 
     Attributes:
         cells: One row per run, strategy, device and segment: :func:`cell_key` and
@@ -61,19 +61,24 @@ class Results:
 
     @staticmethod
     def of(frame: pd.DataFrame) -> "Results":
-        """Makes them from rows of the long table; a column ``run`` may label runs, else it is empty."""
+        """Makes them from rows of the long table.
+
+        A column ``run`` may label runs, else it is empty.
+        """
         labeled = frame if "run" in frame else frame.assign(run="")
         return _merged(_runs_of_rows(_with_every_fact(labeled)))
 
     @property
     def metrics(self) -> list[str]:
-        """The metrics as they come."""
+        """Lists the metrics as they come."""
         return list(self.pieces)
 
     def rows(self, metric: str, columns: Iterable[str]) -> pd.DataFrame:
         """Gives a row for each cell that has a metric: these columns, its sum and its count."""
-        pieces, names = self.pieces.get(metric, ()), list(columns)
+        pieces = self.pieces.get(metric, ())
+        names = list(columns)
         at = _indices(pieces)
+        # Without a copy where every cell has the metric, as is usual.
         is_whole = len(at) == len(self.cells) and bool((np.diff(at) == 1).all())
         rows = self.cells[names] if is_whole else self.cells[names].take(at).reset_index(drop=True)
         values = {
@@ -85,25 +90,31 @@ class Results:
         )
 
     def where(self, kept: NDArray[np.bool_]) -> "Results":
-        """Some of the cells.
+        """Keeps some of the cells.
 
         Args:
             kept: ``[num_cells]``.
         """
         if kept.all():
             return self
-        number, pieces = np.cumsum(kept) - 1, {}
+        number = np.cumsum(kept) - 1  # of each cell that stays
+        pieces: dict[str, Sequence[Piece]] = {}
         for metric, whole in self.pieces.items():
             some = [part for piece in whole if (part := _some(piece, kept, number)) is not None]
             if some:
                 pieces[metric] = some
         return Results(self.cells[kept].reset_index(drop=True), pieces)
 
-    def assign(self, **columns: Any) -> "Results":
-        """Adds columns of the cells, ``[num_cells]`` or one value for all; text becomes a category."""
+    def assign(self, **columns: NDArray | pd.Series | str | float) -> "Results":
+        """Adds columns of the cells, ``[num_cells]`` or one value for all.
+
+        Text becomes a category.
+        """
         size = len(self.cells)
         texts = {
-            k: _constant(value, size) for k, value in columns.items() if isinstance(value, str)
+            name: _constant(value, size)
+            for name, value in columns.items()
+            if isinstance(value, str)
         }
         return Results(self.cells.assign(**{**columns, **texts}), self.pieces)
 
@@ -119,7 +130,8 @@ def joined(parts: Sequence[Results]) -> Results:
     for name, column in parts[0].cells.items():
         several = [part.cells[name] for part in parts]
         if isinstance(column.dtype, pd.CategoricalDtype):
-            names = sorted({str(text) for each in several for text in each.cat.categories})
+            texts = chain.from_iterable(each.cat.categories for each in several)
+            names = sorted({str(text) for text in texts})
             several = [each.cat.set_categories(names) for each in several]
         columns[name] = pd.concat(several, ignore_index=True)
     pieces: dict[str, list[Piece]] = {}
@@ -162,7 +174,9 @@ def read_results(path: str | Path) -> Results:
 
 
 def _chunks(path: Path, held: Collection[str]) -> Iterator[pd.DataFrame]:
-    """The rows of a file, some row groups at a time; at least one chunk, which may be empty.
+    """Reads the rows of a file, some row groups at a time.
+
+    There is at least one chunk, which may be empty.
 
     Args:
         path: The file.
@@ -197,8 +211,9 @@ def _with_every_fact(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _runs_of_rows(frame: pd.DataFrame) -> Results:
-    """A cell for each run of rows of one key; the same cell may come again later."""
-    key, facts = cell_key(), COLUMNS.facts
+    """Makes a cell for each run of rows of one key; the same cell may come again later."""
+    key = cell_key()
+    facts = COLUMNS.facts
     known_texts = {"run", *COLUMNS.texts}
     texts = [name for name in (*key, *facts, "metric") if name in known_texts]
     frame = frame.astype(
@@ -215,11 +230,12 @@ def _runs_of_rows(frame: pd.DataFrame) -> Results:
         is_new[1:] |= values[1:] != values[:-1]
     cells = frame.loc[is_new, [*key, *facts]].reset_index(drop=True)
     cell = np.cumsum(is_new) - 1
-    metric, pieces = frame["metric"].cat, {}
-    codes, sums, counts = (
-        metric.codes.to_numpy(),
-        *(frame[name].to_numpy(np.float64) for name in _VALUES[1:]),
-    )
+    metric = frame["metric"].cat
+    codes = metric.codes.to_numpy()
+    sums = frame["value_sum"].to_numpy(np.float64)
+    counts = frame["value_count"].to_numpy(np.float64)
+    pieces: dict[str, Sequence[Piece]] = {}
+    # Metrics of one task often count the same events: their counts are then one array.
     shared: NDArray[np.floating] = np.zeros(0)
     for code in pd.unique(codes):
         rows = np.flatnonzero(codes == code)
@@ -235,7 +251,8 @@ def _runs_of_rows(frame: pd.DataFrame) -> Results:
 
 def _merged(results: Results) -> Results:
     """Merges cells whose metrics were not side by side or in two chunks; the first facts count."""
-    key, cells = list(cell_key()), results.cells
+    key = list(cell_key())
+    cells = results.cells
     again = cells.duplicated(key).to_numpy()
     if not again.any():
         return results
@@ -256,14 +273,14 @@ def _merged(results: Results) -> Results:
 
 
 def _indices(pieces: Sequence[Piece]) -> NDArray[np.int64]:
-    """The numbers of the cells of some pieces."""
+    """Lists the numbers of the cells of some pieces."""
     return np.concatenate(
         [np.asarray(piece.at, np.int64) for piece in pieces] or [np.zeros(0, np.int64)]
     )
 
 
-def _compact(at: NDArray[Any]) -> range | NDArray[Any]:
-    """A range where the numbers are one."""
+def _compact(at: NDArray[np.int64]) -> range | NDArray[np.int64]:
+    """Makes a range where the numbers are one."""
     is_range = len(at) > 0 and bool((np.diff(at) == 1).all())
     return range(int(at[0]), int(at[-1]) + 1) if is_range else at
 
@@ -273,7 +290,7 @@ def _moved(at: range | NDArray[np.int64], by: int) -> range | NDArray[np.int64]:
 
 
 def _some(piece: Piece, kept: NDArray[np.bool_], number: NDArray[np.int64]) -> Piece | None:
-    """What of a piece lies in kept cells, at their new numbers."""
+    """Keeps the part of a piece that lies in kept cells, at their new numbers."""
     at = _indices([piece])
     mine = kept[at]
     if mine.all():
@@ -283,12 +300,13 @@ def _some(piece: Piece, kept: NDArray[np.bool_], number: NDArray[np.int64]) -> P
     return Piece(_compact(number[at[mine]]), piece.value_sum[mine], piece.value_count[mine])
 
 
-def _constant(text: str, size: int) -> Any:
-    return pd.Categorical.from_codes(np.zeros(size, np.int8), pd.Index([text]))
+def _constant(text: str, size: int) -> pd.Series:
+    codes = np.zeros(size, np.int8)
+    return pd.Series(pd.Categorical.from_codes(codes, pd.Index([text])))
 
 
 def _smallest_float(values: NDArray[np.float64]) -> NDArray[np.floating]:
-    """In half the bytes where each number is the same in them."""
+    """Halves the bytes where each number is the same in them."""
     with np.errstate(over="ignore"):
         half = values.astype(np.float32)
     return half if np.array_equal(half, values, equal_nan=True) else values
@@ -297,7 +315,8 @@ def _smallest_float(values: NDArray[np.float64]) -> NDArray[np.floating]:
 def _smallest_integer(column: pd.Series) -> pd.Series:
     if column.dtype.kind != "i" or column.empty:
         return column
-    low, high = column.min(), column.max()
+    low = column.min()
+    high = column.max()
     kinds = (
         kind
         for kind in (np.int8, np.int16, np.int32)

@@ -54,7 +54,7 @@ def device_sums(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def estimate(sums: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """The value of each group with its interval.
+    """Estimates the value of each group with its interval.
 
     Args:
         sums: From :func:`device_sums` with at least the columns ``by``.
@@ -82,7 +82,9 @@ def paired_difference(
         ``by``, ``strategy``, ``diff``, ``low``, ``high``, ``num_devices``. The interval is NaN for
         one device.
     """
-    by, group, key = list(by), [*by, "strategy"], [*by, "seed", "device_id"]
+    by = list(by)
+    group = [*by, "strategy"]
+    key = [*by, "seed", "device_id"]
     theirs = sums.loc[sums["strategy"] == baseline, [*key, "value_sum", "value_count"]]
     both = sums.merge(theirs, on=key, suffixes=("", "_base"))
     parts = ["value_sum", "value_count", "value_sum_base", "value_count_base"]
@@ -104,13 +106,13 @@ def paired_difference(
 
 
 def _difference(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``[4, ...]`` sums and counts of a strategy and its baseline -> difference of the ratios."""
+    """Subtracts ratios: sums and counts ``[4, ...]`` of a strategy and of its baseline."""
     with np.errstate(invalid="ignore"):  # an infinite loss has no difference
         return sums[0] / sums[1] - sums[2] / sums[3]
 
 
 def _bootstrap(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The 2.5th and the 97.5th percentile of resampled differences, each ``[k]``.
+    """Resamples differences and takes their 2.5th and 97.5th percentile, each ``[k]``.
 
     Args:
         table: ``[4, n, k]``, as :func:`_difference` takes them, for ``n`` devices; zeros where a
@@ -119,12 +121,12 @@ def _bootstrap(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray
     ends = np.full((2, table.shape[2]), np.nan)
     present, which = np.unique(table[1] != 0, axis=1, return_inverse=True)
     for number in range(present.shape[1]):
-        rows, columns = (
-            np.flatnonzero(present[:, number]),
-            np.flatnonzero(which.reshape(-1) == number),
-        )
+        rows = np.flatnonzero(present[:, number])
+        columns = np.flatnonzero(which.reshape(-1) == number)
         sums = table[:, rows[:, None], columns].transpose(1, 0, 2).reshape(len(rows), -1)
-        draws, size, done = _draws(len(rows)), max(1, _WEIGHTS_PER_CHUNK // len(rows)), []
+        draws = _draws(len(rows))
+        size = max(1, _WEIGHTS_PER_CHUNK // len(rows))
+        done: list[NDArray[np.float64]] = []
         for first in range(0, NUM_RESAMPLES, size):
             with np.errstate(invalid="ignore"):
                 resampled = draws[first : first + size].astype(np.float64) @ sums
@@ -137,12 +139,10 @@ def _bootstrap(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray
 
 @lru_cache(maxsize=8)
 def _draws(num_devices: int) -> NDArray[np.uint8]:
-    """``[NUM_RESAMPLES, num_devices]``: how often each device is drawn, always under 256 times."""
-    rng, size, done = (
-        generator(0, "bootstrap", num_devices),
-        max(1, _WEIGHTS_PER_CHUNK // num_devices),
-        [],
-    )
+    """Counts how often each device is drawn, ``[NUM_RESAMPLES, num_devices]``, under 256 times."""
+    rng = generator(0, "bootstrap", num_devices)
+    size = max(1, _WEIGHTS_PER_CHUNK // num_devices)
+    done: list[NDArray[np.uint8]] = []
     for first in range(0, NUM_RESAMPLES, size):
         num_draws = min(size, NUM_RESAMPLES - first)
         drawn = (
@@ -155,7 +155,7 @@ def _draws(num_devices: int) -> NDArray[np.uint8]:
 
 
 def summarize(results: Results, baseline: str = BASELINE) -> pd.DataFrame:
-    """One row per run label, task, strategy and metric; the columns are :func:`summary_columns`.
+    """Makes a row for each run label, task, strategy and metric; see :func:`summary_columns`.
 
     Seeds are pooled. Runs that differ by more than their seed need different labels ``run``, else
     they are pooled too. Differences are from the strategy ``baseline``, NaN where it did not run.
@@ -180,7 +180,7 @@ def summarize(results: Results, baseline: str = BASELINE) -> pd.DataFrame:
 
 
 def _values(rows: pd.DataFrame, metric: str, baseline: str) -> pd.DataFrame:
-    """Value and difference of each run label, task and strategy that has a metric."""
+    """Estimates value and difference of each run label, task and strategy that has a metric."""
     group = ["run", "task", "strategy"]
     sums = device_sums(rows, group)
     pairs = paired_difference(sums, ["run", "task"], baseline).drop(columns="num_devices")
@@ -192,12 +192,12 @@ def _values(rows: pd.DataFrame, metric: str, baseline: str) -> pd.DataFrame:
 
 
 def write_summary(frame: pd.DataFrame, path: str | Path) -> None:
-    """The summary as comma-separated values."""
+    """Writes the summary as comma-separated values."""
     frame.to_csv(path, index=False, float_format="%.8g", lineterminator="\n")
 
 
 def strategies_in_order(names: Iterable[str], baseline: str = BASELINE) -> list[str]:
-    """Each name once, the baseline first and the others as they come."""
+    """Lists each name once, the baseline first and the others as they come."""
     unique = list(dict.fromkeys(str(name) for name in names))
     return sorted(unique, key=lambda name: name != baseline)
 
@@ -224,7 +224,8 @@ def rich_table(summary: pd.DataFrame, metrics: Sequence[str] = SHOWN_METRICS) ->
     for name in [*shown, "KB up", "KB down", "latency\nms", "labels"]:
         table.add_column(name, justify="right")
     for _, rows in summary.groupby(["run", "task", "strategy"], sort=False, observed=True):
-        first, by_metric = rows.iloc[0], {str(row["metric"]): row for _, row in rows.iterrows()}
+        first = rows.iloc[0]
+        by_metric = {str(row["metric"]): row for _, row in rows.iterrows()}
         cells = [str(first[name]) for name in [*labels, "strategy"]]
         cells += [
             _value_cell(by_metric[metric]) if metric in by_metric else "–" for metric in shown
@@ -239,7 +240,7 @@ def rich_table(summary: pd.DataFrame, metrics: Sequence[str] = SHOWN_METRICS) ->
 
 
 def _influence(sums: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """The value of each row's group and the row's own part of its error, row by row."""
+    """Gives each row the value of its group and its own part of the error."""
     groups = sums.groupby(list(by), observed=True, sort=False)
     total = groups["value_count"].transform("sum")
     value = groups["value_sum"].transform("sum", skipna=False) / total
@@ -265,7 +266,7 @@ def _interval(table: pd.DataFrame, by: Sequence[str], name: str) -> pd.DataFrame
 
 
 def _costs(cells: pd.DataFrame) -> pd.DataFrame:
-    """What each run label, task and strategy sent, waited for and spent."""
+    """Pools what each run label, task and strategy sent, waited for and spent."""
     group = ["run", "task", "strategy"]
     columns = COLUMNS.in_summary
     summed = [column for column in columns if column.pooled in (Pool.PER_DEVICE, Pool.TOTAL)]
@@ -287,7 +288,7 @@ def _costs(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _ordered(table: pd.DataFrame, results: Results, baseline: str) -> pd.DataFrame:
-    """The rows by label, task and metric as they come, the baseline first within them."""
+    """Orders the rows by label, task and metric as they come, the baseline first in them."""
     known = {name: results.cells[name].unique().tolist() for name in ("run", "task", "strategy")}
     known |= {
         "strategy": strategies_in_order(known["strategy"], baseline),
@@ -311,12 +312,12 @@ def _kilobytes(num_bytes: float) -> str:
 
 
 def _half(low: float, high: float) -> str:
-    """Half of an interval, such as ``±.012``."""
+    """Writes half of an interval, such as ``±.012``."""
     return "±" + _number((high - low) / 2, ".3f").removeprefix("0")
 
 
 def _value_cell(row: pd.Series) -> str:
-    """Two lines: the value with half its interval, and the same for the difference."""
+    """Writes two lines: the value with half its interval, and likewise the difference."""
     lines = f"{_number(row['mean'], '.3f')} {_half(row['low'], row['high'])}"
     if row["strategy"] != row["baseline"] and np.isfinite(row["diff"]):
         lines += f"\n{row['diff']:+.3f} {_half(row['diff_low'], row['diff_high'])}"

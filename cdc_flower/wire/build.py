@@ -1,23 +1,18 @@
-"""From the arrays of a batch to ordinary Flower messages."""
-
-from __future__ import annotations
+"""Makes ordinary Flower messages of the arrays of a batch."""
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
-from cdc_flower.wire.identity import NUMPY_STYPE, make_flower_message
+from cdc_flower.wire.identity import NUMPY_STYPE, Envelope, make_flower_message
+from cdc_flower.wire.parts import BatchParts
 from cdc_flower.wire.protobuf import npy_header
-
-if TYPE_CHECKING:
-    from cdc_flower.wire.batch import MessageBatch
 
 
 def _flower_array(values: NDArray) -> Array:
-    """Flower's array of these values, in C order."""
+    """Makes Flower's array of these values, in C order."""
     header = npy_header(values.dtype, values.shape)
     return Array(
         dtype=str(values.dtype),
@@ -27,8 +22,8 @@ def _flower_array(values: NDArray) -> Array:
     )
 
 
-def _array_maker(batch: MessageBatch) -> Callable[[int, RecordDict], None]:
-    """What puts the array records of a row into a content. A shared array is serialized once."""
+def _array_maker(batch: BatchParts) -> Callable[[int, RecordDict], None]:
+    """Makes what puts a row's array records into a content; shared arrays are serialized once."""
     parts = []
     for name in batch.array_names():
         shared = {key: _flower_array(array) for key, array in batch.shared.get(name, {}).items()}
@@ -46,15 +41,15 @@ def _array_maker(batch: MessageBatch) -> Callable[[int, RecordDict], None]:
     return put
 
 
-def _python_values(value: Any, rows: NDArray[np.int64]) -> list:
-    """The Python value of each row; a list value is a fresh list in each."""
+def _python_values(value: object, rows: NDArray[np.int64]) -> list:
+    """Lists the Python value of each row; a list value is a fresh list in each."""
     if isinstance(value, np.ndarray):
         return value[rows].tolist()
     return [list(value) if isinstance(value, list) else value for _ in rows]
 
 
-def build_messages(batch: MessageBatch, rows: NDArray[np.int64]) -> Iterator[Message]:
-    """The messages of these rows, one after the other."""
+def build_messages(batch: BatchParts, rows: NDArray[np.int64]) -> Iterator[Message]:
+    """Makes the messages of these rows, one after the other."""
     put_arrays = _array_maker(batch)
     metrics = {
         name: {key: _python_values(v, rows) for key, v in record.items()}
@@ -77,8 +72,7 @@ def build_messages(batch: MessageBatch, rows: NDArray[np.int64]) -> Iterator[Mes
                 content[name] = MetricRecord({key: column[place] for key, column in record.items()})
             for name, record in configs.items():
                 content[name] = ConfigRecord({key: column[place] for key, column in record.items()})
-        yield make_flower_message(
-            content,
+        envelope = Envelope(
             cloud=batch.cloud,
             node_id=node_ids[place],
             message_type=batch.message_type,
@@ -88,5 +82,5 @@ def build_messages(batch: MessageBatch, rows: NDArray[np.int64]) -> Iterator[Mes
             group_id=batch.group_id,
             ttl_s=ttl_s[place],
             created_at_s=created_at_s[place],
-            error=error,
         )
+        yield make_flower_message(envelope, content, error)

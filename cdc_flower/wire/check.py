@@ -1,7 +1,8 @@
-"""The parts of a message batch brought into one form, or refused with the rule and the value."""
+"""Brings the parts of a message batch into one form, or refuses them with rule and value."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +20,10 @@ _NUMERIC = "biufc"
 
 
 def node_id_column(values: ArrayLike) -> NDArray:
-    """``[n]`` node ids: int64 where they fit, else uint64. Flower's are unsigned numbers of 64 bits."""
+    """Holds node ids ``[n]`` as int64 where they fit, else as uint64.
+
+    Flower's are unsigned numbers of 64 bits.
+    """
     ids = np.asarray(values)
     if ids.size == 0:
         ids = ids.astype(np.int64)
@@ -40,7 +44,7 @@ def _array(values: ArrayLike, where: str) -> NDArray:
 
 
 def array_records(records: Mapping[str, Mapping[str, ArrayLike]], num_messages: int) -> Records:
-    """Arrays with one row a message, ``[n, ...]``."""
+    """Checks arrays with one row a message, ``[n, ...]``."""
     checked: Records = {}
     for name, record in records.items():
         checked[name] = {}
@@ -53,7 +57,7 @@ def array_records(records: Mapping[str, Mapping[str, ArrayLike]], num_messages: 
 
 
 def shared_records(records: Mapping[str, Mapping[str, ArrayLike]]) -> Records:
-    """Arrays that all messages have, in C order."""
+    """Checks arrays that all messages have, and holds them in C order."""
     return {
         name: {
             key: np.asarray(_array(values, f"shared[{name!r}][{key!r}]"), order="C")
@@ -79,7 +83,7 @@ def _numbers(
 
 
 def metric_records(records: Mapping[str, Mapping[str, ArrayLike]], num_messages: int) -> Records:
-    """Metrics, ``[n]`` or ``[n, k]``, as int64, uint64 or float64."""
+    """Checks metrics, ``[n]`` or ``[n, k]``, and holds them as int64, uint64 or float64."""
     return {
         name: {
             key: _numbers(values, f"metrics[{name!r}][{key!r}]", num_messages, "iuf", (1, 2))
@@ -89,7 +93,7 @@ def metric_records(records: Mapping[str, Mapping[str, ArrayLike]], num_messages:
     }
 
 
-def _config_value(value: Any, where: str) -> ConfigValue:
+def _config_value(value: object, where: str) -> ConfigValue:
     if isinstance(value, np.generic):
         value = value.item()
     items = value if isinstance(value, list) else [value]
@@ -101,11 +105,11 @@ def _config_value(value: Any, where: str) -> ConfigValue:
         raise ValueError(f"{where} must be a list of one type, got {value!r:.200}")
     if items and not isinstance(items[0], str | bytes):
         number_column(items)  # refuses what does not fit into 64 bits
-    return value
+    return cast(ConfigValue, value)
 
 
-def config_records(records: Mapping[str, Mapping[str, Any]], num_messages: int) -> Configs:
-    """Config values: one for all, or an array ``[n]`` of bool, int64, uint64 or float64."""
+def config_records(records: Mapping[str, Mapping[str, object]], num_messages: int) -> Configs:
+    """Checks config values: one for all, or ``[n]`` of bool, int64, uint64 or float64."""
     checked: Configs = {}
     for name, record in records.items():
         checked[name] = {}
@@ -121,7 +125,14 @@ def config_records(records: Mapping[str, Mapping[str, Any]], num_messages: int) 
 
 
 def check_names(arrays: Records, shared: Records, metrics: Records, configs: Configs) -> None:
-    """Refuse a record name of two kinds, and an array that is both shared and not."""
+    """Refuses a record name of two kinds, and an array that is both shared and not.
+
+    Args:
+        arrays: Array records of each message.
+        shared: Array records that all messages have.
+        metrics: Metric records.
+        configs: Config records.
+    """
     for name in arrays.keys() & shared.keys():
         twice = arrays[name].keys() & shared[name].keys()
         if twice:
@@ -129,14 +140,20 @@ def check_names(arrays: Records, shared: Records, metrics: Records, configs: Con
                 f"an array is either per device or shared, got both for {name!r}: {sorted(twice)}"
             )
     kinds = (arrays.keys() | shared.keys(), metrics.keys(), configs.keys())
-    names = [name for kind in kinds for name in kind]
+    names = list(chain.from_iterable(kinds))
     doubled = {name for name in names if names.count(name) > 1}
     if doubled:
         raise ValueError(f"a record name must be of one kind, got {sorted(doubled)} of several")
 
 
-def id_list(ids: Any, name: str, num_messages: int) -> list[str] | None:
-    """Message ids as a list of strings, one a message."""
+def id_list(ids: NDArray | Sequence[str] | None, name: str, num_messages: int) -> list[str] | None:
+    """Lists message ids as texts, one a message.
+
+    Args:
+        ids: One a message; None stays None.
+        name: Of the attribute, for the message.
+        num_messages: ``n``.
+    """
     if ids is None:
         return None
     listed = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
@@ -145,11 +162,17 @@ def id_list(ids: Any, name: str, num_messages: int) -> list[str] | None:
     return listed
 
 
-def seconds(value: Any, name: str, num_messages: int) -> float | NDArray[np.float64]:
-    """A time: one for all, or ``[n]``."""
-    if np.ndim(value) == 0:
-        return float(value)
+def seconds(value: ArrayLike, name: str, num_messages: int) -> float | NDArray[np.float64]:
+    """Checks a time: one for all, or ``[n]``.
+
+    Args:
+        value: One number, or ``[n]``, in seconds.
+        name: Of the attribute, for the message.
+        num_messages: ``n``.
+    """
     column = np.asarray(value, dtype=np.float64)
+    if column.ndim == 0:
+        return float(column)
     if column.shape != (num_messages,):
         raise ValueError(f"{name} must be one number or {num_messages}, got shape {column.shape}")
     return column
@@ -158,15 +181,15 @@ def seconds(value: Any, name: str, num_messages: int) -> float | NDArray[np.floa
 def error_rows(
     errors: Mapping[int, tuple[int, str]], num_messages: int
 ) -> dict[int, tuple[int, str]]:
-    """Row -> code and reason, in the order of rows."""
+    """Sorts errors, row -> code and reason, in the order of rows."""
     for row in errors:
         if not 0 <= row < num_messages:
             raise ValueError(f"errors must name rows in 0..{num_messages - 1}, got {row}")
     return {int(row): (int(errors[row][0]), str(errors[row][1] or "")) for row in sorted(errors)}
 
 
-def as_rows(rows: Any, num_messages: int) -> NDArray[np.int64]:
-    """Positions of a bool mask ``[n]``, a slice, or integers (negative ones count from the end).
+def as_rows(rows: ArrayLike | slice, num_messages: int) -> NDArray[np.int64]:
+    """Turns a bool mask ``[n]``, a slice, or integers into positions; negative ones count back.
 
     Raises:
         ValueError: If a mask has another length, or rows are not a vector of integers.

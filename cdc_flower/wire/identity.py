@@ -1,4 +1,4 @@
-"""Everything that we take from inside Flower to make a message, in one place.
+"""Makes Flower messages, and is the one place that takes anything from inside Flower.
 
 Flower's ``Message(...)`` asks the process who it is (``TaskIdentity``), which only Flower's own
 runtime sets, and leaves the message id for Flower's transport to fill in. Outside that runtime both
@@ -27,7 +27,7 @@ NUMPY_STYPE: str = SType.NUMPY
 
 @dataclass(frozen=True)
 class Identity:
-    """The cloud's end of a message.
+    """Identifies the cloud's end of a message.
 
     Attributes:
         run_id: Flower's number of the run.
@@ -41,22 +41,30 @@ class Identity:
 
 
 def _known(name: str) -> int | None:
-    """What Flower has set, or None. Any other error than "not set" means that Flower has changed."""
+    """Returns what Flower has set, or None."""
     try:
         return int(getattr(TaskIdentity, name))
-    except RuntimeError:
+    except RuntimeError:  # Flower's way to say "not set"; another error means that it has changed
         return None
 
 
 def ensure_identity(run_id: int = 1, node_id: int = CLOUD_NODE_ID, task_id: int = 1) -> None:
-    """Let ``Message(...)`` be made outside Flower's runtime; what Flower has already set stays as it is."""
+    """Lets ``Message(...)`` be made outside Flower's runtime.
+
+    What Flower has already set stays as it is.
+
+    Args:
+        run_id: Flower's number of the run.
+        node_id: The node id of the cloud.
+        task_id: Flower's number of the server's task.
+    """
     for name, value in (("run_id", run_id), ("node_id", node_id), ("task_id", task_id)):
         if _known(name) is None:
             setattr(TaskIdentity, name, value)
 
 
 def current_identity() -> Identity:
-    """Who this process is, with 1 for what nobody has set. Sets nothing."""
+    """Says who this process is, with 1 for what nobody has set. Sets nothing."""
     run_id, node_id, task_id = (_known(name) for name in ("run_id", "node_id", "task_id"))
     return Identity(
         run_id=1 if run_id is None else run_id,
@@ -66,7 +74,7 @@ def current_identity() -> Identity:
 
 
 class HashedMetadata(Metadata):
-    """Metadata of a message that no grid has named: asked for its id, it gives Flower's hash of the message.
+    """Gives Flower's hash of the message as its id, if no grid has named the message.
 
     The hash is computed when it is first asked for, and not where nobody asks. Two of them are
     equal if what they were given is, so an id that was not given does not count.
@@ -84,7 +92,7 @@ class HashedMetadata(Metadata):
 
     @property
     def message_id(self) -> str:
-        """The id that a grid has given, or else the one that Flower's grid would give."""
+        """Returns the id that a grid has given, or else the one that Flower's grid would give."""
         given = self.__dict__["_message_id"]
         if given:
             return given
@@ -93,12 +101,15 @@ class HashedMetadata(Metadata):
         return cast(str, self.__dict__["_hash"])
 
     def _computed(self) -> str:
-        """Flower's hash of the message with the metadata as they are now; the message id is no part of it."""
+        """Hashes the message as Flower does, with the metadata as they are now.
+
+        The message id is no part of it.
+        """
         values = {name: getattr(self, name) for name in self.__dict__["_hashed"]["given"]}
-        content, error = self.__dict__["_hashed"]["content"], self.__dict__["_hashed"]["error"]
-        return make_message(
-            Metadata(message_id="", **values), content=content, error=error
-        ).object_id
+        hashed = self.__dict__["_hashed"]
+        metadata = Metadata(message_id="", **values)
+        message = make_message(metadata, content=hashed["content"], error=hashed["error"])
+        return message.object_id
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Metadata) and _given(self) == _given(other)
@@ -113,66 +124,78 @@ def _given(metadata: Metadata) -> Mapping[str, object]:
 
 
 def given_id(message: Message) -> str:
-    """The id that a grid has given to a message; empty before. Computes nothing."""
+    """Returns the id that a grid has given to a message; empty before. Computes nothing."""
     return cast(str, message.metadata.__dict__["_message_id"])
 
 
-def make_flower_message(
-    content: RecordDict | None,
-    *,
-    cloud: Identity,
-    node_id: int,
-    message_type: str,
-    is_reply: bool,
-    message_id: str = "",
-    reply_to: str = "",
-    group_id: str = "",
-    ttl_s: float,
-    created_at_s: float | None = None,
-    error: tuple[int, str] | None = None,
-) -> Message:
-    """An ordinary Flower message between the cloud and a device, with an id of our choice.
+@dataclass(frozen=True)
+class Envelope:
+    """Addresses one message between the cloud and a device.
 
-    Args:
-        content: The records; None for a reply that carries an error.
+    Attributes:
         cloud: The cloud's end: the source of an instruction, the destination of a reply.
         node_id: The device's end.
         message_type: Flower's type, such as ``"train"``.
         is_reply: Whether the device sends it.
+        ttl_s: For how long the message is valid, in seconds.
         message_id: Empty until a grid has named it; the message then gives Flower's hash of itself.
         reply_to: The id of the instruction that a reply answers.
         group_id: Flower's label for a group of messages.
-        ttl_s: For how long the message is valid, in seconds.
         created_at_s: Unix time; None is now.
-        error: Code and reason.
+    """
+
+    cloud: Identity
+    node_id: int
+    message_type: str
+    is_reply: bool
+    ttl_s: float
+    message_id: str = ""
+    reply_to: str = ""
+    group_id: str = ""
+    created_at_s: float | None = None
+
+
+def make_flower_message(
+    envelope: Envelope, content: RecordDict | None, error: tuple[int, str] | None = None
+) -> Message:
+    """Makes an ordinary Flower message between the cloud and a device, with an id of our choice.
+
+    Args:
+        envelope: Its two ends, its type and its times.
+        content: The records; None for a reply that carries an error.
+        error: Code and reason; None for a message with content.
 
     Raises:
         ValueError: If Flower does not know the message type.
     """
+    cloud = envelope.cloud
+    node_id = envelope.node_id
+    is_reply = envelope.is_reply
+    created_at_s = envelope.created_at_s
     given: dict[str, Any] = {
         "run_id": cloud.run_id,
         "src_node_id": node_id if is_reply else cloud.node_id,
         "dst_node_id": cloud.node_id if is_reply else node_id,
-        "reply_to_message_id": reply_to,
-        "group_id": group_id,
+        "reply_to_message_id": envelope.reply_to,
+        "group_id": envelope.group_id,
         "created_at": time.time() if created_at_s is None else created_at_s,
-        "ttl": ttl_s,
-        "message_type": message_type,
+        "ttl": envelope.ttl_s,
+        "message_type": envelope.message_type,
         "src_task_id": None if is_reply else cloud.task_id,
         "dst_task_id": cloud.task_id if is_reply else None,
     }
     carried = Error(error[0], error[1] or None) if error is not None else None
     content = None if carried is not None else content
     metadata = (
-        Metadata(message_id=message_id, **given)
-        if message_id
+        Metadata(message_id=envelope.message_id, **given)
+        if envelope.message_id
         else HashedMetadata(content, carried, **given)
     )
     return make_message(metadata, content=content, error=carried)
 
 
 def answer_from(asked: Message, reply: Message) -> Message:
-    """A reply under the node that was asked.
+    """Puts a reply under the node that was asked.
 
     The errors that Flower answers with on behalf of a node come from the cloud's node id, some of
     them with a message type and a group of their own.
@@ -180,8 +203,7 @@ def answer_from(asked: Message, reply: Message) -> Message:
     if not reply.has_error() or reply.metadata.src_node_id == asked.metadata.dst_node_id:
         return reply
     own = asked.metadata
-    return make_flower_message(
-        None,
+    envelope = Envelope(
         cloud=Identity(own.run_id, own.src_node_id, own.src_task_id),
         node_id=own.dst_node_id,
         message_type=own.message_type,
@@ -191,5 +213,5 @@ def answer_from(asked: Message, reply: Message) -> Message:
         group_id=own.group_id,
         ttl_s=reply.metadata.ttl,
         created_at_s=reply.metadata.created_at,
-        error=(reply.error.code, reply.error.reason or ""),
     )
+    return make_flower_message(envelope, None, (reply.error.code, reply.error.reason or ""))

@@ -1,21 +1,18 @@
-"""Batches compared, cut, and put one after the other."""
+"""Compares batches, cuts them, and puts them one after the other."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cdc_flower.wire.check import as_rows
-
-if TYPE_CHECKING:
-    from cdc_flower.wire.batch import MessageBatch
+from cdc_flower.wire.check import Configs, Records, as_rows
+from cdc_flower.wire.parts import Batch, BatchParts
 
 
 class SchemaError(ValueError):
-    """Batches cannot be one batch: their messages are not alike."""
+    """Reports batches that cannot be one batch, as their messages are not alike."""
 
 
 def _same_bits(one: NDArray, other: NDArray) -> bool:
@@ -23,6 +20,7 @@ def _same_bits(one: NDArray, other: NDArray) -> bool:
         return True
     if one.dtype != other.dtype or one.shape != other.shape:
         return False
+    # Bytes, not numbers: NaN equals itself, and 0.0 is not -0.0.
     return np.array_equal(one.reshape(-1).view(np.uint8), other.reshape(-1).view(np.uint8))
 
 
@@ -32,10 +30,10 @@ def _same_values(one: NDArray, other: NDArray) -> bool:
     )
 
 
-def _columns(batch: MessageBatch) -> dict[tuple[str, str, str], Any]:
-    """Every value of the good rows, by kind, record and key; None stands for the record itself."""
+def _columns(batch: BatchParts) -> dict[tuple[str, str, str], object]:
+    """Lists every value of the good rows by kind, record and key; a record itself is None."""
     rows = batch.ok_rows()
-    columns: dict[tuple[str, str, str], Any] = {}
+    columns: dict[tuple[str, str, str], object] = {}
     for name in batch.array_names():
         columns["arrays", name, ""] = None
         for key in (*batch.arrays.get(name, {}), *batch.shared.get(name, {})):
@@ -57,23 +55,23 @@ def _columns(batch: MessageBatch) -> dict[tuple[str, str, str], Any]:
 
 
 def _plain(column: NDArray) -> NDArray:
-    """Unsigned numbers that fit become signed ones, as Flower keeps no difference."""
+    """Turns unsigned numbers that fit into signed ones, as Flower keeps no difference."""
     if column.dtype.kind == "u" and not (column > np.uint64(2**63 - 1)).any():
         return column.astype(np.int64)
     return column
 
 
-def _same_lists(one: Any, other: Any) -> bool:
+def _same_lists(one: object, other: object) -> bool:
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         return all(
-            type(a) is type(b) and (a == b or (a != a and b != b))
+            type(a) is type(b) and (a == b or (a != a and b != b))  # NaN is the same as NaN
             for a, b in zip(one, other, strict=True)
         )
     return type(one) is type(other) and one == other
 
 
-def same_messages(one: MessageBatch, other: MessageBatch) -> bool:
-    """Whether both batches give the same messages, however their arrays are held."""
+def same_messages(one: BatchParts, other: BatchParts) -> bool:
+    """Tells whether both batches give the same messages, however their arrays are held."""
     n = len(one)
     heads = [
         (batch.message_type, batch.is_reply, batch.group_id, batch.cloud, batch.errors, len(batch))
@@ -90,62 +88,73 @@ def same_messages(one: MessageBatch, other: MessageBatch) -> bool:
             return False
     if not len(one.ok_rows()):
         return True
-    mine, theirs = _columns(one), _columns(other)
-    if mine.keys() != theirs.keys():
-        return False
-    return all(
-        _same_values(value, theirs[key])
-        if isinstance(value, np.ndarray) and isinstance(theirs[key], np.ndarray)
-        else _same_lists(value, theirs[key])
-        for key, value in mine.items()
+    mine = _columns(one)
+    theirs = _columns(other)
+    return mine.keys() == theirs.keys() and all(
+        _same_columns(value, theirs[key]) for key, value in mine.items()
     )
 
 
-def picked_parts(batch: MessageBatch, rows: NDArray[np.int64] | slice) -> dict[str, Any]:
-    """What changes in a batch of which only these rows are kept; a slice gives views."""
+def _same_columns(one: object, other: object) -> bool:
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return _same_values(one, other)
+    return _same_lists(one, other)
 
-    def pick(records: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-        return {
-            name: {
-                key: value[rows] if isinstance(value, np.ndarray) else value
-                for key, value in record.items()
-            }
-            for name, record in records.items()
+
+def _picked_records(
+    records: Mapping[str, Mapping[str, Any]], rows: NDArray[np.int64] | slice
+) -> dict[str, dict[str, Any]]:
+    """Takes rows of each array; a value that all messages have stays."""
+    return {
+        name: {
+            key: value[rows] if isinstance(value, np.ndarray) else value
+            for key, value in record.items()
         }
+        for name, record in records.items()
+    }
 
-    def pick_ids(ids: list[str] | None) -> list[str] | None:
-        return None if ids is None else np.array(ids, dtype=object)[rows].tolist()
 
+def _picked_ids(ids: list[str] | None, rows: NDArray[np.int64] | slice) -> list[str] | None:
+    return None if ids is None else np.array(ids, dtype=object)[rows].tolist()
+
+
+def _picked_seconds(
+    value: float | NDArray[np.float64], rows: NDArray[np.int64] | slice
+) -> float | NDArray[np.float64]:
+    return value if isinstance(value, float) else value[rows]
+
+
+def picked(batch: Batch, rows: NDArray[np.int64] | slice) -> Batch:
+    """Keeps these rows of a batch; a slice gives views."""
     errors = {}
     if batch.errors:
         positions = as_rows(rows, len(batch))
         hit = np.flatnonzero(np.isin(positions, list(batch.errors)))
         errors = {int(row): batch.errors[int(positions[row])] for row in hit}
-    return {
-        "node_ids": batch.node_ids[rows],
-        "arrays": pick(batch.arrays),
-        "metrics": pick(batch.metrics),
-        "configs": pick(batch.configs),
-        "message_ids": pick_ids(batch.message_ids),
-        "reply_to": pick_ids(batch.reply_to),
-        "ttl_s": batch.ttl_s if isinstance(batch.ttl_s, float) else batch.ttl_s[rows],
-        "created_at_s": batch.created_at_s
-        if isinstance(batch.created_at_s, float)
-        else batch.created_at_s[rows],
-        "errors": errors,
-    }
+    return replace(
+        batch,
+        node_ids=batch.node_ids[rows],
+        arrays=_picked_records(batch.arrays, rows),
+        metrics=_picked_records(batch.metrics, rows),
+        configs=_picked_records(batch.configs, rows),
+        message_ids=_picked_ids(batch.message_ids, rows),
+        reply_to=_picked_ids(batch.reply_to, rows),
+        ttl_s=_picked_seconds(batch.ttl_s, rows),
+        created_at_s=_picked_seconds(batch.created_at_s, rows),
+        errors=errors,
+    )
 
 
-def _one_of(batches: Sequence[MessageBatch], name: str) -> Any:
+def _check_alike(batches: Sequence[BatchParts], name: str) -> None:
+    """Refuses batches that differ in an attribute that a batch has once."""
     values = [getattr(batch, name) for batch in batches]
     for value in values[1:]:
         if value != values[0]:
             raise SchemaError(f"batches must have one {name}, got {values[0]!r} and {value!r}")
-    return values[0]
 
 
-def _joined(columns: list[NDArray], where: str) -> NDArray:
-    """Columns of one kind in a row; int64 and uint64 meet as uint64."""
+def _stacked(columns: list[NDArray], where: str) -> NDArray:
+    """Puts columns of one kind one after the other; int64 and uint64 meet as uint64."""
     first = columns[0]
     for column in columns[1:]:
         numbers = {first.dtype, column.dtype} == {np.dtype(np.int64), np.dtype(np.uint64)}
@@ -157,53 +166,47 @@ def _joined(columns: list[NDArray], where: str) -> NDArray:
     if len({column.dtype for column in columns}) > 1:
         if any(column.dtype.kind == "i" and (column < 0).any() for column in columns):
             raise SchemaError(
-                f"{where} must fit into int64 or all into uint64, got both negative and larger numbers"
+                f"{where} must fit into int64 or all into uint64, "
+                "got both negative and larger numbers"
             )
         columns = [column.astype(np.uint64) for column in columns]
     return np.concatenate(columns)
 
 
-def _names(batches: Sequence[MessageBatch], kind: str, record: str | None = None) -> list[str]:
-    """Record names of a kind, or the keys of one record, which all batches must have."""
+def _alike(names: Sequence[Iterable[str]], where: str) -> list[str]:
+    """Lists record names, or the keys of a record, which all batches must have.
 
-    def names(batch: MessageBatch) -> list[str]:
-        if kind == "arrays":
-            both = (batch.arrays, batch.shared)
-            return (
-                batch.array_names()
-                if record is None
-                else [key for part in both for key in part.get(record, {})]
-            )
-        records = getattr(batch, kind)
-        return list(records if record is None else records[record])
-
-    first = names(batches[0])
-    for batch in batches[1:]:
-        if set(names(batch)) != set(first):
-            where = kind if record is None else f"{kind}[{record!r}]"
+    Args:
+        names: Of each batch, one or more.
+        where: For the message.
+    """
+    first = list(names[0])
+    for others in names[1:]:
+        if set(others) != set(first):
             raise SchemaError(
-                f"{where} must be alike in all batches, got {sorted(first)} and {sorted(names(batch))}"
+                f"{where} must be alike in all batches, got {sorted(first)} and {sorted(others)}"
             )
     return first
 
 
-def _expanded(batch: MessageBatch, kind: str, name: str, key: str) -> NDArray:
-    return batch.array(name, key) if kind == "arrays" else getattr(batch, kind)[name][key]
+def _array_keys(batch: BatchParts, name: str) -> list[str]:
+    return [*batch.arrays.get(name, {}), *batch.shared.get(name, {})]
 
 
-def _joined_arrays(batches: Sequence[MessageBatch]) -> tuple[dict, dict]:
-    arrays: dict[str, dict] = {}
-    shared: dict[str, dict] = {}
-    for name in _names(batches, "arrays"):
-        for key in _names(batches, "arrays", name):
+def _concatenated_arrays(batches: Sequence[BatchParts]) -> tuple[Records, Records]:
+    """Makes arrays of each device, and those that all batches share."""
+    arrays: Records = {}
+    shared: Records = {}
+    for name in _alike([batch.array_names() for batch in batches], "arrays"):
+        for key in _alike([_array_keys(batch, name) for batch in batches], f"arrays[{name!r}]"):
             where = f"arrays[{name!r}][{key!r}]"
             held = [batch.shared.get(name, {}).get(key) for batch in batches]
-            if any(array is None for array in held):
-                arrays.setdefault(name, {})[key] = _joined(
-                    [batch.array(name, key) for batch in batches], where
-                )
-            elif all(_same_bits(held[0], array) for array in held[1:]):  # type: ignore[arg-type]
-                shared.setdefault(name, {})[key] = held[0]
+            first = held[0]
+            if first is None or any(array is None for array in held):
+                columns = [batch.array(name, key) for batch in batches]
+                arrays.setdefault(name, {})[key] = _stacked(columns, where)
+            elif all(array is not None and _same_bits(first, array) for array in held[1:]):
+                shared.setdefault(name, {})[key] = first
             else:
                 raise SchemaError(
                     f"a shared array must be equal in all batches, got different values of {where}"
@@ -213,12 +216,30 @@ def _joined_arrays(batches: Sequence[MessageBatch]) -> tuple[dict, dict]:
     return arrays, shared
 
 
-def _joined_config(batches: Sequence[MessageBatch], name: str, key: str) -> Any:
+def _concatenated_metrics(batches: Sequence[BatchParts]) -> Records:
+    metrics: Records = {}
+    for name in _alike([batch.metrics for batch in batches], "metrics"):
+        metrics[name] = {}
+        for key in _alike([batch.metrics[name] for batch in batches], f"metrics[{name!r}]"):
+            columns = [batch.metrics[name][key] for batch in batches]
+            metrics[name][key] = _stacked(columns, f"metrics[{name!r}][{key!r}]")
+    return metrics
+
+
+def _concatenated_configs(batches: Sequence[BatchParts]) -> Configs:
+    configs: Configs = {}
+    for name in _alike([batch.configs for batch in batches], "configs"):
+        keys = _alike([batch.configs[name] for batch in batches], f"configs[{name!r}]")
+        configs[name] = {key: _concatenated_config(batches, name, key) for key in keys}
+    return configs
+
+
+def _concatenated_config(batches: Sequence[BatchParts], name: str, key: str) -> object:
+    """Keeps one value that all batches have; other numbers become a column ``[n]``."""
     values = [batch.configs[name][key] for batch in batches]
     where = f"configs[{name!r}][{key!r}]"
-    if not any(isinstance(value, np.ndarray) for value in values) and all(
-        _same_lists(values[0], v) for v in values
-    ):
+    has_columns = any(isinstance(value, np.ndarray) for value in values)
+    if not has_columns and all(_same_lists(values[0], value) for value in values):
         return values[0]
     if any(isinstance(value, str | bytes | list) for value in values):
         raise SchemaError(f"{where} must be equal in all batches, got {values!r:.200}")
@@ -226,21 +247,22 @@ def _joined_config(batches: Sequence[MessageBatch], name: str, key: str) -> Any:
         value if isinstance(value, np.ndarray) else np.full(len(batch), value)
         for batch, value in zip(batches, values, strict=True)
     ]
-    return _joined(columns, where)
+    return _stacked(columns, where)
 
 
-def _ids(batches: Sequence[MessageBatch], name: str) -> list[str] | None:
-    lists = [getattr(batch, name) for batch in batches]
+def _ids(batches: Sequence[BatchParts], lists: Sequence[list[str] | None]) -> list[str] | None:
+    """Puts ids one after the other; a batch without ids has empty ones if another has some."""
     if all(ids is None for ids in lists):
         return None
-    joined: list[str] = []
+    everyone: list[str] = []
     for batch, ids in zip(batches, lists, strict=True):
-        joined += [""] * len(batch) if ids is None else ids
-    return joined
+        everyone += [""] * len(batch) if ids is None else ids
+    return everyone
 
 
-def _seconds(batches: Sequence[MessageBatch], name: str) -> float | NDArray[np.float64]:
-    values = [getattr(batch, name) for batch in batches]
+def _seconds(
+    batches: Sequence[BatchParts], values: Sequence[float | NDArray[np.float64]]
+) -> float | NDArray[np.float64]:
     if all(isinstance(value, float) and value == values[0] for value in values):
         return values[0]
     return np.concatenate(
@@ -248,75 +270,69 @@ def _seconds(batches: Sequence[MessageBatch], name: str) -> float | NDArray[np.f
     )
 
 
-def _has_no_schema(batch: MessageBatch) -> bool:
-    """Whether it has no message with a content, and no records: such a batch fits any schema."""
+def _has_no_schema(batch: BatchParts) -> bool:
+    """Tells whether no message has a content or a record: such a batch fits any schema."""
     return len(batch) == len(batch.errors) and not batch.record_names()
 
 
-def _zeros_like(batch: MessageBatch, example: MessageBatch) -> dict[str, dict]:
-    """The content of a batch without a schema of its own: rows of zeros in the schema of another."""
-
-    def zeros(records: dict) -> dict:
-        return {
-            name: {
-                key: np.zeros((len(batch), *value.shape[1:]), value.dtype)
-                if isinstance(value, np.ndarray)
-                else value
-                for key, value in record.items()
-            }
-            for name, record in records.items()
-        }
-
+def _zeros(records: Mapping[str, Mapping[str, Any]], num_rows: int) -> dict[str, dict[str, Any]]:
     return {
-        "arrays": zeros(example.arrays),
-        "shared": example.shared,
-        "metrics": zeros(example.metrics),
-        "configs": zeros(example.configs),
+        name: {
+            key: np.zeros((num_rows, *value.shape[1:]), value.dtype)
+            if isinstance(value, np.ndarray)
+            else value
+            for key, value in record.items()
+        }
+        for name, record in records.items()
     }
 
 
-def joined_parts(batches: Sequence[MessageBatch]) -> dict[str, Any]:
-    """The arguments of the batch that holds the messages of all these, in order.
+def _with_schema_of(batch: Batch, example: BatchParts) -> Batch:
+    """Gives a batch without a schema of its own rows of zeros in the schema of another."""
+    return batch.with_records(
+        arrays=_zeros(example.arrays, len(batch)),
+        shared=example.shared,
+        metrics=_zeros(example.metrics, len(batch)),
+        configs=_zeros(example.configs, len(batch)),
+    )
+
+
+def concatenated(batches: Sequence[Batch]) -> Batch:
+    """Makes the batch that holds the messages of all these, in order.
 
     Raises:
         SchemaError: If the batches differ in schema, in what they share, or in type, direction,
             group or run.
+        ValueError: If there are none.
     """
     if not batches:
         raise ValueError("batches must not be empty, got none")
-    parts: dict[str, Any] = {
-        name: _one_of(batches, name) for name in ("message_type", "is_reply", "group_id", "cloud")
-    }
+    for name in ("message_type", "is_reply", "group_id", "cloud"):
+        _check_alike(batches, name)
+    # Best is one with contents; records alone are a schema too.
     example = max(
         batches, key=lambda batch: (len(batch.ok_rows()) > 0, len(batch.record_names()) > 0)
     )
     batches = [
-        batch.with_records(**_zeros_like(batch, example)) if _has_no_schema(batch) else batch
-        for batch in batches
+        _with_schema_of(batch, example) if _has_no_schema(batch) else batch for batch in batches
     ]
-    parts["node_ids"] = _joined([b.node_ids for b in batches], "node_ids")
-    parts["message_ids"], parts["reply_to"] = (
-        _ids(batches, "message_ids"),
-        _ids(batches, "reply_to"),
-    )
-    parts["ttl_s"], parts["created_at_s"] = (
-        _seconds(batches, "ttl_s"),
-        _seconds(batches, "created_at_s"),
-    )
-    parts["arrays"], parts["shared"] = _joined_arrays(batches)
-    parts["metrics"] = {
-        name: {
-            key: _joined([b.metrics[name][key] for b in batches], f"metrics[{name!r}][{key!r}]")
-            for key in _names(batches, "metrics", name)
-        }
-        for name in _names(batches, "metrics")
-    }
-    parts["configs"] = {
-        name: {key: _joined_config(batches, name, key) for key in _names(batches, "configs", name)}
-        for name in _names(batches, "configs")
-    }
-    parts["errors"], start = {}, 0
+    node_ids = _stacked([batch.node_ids for batch in batches], "node_ids")
+    arrays, shared = _concatenated_arrays(batches)
+    errors: dict[int, tuple[int, str]] = {}
+    start = 0
     for batch in batches:
-        parts["errors"] |= {start + row: error for row, error in batch.errors.items()}
+        errors |= {start + row: error for row, error in batch.errors.items()}
         start += len(batch)
-    return parts
+    return replace(
+        batches[0],
+        node_ids=node_ids,
+        arrays=arrays,
+        shared=shared,
+        metrics=_concatenated_metrics(batches),
+        configs=_concatenated_configs(batches),
+        message_ids=_ids(batches, [batch.message_ids for batch in batches]),
+        reply_to=_ids(batches, [batch.reply_to for batch in batches]),
+        ttl_s=_seconds(batches, [batch.ttl_s for batch in batches]),
+        created_at_s=_seconds(batches, [batch.created_at_s for batch in batches]),
+        errors=errors,
+    )

@@ -1,13 +1,16 @@
-"""From Flower messages to the parts of batches. What many messages share by identity is parsed once."""
+"""Parses Flower messages into batches; what many messages share by identity is parsed once."""
 
 from collections.abc import Hashable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
+from cdc_flower.wire.check import Configs, ConfigValue, Records
 from cdc_flower.wire.identity import CLOUD_NODE_ID, NUMPY_STYPE, Identity, given_id
+from cdc_flower.wire.parts import Batch
 from cdc_flower.wire.protobuf import npy_header, num_elements, number_column
 
 _CODES: tuple[tuple[type, str], ...] = (
@@ -29,8 +32,8 @@ def _metric_schema(value: int | float | list) -> Hashable:
     return _code(value)
 
 
-def _config_schema(value: Any) -> Hashable:
-    """Numbers may differ between the messages of a batch; texts and lists are part of its schema."""
+def _config_schema(value: ConfigValue) -> Hashable:
+    """Reads the schema of a config value: texts and lists are part of it, numbers are not."""
     if isinstance(value, list):
         code = _code(value[0]) if value else ""
         return "list", code, np.array(value).tobytes() if code == "f" else tuple(value)
@@ -38,21 +41,28 @@ def _config_schema(value: Any) -> Hashable:
     return (code, value) if code in "sy" else code
 
 
+#: Message type, whether it is a reply, group, and the cloud's end.
+_Head = tuple[str, bool, str, Identity]
+
+
 class _SchemaReader:
-    """What a content consists of, as something hashable. Contents and records that were seen are not read again."""
+    """Reads the schema of a content as something hashable.
+
+    Contents and records that were seen are not read again.
+    """
 
     def __init__(self) -> None:
         self._seen: dict[int, Hashable] = {}
 
     def content(self, content: RecordDict) -> Hashable:
-        """Names, kinds and shapes of all records, in the order of names."""
+        """Lists names, kinds and shapes of all records, in the order of names."""
         found = self._seen.get(id(content))
         if found is None:
             found = tuple(sorted((name, self._record(record)) for name, record in content.items()))
             self._seen[id(content)] = found
         return found
 
-    def _record(self, record: Any) -> Hashable:
+    def _record(self, record: ArrayRecord | MetricRecord | ConfigRecord) -> Hashable:
         found = self._seen.get(id(record))
         if found is None:
             if isinstance(record, ArrayRecord):
@@ -68,7 +78,7 @@ class _SchemaReader:
         return found
 
 
-def _head(message: Message, is_reply: bool | None) -> tuple[str, bool, str, Identity]:
+def _head(message: Message, is_reply: bool | None) -> _Head:
     metadata = message.metadata
     if is_reply is None:
         to_cloud = metadata.dst_node_id == CLOUD_NODE_ID != metadata.src_node_id
@@ -87,22 +97,23 @@ def _head(message: Message, is_reply: bool | None) -> tuple[str, bool, str, Iden
 
 
 def group_messages(
-    messages: list[Message], is_reply: bool | None
-) -> list[tuple[dict[str, Any], NDArray[np.int64]]]:
-    """Sort messages by schema.
+    kind: type[Batch], messages: list[Message], is_reply: bool | None
+) -> list[tuple[Batch, NDArray[np.int64]]]:
+    """Sorts messages by schema.
 
     Args:
-        messages: Any Flower messages.
+        kind: Of batch to make.
+        messages: Flower messages of all kinds.
         is_reply: Whether they come from devices; None finds out: a reply names the message it
             answers, carries an error, or goes to node 1.
 
     Returns:
-        For each schema the parts of a batch and the positions of its messages. An error has no
-        schema and joins the first that has the same message type, group, run and direction.
+        For each schema a batch and the positions of its messages. An error has no schema and joins
+        the first that has the same message type, group, run and direction.
     """
     schema = _SchemaReader()
-    members: dict[tuple[tuple[str, bool, str, Identity], Hashable], list[int]] = {}
-    failed: dict[tuple[str, bool, str, Identity], list[int]] = {}
+    members: dict[tuple[_Head, Hashable], list[int]] = {}
+    failed: dict[_Head, list[int]] = {}
     for position, message in enumerate(messages):
         head = _head(message, is_reply)
         if message.has_error():
@@ -114,7 +125,8 @@ def group_messages(
         members[key] = sorted(members.get(key, []) + positions)
     groups = sorted(members.items(), key=lambda group: group[1][0])
     return [
-        (_parts([messages[p] for p in where], *key[0]), np.array(where)) for key, where in groups
+        (_batch(kind, [messages[place] for place in where], head), np.array(where))
+        for (head, _), where in groups
     ]
 
 
@@ -122,10 +134,9 @@ def _one_or_column(values: list[float]) -> float | NDArray[np.float64]:
     return values[0] if values.count(values[0]) == len(values) else np.array(values)
 
 
-def _parts(
-    messages: list[Message], message_type: str, is_reply: bool, group_id: str, cloud: Identity
-) -> dict:
-    """The arguments of a batch of messages that have one schema."""
+def _batch(kind: type[Batch], messages: list[Message], head: _Head) -> Batch:
+    """Makes a batch of messages that have one schema."""
+    message_type, is_reply, group_id, cloud = head
     metadata = [message.metadata for message in messages]
     node_ids = [data.src_node_id if is_reply else data.dst_node_id for data in metadata]
     message_ids = [given_id(message) for message in messages]
@@ -134,25 +145,28 @@ def _parts(
         row: (m.error.code, m.error.reason or "") for row, m in enumerate(messages) if m.has_error()
     }
     good = [row for row in range(len(messages)) if row not in errors]
-    return {
-        "message_type": message_type,
-        "node_ids": number_column(node_ids),
-        "is_reply": is_reply,
-        "message_ids": message_ids if any(message_ids) else None,
-        "reply_to": reply_to if any(reply_to) else None,
-        "group_id": group_id,
-        "ttl_s": _one_or_column([data.ttl for data in metadata]),
-        "created_at_s": _one_or_column([data.created_at for data in metadata]),
-        "errors": errors,
-        "cloud": cloud,
-        **_content_parts(
-            [messages[row].content for row in good], np.array(good, dtype=np.int64), len(messages)
-        ),
-    }
+    contents = [messages[row].content for row in good]
+    records = _read_contents(contents, np.array(good, dtype=np.int64), len(messages))
+    return kind(
+        message_type=message_type,
+        node_ids=number_column(node_ids),
+        arrays=records.arrays,
+        shared=records.shared,
+        metrics=records.metrics,
+        configs=records.configs,
+        is_reply=is_reply,
+        message_ids=message_ids if any(message_ids) else None,
+        reply_to=reply_to if any(reply_to) else None,
+        group_id=group_id,
+        ttl_s=_one_or_column([data.ttl for data in metadata]),
+        created_at_s=_one_or_column([data.created_at for data in metadata]),
+        errors=errors,
+        cloud=cloud,
+    )
 
 
 def _scatter(column: NDArray, rows: NDArray[np.int64], num_messages: int) -> NDArray:
-    """Zeros in the rows of errors."""
+    """Puts zeros into the rows of errors."""
     if len(rows) == num_messages:
         return column
     full = np.zeros((num_messages, *column.shape[1:]), dtype=column.dtype)
@@ -160,43 +174,56 @@ def _scatter(column: NDArray, rows: NDArray[np.int64], num_messages: int) -> NDA
     return full
 
 
-def _content_parts(
+@dataclass
+class _Contents:
+    """Collects the records of the messages of a batch; see its attributes of these names."""
+
+    arrays: Records = field(default_factory=dict)
+    shared: Records = field(default_factory=dict)
+    metrics: Records = field(default_factory=dict)
+    configs: Configs = field(default_factory=dict)
+
+
+def _read_contents(
     contents: list[RecordDict], rows: NDArray[np.int64], num_messages: int
-) -> dict[str, dict]:
-    parts: dict[str, dict] = {"arrays": {}, "shared": {}, "metrics": {}, "configs": {}}
+) -> _Contents:
+    """Reads the records of contents that have one schema, into the rows ``[k]`` of a batch."""
+    found = _Contents()
     for name, example in contents[0].items() if contents else ():
         records: list[Any] = [content[name] for content in contents]
+        # Messages that a grid has made of one record hold that one object: it is read once.
         same = all(record is example for record in records)
-        for kind in ("arrays", "shared") if isinstance(example, ArrayRecord) else ():
-            parts[kind][name] = {}
         for key, value in example.items():
             values: list[Any] = (
                 [value] * len(records) if same else [record[key] for record in records]
             )
             if isinstance(value, Array):
                 if len(values) > 1 and (same or _all_same(values)):
-                    parts["shared"][name][key] = _stack([value])[0]
+                    found.shared.setdefault(name, {})[key] = _stack([value])[0]
                 else:
-                    parts["arrays"][name][key] = _scatter(_stack(values), rows, num_messages)
+                    column = _scatter(_stack(values), rows, num_messages)
+                    found.arrays.setdefault(name, {})[key] = column
             elif isinstance(example, MetricRecord):
-                metrics = parts["metrics"].setdefault(name, {})
+                metrics = found.metrics.setdefault(name, {})
                 metrics[key] = _scatter(number_column(values), rows, num_messages)
             else:
-                config = parts["configs"].setdefault(name, {})
+                config = found.configs.setdefault(name, {})
                 config[key] = value if same else _config(values, rows, num_messages)
-        if isinstance(example, ArrayRecord):
-            _drop_empty(parts, name)
-        elif not example:
-            parts["metrics" if isinstance(example, MetricRecord) else "configs"][name] = {}
-    return parts
+        if not example:
+            _add_empty(found, name, example)
+    return found
 
 
-def _drop_empty(parts: dict[str, dict], name: str) -> None:
-    """Keep an empty record in one place only."""
-    if not parts["shared"][name]:
-        del parts["shared"][name]
-    elif not parts["arrays"][name]:
-        del parts["arrays"][name]
+def _add_empty(
+    found: _Contents, name: str, record: ArrayRecord | MetricRecord | ConfigRecord
+) -> None:
+    """Keeps a record without entries, which is a part of the schema too."""
+    if isinstance(record, ArrayRecord):
+        found.arrays[name] = {}
+    elif isinstance(record, MetricRecord):
+        found.metrics[name] = {}
+    else:
+        found.configs[name] = {}
 
 
 def _all_same(arrays: list[Array]) -> bool:
@@ -204,8 +231,10 @@ def _all_same(arrays: list[Array]) -> bool:
     return all(array.data is first or array.data == first for array in arrays)
 
 
-def _config(values: list, rows: NDArray[np.int64], num_messages: int) -> Any:
-    """One value where all messages have it, else a column of numbers."""
+def _config(
+    values: list[ConfigValue], rows: NDArray[np.int64], num_messages: int
+) -> ConfigValue | NDArray:
+    """Keeps one value where all messages have it, else makes a column of numbers."""
     if isinstance(values[0], list | str | bytes):
         return values[0]  # the schema holds such values, so they are equal
     column = number_column(values)
@@ -214,7 +243,7 @@ def _config(values: list, rows: NDArray[np.int64], num_messages: int) -> Any:
 
 
 def _stack(arrays: list[Array]) -> NDArray:
-    """``[n, ...]`` from n arrays of one dtype and shape.
+    """Stacks n arrays of one dtype and shape, ``[n, ...]``.
 
     Raises:
         ValueError: If an array is not in the npy format, or its data are not what it says.
@@ -222,15 +251,16 @@ def _stack(arrays: list[Array]) -> NDArray:
     first = arrays[0]
     if first.stype != NUMPY_STYPE:
         raise ValueError(f"an array must be serialized as {NUMPY_STYPE!r}, got {first.stype!r}")
-    dtype, shape = np.dtype(first.dtype), tuple(first.shape)
+    dtype = np.dtype(first.dtype)
+    shape = tuple(first.shape)
     header = npy_header(dtype, shape)
     size = len(header) + num_elements(shape) * dtype.itemsize
     if all(len(array.data) == size and array.data.startswith(header) for array in arrays):
+        # A bytearray can be written, so the array can too, without a copy.
         data = bytearray().join([memoryview(array.data)[len(header) :] for array in arrays])
         return np.frombuffer(data, dtype=dtype).reshape(len(arrays), *shape)
-    decoded = [
-        array.numpy() for array in arrays
-    ]  # in Fortran order, or of another version of the format
+    # In Fortran order, or of another version of the format: NumPy reads them one by one.
+    decoded = [array.numpy() for array in arrays]
     for values in decoded:
         if values.dtype != dtype or values.shape != shape:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""How many bytes a Flower message takes, exactly, without serializing it.
+"""Counts the bytes that a Flower message takes, exactly, without serializing it.
 
 Flower sends protobuf. Three of its rules decide every size: a number is a varint of seven bits a
 byte; a field that holds its default (zero, an empty string) is left out, unless it belongs to a
@@ -19,7 +19,9 @@ from cdc_flower.wire.identity import NUMPY_STYPE
 Size = int | NDArray[np.int64]
 
 #: Field numbers of the three kinds of record inside a content item.
-ARRAY_RECORD, METRIC_RECORD, CONFIG_RECORD = 2, 3, 4
+ARRAY_RECORD = 2
+METRIC_RECORD = 3
+CONFIG_RECORD = 4
 
 INT64_MAX = 2**63 - 1
 _VARINT_STEPS = np.array([1 << bits for bits in range(7, 64, 7)], dtype=np.uint64)
@@ -29,7 +31,7 @@ _LIST_NUMBER = 21  # lists have field numbers 21 to 26: a tag of two bytes
 
 
 def varint_bytes(values: ArrayLike) -> NDArray[np.int64]:
-    """Length of each number as a varint: 1 byte below 128, 10 bytes from 2**63.
+    """Measures each number as a varint: 1 byte below 128, 10 bytes from 2**63.
 
     Args:
         values: Integers >= 0, any shape.
@@ -39,7 +41,7 @@ def varint_bytes(values: ArrayLike) -> NDArray[np.int64]:
 
 
 def zigzag(values: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Signed numbers as protobuf's sint64 sends them: 0, -1, 1, -2 become 0, 1, 2, 3."""
+    """Maps signed numbers as protobuf's sint64 sends them: 0, -1, 1, -2 become 0, 1, 2, 3."""
     return ((values << 1) ^ (values >> 63)).astype(np.uint64)
 
 
@@ -48,7 +50,9 @@ def _varint_length(value: int) -> int:
 
 
 def field_bytes(size: Size, number: int = 1) -> Size:
-    """A field with a length in front that is always sent: a message, a packed list, a member of a oneof.
+    """Measures a field with a length in front that is always sent.
+
+    Such are a message, a packed list, and a member of a oneof.
 
     Args:
         size: Bytes inside.
@@ -61,14 +65,20 @@ def field_bytes(size: Size, number: int = 1) -> Size:
 
 
 def text_bytes(text: str | bytes, number: int = 1) -> int:
-    """A plain string or bytes field: nothing when it is empty."""
+    """Measures a plain string or bytes field: nothing when it is empty."""
     size = len(text.encode()) if isinstance(text, str) else len(text)
     return int(field_bytes(size, number)) if size else 0
 
 
 @lru_cache(maxsize=4096)
 def npy_header(dtype: np.dtype, shape: tuple[int, ...], fortran_order: bool = False) -> bytes:
-    """What ``np.save`` writes before the data of such an array."""
+    """Writes what ``np.save`` writes before the data of such an array.
+
+    Args:
+        dtype: Of the array.
+        shape: Of the array.
+        fortran_order: Whether its first axis varies fastest; C order by default.
+    """
     buffer = io.BytesIO()
     fields = {
         "descr": np.lib.format.dtype_to_descr(dtype),
@@ -80,7 +90,7 @@ def npy_header(dtype: np.dtype, shape: tuple[int, ...], fortran_order: bool = Fa
 
 
 def num_elements(shape: tuple[int, ...]) -> int:
-    """How many numbers an array of this shape holds; 1 for ``()``."""
+    """Counts the numbers in an array of this shape; 1 for ``()``."""
     count = 1
     for length in shape:
         count *= length
@@ -88,13 +98,22 @@ def num_elements(shape: tuple[int, ...]) -> int:
 
 
 def npy_bytes(dtype: np.dtype, shape: tuple[int, ...], fortran_order: bool = False) -> int:
-    """Size of the array in the npy format."""
+    """Measures the array in the npy format.
+
+    Args:
+        dtype: Of the array.
+        shape: Of the array.
+        fortran_order: Whether its first axis varies fastest; C order by default.
+    """
     return len(npy_header(dtype, shape, fortran_order)) + num_elements(shape) * dtype.itemsize
 
 
 @lru_cache(maxsize=4096)
 def array_bytes(dtype: np.dtype, shape: tuple[int, ...]) -> int:
-    """Size of Flower's ``Array`` for a C-ordered array: dtype, shape, serialization type, npy data."""
+    """Measures Flower's ``Array`` for a C-ordered array.
+
+    It holds dtype, shape, serialization type and npy data.
+    """
     dims = sum(_varint_length(length) for length in shape)
     packed_shape = int(field_bytes(dims)) if dims else 0
     data = int(field_bytes(npy_bytes(dtype, shape)))
@@ -102,7 +121,7 @@ def array_bytes(dtype: np.dtype, shape: tuple[int, ...]) -> int:
 
 
 def numbers_bytes(column: NDArray) -> Size:
-    """Size of a metric or config value that holds numbers, for each message.
+    """Measures a metric or config value that holds numbers, for each message.
 
     Flower sends an int as sint64, unless it is above 2**63 - 1; a list does so if any of its
     numbers is.
@@ -124,6 +143,7 @@ def numbers_bytes(column: NDArray) -> Size:
         is_large = np.asarray(column > np.uint64(INT64_MAX))
         if is_list:
             is_large = np.any(is_large, axis=1, keepdims=True)
+        # Shifted by one bit, for a sint64 of n >= 0 is sent as 2 n.
         lengths = np.where(is_large, varint_bytes(column), varint_bytes(column << np.uint64(1)))
         data = lengths.sum(axis=1) if is_list else lengths
     else:
@@ -135,7 +155,7 @@ def numbers_bytes(column: NDArray) -> Size:
 
 
 def value_bytes(value: bool | int | float | str | bytes | list) -> int:
-    """Size of one config value; a oneof, so zero and the empty string are sent too.
+    """Measures one config value; a oneof, so zero and the empty string are sent too.
 
     Raises:
         ValueError: If an integer does not fit into 64 bits.
@@ -148,7 +168,9 @@ def value_bytes(value: bool | int | float | str | bytes | list) -> int:
 
 
 def number_column(values: list) -> NDArray:
-    """Python numbers, or lists of them, as the array that a batch holds: bool, int64, uint64 or float64.
+    """Turns Python numbers, or lists of them, into the array that a batch holds.
+
+    That is of bool, int64, uint64 or float64.
 
     Raises:
         ValueError: If the integers fit neither into int64 nor into uint64.
@@ -158,6 +180,7 @@ def number_column(values: list) -> NDArray:
     item = (first[0] if first else 0.0) if is_list else first
     if isinstance(item, bool | float):
         return np.array(values, dtype=np.bool_ if isinstance(item, bool) else np.float64)
+    # Signed first: Flower sends unsigned numbers only where they must be.
     for dtype in (np.int64, np.uint64):
         try:
             return np.array(values, dtype=dtype)
@@ -167,12 +190,12 @@ def number_column(values: list) -> NDArray:
 
 
 def item_bytes(key: str, value: Size) -> Size:
-    """One entry of a record: its key and its value."""
+    """Measures one entry of a record: its key and its value."""
     return field_bytes(text_bytes(key) + field_bytes(value))
 
 
 def record_bytes(name: str, kind: int, items: Size) -> Size:
-    """One record of a content: its name and its entries.
+    """Measures one record of a content: its name and its entries.
 
     Args:
         name: The record's name.
@@ -184,12 +207,17 @@ def record_bytes(name: str, kind: int, items: Size) -> Size:
 
 @lru_cache(maxsize=256)
 def envelope_bytes(message_type: str, is_reply: bool, group_id: str = "") -> int:
-    """The bytes that a message adds around its content or error in a deployment.
+    """Counts the bytes that a message adds around its content or error in a deployment.
 
     A run id, the device's node id and the server's task id have 64 bits there, and half of all such
     ids need a varint of 10 bytes: we count 10. The cloud's node id is 1. A message id is 64
     hexadecimal digits, and a reply holds that of its instruction as well. Creation time and time to
     live are doubles. A device has no task id.
+
+    Args:
+        message_type: Flower's type.
+        is_reply: Whether the device sends it.
+        group_id: Flower's label; empty adds nothing.
     """
     size = _UINT64_FIELD + text_bytes("0" * 64)  # run, message id
     size += 2 + _UINT64_FIELD  # cloud, device
@@ -200,6 +228,6 @@ def envelope_bytes(message_type: str, is_reply: bool, group_id: str = "") -> int
 
 
 def error_bytes(code: int, reason: str) -> int:
-    """Size of the error field of a message that carries an error in place of a content."""
+    """Measures the error field of a message that carries an error in place of a content."""
     code_field = 1 + int(varint_bytes(zigzag(np.array(code, dtype=np.int64)))) if code else 0
     return int(field_bytes(code_field + text_bytes(reason)))

@@ -1,4 +1,4 @@
-"""Every record name and key that crosses the wire, and which of them a real deployment would not send.
+"""Names every record and key on the wire, and tells which no real deployment would send.
 
 A Flower message holds named records. Three of ours are *instruments*: they carry what the
 simulation needs (the segment to play, the scores to collect, the work that was done) and no
@@ -12,9 +12,7 @@ REPORT = "report"  # what a device tells of its recent, unlabelled data, device 
 ARRAYS = "arrays"  # Flower's own name for a model, both ways (FedAvg)
 CONFIG = "config"  # Flower's own name for a configuration, cloud -> device
 METRICS = "metrics"  # Flower's own name for metrics beside ARRAYS, device -> cloud
-LABELLED = (
-    "labelled"  # examples with their labels, device -> cloud: only cloud fine-tuning pays for that
-)
+LABELLED = "labelled"  # examples with labels, device -> cloud: cloud fine-tuning alone pays for it
 MODEL = "model"  # the whole device model, sent once when it is deployed
 VERSIONS = "versions"  # what a difference is taken from, and what it makes; cloud -> device
 

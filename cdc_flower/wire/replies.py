@@ -1,7 +1,8 @@
-"""Replies of devices put together, in the order of the messages, whatever their schemas."""
+"""Puts replies of devices together, in the order of the messages, whatever their schemas."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import overload
 
 import numpy as np
@@ -17,7 +18,7 @@ Group = tuple[MessageBatch, NDArray[np.int64]]
 
 @dataclass(frozen=True, eq=False)
 class MessageBatches(Sequence[Message]):
-    """Messages of several schemas: a batch for each, with the positions of its messages among all of them.
+    """Holds messages of several schemas: a batch for each, with the positions of its messages.
 
     Iterate or index it and it gives Flower messages, in the order of their positions.
 
@@ -36,6 +37,7 @@ class MessageBatches(Sequence[Message]):
     def ranked(cls, groups: Iterable[Group]) -> "MessageBatches":
         """Takes groups whose positions have gaps, and closes them."""
         listed = [(batch, where) for batch, where in groups if len(batch)]
+        # Twice: the order of positions, and then the place of each in that order.
         rank = np.argsort(np.argsort(_positions(listed), kind="stable"), kind="stable")
         ends = np.cumsum([len(batch) for batch, _ in listed])
         return cls(
@@ -49,7 +51,7 @@ class MessageBatches(Sequence[Message]):
         return sum(len(batch) for batch, _ in self.groups)
 
     def __iter__(self) -> Iterator[Message]:
-        flat = [message for batch, _ in self.groups for message in batch]
+        flat = list(chain.from_iterable(batch for batch, _ in self.groups))
         return (flat[place] for place in np.argsort(_positions(self.groups), kind="stable"))
 
     @overload
@@ -67,7 +69,7 @@ class MessageBatches(Sequence[Message]):
         )
 
     def select(self, rows: NDArray[np.int64]) -> "MessageBatches":
-        """The messages of these rows ``[k]``, without repeats, in their order."""
+        """Takes the messages of these rows ``[k]``, without repeats, in their order."""
         place = np.full(len(self), -1)
         place[rows] = np.arange(len(rows))
         kept = [(batch, place[where]) for batch, where in self.groups]
@@ -76,18 +78,18 @@ class MessageBatches(Sequence[Message]):
         )
 
     def map(self, change: Callable[[MessageBatch], MessageBatch]) -> "MessageBatches":
-        """Each batch changed, message by message."""
+        """Changes each batch, message by message."""
         return MessageBatches(tuple((change(batch), where) for batch, where in self.groups))
 
     def ok(self) -> "MessageBatches":
-        """The messages that carry content."""
+        """Keeps the messages that carry content."""
         rows = [(batch, where, batch.ok_rows()) for batch, where in self.groups]
         return MessageBatches.ranked(
             (b.select(ok) if b.errors else b, where[ok]) for b, where, ok in rows
         )
 
     def concat(self) -> MessageBatch:
-        """All messages as one batch, in their order.
+        """Puts all messages into one batch, in their order.
 
         Raises:
             SchemaError: If their schemas differ.
@@ -107,17 +109,16 @@ def _positions(groups: Sequence[Group]) -> NDArray[np.int64]:
 
 
 def groups_of(messages: Iterable[Message | MessageBatch]) -> list[Group]:
-    """Batches of messages of any schemas, each with the positions ``[k]`` of its messages among all of them."""
+    """Groups messages of any schemas into batches, each with their positions ``[k]``."""
     return list(MessageBatches.of(messages).groups)
 
 
 def unshared(batch: MessageBatch) -> MessageBatch:
-    """The same messages with no array held for all of them at once; shared ones become read-only views."""
+    """Gives each message its own row of every array; shared ones become read-only views."""
     arrays = {
         name: {
             key: batch.array(name, key)
-            for part in (batch.arrays, batch.shared)
-            for key in part.get(name, {})
+            for key in (*batch.arrays.get(name, {}), *batch.shared.get(name, {}))
         }
         for name in batch.array_names()
     }
@@ -125,7 +126,7 @@ def unshared(batch: MessageBatch) -> MessageBatch:
 
 
 def concat(batches: Sequence[MessageBatch]) -> MessageBatch:
-    """The messages of all batches, in order, whatever they share.
+    """Puts the messages of all batches one after the other, whatever they share.
 
     Raises:
         SchemaError: If they differ in schema.
@@ -135,17 +136,21 @@ def concat(batches: Sequence[MessageBatch]) -> MessageBatch:
         return MessageBatch.concat(batches)
     except SchemaError:
         if not any(batch.shared for batch in batches):
-            raise
+            raise  # what differs is not what they share
         return MessageBatch.concat([unshared(batch) for batch in batches])
 
 
 def joined(parts: Iterable[tuple[Iterable[Message], NDArray[np.int64]]]) -> Replies:
-    """All replies in the order of their positions: one batch if they are alike, else one for each schema.
+    """Puts all replies in the order of their positions.
+
+    They are one batch if they are alike, else one for each schema.
 
     Args:
         parts: Replies, each with the positions ``[k]`` of the messages that they answer.
     """
-    groups = [(batch, where[at]) for replies, where in parts for batch, at in groups_of(replies)]
+    groups: list[Group] = []
+    for replies, where in parts:
+        groups += [(batch, where[at]) for batch, at in groups_of(replies)]
     if len(groups) == 1 and (np.diff(groups[0][1]) > 0).all():
         return groups[0][0]
     whole = MessageBatches.ranked(groups)
@@ -158,7 +163,7 @@ def joined(parts: Iterable[tuple[Iterable[Message], NDArray[np.int64]]]) -> Repl
 
 
 def answers(replies: Iterable[Message]) -> MessageBatch | None:
-    """The replies that carry content, as one batch; None if there are none.
+    """Keeps the replies that carry content, as one batch; None if there are none.
 
     Raises:
         SchemaError: If their schemas differ.

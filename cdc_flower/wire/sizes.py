@@ -1,12 +1,9 @@
-"""Bytes of the messages in a batch, computed from the arrays."""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+"""Counts the bytes of the messages in a batch from its arrays."""
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cdc_flower.wire.parts import BatchParts
 from cdc_flower.wire.protobuf import (
     ARRAY_RECORD,
     CONFIG_RECORD,
@@ -23,21 +20,19 @@ from cdc_flower.wire.protobuf import (
     value_bytes,
 )
 
-if TYPE_CHECKING:
-    from cdc_flower.wire.batch import MessageBatch
-
 _CONTENT = 2  # field number inside a message
 
 
-def _rows(batch: MessageBatch, size: Size) -> NDArray[np.int64]:
-    """``[n]``, with 0 for a message that carries an error."""
+def _rows(batch: BatchParts, size: Size) -> NDArray[np.int64]:
+    """Spreads a size over all messages ``[n]``, with 0 for one that carries an error."""
+    # A copy, for broadcast_to gives a view that cannot be written.
     sizes = np.array(np.broadcast_to(np.asarray(size, dtype=np.int64), len(batch)))
     sizes[list(batch.errors)] = 0
     return sizes
 
 
-def content_bytes(batch: MessageBatch) -> NDArray[np.int64]:
-    """``[n]``: size of each message's ``RecordDict`` as protobuf; 0 for an error."""
+def content_bytes(batch: BatchParts) -> NDArray[np.int64]:
+    """Counts each message's ``RecordDict`` as protobuf, ``[n]``; 0 for an error."""
     total: Size = 0
     for name in batch.array_names():
         entries = [
@@ -65,8 +60,8 @@ def content_bytes(batch: MessageBatch) -> NDArray[np.int64]:
     return _rows(batch, total)
 
 
-def wire_bytes(batch: MessageBatch) -> NDArray[np.int64]:
-    """``[n]``: size of each message as protobuf with the ids of a deployment; 0 where there are no records."""
+def wire_bytes(batch: BatchParts) -> NDArray[np.int64]:
+    """Counts each message as protobuf with the ids of a deployment, ``[n]``; 0 without records."""
     envelope = envelope_bytes(batch.message_type, batch.is_reply, batch.group_id)
     sizes = np.zeros(len(batch), dtype=np.int64)
     if batch.record_names():
@@ -86,8 +81,8 @@ def _raw_bytes(value: object) -> int:
     return 1 if isinstance(value, bool) else 8
 
 
-def payload_bytes(batch: MessageBatch) -> NDArray[np.int64]:
-    """``[n]``: the numbers and texts alone; 8 bytes a number, 1 a bool, and 0 for an error."""
+def payload_bytes(batch: BatchParts) -> NDArray[np.int64]:
+    """Counts the numbers and texts alone ``[n]``: 8 bytes a number, 1 a bool, 0 an error."""
     total = 0
     for record in batch.arrays.values():
         total += sum(num_elements(column.shape[1:]) * column.itemsize for column in record.values())
@@ -101,26 +96,21 @@ def payload_bytes(batch: MessageBatch) -> NDArray[np.int64]:
     return _rows(batch, total)
 
 
-def held_bytes(batch: MessageBatch) -> int:
-    """Memory of all the arrays, where a broadcast one counts once."""
-    held = [batch.node_ids]
+def held_bytes(batch: BatchParts) -> int:
+    """Adds up the memory of all the arrays, where a broadcast one counts once."""
+    held: list[NDArray] = [batch.node_ids]
+    texts = 0
     for records in (batch.arrays, batch.shared, batch.metrics, batch.configs):
-        held += [
-            value
-            for record in records.values()
-            for value in record.values()
-            if isinstance(value, np.ndarray)
-        ]
-    texts = sum(
-        _raw_bytes(v)
-        for r in batch.configs.values()
-        for v in r.values()
-        if not isinstance(v, np.ndarray)
-    )
-    return texts + sum(
-        array.itemsize
-        * num_elements(tuple(d for d, step in zip(array.shape, array.strides, strict=True) if step))
-        if array.size
-        else 0
-        for array in held
-    )
+        for record in records.values():
+            held += [value for value in record.values() if isinstance(value, np.ndarray)]
+            others = [value for value in record.values() if not isinstance(value, np.ndarray)]
+            texts += sum(_raw_bytes(value) for value in others)
+    return texts + sum(_distinct_bytes(array) for array in held)
+
+
+def _distinct_bytes(array: NDArray) -> int:
+    """Counts the memory behind an array: an axis of step 0 repeats what is there once."""
+    if not array.size:
+        return 0
+    steps = zip(array.shape, array.strides, strict=True)
+    return array.itemsize * num_elements(tuple(length for length, step in steps if step))

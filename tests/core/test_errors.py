@@ -1,5 +1,7 @@
 """Errors that tell a user the rule, the value and the place in one line."""
 
+from typing import Any
+
 import pytest
 
 from cdc_flower.core.errors import UserError, unknown_name
@@ -8,9 +10,9 @@ from cdc_flower.core.errors import UserError, unknown_name
 def test_an_unknown_name_is_answered_with_the_nearest_one() -> None:
     error = unknown_name("strategy", "fedagv", ["static", "fedavg", "duet"], "strategies")
     assert isinstance(error, UserError)
-    assert (
-        str(error)
-        == "strategies: unknown strategy 'fedagv'; did you mean 'fedavg'? (known: duet, fedavg, static)"
+    assert str(error) == (
+        "strategies: unknown strategy 'fedagv'; did you mean 'fedavg'? "
+        "(known: duet, fedavg, static)"
     )
 
 
@@ -27,4 +29,5 @@ def test_odd_names_stay_on_one_line(name: str) -> None:
 
 
 def test_a_number_as_a_name_is_told_too() -> None:
-    assert "unknown model 3" in str(unknown_name("model", 3, ["din"], "model.name"))  # type: ignore[arg-type]
+    name: Any = 3
+    assert "unknown model 3" in str(unknown_name("model", name, ["din"], "model.name"))

@@ -1,4 +1,4 @@
-"""Options: one field gives the check, the defaults, the rows of a table, and what training depends on."""
+"""Check that one field gives check, defaults, rows of a table, and what training depends on."""
 
 import math
 from collections.abc import Mapping

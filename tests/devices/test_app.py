@@ -1,4 +1,7 @@
-"""The device app: a batch is the same as one message at a time, and parameters are used from when they arrive."""
+"""The device app: a batch is the same as one message at a time.
+
+Parameters are used from when they arrive.
+"""
 
 import copy
 import pickle

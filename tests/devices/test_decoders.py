@@ -1,4 +1,4 @@
-"""The forms in which new layers come to a device: what it makes of them, what it holds, and what they cost."""
+"""The forms in which new layers come to a device: results, what is held, and what they cost."""
 
 from typing import Any
 
@@ -213,9 +213,7 @@ def test_a_prototype_and_an_edit_may_come_together() -> None:
     assert after.num_sets == NUM_DEVICES + 1 and versions(after).tolist() == [[2, 1]] * NUM_DEVICES
 
 
-def test_a_device_that_missed_a_message_keeps_its_parameters_and_recovers_when_the_prototype_comes_again() -> (
-    None
-):
+def test_a_device_that_missed_a_message_recovers_when_the_prototype_comes_again() -> None:
     app = app_of()
     new, edits = (
         by_rows(heads(app, 1, seed=8), 0),

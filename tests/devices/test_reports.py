@@ -1,4 +1,4 @@
-"""What devices report: their items or a feature of them, now or some events ago, and the prototype that they hold."""
+"""Reports of devices: items or a feature, now or some events ago, and the prototype held."""
 
 from typing import Any
 
@@ -193,7 +193,8 @@ def test_a_report_that_is_not_known_or_has_no_layers_is_refused() -> None:
         ("gradient", "report must be history or feature, got 'gradient'"),
         (
             "feature",
-            "query.deploy must carry every layer, got none for feature.input.weight, .*, feature.1.bias",
+            "query.deploy must carry every layer, "
+            "got none for feature.input.weight, .*, feature.1.bias",
         ),
     ):
         with pytest.raises(ValueError, match=match):

@@ -192,6 +192,11 @@ def test_a_device_reads_a_clip_once_however_many_captions_it_is_compared_with() 
     model, history, candidates = events(True)
     own = stacked(model.init(torch_generator(0, "m")), 3)
     read = []
-    model.frames = lambda ids: read.append(ids.shape) or type(model).frames(model, ids)  # type: ignore[method-assign]
+
+    def frames(ids: torch.Tensor) -> torch.Tensor:
+        read.append(ids.shape)
+        return type(model).frames(model, ids)
+
+    model.frames = frames  # type: ignore[method-assign]
     model.score(own, history, candidates)
     assert read == [(3, len(set(candidates[0].flatten().tolist())))]

@@ -1,4 +1,7 @@
-"""Messages of a batch are whole: each has the id that Flower's grid gives it, computed only when it is asked for."""
+"""Messages of a batch are whole: each has the id that Flower's grid gives it.
+
+It is computed only when it is asked for.
+"""
 
 import copy
 import pickle

@@ -8,6 +8,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from cdc_flower.wire.identity import (
     CLOUD_NODE_ID,
+    Envelope,
     Identity,
     current_identity,
     ensure_identity,
@@ -64,8 +65,7 @@ def test_our_message_has_the_metadata_that_flower_would_give_it(is_reply: bool) 
     expected.metadata.__dict__["_message_id"] = "abc"
     if is_reply:
         expected = Message(content, reply_to=expected, ttl=50.0)
-    ours = make_flower_message(
-        content,
+    envelope = Envelope(
         cloud=current_identity(),
         node_id=7,
         message_type="train",
@@ -76,19 +76,13 @@ def test_our_message_has_the_metadata_that_flower_would_give_it(is_reply: bool) 
         ttl_s=50.0 if is_reply else 60.0,
         created_at_s=expected.metadata.created_at,
     )
+    ours = make_flower_message(envelope, content)
     assert ours.metadata == expected.metadata
     assert ours.content == content
 
 
 def test_an_error_has_no_content() -> None:
-    message = make_flower_message(
-        None,
-        cloud=Identity(),
-        node_id=7,
-        message_type="train",
-        is_reply=True,
-        ttl_s=1.0,
-        error=(3, "broken"),
-    )
+    envelope = Envelope(Identity(), node_id=7, message_type="train", is_reply=True, ttl_s=1.0)
+    message = make_flower_message(envelope, None, error=(3, "broken"))
     assert not message.has_content()
     assert (message.error.code, message.error.reason) == (3, "broken")
