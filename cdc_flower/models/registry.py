@@ -102,4 +102,3 @@ def model_of(node: Mapping[str, object], **given: object) -> DeviceModel:
 @dataclass(frozen=True)
 class _Named:
     name: str = option("", doc="of the model")
-
