@@ -14,8 +14,10 @@ from cdc_flower.devices.state import DeviceStates
 from cdc_flower.models import device_model
 from cdc_flower.strategies.apg.decoder import CoreDecoder
 from cdc_flower.strategies.persona.decoder import EditDecoder
+from cdc_flower.tasks.data.shifting_interests import InterestsOptions
 from cdc_flower.tasks.recommendation.interests import interests_stream
 from cdc_flower.tasks.recommendation.metrics import RankingMetrics
+from cdc_flower.tasks.recommendation.stream import Ranking
 from cdc_flower.tasks.recommendation.task import RECOMMENDATION
 from cdc_flower.training.scoring import Arrays, tensors
 from cdc_flower.wire import records
@@ -25,7 +27,11 @@ from cdc_flower.wire.identity import ensure_identity
 NUM_DEVICES, SEGMENT_S = 7, 60.0
 EVERYONE = np.arange(NUM_DEVICES)
 STREAM = interests_stream(
-    NUM_DEVICES, 4, seed=0, num_negatives=9, num_items=40, num_topics=4, history_events=20
+    NUM_DEVICES,
+    4,
+    InterestsOptions(num_items=40, num_topics=4, history_events=20),
+    seed=0,
+    ranking=Ranking(num_negatives=9, exclude_seen=False),
 )
 
 #: Settings that deploy the decoders of methods, each beside the shared ones.

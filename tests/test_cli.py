@@ -15,7 +15,7 @@ from hydra.core.singleton import Singleton
 
 from cdc_flower import __version__
 from cdc_flower.cli import main
-from cdc_flower.models import MODELS
+from cdc_flower.models import models
 from cdc_flower.report.folders import run_folders
 from cdc_flower.simulations.protocol.codecs import CODECS
 from cdc_flower.simulations.requests.policies import policies
@@ -23,8 +23,8 @@ from cdc_flower.strategies import STRATEGIES
 from cdc_flower.study.catalog import entries_of
 from cdc_flower.study.command import folder_name
 from cdc_flower.study.options import GRIDS
-from cdc_flower.study.plays import TASKS
-from cdc_flower.study.references import REFERENCES
+from cdc_flower.tasks.recommendation.references import REFERENCES
+from cdc_flower.tasks.registry import tasks
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "cdc_flower" / "configs"
@@ -284,9 +284,9 @@ def test_help_names_every_command_and_hydras_help_the_groups(command: Command) -
 
 def test_the_catalog_has_every_name_and_no_other() -> None:
     assert set(entries_of("strategies")) == set(STRATEGIES)
-    assert set(MODELS) <= set(entries_of("models"))
+    assert set(models) == set(entries_of("models"))
     assert set(entries_of("policies")) == set(policies)
-    assert set(entries_of("tasks")) == set(TASKS)
+    assert set(entries_of("tasks")) == set(tasks)
     assert set(entries_of("grids")) == set(GRIDS)
     assert set(entries_of("codecs")) == set(CODECS)
     assert set(entries_of("references")) == set(REFERENCES)

@@ -21,8 +21,9 @@ from cdc_flower.simulations.grids.base import BlockingGrid, InlineGrid
 from cdc_flower.strategies import build_strategy
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.study.play import play
+from cdc_flower.tasks.data.shifting_interests import InterestsOptions
 from cdc_flower.tasks.recommendation.interests import interests_stream
-from cdc_flower.tasks.recommendation.stream import EventStream
+from cdc_flower.tasks.recommendation.stream import EventStream, Ranking
 from cdc_flower.tasks.recommendation.task import RECOMMENDATION
 from cdc_flower.training.fit import cross_entropy, fit
 from cdc_flower.wire.batch import MessageBatch
@@ -50,16 +51,11 @@ LABELS = {"run_id": "r", "experiment": "e", "seed": 0, "task": "t"}
 
 @lru_cache(maxsize=4)
 def stream(num_devices: int = NUM_DEVICES, num_segments: int = NUM_SEGMENTS) -> EventStream:
-    return interests_stream(
-        num_devices,
-        num_segments,
-        seed=0,
-        num_negatives=9,
-        num_items=60,
-        events_per_segment=4,
-        events_jitter=1,
-        history_events=30,
+    options = InterestsOptions(
+        num_items=60, events_per_segment=4, events_jitter=1, history_events=30
     )
+    ranking = Ranking(num_negatives=9, exclude_seen=False)
+    return interests_stream(num_devices, num_segments, options, seed=0, ranking=ranking)
 
 
 def model() -> GRU4Rec:

@@ -17,6 +17,7 @@ from cdc_flower.simulations.grids.base import InlineGrid
 from cdc_flower.strategies import build_strategy
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.study.play import play
+from cdc_flower.tasks.data.moving_digits import DigitsOptions
 from cdc_flower.tasks.video.moving_digits import digits_stream
 from cdc_flower.tasks.video.stream import VideoStream
 from cdc_flower.tasks.video.task import VideoAnswers, VideoSearch, VideoTask
@@ -47,14 +48,15 @@ SIZES = {"width": 16, "depth": 1, "heads": 2, "stem": 16}
 def video_stream(
     captions: bool = False, num_devices: int = NUM_DEVICES, **knobs: Any
 ) -> VideoStream:
-    small = {
+    small: dict[str, Any] = {
         "clips_per_segment": 4,
         "history_segments": 3,
         "num_places": 4,
         "num_namings": 4,
         **knobs,
     }
-    return digits_stream(num_devices, NUM_SEGMENTS, seed=0, captions=captions, **small)
+    options = DigitsOptions(**small)
+    return digits_stream(num_devices, NUM_SEGMENTS, options, seed=0, captions=captions)
 
 
 def video_model(stream: VideoStream) -> VideoModel:

@@ -46,7 +46,8 @@ class Registry(Generic[Value, Facts]):
         kind: Singular word for messages, such as ``strategy``.
         plural: As in ``cdc-flower list strategies`` and in the group of entry points.
         facts: The dataclass of facts; its fields are the arguments of :meth:`register`.
-        package: Dotted name of the folder whose modules are scanned; "" scans nothing.
+        package: Dotted name of the folder whose modules are scanned, with those of folders in it;
+            "" scans nothing.
     """
 
     def __init__(self, kind: str, plural: str, facts: type[Facts], package: str = "") -> None:
@@ -128,8 +129,8 @@ class Registry(Generic[Value, Facts]):
         if not self._package:
             return
         package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self._package}.{module.name}")
+        for module in pkgutil.walk_packages(package.__path__, f"{self._package}."):
+            importlib.import_module(module.name)
 
     def _load_entry_points(self) -> None:
         for point in entry_points(group=f"cdc_flower.{self.plural}"):

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from cdc_flower.models.base import DeviceModel, init_layers, item_embedding
 from cdc_flower.models.layers import Parameters, embed, linear, tanh_
+from cdc_flower.models.registry import SequenceOptions, models
 
 
+@models.register("din", options=SequenceOptions)
 class DIN(DeviceModel):
     """Each candidate attends over the history; the head looks at [candidate ; attended history]."""
 

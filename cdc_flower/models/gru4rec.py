@@ -17,8 +17,10 @@ from cdc_flower.models.layers import (
     mlp,
     tanh_,
 )
+from cdc_flower.models.registry import SequenceOptions, models
 
 
+@models.register("gru4rec", options=SequenceOptions)
 class GRU4Rec(DeviceModel):
     """target = MLP(e); sequence = Tanh(W e); GRU over the sequence, last valid state x; ⟨head(x), target⟩."""
 

@@ -6,11 +6,14 @@ future nor the padding; only the last valid position is read, so we mask the pad
 padding changes nothing. Two adaptive layers 32→32→32: 2,112 numbers, 8,448 bytes.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from cdc_flower.models.base import DeviceModel, init_layers, item_embedding
 from cdc_flower.models.layers import Parameters, embed, last_valid, layer_norm, linear, mlp, tanh_
+from cdc_flower.models.registry import SequenceOptions, models
 
 NUM_HEADS = 4
 FEED_FORWARD = 128
@@ -18,6 +21,26 @@ FEED_FORWARD = 128
 NORM = {"weight": 1.0, "bias": 0.0}
 
 
+@dataclass(frozen=True, kw_only=True)
+class SASRecOptions(SequenceOptions):
+    """Options of SASRec."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_width(self.width)
+
+
+def check_width(width: int) -> None:
+    """Checks that the width is a multiple of the number of heads.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if width % NUM_HEADS:
+        raise ValueError(f"width must be a multiple of {NUM_HEADS}, got {width}")
+
+
+@models.register("sasrec", options=SASRecOptions)
 class SASRec(DeviceModel):
     """As GRU4Rec with a Transformer encoder layer in place of the GRU; the query is the last valid position."""
 
@@ -25,8 +48,7 @@ class SASRec(DeviceModel):
 
     def __init__(self, num_items: int, width: int = 32, history_length: int = 10) -> None:
         super().__init__(num_items, width, history_length)
-        if width % NUM_HEADS:
-            raise ValueError(f"width must be a multiple of {NUM_HEADS}, got {width}")
+        check_width(width)
         self.head_sizes = ((width, width), (width, width))
 
     def init_static(self, generator: torch.Generator) -> Parameters:

@@ -5,173 +5,24 @@ model that every device gets once, and from then on Flower's four verbs run the 
 segment.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
-from numpy.typing import NDArray
-from torch import Tensor
 
 from cdc_flower.devices.decoders.deployment import paths_of
 from cdc_flower.devices.decoders.protocol import Decoder
-from cdc_flower.models.base import DeviceModel
-from cdc_flower.models.layers import Parameters
-from cdc_flower.training.checkpoints import Checkpoints, Resume
-from cdc_flower.training.fit import fit
+from cdc_flower.training.cloud import Cloud as Cloud
+from cdc_flower.training.cloud import History as History
+from cdc_flower.training.cloud import Stage as Stage
+from cdc_flower.training.cloud import no_progress as no_progress
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 from cdc_flower.wire.replies import answers
-
-
-class History(Protocol):
-    """Historical data in the cloud: labelled, and from before the stream begins."""
-
-    def batches(
-        self,
-        batch_size: int,
-        epoch: int,
-        seed: int,
-        num_negatives: int,
-        *,
-        first: int = 0,
-        stop: int | None = None,
-    ) -> Iterable[Any]:
-        """Batches ``first`` to ``stop`` of an epoch, with ``rows`` [B], ``history`` [B, L] and ``candidates`` [B, C].
-
-        The true candidate comes first.
-        """
-
-    def batch(self, rows: NDArray[np.int64], epoch: int, seed: int, num_negatives: int) -> Any:
-        """These examples, as a batch of that epoch."""
-
-    def lagged(self, rows: NDArray[np.int64], lag: NDArray[np.int64]) -> NDArray[np.int32]:
-        """The histories ``[B, L]`` that the same devices would tell, ``lag`` examples earlier."""
-
-    @property
-    def num_examples(self) -> int:
-        """How many examples there are."""
-
-
-def no_progress(_: str, __: int) -> Callable[[], None]:
-    """A progress bar that shows nothing."""
-    return lambda: None
-
-
-@dataclass(frozen=True)
-class Cloud:
-    """What a strategy's cloud side starts from.
-
-    Attributes:
-        model: The device model.
-        parameters: The base model, trained on historical data: static and adaptive layers.
-        train: Historical data to train on; ``validation``: historical data held out for choices.
-        seed: Of the run.
-        batch_size: For training; ``num_negatives``: for each true item.
-        patience: Epochs without a better validation loss after which training stops; None never
-            stops early.
-        examples_per_epoch: Of what strategies train; None for all of them once. Where they are
-            fewer, passes go on from epoch to epoch, so that a large history is validated more often
-            than once a pass.
-        identity: A fingerprint of everything that the base model depends on; "" if it is not known.
-        checkpoints: Where trained parameters are kept; nowhere by default.
-        progress: (text, steps) -> a function to call after each step.
-    """
-
-    model: DeviceModel
-    parameters: Parameters
-    train: History
-    validation: History
-    seed: int
-    batch_size: int = 1024
-    num_negatives: int = 4
-    patience: int | None = None
-    examples_per_epoch: int | None = None
-    identity: str = ""
-    checkpoints: Checkpoints = field(default_factory=Checkpoints)
-    progress: Callable[[str, int], Callable[[], None]] = field(default=no_progress)
-
-    def arrays(self, parameters: Parameters | None = None) -> Arrays:
-        """Parameters (the base model's by default) as arrays."""
-        chosen = self.parameters if parameters is None else parameters
-        return {name: value.detach().numpy().copy() for name, value in chosen.items()}
-
-    def num_batches(self) -> int:
-        """Batches of an epoch."""
-        whole = -(-self.train.num_examples // self.batch_size)
-        if self.examples_per_epoch is None:
-            return whole
-        return max(1, min(whole, -(-self.examples_per_epoch // self.batch_size)))
-
-    def batches(self, epoch: int) -> Iterable[Any]:
-        """Historical batches of an epoch; see ``examples_per_epoch``."""
-        whole, count = -(-self.train.num_examples // self.batch_size), self.num_batches()
-        next_batch, end = epoch * count, (epoch + 1) * count
-        while next_batch < end:
-            done, first = divmod(next_batch, whole)
-            stop = min(whole, first + end - next_batch)
-            yield from self.train.batches(
-                self.batch_size, done, self.seed, self.num_negatives, first=first, stop=stop
-            )
-            next_batch += stop - first
-
-    def held_out(self) -> Iterable[Any]:
-        """The batches of the validation part."""
-        return self.validation.batches(self.batch_size, 0, self.seed, self.num_negatives)
-
-    def fit(
-        self,
-        what: str,
-        settings: Mapping[str, Any],
-        kept: Mapping[str, Tensor],
-        leaves: Iterable[Tensor],
-        loss: Callable[[Any], Tensor],
-        *,
-        epochs: int,
-        rate: float,
-        batches: Callable[[int], Iterable[Any]] | None = None,
-        held_out: Callable[[], Iterable[Any]] | None = None,
-        num_batches: int | None = None,
-    ) -> list[float]:
-        """Train one stage on historical data, or take it from the checkpoints.
-
-        Args:
-            what: Name of the stage, and ``settings``: all that it depends on beside the base model,
-                as plain values.
-            kept: Tensors that make the result, changed in place; ``leaves``: those of them that are
-                trained.
-            loss: Mean loss of a batch.
-            epochs: At most; 0 leaves everything as it is. ``rate``: learning rate of Adam.
-            batches: Epoch number -> batches; those of the whole history by default, as is
-                ``held_out``.
-            num_batches: Of an epoch, for the progress bar.
-
-        Returns:
-            Validation loss before training and after each epoch.
-        """
-        steps = epochs * (self.num_batches() if num_batches is None else num_batches)
-        key = {"what": what, "base": self.identity, "settings": dict(settings)}
-        step = self.progress(what, steps)
-
-        def train(resume: Resume) -> list[float]:
-            return fit(
-                loss,
-                leaves,
-                batches or self.batches,
-                held_out or self.held_out,
-                epochs=epochs,
-                rate=rate,
-                patience=self.patience,
-                on_batch=step,
-                resume=resume,
-            )
-
-        checkpoints = self.checkpoints if self.identity else Checkpoints()
-        return checkpoints.trained(key, kept, train)
 
 
 class OnDevices:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cdc_flower.core.seeds import generator
 from cdc_flower.models.layers import Parameters
-from cdc_flower.strategies.base import Cloud, History
+from cdc_flower.strategies.base import Cloud, History, Stage
 from cdc_flower.strategies.checks import check_range, check_switches, check_whole
 from cdc_flower.strategies.generation import DEVICES_PER_CHUNK, Report, in_parts
 from cdc_flower.training.scoring import Arrays
@@ -92,14 +92,17 @@ class JointTraining:
         def loss(examples: Examples) -> Tensor:
             return cloud.model.loss(logits(parameters, examples)).mean()
 
-        curve = cloud.fit(
+        stage = Stage(
             f"{name}: training the hypernetwork",
             settings,
             {**{f"hypernetwork.{key}": value for key, value in hypernetwork.items()}, **parameters},
             leaves,
+            self.epochs,
+            self.rate,
+        )
+        curve = cloud.fit(
+            stage,
             loss,
-            epochs=self.epochs,
-            rate=self.rate,
             batches=lambda epoch: self.examples(
                 cloud.train, cloud.batches(epoch), generator(cloud.seed, name, "lag", epoch)
             ),

@@ -202,17 +202,20 @@ def _codecs() -> Entries:
 
 def _references() -> Entries:
     """Reference lines of counting."""
-    from cdc_flower.study.references import REFERENCES
+    from cdc_flower.tasks.registry import tasks
 
+    lines = {
+        name: line for entry in tasks.entries() for name, line in entry.value.references.items()
+    }
     return {
         name: Entry(
             "references",
             name,
-            re.sub(r"^``.*?``: ", "", function.__doc__ or "").splitlines()[0],
+            (line.__doc__ or "").splitlines()[0],
             commands=(f"cdc-flower references=[{name}]",),
-            place="cdc_flower/study/references.py",
+            place=f"{line.__module__.replace('.', '/')}.py",
         )
-        for name, function in REFERENCES.items()
+        for name, line in lines.items()
     }
 
 

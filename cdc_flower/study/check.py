@@ -5,6 +5,7 @@ from typing import Any
 
 from cdc_flower.core.errors import UserError, unknown_name
 from cdc_flower.core.options import Option, checked_values, options_of
+from cdc_flower.models.registry import checked_model
 from cdc_flower.simulations.fleet import Conditions
 from cdc_flower.simulations.networks import kind_of_network, networks
 from cdc_flower.simulations.protocol.codecs import ProtocolOptions
@@ -18,6 +19,10 @@ from cdc_flower.study.options import (
     FleetOptions,
     RunOptions,
 )
+from cdc_flower.study.plays import check_fits
+from cdc_flower.study.references import references_of
+from cdc_flower.tasks.data import checked_data
+from cdc_flower.tasks.registry import tasks
 
 Node = Mapping[str, Any]
 
@@ -33,8 +38,12 @@ def checked_config(config: Node) -> dict[str, Any]:
             be given is missing.
     """
     checked: dict[str, Any] = checked_values(options_of(RunOptions), config, "")
+    nodes = {group: _mapping(config[group], group) for group in _GROUPS}
+    check_fits(checked)
     for group, check in _GROUPS.items():
-        checked[group] = check(_mapping(config[group], group))
+        checked[group] = check(nodes[group])
+    references_of(checked)
+    tasks.find(checked["task"], "task").value.check(checked)
     return checked
 
 
@@ -104,9 +113,11 @@ def _strategy(node: Node) -> dict[str, Any]:
 
 _GROUPS: dict[str, Callable[[Node], dict[str, Any]]] = {
     "cloud": _cloud,
+    "data": checked_data,
     "conditions": lambda node: checked_values(options_of(Conditions), node, "conditions"),
     "fleet": lambda node: checked_values(options_of(FleetOptions), node, "fleet"),
     "grid": _grid,
+    "model": checked_model,
     "network": _network,
     "policy": _policy,
     "protocol": lambda node: checked_values(options_of(ProtocolOptions), node, "protocol"),

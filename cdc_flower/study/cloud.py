@@ -10,8 +10,8 @@ from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import torch_generator
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.layers import Parameters
-from cdc_flower.strategies.base import Cloud
 from cdc_flower.training.checkpoints import Checkpoints, fingerprint
+from cdc_flower.training.cloud import Cloud, Stage
 
 
 def train_cloud(
@@ -73,14 +73,17 @@ def train_cloud(
         )
         return model.loss(model.score(model.tabulate(parameters), history, candidates)).mean()
 
-    cloud.fit(
+    stage = Stage(
         f"{config['model']['name']}: training the base model",
         {"rate": settings["rate"]},
         parameters,
         parameters.values(),
+        settings["epochs"],
+        settings["rate"],
+    )
+    cloud.fit(
+        stage,
         loss,
-        epochs=settings["epochs"],
-        rate=settings["rate"],
         batches=lambda epoch: train.batches(batch_size, epoch, seed, cloud.num_negatives),
         held_out=lambda: validation.batches(batch_size, 0, seed, cloud.num_negatives),
         num_batches=-(-train.num_examples // batch_size),

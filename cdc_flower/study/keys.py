@@ -11,6 +11,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 
 from cdc_flower.core.errors import UserError, nearest_name, unknown_name
+from cdc_flower.core.options import options_of
 from cdc_flower.study.catalog import entries_of_group
 from cdc_flower.study.composing import (
     ROOT,
@@ -30,17 +31,11 @@ from cdc_flower.study.overrides import (
     shape_of,
     tree_of,
 )
+from cdc_flower.tasks.data import find_data
 
 METHOD, TARGET = "method", "_target_"
 #: Groups whose files only set keys of other places, and the choice that sets none.
 OVERLAYS = {"task": "recommendation", "experiment": "none"}
-#: Keys that readers of event files and of annotated clips take beyond what each YAML file says.
-EVENT_FILE_KEYS = (
-    *("path", "files", "format", "columns", "sep", "header", "encoding", "on_error"),
-    *("min_user_events", "min_item_events"),
-    *("cut", "historical_fraction", "segment_s", "exclude_seen"),
-)
-CLIP_FILE_KEYS = ("root", "msvd", "gallery")
 
 
 Keys = dict[str, Any]
@@ -119,11 +114,7 @@ def _known_keys(names: Mapping[str, str], full: Keys, chosen: Sequence[str]) -> 
             ],
         )
     )
-    data = known["data"]
-    if "annotations" in data:
-        known["data"] = dict.fromkeys(CLIP_FILE_KEYS) | data
-    elif "format" in data:
-        known["data"] = dict.fromkeys(EVENT_FILE_KEYS) | data
+    known["data"] = dict.fromkeys(options_of(find_data(known["data"]).value)) | known["data"]
     for keys in known[STRATEGY].values():
         keys.setdefault(METHOD, None)
     _add_arms(known[STRATEGY], full.get(STRATEGY, {}))

@@ -1,20 +1,17 @@
-"""Which strategy plays which task: devices tell something of their data that the strategy reads."""
+"""Fits between a task, its data, its device model and the strategies that play it.
+
+Devices tell something of their data, and a strategy reads it; data give items or clips, and a model
+reads them. All of it is compared before data are read.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.models.registry import models
 from cdc_flower.strategies import STRATEGIES
-from cdc_flower.tasks.protocol import Task
-from cdc_flower.tasks.recommendation.task import Recommendation
-from cdc_flower.tasks.video.task import VideoAnswers, VideoSearch
-
-#: Tasks by name.
-TASKS: dict[str, type[Task]] = {
-    "recommendation": Recommendation,
-    "video_qa": VideoAnswers,
-    "video_retrieval": VideoSearch,
-}
+from cdc_flower.tasks.data import data, find_data
+from cdc_flower.tasks.registry import tasks
 
 
 def plays(strategy: Any, task: str) -> bool:
@@ -23,7 +20,16 @@ def plays(strategy: Any, task: str) -> bool:
     One that declares nothing, as Flower's own do, asks for no report and plays every task.
     """
     reads: frozenset[str] = getattr(strategy, "reads", frozenset())
-    return not reads or bool(reads & TASKS[task].tells)
+    return not reads or bool(reads & tells(task))
+
+
+def tells(task: str) -> frozenset[str]:
+    """Lists what devices of a task tell.
+
+    Raises:
+        UserError: If there is no such task.
+    """
+    return tasks.find(task, "task").value.tells
 
 
 def strategies_that_play(task: str) -> list[str]:
@@ -40,9 +46,34 @@ def check_plays(strategies: Mapping[str, Any], task: str) -> None:
     for name, strategy in strategies.items():
         if plays(strategy, task):
             continue
-        fitting = ", ".join(other for other in TASKS if plays(strategy, other)) or "no task"
+        fitting = ", ".join(other for other in tasks if plays(strategy, other)) or "no task"
+        told, read = ", ".join(sorted(tells(task))), ", ".join(sorted(strategy.reads))
         raise UserError(
-            f"strategies: {name} cannot play task={task}, whose devices tell "
-            f"{', '.join(sorted(TASKS[task].tells))}, for it reads {', '.join(sorted(strategy.reads))}; "
-            f"it plays {fitting}, and {task} is played by {', '.join(strategies_that_play(task))}"
+            f"strategies: {name} cannot play task={task}, whose devices tell {told}, for it reads "
+            f"{read}; it plays {fitting}, and {task} is played by "
+            f"{', '.join(strategies_that_play(task))}"
+        )
+
+
+def check_fits(config: Mapping[str, Any]) -> None:
+    """Refuses data and a device model that are none for the task.
+
+    Raises:
+        UserError: If they are not. The text names some that would fit.
+    """
+    task = config["task"]
+    wanted = tasks.find(task, "task").facts.reads
+    given = find_data(config["data"]).facts.gives
+    if given != wanted:
+        fitting = ", ".join(entry.name for entry in data.entries() if entry.facts.gives == wanted)
+        raise UserError(
+            f"data must give {wanted} with task={task}, such as {fitting}; "
+            f"{config['data'].get('name')} gives {given}"
+        )
+    model = models.find(str(config["model"].get("name")), "model.name")
+    if model.facts.reads != wanted:
+        fitting = ", ".join(entry.name for entry in models.entries() if entry.facts.reads == wanted)
+        raise UserError(
+            f"model must be one that reads {wanted} with task={task}, such as {fitting}; "
+            f"{model.name} reads {model.facts.reads}"
         )

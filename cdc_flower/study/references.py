@@ -1,181 +1,26 @@
-"""Reference lines beside the strategies: rankings by counting, of which a learned model should be above.
+"""Reference lines beside the strategies, as far as the task of a configuration offers them."""
 
-``popularity``  p(i), the share of the item in the historical part
-``markov``      sum over k = 1, 2, 3 of w_k p(i | item at k steps back), with weights 1/k for as many as there are
-
-where p(i | j) = (n(j, i) + a p(i)) / (n(j) + a), with n(j, i) how often i comes next after j on a
-device. Every share has one event added to each item. The weights and ``a`` are the best of a few on
-the second to last events of ml-1m. A score is the logit log(p m / 4), which is right for one true
-item among 4 of the ``m`` items, as in training. Nothing is sent, and nothing is learned after the
-cut.
-"""
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
-
 from cdc_flower.core.errors import UserError, unknown_name
-from cdc_flower.core.stream import SegmentBatch, Stream
-from cdc_flower.tables.long_table import segment_frame
-from cdc_flower.tasks.recommendation.history import HistoricalData
-from cdc_flower.tasks.recommendation.metrics import (
-    LOSS_NEGATIVES,
-    RankingMetrics,
-    RankingScores,
-    pooled_auc,
-)
-from cdc_flower.tasks.recommendation.task import RECOMMENDATION
-
-#: Weight of what followed the last item, the one before it, and the one before that.
-WEIGHTS = (1.0, 1.0 / 2.0, 1.0 / 3.0)
-#: ``a``, how many events the popularity counts for beside what followed an item.
-PRIOR_EVENTS = 200.0
-#: Devices whose events are held in memory at a time.
-DEVICES_PER_CHUNK = 512
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What the historical part counts.
-
-    Attributes:
-        share: ``[num_items + 1]``, of each item with one event added; 0 for the padding.
-        pairs: ``[P]``, ``item * (num_items + 1) + next item`` of each pair that occurs, ascending.
-        num_pairs: ``[P]``, how often.
-        num_followed: ``[num_items + 1]``, how often each item is followed by any.
-    """
-
-    share: NDArray[np.float64]
-    pairs: NDArray[np.int64]
-    num_pairs: NDArray[np.int64]
-    num_followed: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, history: HistoricalData) -> "Counts":
-        """Count the items and the pairs of neighbors of each device."""
-        popularity = history.popularity() + 1.0
-        popularity[0] = 0
-        followed = np.ones(len(history.items), np.bool_)
-        followed[history.offsets[1:][np.diff(history.offsets) > 0] - 1] = False
-        first = np.flatnonzero(followed)
-        keys = history.items[first].astype(np.int64) * len(popularity) + history.items[first + 1]
-        pairs, num_pairs = np.unique(keys, return_counts=True)
-        num_followed = np.bincount(history.items[first], minlength=len(popularity))
-        return cls(popularity / popularity.sum(), pairs, num_pairs, num_followed)
-
-    def transition(
-        self, item: NDArray[np.int64], following: NDArray[np.int32]
-    ) -> NDArray[np.float64]:
-        """``[T, C]``: p(following | item) for items ``[T]`` and what may follow ``[T, C]``."""
-        times = np.zeros(following.shape)
-        if len(self.pairs):
-            keys = item[:, None] * len(self.share) + following
-            place = np.minimum(np.searchsorted(self.pairs, keys), len(self.pairs) - 1)
-            times = np.where(self.pairs[place] == keys, self.num_pairs[place], 0.0)
-        total = self.num_followed[item][:, None] + PRIOR_EVENTS
-        return (times + PRIOR_EVENTS * self.share[following]) / total
-
-
-def popularity(counts: Counts, segment: SegmentBatch) -> NDArray[np.float64]:
-    """``[T, C]``: the share of each candidate."""
-    return counts.share[segment.candidates]
-
-
-def markov(counts: Counts, segment: SegmentBatch) -> NDArray[np.float64]:
-    """``[T, C]``: the chance of each candidate after the last three items; its share where there is none."""
-    length = (segment.history > 0).sum(axis=1)
-    chance, weight = np.zeros(segment.candidates.shape), np.zeros((len(length), 1))
-    for back, own in enumerate(WEIGHTS[: segment.history.shape[1]], start=1):
-        rows = np.flatnonzero(length >= back)
-        item = segment.history[rows, length[rows] - back].astype(np.int64)
-        chance[rows] += own * counts.transition(item, segment.candidates[rows])
-        weight[rows] += own
-    return np.where(weight > 0, chance / np.maximum(weight, 1.0), counts.share[segment.candidates])
-
-
-REFERENCES: dict[str, Callable[[Counts, SegmentBatch], NDArray[np.float64]]] = {
-    "popularity": popularity,
-    "markov": markov,
-}
+from cdc_flower.tasks.registry import tasks
 
 
 def references_of(config: Mapping[str, Any]) -> list[str]:
-    """The reference lines that the configuration names, in its order.
+    """Lists the reference lines that the configuration names, in its order.
 
     Raises:
-        UserError: If one is unknown or named twice, or a strategy has the same name.
+        UserError: If the task has none of that name, one is named twice, or a strategy has the same
+            name.
     """
-    names = config["references"]
-    if isinstance(names, str):
-        raise UserError(f"references must be a list, such as [popularity,markov], got {names}")
+    names, known = config["references"], tasks.find(config["task"], "task").value.references
+    if names and not known:
+        shown = f"[{', '.join(names)}]"
+        raise UserError(f"references must be empty with task={config['task']}, got {shown}")
     for place, name in enumerate(names):
-        if name not in REFERENCES:
-            raise unknown_name("reference", name, REFERENCES, "references")
+        if name not in known:
+            raise unknown_name("reference", name, known, "references")
         if name in names[:place] or name in config["strategies"]:
             raise UserError(f"references must be names of their own, got {name!r} twice")
     return list(names)
-
-
-def reference_frames(
-    names: Sequence[str], stream: Stream, history: HistoricalData, labels: Mapping[str, Any]
-) -> Iterator[pd.DataFrame]:
-    """The rows of each reference line and segment, as a strategy's that sends and costs nothing.
-
-    Args:
-        names: Of ``REFERENCES``.
-        stream: All of its devices are scored.
-        history: What is counted.
-        labels: As :func:`cdc_flower.study.play.play` takes them, without ``strategy``.
-    """
-    counts, everyone = Counts.of(history), np.arange(stream.num_devices)
-    chunks = [
-        everyone[k : k + DEVICES_PER_CHUNK] for k in range(0, len(everyone), DEVICES_PER_CHUNK)
-    ]
-    for name in names:
-        for segment in range(stream.num_segments):
-            events, parts = zip(
-                *(_score(name, counts, stream, ids, segment) for ids in chunks), strict=True
-            )
-            num_events, scores = np.concatenate(events), joined(parts)
-            auc = pooled_auc(scores.positive, scores.negative, num_events, scores.num_negative)
-            yield segment_frame(
-                {
-                    **labels,
-                    "strategy": name,
-                    "segment": segment,
-                    "time_s": float(stream.segment_starts_s[segment]),
-                },
-                facts={
-                    "device_id": everyone,
-                    "context_id": scores.context_id,
-                    "is_shift": scores.is_shift,
-                    "num_examples": num_events,
-                    "staleness_s": np.nan,  # there are no parameters
-                },
-                metrics=(*RECOMMENDATION.pooled, *RECOMMENDATION.metrics),
-                values={
-                    "value_sum": np.column_stack([auc[0], scores.value_sum]),
-                    "value_count": np.column_stack([auc[1], scores.value_count]),
-                },
-            )
-
-
-def _score(
-    name: str, counts: Counts, stream: Stream, device_ids: NDArray[np.int64], segment: int
-) -> tuple[NDArray[np.int64], RankingScores]:
-    """How many events these devices have in the segment, and what they add to the metrics."""
-    data = stream.segment(device_ids, segment)
-    logits = np.log(REFERENCES[name](counts, data) * stream.num_items / LOSS_NEGATIVES)
-    return data.num_events, RankingMetrics().score(logits.astype(np.float32), data)
-
-
-def joined(parts: Sequence[RankingScores]) -> RankingScores:
-    """The scores of some devices and then of others."""
-    names = [field.name for field in fields(RankingScores)]
-    return RankingScores(
-        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    )

@@ -20,7 +20,6 @@ from cdc_flower.simulations.requests.setup import requests_of
 from cdc_flower.study import folder
 from cdc_flower.study.cloud import train_cloud
 from cdc_flower.study.play import play
-from cdc_flower.study.references import reference_frames
 from cdc_flower.study.setup import NO_EXPERIMENT, Setup, grid_of, prepare
 from cdc_flower.tables.long_table import ResultsWriter
 from cdc_flower.tables.summary import rich_table, write_summary
@@ -115,7 +114,7 @@ def play_all(
                     writer.append(frame)
                     step()
 
-                requests = requests_of(config["policy"], setup.stream, cloud, strategy)
+                requests = requests_of(config["policy"], setup.task, setup.stream, cloud, strategy)
                 play(
                     strategy,
                     grid,
@@ -130,9 +129,7 @@ def play_all(
                 folder.save_state(strategy.state(), state_folder / f"{name}.safetensors")
                 log.info("%s: done", name)
             if setup.references:
-                for frame in reference_frames(
-                    setup.references, setup.stream, setup.stream.historical(), shared
-                ):
+                for frame in setup.task.reference_rows(setup.references, setup.stream, shared):
                     writer.append(frame)
         finally:
             if own_grid and hasattr(grid, "close"):

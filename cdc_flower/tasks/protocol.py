@@ -1,22 +1,165 @@
-"""A task: how devices report, how they are scored, and how scores of all devices are pooled."""
+"""The base of tasks: everything that differs between one task and another.
 
-from typing import Protocol
+A task says what its devices tell, how they are scored, and how scores of all devices are pooled;
+how stream and model are made of a configuration; and what a request policy may look at. A class of
+your own derives from :class:`Task` and is registered; see :mod:`cdc_flower.tasks.registry`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cdc_flower.devices.task import Columns, DeviceTask
+from cdc_flower.core.errors import UserError
+from cdc_flower.core.stream import SegmentBatch
+from cdc_flower.devices.state import DeviceStates
+from cdc_flower.devices.task import Columns
+from cdc_flower.models.base import DeviceModel
+from cdc_flower.tasks.sensing import Ask, Doubt, Sensor
+from cdc_flower.training.cloud import Cloud
+from cdc_flower.training.scoring import Arrays
+from cdc_flower.wire import records
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Config = Mapping[str, Any]
+Floats = NDArray[np.float64]
 
 
-class Task(DeviceTask, Protocol):
+@dataclass(frozen=True)
+class Built:
+    """All that a task makes of a configuration.
+
+    Attributes:
+        stream: Data of every device, with their historical part.
+        model: Of the devices.
+        task: The task on these data.
+    """
+
+    stream: Any
+    model: DeviceModel
+    task: "Task"
+
+
+class Task(ABC):
     """Reports and scores on devices, and metrics over all of them."""
 
+    #: Names of what devices tell of their recent data; a strategy plays the task if it reads one.
+    tells: frozenset[str] = frozenset()
     #: Metrics that are sums over events of a device, in the order of the columns of ``value-sum``.
     metrics: tuple[str, ...]
     #: Metrics that need the events of all devices; see :meth:`pool`.
-    pooled: tuple[str, ...]
+    pooled: tuple[str, ...] = ()
+    #: Lines of counting that can stand beside the strategies, by name; see :meth:`reference_rows`.
+    references: ClassVar[Mapping[str, Callable[..., Any]]] = {}
 
-    def pool(
-        self, scores: Columns, points: Columns
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Makes sums and counts ``[n, P]`` of the ``P`` pooled metrics from all replies of a segment."""
+    @classmethod
+    def check(cls, config: Config) -> None:  # nothing is refused by default
+        """Refuses what only another task has, before data are read. By default there is nothing.
+
+        Raises:
+            UserError: If there is something.
+        """
+
+    @classmethod
+    @abstractmethod
+    def build(cls, config: Config) -> Built:
+        """Reads or draws the data of a checked configuration, and makes the device model for them.
+
+        Raises:
+            UserError: If a value does not fit the data, a file is missing or a row is malformed.
+        """
+
+    def report(
+        self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int, lag: int = 0
+    ) -> tuple[Columns, Columns]:
+        """Makes the reports of devices; see :class:`~cdc_flower.devices.task.DeviceTask`.
+
+        Raises:
+            ValueError: If devices tell nothing, as by default.
+        """
+        raise ValueError("task must be one whose devices tell something")
+
+    def doubt(
+        self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int
+    ) -> NDArray[np.float64]:
+        """Tells how unsure devices are; see :class:`~cdc_flower.devices.task.DeviceTask`.
+
+        Raises:
+            ValueError: If devices have answered nothing of which they could be unsure, as by
+                default.
+        """
+        raise ValueError("task must be one in which devices answer questions")
+
+    @abstractmethod
+    def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
+        """Scores devices; see :class:`~cdc_flower.devices.task.DeviceTask` and :func:`facts_of`."""
+
+    def pool(self, scores: Columns, points: Columns) -> tuple[Floats, Floats]:
+        """Makes sums and counts ``[n, P]`` of the pooled metrics from all replies of a segment."""
+        nothing = np.empty((len(scores[records.NUM_EXAMPLES]), 0))
+        return nothing, nothing
+
+    def sensor(self, stream: Any, cloud: Cloud, deployed: Arrays) -> Sensor:
+        """Makes the statistics that devices keep of their own data, for policies that go by them.
+
+        Args:
+            stream: Of the devices.
+            cloud: Of the strategy.
+            deployed: Layers of the model before the first round.
+
+        Raises:
+            UserError: If devices of the task keep none, as by default.
+        """
+        raise UserError("policy must be one without statistics of devices: this task has none")
+
+    def doubt_estimate(
+        self, stream: Any, cloud: Cloud, strategy: Any, epochs: int, ask: Ask
+    ) -> Doubt:
+        """Makes the estimate by which devices are unsure of the parameters that they use.
+
+        Args:
+            stream: Of the devices.
+            cloud: Of the strategy.
+            strategy: Prepared.
+            epochs: Of training the estimate, where it is trained.
+            ask: Asks devices; see :meth:`doubt`.
+
+        Raises:
+            UserError: If the task has no such estimate, as by default.
+        """
+        raise UserError("policy must be one without an estimate of doubt: this task has none")
+
+    def reference_rows(
+        self, names: Sequence[str], stream: Any, labels: Mapping[str, Any]
+    ) -> Iterator["pd.DataFrame"]:
+        """Scores reference lines on the whole stream, in rows as those of strategies.
+
+        Args:
+            names: Of ``references``.
+            stream: Of the devices.
+            labels: As for :func:`cdc_flower.study.play.play`, without ``strategy``.
+        """
+        return iter(())
+
+
+def facts_of(
+    data: SegmentBatch, context_id: NDArray[np.int64], is_shift: NDArray[np.bool_]
+) -> Columns:
+    """Makes the columns of scores that all tasks have.
+
+    Args:
+        data: The scored segment of ``n`` devices.
+        context_id: ``[n]``, as a metric read it.
+        is_shift: ``[n]``, likewise.
+    """
+    return {
+        records.NUM_EXAMPLES: data.num_events,
+        records.DEVICE_ID: data.device_ids,
+        "context-id": context_id.astype(np.int64),
+        "is-shift": is_shift.astype(np.int64),
+    }

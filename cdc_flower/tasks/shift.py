@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError, unknown_name
 from cdc_flower.core.seeds import hashed_integers
-
-KINDS = ("abrupt", "gradual", "incremental", "none", "recurring")
+from cdc_flower.tasks.data.registry import SHIFTS
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,8 @@ class ShiftSchedule:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if self.kind not in KINDS:
-            raise unknown_name("shift", self.kind, KINDS, "data.shift")
+        if self.kind not in SHIFTS:
+            raise unknown_name("shift", self.kind, SHIFTS, "data.shift")
         for key, value in (
             ("num_segments", self.num_segments),
             ("data.num_contexts", self.num_contexts),

@@ -9,7 +9,7 @@ from model_cases import LENGTH, NAMES, NUM_ITEMS, parameters_of, random_ids, sma
 from torch.utils.flop_counter import FlopCounterMode
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.models import MODELS, device_model
+from cdc_flower.models import device_model
 
 
 def tensors_of(*arrays: np.ndarray) -> list[torch.Tensor]:
@@ -163,7 +163,7 @@ def test_an_unknown_model_is_answered_with_the_nearest_name() -> None:
         device_model("gru4rek", 10)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     ("key", "sizes"),
     [("num_items", (0, 8, 6)), ("width", (5, 0, 6)), ("history_length", (5, 8, 0))],

@@ -9,8 +9,8 @@ import pytest
 import torch
 from tiny import cloud
 
-from cdc_flower.simulations.requests.uncertainty import MAX_LAG, Detector, train_uncertainty
 from cdc_flower.tasks.recommendation.history import HistoricalData
+from cdc_flower.tasks.recommendation.uncertainty import MAX_LAG, Detector, train_uncertainty
 
 #: Logits of the true item and of one that is not, as stale parameters give them.
 RIGHT, WRONG, BOTH_HIGH = (2.0, -2.0), (-2.0, 2.0), (2.0, 2.0)

@@ -13,10 +13,11 @@ from cdc_flower.simulations.requests.policies.every import Every
 from cdc_flower.simulations.requests.policies.on_drift import OnDrift
 from cdc_flower.simulations.requests.policies.random import Random
 from cdc_flower.simulations.requests.policies.uncertainty import Uncertainty
-from cdc_flower.simulations.requests.sensor import HistorySensor, pool
 from cdc_flower.simulations.requests.setup import Requests, policy_of, requests_of
-from cdc_flower.simulations.requests.uncertainty import DetectorDoubt, train_uncertainty
 from cdc_flower.study.play import play
+from cdc_flower.tasks.recommendation.sensor import HistorySensor, pool
+from cdc_flower.tasks.recommendation.task import RECOMMENDATION
+from cdc_flower.tasks.recommendation.uncertainty import DetectorDoubt, train_uncertainty
 
 IDS = np.arange(4)
 LIMIT = {"max_bytes": None}
@@ -46,7 +47,8 @@ def started(policy, sensor=None, doubt=None):
 
 
 def of(name: str, **settings) -> Requests:
-    return requests_of({"name": name, **LIMIT, **settings}, stream(), cloud(), strategy("duet"))
+    config = {"name": name, **LIMIT, **settings}
+    return requests_of(config, RECOMMENDATION, stream(), cloud(), strategy("duet"))
 
 
 ALWAYS = [

@@ -17,14 +17,13 @@ from video_tiny import (
     video_task,
 )
 
-from cdc_flower.simulations.requests.answers import OwnAnswers, held_out_doubts
 from cdc_flower.simulations.requests.policies import Devices
 from cdc_flower.simulations.requests.policies.uncertainty import Uncertainty
-from cdc_flower.simulations.requests.sensor import ClipSensor
 from cdc_flower.simulations.requests.setup import Requests, requests_of
 from cdc_flower.study.play import play
+from cdc_flower.tasks.video.doubt import NUM_ANSWERS, OwnAnswers, entropy, held_out_doubts
+from cdc_flower.tasks.video.sensor import ClipSensor
 from cdc_flower.tasks.video.stream import VideoStream
-from cdc_flower.tasks.video.task import NUM_ANSWERS, entropy
 from cdc_flower.training.scoring import score_events
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
@@ -38,7 +37,8 @@ STREAMS = [False, True]
 def requests(name: str, stream: VideoStream, **settings) -> Requests:
     more = {"epochs": 1} if name == "uncertainty" else {}
     config = {"name": name, "max_bytes": None, **more, **settings}
-    return requests_of(config, stream, video_cloud(stream), video_strategy("cdc_mmpg", stream))
+    trained = video_strategy("cdc_mmpg", stream)
+    return requests_of(config, video_task(stream), stream, video_cloud(stream), trained)
 
 
 def played(name: str, stream: VideoStream, **settings) -> pd.DataFrame:

@@ -35,9 +35,10 @@ from cdc_flower.strategies import STRATEGIES, CloudStrategy, build_strategy
 from cdc_flower.strategies.apg.decoder import CORE
 from cdc_flower.strategies.generation import GenerationStrategy
 from cdc_flower.study.play import deploy
-from cdc_flower.study.plays import TASKS, plays, strategies_that_play
+from cdc_flower.study.plays import plays, strategies_that_play
 from cdc_flower.tasks.recommendation.stream import EventStream
 from cdc_flower.tasks.recommendation.task import RECOMMENDATION
+from cdc_flower.tasks.registry import tasks
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 
@@ -51,7 +52,7 @@ def test_each_that_plays_recommendation_has_settings_here() -> None:
 def test_each_that_answers_reports_declares_what_it_reads_and_plays_a_task() -> None:
     for kind in STRATEGIES.values():
         assert not issubclass(kind, GenerationStrategy) or kind.reads
-        assert any(plays(kind, task) for task in TASKS)
+        assert any(plays(kind, task) for task in tasks)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

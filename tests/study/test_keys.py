@@ -1,20 +1,19 @@
 """Keys and choices against the YAML files: what is refused, how, and before anything slow."""
 
-import inspect
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from hydra import compose
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.core.options import defaults_of, options_of
+from cdc_flower.study.catalog import entries_of_group
 from cdc_flower.study.composing import hydra_at
-from cdc_flower.study.keys import CLIP_FILE_KEYS, EVENT_FILE_KEYS, check_overrides
-from cdc_flower.tasks.recommendation.interests import interests_stream, shifting_interests
-from cdc_flower.tasks.video.annotated import annotated_stream
-from cdc_flower.tasks.video.moving_digits import digits_stream
+from cdc_flower.study.keys import check_overrides
+from cdc_flower.tasks.data import data, find_data
 
 
 @pytest.fixture
@@ -127,22 +126,18 @@ def test_every_run_of_a_sweep_is_checked(hydra: None) -> None:
         check_overrides(["policy=random,every", "policy.rate=0.1,0.2"], several=True)
 
 
-def test_the_keys_that_readers_take_beyond_their_files_are_known(hydra: None) -> None:
-    given = {"num_devices", "num_segments", "seed", "captions", "history_length", "num_negatives"}
+@pytest.mark.parametrize("name", entries_of_group("data"))
+def test_every_key_of_a_file_of_data_is_an_option_of_it(name: str, hydra: None) -> None:
+    node = compose("config", overrides=[f"data={name}"])["data"]
+    assert set(node) <= set(options_of(find_data(node).value))
 
-    def parameters(function: Callable[..., object]) -> set[str]:
-        return set(inspect.signature(function).parameters) - given - {"knobs"}
 
-    def keys(name: str) -> set[str]:
-        return set(compose("config", overrides=[f"data={name}"])["data"])
-
-    for name in ("msvd", "video_annotations"):
-        assert parameters(annotated_stream) <= keys(name) | set(CLIP_FILE_KEYS)
-    assert parameters(digits_stream) <= keys("moving_digits")
-    knobs = parameters(interests_stream) | parameters(shifting_interests)
-    assert knobs <= keys("shifting_interests")
-    for name in ("ml_1m", "letter_beauty", "interactions"):
-        assert keys(name) <= {"name", *EVENT_FILE_KEYS}
+@pytest.mark.parametrize("name", ["shifting_interests", "moving_digits"])
+def test_the_file_of_embedded_data_holds_every_option_with_its_default(
+    name: str, hydra: None
+) -> None:
+    node: Any = OmegaConf.to_container(compose("config", overrides=[f"data={name}"])["data"])
+    assert node == defaults_of(options_of(data[name].value))
 
 
 @pytest.mark.parametrize("override", ["+policy.rate=0.5", "network=let"])

@@ -17,9 +17,10 @@ from cdc_flower.core.stream import TruthReader
 from cdc_flower.strategies.base import no_progress
 from cdc_flower.study import run as runs
 from cdc_flower.study.cloud import train_cloud
-from cdc_flower.study.setup import prepare, stream_of
+from cdc_flower.study.setup import prepare
 from cdc_flower.tasks.recommendation.metrics import RankingMetrics, pooled_auc
 from cdc_flower.tasks.recommendation.stream import EventStream
+from cdc_flower.tasks.recommendation.task import Recommendation
 
 EXPERIMENT = "experiment=leave_last_out"
 SMALL = (
@@ -41,7 +42,7 @@ def source(request: pytest.FixtureRequest) -> tuple[EventStream, dict[str, Any]]
         filters = ["data.min_user_events=30", "data.min_item_events=30"]
         overrides = [EXPERIMENT, "data=ml_100k", f"data.path={folder}", *filters]
     config = config_of(*overrides, small=())
-    return stream_of(config), config
+    return Recommendation.build(config).stream, config
 
 
 def own_items(stream: EventStream) -> list[list[int]]:
@@ -189,7 +190,8 @@ def test_the_experiment_runs_with_fine_tuning_of_every_layer_as_an_arm(tmp_path:
     assert not np.allclose(loss["fine_tuning_all"], loss["fine_tuning"])
     once = table.drop_duplicates(["strategy", "device_id"])
     labels = once.groupby("strategy", observed=True)["num_labels"].sum()
-    history = stream_of(config_of(*overrides, small=SMALL)).historical()
+    stream = Recommendation.build(config_of(*overrides, small=SMALL)).stream
+    history = stream.historical()
     assert (
         labels["fine_tuning_all"] == history.num_examples
     )  # everything that its users have before the last item

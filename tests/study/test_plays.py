@@ -8,12 +8,11 @@ from hydra import compose, initialize_config_module
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.strategies import STRATEGIES, build_strategy
-from cdc_flower.study.plays import TASKS, check_plays, plays, strategies_that_play
+from cdc_flower.study.plays import check_plays, plays, strategies_that_play
 from cdc_flower.study.setup import prepare, resolved
-from cdc_flower.tasks.video.build import VIDEO_TASKS
+from cdc_flower.tasks.registry import tasks
 
-DATA = ("study.setup.stream_of", "tasks.video.build.video_stream")
-PAIRS = [(name, task) for name in STRATEGIES for task in TASKS]
+PAIRS = [(name, task) for name in STRATEGIES for task in tasks]
 WRONG = [(name, task) for name, task in PAIRS if not plays(STRATEGIES[name], task)]
 
 
@@ -25,8 +24,8 @@ def prepare_without_data(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> No
     def refuse(*_: Any, **__: Any) -> None:
         raise DataRead
 
-    for reader in DATA:
-        monkeypatch.setattr(f"cdc_flower.{reader}", refuse)
+    for entry in tasks.entries():
+        monkeypatch.setattr(entry.value, "build", refuse)
     with initialize_config_module("cdc_flower.configs", version_base="1.3"):
         config = resolved(compose("config", overrides=list(overrides)))
     prepare(config)
@@ -41,7 +40,7 @@ def test_a_pair_that_does_not_fit_is_refused_before_the_data_are_read(
     text = str(refused.value)
     assert text.startswith(f"strategies: {name} cannot play task={task}") and "\n" not in text
     assert all(other in text for other in strategies_that_play(task))
-    assert all(other in text for other in TASKS if plays(STRATEGIES[name], other))
+    assert all(other in text for other in tasks if plays(STRATEGIES[name], other))
 
 
 @pytest.mark.parametrize(("name", "task"), [pair for pair in PAIRS if pair not in WRONG])
@@ -54,7 +53,7 @@ def test_a_pair_that_fits_goes_on_to_the_data(
 
 def test_all_but_cdc_mmpg_play_all_tasks_and_it_plays_video() -> None:
     assert WRONG == [("cdc_mmpg", "recommendation")]
-    assert set(VIDEO_TASKS) < set(TASKS)
+    assert list(tasks) == ["recommendation", "video_qa", "video_retrieval"]
 
 
 def test_an_arm_is_named_by_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +66,7 @@ def test_an_arm_is_named_by_its_own_name(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_strategy_of_flowers_own_declares_nothing_and_plays_everything() -> None:
-    for task in TASKS:
+    for task in tasks:
         check_plays({"stock": FlowersFedAvg()}, task)
 
 

@@ -12,10 +12,9 @@ from rich.console import Console
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.study import run as runs
-from cdc_flower.study.companions import COMPANIONS, companions
+from cdc_flower.study.companions import companions
 from cdc_flower.study.setup import prepare, resolved
-from cdc_flower.tasks.video.annotated import annotated_stream
-from cdc_flower.tasks.video.build import check_knobs
+from cdc_flower.tasks.data import checked_data
 
 SHARED = ["fleet.num_devices=4", "num_segments=2"]
 SMALL = [
@@ -78,7 +77,7 @@ def test_a_run_of_two_tasks_holds_both_and_prints_a_table_of_each(tmp_path: Path
 def test_without_a_key_of_one_task_all_tasks_are_played() -> None:
     with initialize_config_module("cdc_flower.configs", version_base="1.3"):
         also = companions(["seed=3", "fleet.num_devices=20", "network=3g"])
-        assert [config["task"] for config in also] == list(COMPANIONS)
+        assert [config["task"] for config in also] == ["video_qa"]
         assert (
             also[0]["seed"] == 3
             and also[0]["fleet"]["num_devices"] == 20
@@ -98,10 +97,15 @@ def test_without_a_key_of_one_task_all_tasks_are_played() -> None:
     [
         (
             ["data=shifting_interests"],
-            "data must be one for video, such as moving_digits or msvd, got shifting_interests",
+            "data must give clips with task=video_qa, such as moving_digits, .*; "
+            "shifting_interests gives items",
         ),
-        (["model=gru4rec"], "model must be one for video, such as video_tiny, got gru4rec"),
-        (["+data.num_topics=3"], "unknown knob 'num_topics'"),
+        (
+            ["model=gru4rec"],
+            "model must be one that reads clips with task=video_qa, such as .*video_tiny; "
+            "gru4rec reads items",
+        ),
+        (["+data.num_topics=3"], "data: unknown key 'num_topics'"),
         (["model.heads=5"], "model.heads must divide the width 48, got 5"),
         (["strategy.cdc_mmpg.arm=half"], "strategy.cdc_mmpg: arm must be one of full_clip"),
         (
@@ -123,11 +127,8 @@ def test_a_task_gives_real_videos_no_knob_of_the_embedded_ones(task: str, data: 
     given = (
         ["data.root=x"] if data == "data=msvd" else ["data.format=next_qa", "data.annotations=x"]
     )
-    check_knobs(
-        annotated_stream,
-        {key: 0 for key in config_of(f"task={task}", data, *given)["data"] if key != "name"},
-        data,
-    )
+    given.append("data.features=x")
+    checked_data(config_of(f"task={task}", data, *given)["data"])
 
 
 def test_recommendation_refuses_cdc_mmpg_in_one_line(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from cdc_flower.devices.app import segment_of
 from cdc_flower.simulations.grids.through import Through
 from cdc_flower.simulations.links.accounting import sizes_of
-from cdc_flower.simulations.requests.sensor import Floats, Ints
 from cdc_flower.simulations.requests.setup import Requests
+from cdc_flower.tasks.sensing import Floats, Ints
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 from cdc_flower.wire.replies import Group, groups_of

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cdc_flower.core.seeds import generator
-from cdc_flower.strategies.base import Cloud
+from cdc_flower.strategies.base import Cloud, Stage
 from cdc_flower.strategies.cdc_mmpg.condition import Condition, FrameTable
 
 _CLIPS_PER_BATCH = 256
@@ -58,13 +58,8 @@ def match_clips(
 
     trained = dict(reasoner.named_parameters())
     return cloud.fit(
-        "cdc_mmpg: reasoner",
-        knobs,
-        trained,
-        list(trained.values()),
+        Stage("cdc_mmpg: reasoner", knobs, trained, list(trained.values()), epochs, rate),
         loss,
-        epochs=epochs,
-        rate=rate,
         batches=lambda epoch: batches(
             generator(cloud.seed, "cdc_mmpg", "clips", epoch).permutation(clip_ids)
         ),

@@ -21,7 +21,7 @@ from torch import Tensor
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import generator, torch_generator
 from cdc_flower.models.video.ranking import VideoModel
-from cdc_flower.strategies.base import Cloud, CloudStrategy, to_every_node
+from cdc_flower.strategies.base import Cloud, CloudStrategy, Stage, to_every_node
 from cdc_flower.strategies.cdc_mmpg.adaptor import VARIANTS, FastDomainAdaptor
 from cdc_flower.strategies.cdc_mmpg.condition import ARMS, Condition, FrameTable, spread_of
 from cdc_flower.strategies.cdc_mmpg.matching import match_clips
@@ -166,13 +166,15 @@ class CdcMmpg(CloudStrategy):
             trained |= dict(reasoner.named_parameters(prefix="reasoner"))
         noise = torch_generator(cloud.seed, "cdc_mmpg", "noise")
         self.validation_curve = cloud.fit(
-            f"cdc_mmpg ({self.arm}): training",
-            self.knobs,
-            trained,
-            list(trained.values()),
+            Stage(
+                f"cdc_mmpg ({self.arm}): training",
+                self.knobs,
+                trained,
+                list(trained.values()),
+                self.epochs,
+                self.rate,
+            ),
             lambda batch: self._loss(batch, noise),
-            epochs=self.epochs,
-            rate=self.rate,
             batches=lambda epoch: self._batches(cloud, epoch, noise),
             held_out=lambda: self._held_out(cloud),
         )

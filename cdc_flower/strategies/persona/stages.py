@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cdc_flower.core.seeds import generator, torch_generator
 from cdc_flower.models.layers import Parameters
-from cdc_flower.strategies.base import Cloud, History
+from cdc_flower.strategies.base import Cloud, History, Stage
 from cdc_flower.strategies.joint import Examples
 from cdc_flower.strategies.persona.editor import ParameterEditor
 from cdc_flower.strategies.persona.prototypes import cluster, nearest
@@ -196,13 +196,8 @@ class Stages:
             leaf.requires_grad_()
         settings = {**self.settings, **(groups.settings if groups else {}), "tensors": sorted(kept)}
         cloud.fit(
-            what,
-            settings,
-            kept,
-            leaves,
+            Stage(what, settings, kept, leaves, self.epochs, self.rate),
             loss,
-            epochs=self.epochs,
-            rate=self.rate,
             batches=lambda epoch: examples_of(cloud.train, batches(epoch)),
             held_out=lambda: examples_of(cloud.validation, held_out()),
             num_batches=count,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cdc_flower.core.seeds import generator, hashed_bits
 from cdc_flower.tasks.cut import flat_ranges, windows
 from cdc_flower.tasks.recommendation.catalog import Catalog
-from cdc_flower.tasks.recommendation.negatives import SeenItems, draw_unseen
+from cdc_flower.tasks.recommendation.negatives import RankedEvents, SeenItems, draw_unseen
 
 
 @dataclass(frozen=True)
@@ -146,17 +146,16 @@ class HistoricalData:
     ) -> HistoricalBatch:
         """These examples, with the negatives of this epoch; see :meth:`batches`."""
         target, place = self.target[rows], self._place[rows]
-        negatives = draw_unseen(
+        events = RankedEvents(
             seed,
             f"historical-negatives/{epoch}",
             self.device_ids[place],
             self._index[rows] - self.offsets[place],
-            num_negatives,
-            self.catalog or Catalog.whole(self.num_items),
-            self._seen,
             target,
             rows=place,
         )
+        catalog = self.catalog or Catalog.whole(self.num_items)
+        negatives = draw_unseen(events, num_negatives, catalog, self._seen)
         candidates = np.concatenate([target[:, None], negatives], axis=1)
         return HistoricalBatch(rows, self.history(rows), candidates, self.device_ids[place])
 

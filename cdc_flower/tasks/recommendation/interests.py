@@ -12,17 +12,17 @@ So recent choices tell the context, the best head differs from device to device 
 context, and a model of sequences beats popularity. A share of noise is drawn from popularity alone.
 """
 
-import inspect
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import hashed_integers, hashed_uniform
 from cdc_flower.tasks.cut import cut_last
+from cdc_flower.tasks.data.shifting_interests import InterestsOptions
 from cdc_flower.tasks.recommendation.population import Population, topic_weights
-from cdc_flower.tasks.recommendation.stream import EventStream, even_starts_s
+from cdc_flower.tasks.recommendation.stream import Cut, EventStream, Ranking, even_starts_s
 from cdc_flower.tasks.shift import ShiftSchedule
 
 _CHUNK = 2048  # devices at a time: bounds the memory, changes nothing
@@ -65,88 +65,34 @@ class GeneratedEvents:
 
 
 def shifting_interests(
-    num_devices: int,
-    num_segments: int,
-    *,
-    seed: int,
-    shift: str = "abrupt",
-    period: int = 4,
-    events_per_segment: int = 9,
-    events_jitter: int = 2,
-    history_events: int = 100,
-    num_items: int = 600,
-    num_topics: int = 12,
-    num_contexts: int = 3,
-    num_habits: int = 4,
-    popularity_exponent: float = 0.5,
-    interest_strength: float = 1.5,
-    sequence_strength: float = 2.5,
-    taste_strength: float = 1.0,
-    noise: float = 0.1,
-    no_repeat: int = 10,
+    num_devices: int, num_segments: int, options: InterestsOptions | None = None, *, seed: int
 ) -> GeneratedEvents:
-    """Draw the events of all devices: a historical part, then the stream.
+    """Draws the events of all devices: a historical part, then the stream.
 
     The historical part follows the same schedule, at the negative segments before the stream, so
     the cloud meets the same law with contexts drawn likewise. Events of a device depend on the seed
     and its own number only, not on how many devices or segments there are.
 
     Args:
-        num_devices: How many devices.
+        num_devices: At least 1.
         num_segments: Segments of the stream.
+        options: Of the law; None: its defaults.
         seed: Of the run.
-        shift: Kind of shift; see :class:`~cdc_flower.tasks.shift.ShiftSchedule`.
-        period: Segments between two shifts.
-        events_per_segment: Mean number of events of a device in a segment.
-        events_jitter: The number varies evenly by up to this much; 0 makes it the same everywhere.
-        history_events: About how many historical events each device has; 0 for none.
-        num_items: See :class:`Population`, as are all further knobs.
-        num_topics: Topics.
-        num_contexts: Contexts of each device.
-        num_habits: Habits.
-        popularity_exponent: Of Zipf's law.
-        interest_strength: Spread of interests.
-        sequence_strength: Strength of the habit.
-        taste_strength: Spread of tastes.
-        noise: Share of events drawn from popularity alone.
-        no_repeat: How long an item does not return.
 
     Raises:
-        UserError: If a value is out of its range.
+        UserError: If there is no device.
     """
-    population = Population(
-        seed=seed,
-        num_items=num_items,
-        num_topics=num_topics,
-        num_contexts=num_contexts,
-        num_habits=num_habits,
-        popularity_exponent=popularity_exponent,
-        interest_strength=interest_strength,
-        sequence_strength=sequence_strength,
-        taste_strength=taste_strength,
-        noise=noise,
-        no_repeat=no_repeat,
-    )
+    options = options or InterestsOptions()
     if num_devices < 1:
         raise UserError(f"num_devices must be >= 1, got {num_devices}")
-    if history_events < 0:
-        raise UserError(f"data.history_events must be >= 0, got {history_events}")
-    if not 0 <= events_jitter < events_per_segment:
-        raise UserError(
-            f"data.events_jitter must be in 0..events_per_segment - 1, got {events_jitter}"
-        )
-    schedule = ShiftSchedule(shift, num_segments, num_contexts, period, seed)
-    num_past = -(-history_events // events_per_segment)
-    means = np.full(num_past + num_segments, events_per_segment)
-    means[:num_past][:1] = (
-        history_events - (num_past - 1) * events_per_segment
-    )  # the oldest holds the remainder
-    device_ids = np.arange(num_devices)
-    segments = np.arange(-num_past, num_segments)
-    jitter = hashed_integers(
-        seed, "num-events", device_ids[:, None], segments, high=2 * events_jitter + 1
+    population = Population.of(options, seed)
+    schedule = ShiftSchedule(
+        options.shift, num_segments, options.num_contexts, options.period, seed
     )
-    counts = np.maximum(means + jitter - events_jitter, 1)
+    device_ids = np.arange(num_devices)
+    num_past = -(-options.history_events // options.events_per_segment)
+    segments = np.arange(-num_past, num_segments)
+    counts = _num_events(options, device_ids, segments, seed)
     whole = replace(schedule, num_segments=num_past + num_segments)
     chunks = [
         _draw(
@@ -164,66 +110,61 @@ def shifting_interests(
     return GeneratedEvents(
         offsets=offsets,
         items=np.concatenate(chunks),
-        num_items=num_items,
+        num_items=options.num_items,
         bounds=starts[:, num_past:],
         context_id=schedule.context_id(device_ids),
         is_shift=schedule.is_shift(device_ids),
     )
 
 
+def _num_events(
+    options: InterestsOptions,
+    device_ids: NDArray[np.int64],
+    segments: NDArray[np.int64],
+    seed: int,
+) -> NDArray[np.int64]:
+    """Draws the number of events ``[n, segments]``; negative segments are historical."""
+    means = np.full(len(segments), options.events_per_segment)
+    num_past = int((segments < 0).sum())
+    if num_past:  # the oldest holds the remainder
+        means[0] = options.history_events - (num_past - 1) * options.events_per_segment
+    jitter = hashed_integers(
+        seed, "num-events", device_ids[:, None], segments, high=2 * options.events_jitter + 1
+    )
+    return np.maximum(means + jitter - options.events_jitter, 1)
+
+
 def interests_stream(
     num_devices: int,
     num_segments: int,
+    options: InterestsOptions | None = None,
     *,
     seed: int,
-    cut: str = "events",
-    segment_s: float = 60.0,
-    history_length: int = 10,
-    num_negatives: int = 99,
-    exclude_seen: bool = False,
-    **knobs: int | float | str,
+    ranking: Ranking | None = None,
 ) -> EventStream:
-    """The stream of :func:`shifting_interests`, whose knobs it takes.
+    """Makes the stream of :func:`shifting_interests`.
 
     Args:
-        num_devices: How many devices.
-        num_segments: How many segments.
+        num_devices: At least 1.
+        num_segments: Segments of the stream.
+        options: Of the law and of the clock; None: their defaults.
         seed: Of the run.
-        cut: ``events`` keeps the segments as they are drawn; ``last`` leaves the last event of each
-            device out, the only one of the only segment.
-        segment_s: How long a segment lasts, in seconds.
-        history_length: See :class:`~cdc_flower.tasks.recommendation.stream.EventStream`.
-        num_negatives: Candidates besides the true one.
-        exclude_seen: Off by default: these devices choose items repeatedly, and negatives that
-            avoid old choices would give them away.
-        knobs: Of :func:`shifting_interests`.
+        ranking: Candidates of each event; None: as the options say.
 
     Raises:
-        UserError: If a value is out of its range or a knob is unknown.
+        UserError: If a value is out of its range.
     """
-    known = set(inspect.signature(shifting_interests).parameters) - {
-        "num_devices",
-        "num_segments",
-        "seed",
-    }
-    for name in knobs:
-        if name not in known:
-            raise unknown_name("knob", name, known, "data.name=shifting_interests")
-    if cut not in ("events", "last"):
-        raise unknown_name("cut", cut, ("events", "last"), "data.cut")
-    events = shifting_interests(num_devices, num_segments, seed=seed, **knobs)  # type: ignore[arg-type]
-    return EventStream(
-        events,
-        cut_last(events.offsets, num_segments) if cut == "last" else events.bounds,
-        even_starts_s(num_segments, segment_s),
-        None,
-        seed=seed,
-        history_length=history_length,
-        num_negatives=num_negatives,
-        exclude_seen=exclude_seen,
+    options = options or InterestsOptions()
+    events = shifting_interests(num_devices, num_segments, options, seed=seed)
+    is_last = options.cut == "last"
+    cut = Cut(
+        cut_last(events.offsets, num_segments) if is_last else events.bounds,
+        even_starts_s(num_segments, options.segment_s),
         context_id=events.context_id,
         is_shift=events.is_shift,
     )
+    ranking = ranking or Ranking(exclude_seen=options.exclude_seen)
+    return EventStream(events, cut, ranking, seed=seed)
 
 
 def _pick(weights: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -16,6 +16,8 @@ from cdc_flower.core.stream import SegmentBatch, TruthReader
 CUTOFFS = (5, 10, 20)
 #: Metrics that are additive per device, in the order of the columns of ``value_sum``.
 METRICS = ("log_loss", "user_auc", *(f"{name}@{k}" for k in CUTOFFS for name in ("hr", "ndcg")))
+#: Metrics of the events of all devices.
+POOLED = ("auc",)
 
 #: Order statistics that stand for a device's logits in the AUC over all devices: of positives, and
 #: of negatives.

@@ -47,35 +47,60 @@ class SeenItems:
         return ((found >> (items & 7).astype(np.uint8)) & np.uint8(1)).astype(np.bool_)
 
 
-def draw_unseen(
-    seed: int,
-    name: str,
-    device_ids: NDArray[np.int64],
-    event_index: NDArray[np.int64],
-    num_negatives: int,
-    catalog: Catalog,
-    seen: SeenItems | None,
-    exclude: NDArray[np.int32],
-    rows: NDArray[np.int64] | None = None,
-) -> NDArray[np.int32]:
-    """Items drawn uniformly among those that the device has not seen, and never the excluded one.
+@dataclass(frozen=True)
+class RankedEvents:
+    """Events of which each gets negatives of its own.
 
-    A pure function of (seed, name, device, event, column), and of what the device has seen. The
+    Attributes:
+        seed: Of the run.
+        purpose: Of the draw; another one gives other items.
+        device_ids: ``[T]``.
+        index: ``[T]``, the event's place within its device (not in the table: that would depend on
+            the other devices).
+        true: ``[T]``, the item that is never drawn.
+        rows: ``[T]``, the row of each event in what devices have seen; None: ``device_ids``.
+    """
+
+    seed: int
+    purpose: str
+    device_ids: NDArray[np.int64]
+    index: NDArray[np.int64]
+    true: NDArray[np.int32]
+    rows: NDArray[np.int64] | None = None
+
+    def draw(
+        self, attempt: int, which: NDArray[np.int64], column: NDArray[np.int64], catalog: Catalog
+    ) -> NDArray[np.int32]:
+        """Draws an item for each of some events, evenly from a catalog but for the true item.
+
+        Args:
+            attempt: Another one gives another item.
+            which: Events, broadcast with the columns.
+            column: Of the negative.
+            catalog: The items that exist.
+        """
+        device, place = self.device_ids[which], self.index[which]
+        size = catalog.size - 1
+        drawn = hashed_integers(self.seed, self.purpose, attempt, device, place, column, high=size)
+        drawn += drawn >= catalog.place[self.true[which]]  # steps over the true item
+        return catalog.items[drawn]
+
+
+def draw_unseen(
+    events: RankedEvents, num_negatives: int, catalog: Catalog, seen: SeenItems | None
+) -> NDArray[np.int32]:
+    """Draws items evenly among those that the device has not seen, and never the true one.
+
+    A pure function of (seed, purpose, device, event, column), and of what the device has seen. The
     items of one event are drawn independently, so one may come twice. A draw that meets a seen item
     is drawn again, up to 32 times; then it stays, so a device that has seen everything still gets
     negatives.
 
     Args:
-        seed: Of the run.
-        name: What the draw is for; another name gives other items.
-        device_ids: ``[T]``.
-        event_index: ``[T]``, the event's place within its device (not in the table: that would
-            depend on the other devices).
+        events: ``T`` of them.
         num_negatives: ``N``, columns to draw; 0 gives an empty array.
-        catalog: The items that exist; the excluded ones are among them.
-        seen: What to avoid; None avoids only the excluded item.
-        exclude: ``[T]``, the true item of the event.
-        rows: ``[T]``, the row of ``seen`` for each event; ``device_ids`` if None.
+        catalog: The items that exist; the true ones are among them.
+        seen: What to avoid; None avoids only the true item.
 
     Returns:
         ``[T, N]``.
@@ -85,21 +110,9 @@ def draw_unseen(
     """
     if catalog.size < 2:
         raise ValueError(f"catalog.size must be >= 2, got {catalog.size}")
-    rows = device_ids if rows is None else rows
-    columns = np.arange(num_negatives)
-
-    def draw(
-        attempt: int,
-        device: NDArray[np.int64],
-        event: NDArray[np.int64],
-        column: NDArray[np.int64],
-        true: NDArray,
-    ) -> NDArray[np.int32]:
-        places = hashed_integers(seed, name, attempt, device, event, column, high=catalog.size - 1)
-        places += places >= catalog.place[true]  # steps over the excluded item
-        return catalog.items[places]
-
-    drawn = draw(0, device_ids[:, None], event_index[:, None], columns, exclude[:, None])
+    rows = events.device_ids if events.rows is None else events.rows
+    every = np.arange(len(events.device_ids))[:, None]
+    drawn = events.draw(0, every, np.arange(num_negatives), catalog)
     if seen is None or drawn.size == 0:
         return drawn
     flat = drawn.reshape(-1)
@@ -108,9 +121,7 @@ def draw_unseen(
         if len(bad) == 0:
             break
         event = bad // num_negatives
-        redrawn = draw(
-            attempt, device_ids[event], event_index[event], bad % num_negatives, exclude[event]
-        )
+        redrawn = events.draw(attempt, event, bad % num_negatives, catalog)
         flat[bad] = redrawn
         bad = bad[seen.contains(rows[event], redrawn)]
     return drawn

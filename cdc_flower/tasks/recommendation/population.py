@@ -1,13 +1,13 @@
 """The law of embedded recommendation data: items, topics, tastes, interests and habits, from a seed."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import hashed_integers, hashed_uniform
+from cdc_flower.tasks.data.shifting_interests import InterestsOptions
 
 _TASTE_SIZE = 4
 
@@ -29,9 +29,6 @@ class Population:
         noise: Share of events drawn from popularity alone, in [0, 1]; 0 for none.
         no_repeat: An item does not return within this many events of its device, as far as its
             topic holds enough others; 0 lets it.
-
-    Raises:
-        UserError: If a value is out of its range.
     """
 
     seed: int
@@ -46,27 +43,11 @@ class Population:
     noise: float = 0.1
     no_repeat: int = 10
 
-    def __post_init__(self) -> None:
-        """Check the values."""
-        least = {
-            "num_topics": 2,
-            "num_contexts": 1,
-            "num_habits": 1,
-            "popularity_exponent": 0,
-            "interest_strength": 0,
-        }
-        least |= {
-            "sequence_strength": 0,
-            "taste_strength": 0,
-            "noise": 0,
-            "no_repeat": 0,
-            "num_items": self.num_topics,
-        }
-        for key, low in least.items():
-            if not getattr(self, key) >= low:
-                raise UserError(f"data.{key} must be >= {low}, got {getattr(self, key)}")
-        if self.noise > 1:
-            raise UserError(f"data.noise must be <= 1, got {self.noise}")
+    @classmethod
+    def of(cls, options: InterestsOptions, seed: int) -> "Population":
+        """Takes the law from the options of embedded data, which are checked."""
+        names = [each.name for each in fields(cls) if each.name != "seed"]
+        return cls(seed, **{name: getattr(options, name) for name in names})
 
     def popularity(self) -> NDArray[np.float64]:
         """``[num_items + 1]``: the share of each item among noise, 0 for the padding."""

@@ -5,12 +5,13 @@ order, on any worker, give the same answers. The attributes are plain arrays: ch
 share through Ray.
 """
 
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import hashed_integers
 from cdc_flower.core.stream import LabelledBatch, SegmentBatch, Truth, TruthAccessError, TruthReader
 from cdc_flower.tasks.cut import (
@@ -21,11 +22,10 @@ from cdc_flower.tasks.cut import (
     flat_ranges,
     windows,
 )
+from cdc_flower.tasks.data.interactions import CutOptions
 from cdc_flower.tasks.recommendation.catalog import Catalog, catalogs
 from cdc_flower.tasks.recommendation.history import HistoricalData
-from cdc_flower.tasks.recommendation.negatives import SeenItems, draw_unseen
-
-CUTS = ("calendar", "events", "last")
+from cdc_flower.tasks.recommendation.negatives import RankedEvents, SeenItems, draw_unseen
 
 
 class Events(Protocol):
@@ -56,6 +56,55 @@ class TimedEvents(Events, Protocol):
         """Where the events come from, for errors."""
 
 
+@dataclass(frozen=True)
+class Ranking:
+    """What is ranked at an event.
+
+    Attributes:
+        history_length: ``L``, items that a model sees before an event.
+        num_negatives: Candidates besides the true one.
+        exclude_seen: Whether negatives avoid everything the device ever interacts with. Turn it off
+            for data in which devices choose an item repeatedly: there it would give old choices
+            away as true.
+        growing_catalog: Whether negatives come only from items that some device has chosen by then:
+            in the historical part, or by the end of the segment. It needs a cut at the same time on
+            all devices.
+
+    Raises:
+        UserError: If a number is below 1.
+    """
+
+    history_length: int = 10
+    num_negatives: int = 99
+    exclude_seen: bool = True
+    growing_catalog: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("history_length", "num_negatives"):
+            if getattr(self, name) < 1:
+                raise UserError(f"data.{name} must be >= 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Events of ``n`` devices in ``S`` segments.
+
+    Attributes:
+        bounds: ``[n, S + 1]``; see :mod:`cdc_flower.tasks.cut`.
+        starts_s: ``[S + 1]``, ascending.
+        event_times_s: ``[num_events]``, on the same clock; None spreads events evenly over their
+            segment.
+        context_id: ``[n, S]``; None where nobody knows: all -1.
+        is_shift: ``[n, S]``; None where nobody knows: all False.
+    """
+
+    bounds: NDArray[np.int64]
+    starts_s: NDArray[np.float64]
+    event_times_s: NDArray[np.float64] | None = None
+    context_id: NDArray[np.int64] | None = None
+    is_shift: NDArray[np.bool_] | None = None
+
+
 class EventStream:
     """Implements :class:`cdc_flower.core.stream.Stream` over a table of events.
 
@@ -65,69 +114,48 @@ class EventStream:
 
     Args:
         events: The table.
-        bounds: ``[num_devices, num_segments + 1]``; see :mod:`cdc_flower.tasks.cut`.
-        segment_starts_s: ``[num_segments + 1]``, ascending.
-        event_times_s: ``[num_events]``, on the same clock; None spreads events evenly over their
-            segment.
+        cut: Segments of its events.
+        ranking: Candidates of each event.
         seed: Of the run.
-        history_length: ``L``, items that a model sees before an event.
-        num_negatives: Candidates besides the true one.
-        exclude_seen: Whether negatives avoid everything the device ever interacts with. Turn it off
-            for data in which devices choose an item repeatedly: there it would give old choices
-            away as true.
-        growing_catalog: Whether negatives come only from items that some device has chosen by then:
-            in the historical part, or by the end of the segment. It needs a cut at the same time on
-            all devices.
-        context_id: ``[num_devices, num_segments]``; None where nobody knows: all -1.
-        is_shift: ``[num_devices, num_segments]``; None where nobody knows: all False.
 
     Raises:
-        UserError: If a configured number is too small or the table holds fewer than two items.
+        UserError: If the table holds fewer than two items.
         ValueError: If the shapes do not agree.
     """
 
     def __init__(
         self,
         events: Events,
-        bounds: NDArray[np.int64],
-        segment_starts_s: NDArray[np.float64],
-        event_times_s: NDArray[np.float64] | None,
+        cut: Cut,
+        ranking: Ranking | None = None,
         *,
         seed: int,
-        history_length: int = 10,
-        num_negatives: int = 99,
-        exclude_seen: bool = True,
-        growing_catalog: bool = False,
-        context_id: NDArray[np.int64] | None = None,
-        is_shift: NDArray[np.bool_] | None = None,
     ) -> None:
-        if history_length < 1:
-            raise UserError(f"data.history_length must be >= 1, got {history_length}")
-        if num_negatives < 1:
-            raise UserError(f"data.num_negatives must be >= 1, got {num_negatives}")
+        ranking = ranking or Ranking()
         if events.num_items < 2:
             raise UserError(f"data: a stream needs >= 2 items to rank, got {events.num_items}")
-        self.num_devices, self.num_segments = len(events.offsets) - 1, len(segment_starts_s) - 1
-        self.num_items, self.history_length, self.num_negatives = (
-            events.num_items,
-            history_length,
-            num_negatives,
-        )
-        self.seed, self.exclude_seen = seed, exclude_seen
+        self.num_devices = len(events.offsets) - 1
+        self.num_segments = len(cut.starts_s) - 1
+        self.num_items = events.num_items
+        self.history_length = ranking.history_length
+        self.num_negatives = ranking.num_negatives
+        self.exclude_seen = ranking.exclude_seen
+        self.seed = seed
         self.offsets = np.asarray(events.offsets, dtype=np.int64)
         self.items = np.asarray(events.items, dtype=np.int32)
-        self.bounds = np.asarray(bounds, dtype=np.int64)
-        self.segment_starts_s = np.asarray(segment_starts_s, dtype=np.float64)
-        self.event_times_s = event_times_s
+        self.bounds = np.asarray(cut.bounds, dtype=np.int64)
+        self.segment_starts_s = np.asarray(cut.starts_s, dtype=np.float64)
+        self.event_times_s = cut.event_times_s
         shape = (self.num_devices, self.num_segments)
-        self.context_id = np.full(shape, -1, dtype=np.int64) if context_id is None else context_id
-        self.is_shift = np.zeros(shape, dtype=np.bool_) if is_shift is None else is_shift
+        unknown, still = np.full(shape, -1, dtype=np.int64), np.zeros(shape, dtype=np.bool_)
+        self.context_id = unknown if cut.context_id is None else cut.context_id
+        self.is_shift = still if cut.is_shift is None else cut.is_shift
         self._check_shapes()
         self.catalogs = [Catalog.whole(self.num_items)] * (self.num_segments + 1)
-        if growing_catalog:
+        if ranking.growing_catalog:
             self.catalogs = catalogs(self.offsets, self.items, self.bounds, self.num_items)
         self.seen: SeenItems | None = None
-        if exclude_seen:
+        if self.exclude_seen:
             device = np.repeat(np.arange(self.num_devices), np.diff(self.offsets))
             self.seen = SeenItems.of(device, self.items, self.num_devices, self.num_items)
 
@@ -171,27 +199,16 @@ class EventStream:
         device = device_ids[row]
         start = self.offsets[device]
         place, target = index - start, self.items[index]
-        negatives = draw_unseen(
-            self.seed,
-            "negatives",
-            device,
-            place,
-            self.num_negatives,
-            self.catalogs[segment + 1],
-            self.seen,
-            target,
-        )
+        events = RankedEvents(self.seed, "negatives", device, place, target)
+        catalog = self.catalogs[segment + 1]
+        negatives = draw_unseen(events, self.num_negatives, catalog, self.seen)
         positive = hashed_integers(
             self.seed, "positive", device, place, high=self.num_negatives + 1
         )
-        candidates, events = (
-            np.empty((len(index), self.num_negatives + 1), dtype=np.int32),
-            np.arange(len(index)),
-        )
-        candidates[:, :-1] = negatives
-        candidates[:, -1] = target
-        candidates[events, -1] = candidates[events, positive]
-        candidates[events, positive] = target
+        candidates = np.concatenate([negatives, target[:, None]], axis=1)
+        every = np.arange(len(index))
+        candidates[every, -1] = candidates[every, positive]
+        candidates[every, positive] = target
         truth = Truth(
             positive, self.context_id[device_ids, segment], self.is_shift[device_ids, segment]
         )
@@ -276,17 +293,10 @@ class EventStream:
             seen_row, _, seen_index = flat_ranges(start, end)
             seen = SeenItems.of(seen_row, self.items[seen_index], len(device_ids), self.num_items)
         target, name = self.items[index], f"labelled-negatives/{segment}"
-        negatives = draw_unseen(
-            self.seed,
-            name,
-            device_ids[row],
-            index - start[row],
-            num_negatives,
-            self.catalogs[segment],
-            seen,
-            target,
-            rows=row,
+        events = RankedEvents(
+            self.seed, name, device_ids[row], index - start[row], target, rows=row
         )
+        negatives = draw_unseen(events, num_negatives, self.catalogs[segment], seen)
         return LabelledBatch(
             num_examples=end - first,
             row=row,
@@ -312,60 +322,44 @@ class EventStream:
 
 def event_stream(
     events: TimedEvents,
+    options: CutOptions | None = None,
     *,
     num_segments: int,
     seed: int,
-    cut: str = "events",
-    historical_fraction: float = 0.5,
-    segment_s: float = 60.0,
-    history_length: int = 10,
-    num_negatives: int = 99,
-    exclude_seen: bool = True,
+    ranking: Ranking | None = None,
 ) -> EventStream:
-    """The stream of a table that was read from a file, cut as configured.
+    """Makes the stream of a table that was read from a file, cut as configured.
 
     Args:
         events: The table.
-        num_segments: How many segments follow the historical part.
-        seed: Of the run.
-        cut: ``events`` cuts each device by its own number of events and sets the clock by
+        options: ``events`` cuts each device by its own number of events and sets the clock by
             ``segment_s``; ``calendar`` cuts all devices at the same real times, and negatives are
             then items that exist by then; ``last`` leaves the last event of each device out, the
             only one of its only segment.
-        historical_fraction: Share of the events that is historical, in (0, 1); unused by ``last``.
-        segment_s: How long a segment lasts on the virtual clock, in seconds; unused by
-            ``calendar``.
-        history_length: See :class:`EventStream`, as are ``num_negatives`` and ``exclude_seen``.
-        num_negatives: Candidates besides the true one.
-        exclude_seen: Whether negatives avoid what the device ever chooses.
+        num_segments: Segments after the historical part.
+        seed: Of the run.
+        ranking: Candidates of each event.
 
     Raises:
-        UserError: If a configured value is wrong.
+        UserError: If a configured value does not fit the table.
     """
-    if cut not in CUTS:
-        raise unknown_name("cut", cut, CUTS, "data.cut")
-    times_s: NDArray[np.float64] | None = None
-    if cut == "calendar":
+    options, ranking = options or CutOptions(), ranking or Ranking()
+    if options.cut == "calendar":
         bounds, starts_s, times_s = cut_by_calendar(
-            events.offsets, events.times_s, num_segments, historical_fraction, events.source
+            events.offsets,
+            events.times_s,
+            num_segments,
+            options.historical_fraction,
+            events.source,
         )
+        growing = replace(ranking, growing_catalog=True)
+        return EventStream(events, Cut(bounds, starts_s, times_s), growing, seed=seed)
+    if options.cut == "last":
+        bounds = cut_last(events.offsets, num_segments)
     else:
-        if cut == "last":
-            bounds = cut_last(events.offsets, num_segments)
-        else:
-            bounds = cut_by_events(events.offsets, num_segments, historical_fraction)
-        starts_s = even_starts_s(num_segments, segment_s)
-    return EventStream(
-        events,
-        bounds,
-        starts_s,
-        times_s,
-        seed=seed,
-        history_length=history_length,
-        num_negatives=num_negatives,
-        exclude_seen=exclude_seen,
-        growing_catalog=cut == "calendar",
-    )
+        bounds = cut_by_events(events.offsets, num_segments, options.historical_fraction)
+    starts_s = even_starts_s(num_segments, options.segment_s)
+    return EventStream(events, Cut(bounds, starts_s), ranking, seed=seed)
 
 
 def even_starts_s(num_segments: int, segment_s: float) -> NDArray[np.float64]:

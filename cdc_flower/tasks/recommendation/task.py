@@ -1,28 +1,71 @@
 """Recommendation: devices tell their last items, and rank the item that their user chooses next."""
 
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from cdc_flower.core.errors import UserError
 from cdc_flower.core.stream import SegmentBatch
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.devices.task import Columns
 from cdc_flower.models.base import DeviceModel
-from cdc_flower.tasks.protocol import Task
-from cdc_flower.tasks.recommendation.metrics import METRICS, RankingMetrics, pooled_auc
+from cdc_flower.models.registry import model_of
+from cdc_flower.tasks.data import StreamShape, data_of
+from cdc_flower.tasks.protocol import Built, Config, Task, facts_of
+from cdc_flower.tasks.recommendation.metrics import METRICS, POOLED, RankingMetrics, pooled_auc
+from cdc_flower.tasks.recommendation.references import REFERENCES, Line, reference_frames
+from cdc_flower.tasks.recommendation.sensor import HistorySensor
+from cdc_flower.tasks.recommendation.stream import EventStream
+from cdc_flower.tasks.recommendation.uncertainty import DetectorDoubt, train_uncertainty
+from cdc_flower.tasks.registry import tasks
+from cdc_flower.tasks.sensing import Ask
+from cdc_flower.training.cloud import Cloud
+from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
 
+#: Layer of a device model that policies look items up in.
+EMBEDDING = "embedding"
+#: Items that a model sees before an event where it has no option of it.
+HISTORY_LENGTH = 10
 
-class Recommendation:
-    """Devices tell their last items, and rank the item that their user chooses next."""
+
+@tasks.register("recommendation", reads="items")
+class Recommendation(Task):
+    """Ranks items for the last items of a device."""
 
     tells = frozenset({records.HISTORY})
     metrics: tuple[str, ...] = METRICS
-    pooled: tuple[str, ...] = ("auc",)
+    pooled: tuple[str, ...] = POOLED
+    references: ClassVar[Mapping[str, Line]] = REFERENCES
 
     def __init__(self) -> None:
         self._ranking = RankingMetrics()
+
+    @classmethod
+    def build(cls, config: Config) -> Built:
+        """Reads or draws the events of all devices, and makes the model for their items.
+
+        Raises:
+            UserError: If a value does not fit the data, a file is missing or a row is malformed.
+        """
+        shape = StreamShape(
+            config["num_segments"],
+            config["seed"],
+            config["fleet"]["num_devices"],
+            config["model"].get("history_length", HISTORY_LENGTH),
+            config["num_negatives"],
+        )
+        stream: EventStream = data_of(config["data"]).stream(shape)
+        if stream.num_negatives >= stream.num_items:
+            raise UserError(
+                f"num_negatives must be < {stream.num_items}, the number of items in the data, "
+                f"got {stream.num_negatives}"
+            )
+        model = model_of(config["model"], num_items=stream.num_items)
+        return Built(stream, model, cls())
 
     def report(
         self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int, lag: int = 0
@@ -37,10 +80,7 @@ class Recommendation:
     def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
         scores = self._ranking.score(logits, data)
         sums = {
-            records.NUM_EXAMPLES: data.num_events,
-            records.DEVICE_ID: data.device_ids,
-            "context-id": scores.context_id.astype(np.int64),
-            "is-shift": scores.is_shift.astype(np.int64),
+            **facts_of(data, scores.context_id, scores.is_shift),
             "value-sum": scores.value_sum,
             "value-count": scores.value_count,
             "num-negatives": scores.num_negative,
@@ -53,6 +93,30 @@ class Recommendation:
         counts = scores[records.NUM_EXAMPLES], scores["num-negatives"]
         value_sum, value_count = pooled_auc(points["positive"], points["negative"], *counts)
         return value_sum[:, None], value_count[:, None]
+
+    def sensor(self, stream: EventStream, cloud: Cloud, deployed: Arrays) -> HistorySensor:
+        """Makes the statistics that devices keep of their items.
+
+        Raises:
+            UserError: If the model has no embedding of items.
+        """
+        if EMBEDDING not in deployed:
+            found = ", ".join(list(deployed)[:3])
+            raise UserError(f"policy needs a model with item embeddings, got {found}, ...")
+        return HistorySensor(stream, deployed[EMBEDDING])
+
+    def doubt_estimate(
+        self, stream: EventStream, cloud: Cloud, strategy: Any, epochs: int, ask: Ask
+    ) -> DetectorDoubt:
+        """Trains the detector of IntellectReq in the cloud."""
+        sensor = self.sensor(stream, cloud, strategy.deployment())
+        return DetectorDoubt(sensor, train_uncertainty(cloud, strategy, epochs))
+
+    def reference_rows(
+        self, names: Sequence[str], stream: EventStream, labels: Mapping[str, Any]
+    ) -> Iterator[pd.DataFrame]:
+        """Scores lines of counting; see :mod:`cdc_flower.tasks.recommendation.references`."""
+        return reference_frames(names, stream, stream.historical(), labels)
 
 
 RECOMMENDATION: Task = Recommendation()

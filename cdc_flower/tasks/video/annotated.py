@@ -5,16 +5,17 @@ about the same clips. ``new_clips``: the clips of the stream are in no historica
 hidden context is the clip.
 """
 
+import itertools
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import generator, hashed_uniform
+from cdc_flower.tasks.data.annotated_videos import ClipFileOptions
 from cdc_flower.tasks.recommendation.readers.files import find_file
 from cdc_flower.tasks.video import annotations as notes
 from cdc_flower.tasks.video.annotations import Annotation, Problems
@@ -22,7 +23,6 @@ from cdc_flower.tasks.video.frames import read_features, read_videos
 from cdc_flower.tasks.video.queries import Ints, QueryTable
 from cdc_flower.tasks.video.stream import VideoStream
 
-SPLITS = ("new_questions", "new_clips")
 UNSEEN = "<unseen>"  # the answer that stands for all that no historical question has
 
 
@@ -73,20 +73,27 @@ class Plan:
     num_devices: int
     clip: Ints
 
+    def in_order(self, order: Ints) -> "Plan":
+        """Puts the queries in another order ``[Q]``."""
+        return replace(self, device=self.device[order], segment=self.segment[order])
+
 
 def plan_new_questions(
-    clip: Ints,
-    clips_per_device: int,
-    num_segments: int,
-    historical_fraction: float,
-    seed: int,
-    num_clips: int,
+    clip: Ints, options: ClipFileOptions, num_segments: int, seed: int, num_clips: int
 ) -> Plan:
-    """Each device holds ``clips_per_device`` clips; of each clip a share of the queries is historical.
+    """Gives each device some clips; of each clip a share of the queries is historical.
 
     The stream goes through the device's clips in turn, several segments each where there are more
     segments than clips.
+
+    Args:
+        clip: ``[Q]``, of each query.
+        options: ``clips_per_device`` and ``historical_fraction`` of them.
+        num_segments: Of the stream.
+        seed: Of the run.
+        num_clips: ``V``.
     """
+    clips_per_device = options.clips_per_device
     order = hashed_uniform(seed, "annotated-clips", np.arange(num_clips)).argsort()
     num_devices = -(-num_clips // clips_per_device)
     owner, slot = np.empty(num_clips, np.int64), np.empty(num_clips, np.int64)
@@ -101,7 +108,7 @@ def plan_new_questions(
     for value in range(num_clips):
         queries = np.flatnonzero(clip == value)
         queries = queries[hashed_uniform(seed, "annotated-queries", queries).argsort()]
-        cut = max(1, round(historical_fraction * len(queries)))
+        cut = max(1, round(options.historical_fraction * len(queries)))
         segment[queries[:cut]] = slot[value]
         count = int((owner == owner[value]).sum())
         mine = np.flatnonzero(np.arange(num_segments) * count // num_segments == slot[value])
@@ -144,104 +151,61 @@ def plan_new_clips(clip: Ints, is_known: NDArray[np.bool_], num_segments: int, s
 
 
 def annotated_stream(
-    num_segments: int,
-    *,
-    seed: int,
-    captions: bool,
-    format: str,
-    annotations: str,
-    features: str | None = None,
-    videos: str | None = None,
-    msvd: str | None = None,
-    root: str | None = None,
-    split: str = "new_questions",
-    splits: Sequence[str] = ("train", "val", "test"),
-    num_frames: int = 3,
-    size: int = 32,
-    clips_per_device: int = 4,
-    historical_fraction: float = 0.6,
-    max_answers: int = 1000,
-    max_words: int = 16,
-    gallery: int = 20,
-    segment_s: float = 60.0,
-    on_error: str = "raise",
+    num_segments: int, options: ClipFileOptions, *, seed: int, captions: bool
 ) -> VideoStream:
-    """The stream of real videos.
+    """Makes the stream of real videos.
 
     Args:
-        num_segments: How many segments follow the historical part.
+        num_segments: Segments after the historical part.
+        options: Where the files are, and how they are cut.
         seed: Of the run.
         captions: Whether clips are searched by captions (MSVD has them), and not asked about.
-        format: Of the annotations; see :data:`~cdc_flower.tasks.video.annotations.FORMATS`.
-        annotations: The folder of the annotation files.
-        features: A folder or archive of features by video; ``videos``: or a folder of video files.
-        videos: A folder of video files.
-        root: Unused here: what other paths are made from.
-        msvd: The folder of MSVD with ``youtube_mapping.txt`` and ``testing_label.json``; needed by
-            ``msvd_qa``.
-        split: ``new_questions`` on known clips, or ``new_clips``, those of the annotations' test
-            split.
-        splits: Annotation files to read.
-        num_frames: Frames of a clip, spread evenly.
-        size: Side of a frame in pixels, for video files.
-        clips_per_device: With ``new_questions``.
-        historical_fraction: Share of a clip's queries that is historical, with ``new_questions``.
-        max_answers: The most frequent historical answers; any other is never right.
-        max_words: Of a query at most; further ones are cut off.
-        gallery: Clips among which a caption searches.
-        segment_s: How long a segment lasts, in seconds.
-        on_error: ``raise``; ``skip`` counts and leaves out what cannot be used, videos without
-            frames too.
 
     Raises:
-        UserError: If a value is wrong, or a file missing, damaged or malformed.
+        UserError: If a file is missing, damaged or malformed.
     """
-    if split not in SPLITS:
-        raise unknown_name("split", split, SPLITS, "data.split")
-    if (features is None) == (videos is None):
-        raise UserError("data: one of data.features and data.videos must be given")
-    for key, value, low in (
-        ("num_frames", num_frames, 1),
-        ("size", size, 8),
-        ("clips_per_device", clips_per_device, 1),
-    ):
-        if value < low:
-            raise UserError(f"data.{key} must be >= {low}, got {value}")
-    if not 0 < historical_fraction < 1:
-        raise UserError(f"data.historical_fraction must be in (0, 1), got {historical_fraction}")
-    problems = Problems.of(on_error)
-    rows = notes.read_annotations(format, annotations, tuple(splits), problems)
-    if format == "msvd_qa":
-        rows = _with_msvd_names(rows, msvd)
+    problems = Problems.of(options.on_error)
+    rows = notes.read_annotations(options.format, options.annotations, options.splits, problems)
+    if options.format == "msvd_qa":
+        rows = _with_msvd_names(rows, options.msvd)
     test = {row.video for row in rows if row.split == "test"}
     if captions:
-        if msvd is None:
-            raise UserError("data.msvd must be the folder of MSVD, whose captions are searched for")
-        told = notes.msvd_captions(find_file(msvd, ["testing_label.json"]))
-        rows = [
-            Annotation(v, text, v, "caption", "", "") for v, texts in told.items() for text in texts
-        ]
+        rows = _captions(options.msvd)
     names = list(dict.fromkeys(row.video for row in rows))
-    if features is not None:
-        frames: dict[str, Any] = read_features(features, names, num_frames, problems)
-    else:
-        frames = read_videos(str(videos), names, num_frames, size, problems)
-    rows = _with_frames(rows, frames, problems, partial=format == "msvd_qa")
-    problems.tell(annotations)
+    frames = _frames(options, names, problems)
+    rows = _with_frames(rows, frames, problems, partial=options.format == "msvd_qa")
+    problems.tell(options.annotations)
     names = [name for name in names if name in frames]
     number = {name: index for index, name in enumerate(names)}
     clip = np.array([number[row.video] for row in rows], np.int64)
-    if split == "new_questions":
-        plan = plan_new_questions(
-            clip, clips_per_device, num_segments, historical_fraction, seed, len(names)
-        )
+    if options.split == "new_questions":
+        plan = plan_new_questions(clip, options, num_segments, seed, len(names))
     else:
         is_known = np.array([name not in test for name in names])
         plan = plan_new_clips(clip, is_known, num_segments, seed)
     stacked = np.stack([frames[name] for name in names])
-    table = _table(rows, clip, plan, stacked, captions, gallery, max_answers, max_words, seed)
-    table = replace(table, repeats_clips=split == "new_questions")
-    return VideoStream(table, segment_s=segment_s, seed=seed)
+    order = np.lexsort((np.arange(len(rows)), plan.segment, plan.device))
+    asked = Asked([rows[k] for k in order], clip[order], plan.in_order(order))
+    table = _table(asked, stacked, options, seed, captions)
+    table = replace(table, repeats_clips=options.split == "new_questions")
+    return VideoStream(table, segment_s=options.segment_s, seed=seed)
+
+
+def _captions(msvd: str | None) -> list[Annotation]:
+    if msvd is None:
+        raise UserError("data.msvd must be the folder of MSVD, whose captions are searched for")
+    told = notes.msvd_captions(find_file(msvd, ["testing_label.json"]))
+    pairs = [(video, text) for video in told for text in told[video]]
+    return [Annotation(video, text, video, "caption", "", "") for video, text in pairs]
+
+
+def _frames(
+    options: ClipFileOptions, names: list[str], problems: Problems
+) -> dict[str, NDArray[Any]]:
+    """Reads features or pixels by the name of the video."""
+    if options.features is not None:
+        return read_features(options.features, names, options.num_frames, problems)
+    return read_videos(str(options.videos), names, options.num_frames, options.size, problems)
 
 
 def _with_msvd_names(rows: list[Annotation], msvd: str | None) -> list[Annotation]:
@@ -272,52 +236,86 @@ def _with_frames(
     return kept
 
 
-def _table(
-    rows: list[Annotation],
-    clip: Ints,
-    plan: Plan,
-    frames: NDArray[Any],
-    captions: bool,
-    gallery: int,
-    max_answers: int,
-    max_words: int,
-    seed: int,
-) -> QueryTable:
-    """Queries by device and segment, with vocabularies made from historical ones alone."""
-    order = np.lexsort((np.arange(len(rows)), plan.segment, plan.device))
-    rows, clip = [rows[k] for k in order], clip[order]
-    device, segment = plan.device[order], plan.segment[order]
-    historical = segment < plan.num_historical
-    num_cells = plan.clip.shape[1]
-    counts = np.bincount(device * num_cells + segment, minlength=plan.num_devices * num_cells)
-    ends = np.cumsum(counts).reshape(plan.num_devices, num_cells)
-    bounds = np.concatenate([np.concatenate([[0], ends[:-1, -1]])[:, None], ends], 1)
+@dataclass(frozen=True)
+class Asked:
+    """Annotations in the order in which devices are asked.
 
-    texts = [_words(row.question)[:max_words] for row in rows]
-    known = Counter(
-        word for text, past in zip(texts, historical, strict=True) if past for word in text
-    )
-    vocabulary = {
-        word: index for index, word in enumerate(sorted(known), 2)
-    }  # 0 is padding, 1 any other word
-    words = np.zeros((len(rows), max_words), np.int32)
-    for row, text in zip(words, texts, strict=True):
-        row[: len(text)] = [vocabulary.get(word, 1) for word in text]
-    kinds = tuple(sorted({row.kind for row in rows}))
-    answers = Counter(row.answer for row, past in zip(rows, historical, strict=True) if past)
-    names = [UNSEEN, *(answer for answer, _ in answers.most_common(max_answers))]
-    number = {name: index for index, name in enumerate(names)}
-    answer = clip if captions else np.array([number.get(row.answer, 0) for row in rows], np.int64)
+    Attributes:
+        rows: ``Q`` of them, by device and segment.
+        clip: ``[Q]``.
+        plan: In the same order.
+    """
+
+    rows: list[Annotation]
+    clip: Ints
+    plan: Plan
+
+    @property
+    def is_historical(self) -> NDArray[np.bool_]:
+        """``[Q]``: whether each lies before the stream."""
+        return self.plan.segment < self.plan.num_historical
+
+    def bounds(self) -> Ints:
+        """``[n, H + S + 1]``: where the queries of each segment start."""
+        shape = self.plan.clip.shape
+        cell = self.plan.device * shape[1] + self.plan.segment
+        ends = np.cumsum(np.bincount(cell, minlength=shape[0] * shape[1])).reshape(shape)
+        starts = np.concatenate([[0], ends[:-1, -1]])
+        return np.concatenate([starts[:, None], ends], 1)
+
+    def words(self, most: int) -> tuple[NDArray[np.int32], int]:
+        """Numbers the words ``[Q, W]`` of a vocabulary of historical queries, and counts them.
+
+        0 is padding and 1 any other word.
+        """
+        texts = [_words(row.question)[:most] for row in self.rows]
+        past = itertools.compress(texts, self.is_historical)
+        vocabulary = {
+            word: number for number, word in enumerate(sorted(set(itertools.chain(*past))), 2)
+        }
+        words = np.zeros((len(texts), most), np.int32)
+        for row, text in zip(words, texts, strict=True):
+            row[: len(text)] = [vocabulary.get(word, 1) for word in text]
+        return words, len(vocabulary) + 2
+
+    def answers(self, most: int) -> tuple[Ints, int]:
+        """Numbers the answers ``[Q]`` by those most frequent in the history, and counts them.
+
+        0 is any other answer.
+        """
+        texts = [row.answer for row in self.rows]
+        past = Counter(itertools.compress(texts, self.is_historical)).most_common(most)
+        names = [UNSEEN, *(answer for answer, _ in past)]
+        number = {name: index for index, name in enumerate(names)}
+        return np.array([number.get(text, 0) for text in texts], np.int64), len(names)
+
+
+def _table(
+    asked: Asked, frames: NDArray[Any], options: ClipFileOptions, seed: int, captions: bool
+) -> QueryTable:
+    """Makes the table of queries, with vocabularies of historical ones alone.
+
+    Args:
+        asked: The annotations.
+        frames: ``[V, n, *frame_shape]``.
+        options: Of the data.
+        seed: Of the run.
+        captions: Whether clips are searched.
+    """
+    plan = asked.plan
+    words, num_words = asked.words(options.max_words)
+    kinds = tuple(sorted({row.kind for row in asked.rows}))
+    answer, num_answers = asked.answers(options.max_answers)
     context_id = plan.clip[:, plan.num_historical :]
     return QueryTable(
-        clips=ReadClips(frames, clip, words, len(vocabulary) + 2),
-        bounds=bounds,
+        clips=ReadClips(frames, asked.clip, words, num_words),
+        bounds=asked.bounds(),
         num_historical=plan.num_historical,
-        answer=answer,
-        kind=np.array([kinds.index(row.kind) for row in rows], np.int64),
+        answer=asked.clip if captions else answer,
+        kind=np.array([kinds.index(row.kind) for row in asked.rows], np.int64),
         kinds=kinds,
-        num_answers=0 if captions else max(2, len(names)),
-        gallery=_galleries(plan, len(frames), gallery, seed) if captions else None,
+        num_answers=0 if captions else max(2, num_answers),
+        gallery=_galleries(plan, len(frames), options.gallery, seed) if captions else None,
         context_id=context_id,
         is_shift=np.diff(context_id, axis=1, prepend=context_id[:, :1]) != 0,
         has_unseen=not captions,

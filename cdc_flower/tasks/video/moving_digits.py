@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import hashed_uniform
+from cdc_flower.tasks.data.moving_digits import DigitsOptions
 from cdc_flower.tasks.shift import ShiftSchedule
 from cdc_flower.tasks.video.places import Places
 from cdc_flower.tasks.video.queries import Ints, QueryTable
@@ -39,33 +40,22 @@ class DrawnClips:
     Args:
         places: Where devices may be.
         place: ``[n, H + S]``, where each device is in each segment, historical ones first.
-        num_historical: ``H``.
-        clips_per_segment: How many there are.
-        num_frames: Of a clip.
+        options: Of the clips.
         captions: Whether queries are captions, and not questions.
-        identical_frames: Whether every frame of a clip is its first one.
     """
 
     frame_shape: tuple[int, ...] = (SIZE, SIZE, 3)
     num_words, num_tokens = len(WORDS), NUM_TOKENS
 
     def __init__(
-        self,
-        places: Places,
-        place: Ints,
-        num_historical: int,
-        clips_per_segment: int,
-        num_frames: int,
-        captions: bool = False,
-        identical_frames: bool = False,
+        self, places: Places, place: Ints, options: DigitsOptions, captions: bool = False
     ) -> None:
-        self.places, self.place, self.num_historical = places, place, num_historical
-        self.clips_per_segment, self.num_frames, self.captions = (
-            clips_per_segment,
-            num_frames,
-            captions,
-        )
-        self.identical_frames = identical_frames
+        self.places, self.place = places, place
+        self.num_historical = options.history_segments
+        self.clips_per_segment = clips_per_segment = options.clips_per_segment
+        self.num_frames = num_frames = options.num_frames
+        self.identical_frames = options.identical_frames
+        self.captions = captions
         self.num_clips = self.num_queries = place.size * clips_per_segment
         told = [
             self._told(np.arange(k, min(k + 8192, self.num_clips)))
@@ -148,81 +138,49 @@ class DrawnClips:
 def digits_stream(
     num_devices: int,
     num_segments: int,
+    options: DigitsOptions | None = None,
     *,
     seed: int,
     captions: bool = False,
-    shift: str = "abrupt",
-    period: int = 4,
-    segment_s: float = 60.0,
-    clips_per_segment: int = 8,
-    history_segments: int = 18,
-    num_frames: int = 3,
-    num_contexts: int = 3,
-    num_places: int = 12,
-    num_namings: int = 12,
-    noise: float = 0.06,
-    flicker: float = 0.8,
-    mix: float = 0.7,
-    identical_frames: bool = False,
 ) -> VideoStream:
-    """The stream of every device, and its historical part, which follows the same schedule before the stream.
+    """Makes the stream of every device, and its historical part, which follows the same schedule.
 
     Args:
-        num_devices: How many devices.
-        num_segments: How many segments the stream has.
+        num_devices: At least 1.
+        num_segments: Segments of the stream; those of the history come before it.
+        options: Of places, clips and questions; None: their defaults.
         seed: Of the run.
         captions: Whether devices search clips by captions; otherwise they answer questions.
-        shift: Kind of shift; see :class:`~cdc_flower.tasks.shift.ShiftSchedule`. Places do not
-            blend.
-        period: Segments between two shifts.
-        segment_s: How long a segment lasts, in seconds.
-        clips_per_segment: Clips, and queries, of a device in a segment.
-        history_segments: Segments before the stream.
-        num_frames: Frames of a clip.
-        num_contexts: Places among which a device moves.
-        num_places: See :class:`Places`, as are all knobs below but the last.
-        num_namings: Ways of naming.
-        noise: Of cameras.
-        flicker: Of the light.
-        mix: How much frequencies differ.
-        identical_frames: Whether every frame of a clip is its first one: then one frame tells all.
 
     Raises:
-        UserError: If a value is out of its range.
+        UserError: If there is no device.
     """
-    least = {"clips_per_segment": 1, "history_segments": 1, "num_frames": 1, "num_contexts": 1}
-    given = {"clips_per_segment": clips_per_segment, "history_segments": history_segments}
-    given |= {"num_frames": num_frames, "num_contexts": num_contexts}
-    for key, low in least.items():
-        if given[key] < low:
-            raise UserError(f"data.{key} must be >= {low}, got {given[key]}")
+    options = options or DigitsOptions()
     if num_devices < 1:
         raise UserError(f"num_devices must be >= 1, got {num_devices}")
-    if num_contexts > num_places:
-        raise UserError(
-            f"data.num_contexts must be <= data.num_places = {num_places}, got {num_contexts}"
-        )
-    places = Places(seed, num_places, noise, flicker, mix, num_namings)
-    schedule = ShiftSchedule(shift, history_segments + num_segments, num_contexts, period, seed)
-    devices = np.arange(num_devices)
-    own = hashed_uniform(seed, "device-places", devices[:, None], np.arange(num_places)).argsort(1)[
-        :, :num_contexts
-    ]
-    place = own[devices[:, None], schedule.context_id(devices, first_segment=-history_segments)]
-    clips = DrawnClips(
-        places, place, history_segments, clips_per_segment, num_frames, captions, identical_frames
+    num_past, count = options.history_segments, options.clips_per_segment
+    places = Places(
+        seed, options.num_places, options.noise, options.flicker, options.mix, options.num_namings
     )
-    edges = np.arange(place.shape[1] + 1) * clips_per_segment
+    schedule = ShiftSchedule(
+        options.shift, num_past + num_segments, options.num_contexts, options.period, seed
+    )
+    devices = np.arange(num_devices)
+    order = hashed_uniform(seed, "device-places", devices[:, None], np.arange(options.num_places))
+    own = order.argsort(1)[:, : options.num_contexts]
+    place = own[devices[:, None], schedule.context_id(devices, first_segment=-num_past)]
+    clips = DrawnClips(places, place, options, captions)
+    edges = np.arange(place.shape[1] + 1) * count
     table = QueryTable(
         clips=clips,
         bounds=devices[:, None] * edges[-1] + edges,
-        num_historical=history_segments,
+        num_historical=num_past,
         answer=clips.answer,
         kind=clips.kind,
         kinds=("caption",) if captions else TYPES,
         num_answers=0 if captions else len(ANSWERS),
-        gallery=clips.answer.reshape(*place.shape, clips_per_segment) if captions else None,
-        context_id=place[:, history_segments:],
-        is_shift=np.diff(place, axis=1, prepend=place[:, :1])[:, history_segments:] != 0,
+        gallery=clips.answer.reshape(*place.shape, count) if captions else None,
+        context_id=place[:, num_past:],
+        is_shift=np.diff(place, axis=1, prepend=place[:, :1])[:, num_past:] != 0,
     )
-    return VideoStream(table, segment_s=segment_s, seed=seed)
+    return VideoStream(table, segment_s=options.segment_s, seed=seed)

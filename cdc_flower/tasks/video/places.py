@@ -13,7 +13,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import generator
 
 NUM_DIGITS, NUM_TYPES, NUM_MOTIONS = 10, 5, 3
@@ -36,9 +35,6 @@ class Places:
             frequent everywhere.
         num_namings: Into how many ways to name digits and directions the places fall; 1: all name
             alike.
-
-    Raises:
-        UserError: If a value is out of its range.
     """
 
     seed: int
@@ -47,13 +43,6 @@ class Places:
     flicker: float = 0.8
     mix: float = 0.7
     num_namings: int = 12
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        least = {"num_places": 1, "noise": 0, "flicker": 0, "mix": 0, "num_namings": 1}
-        for key, low in least.items():
-            if not getattr(self, key) >= low:
-                raise UserError(f"data.{key} must be >= {low}, got {getattr(self, key)}")
 
     @cached_property
     def background(self) -> NDArray[np.float32]:

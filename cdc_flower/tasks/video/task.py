@@ -1,39 +1,88 @@
-"""Video tasks: a device tells an anchor frame of its newest clip, and answers questions or finds clips."""
+"""Video tasks: devices tell an anchor frame of their newest clip, and answer or find clips."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
-import scipy.special
 import torch
 from numpy.typing import NDArray
 
+from cdc_flower.core.errors import UserError
 from cdc_flower.core.stream import SegmentBatch, TruthReader
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.devices.task import Columns
 from cdc_flower.models.base import DeviceModel
+from cdc_flower.models.registry import model_of
 from cdc_flower.models.video.ranking import VideoModel
+from cdc_flower.tasks.data import StreamShape, data_of
+from cdc_flower.tasks.protocol import Built, Config, Task, facts_of
 from cdc_flower.tasks.recommendation.metrics import ranks, worst_for_nan
+from cdc_flower.tasks.registry import tasks
+from cdc_flower.tasks.sensing import Ask
 from cdc_flower.tasks.video.clip_report import ClipReport
-from cdc_flower.training.scoring import Scorer
+from cdc_flower.tasks.video.doubt import NUM_ANSWERS, OwnAnswers, entropy, held_out_doubts
+from cdc_flower.tasks.video.sensor import ClipSensor
+from cdc_flower.tasks.video.stream import VideoHistory, VideoStream
+from cdc_flower.training.cloud import Cloud
+from cdc_flower.training.scoring import Arrays, Scorer, tensors
 from cdc_flower.wire import records
 
-#: Answers of a device by which it tells how unsure it is.
-NUM_ANSWERS = 8
+
+class Deployed(Protocol):
+    """Says what is deployed before the first round."""
+
+    def deployment(self) -> Arrays:
+        """Gives all layers by name."""
 
 
-class VideoTask(TruthReader, ABC):
-    """What question answering and retrieval share: the report of a clip, and the ranks."""
+class VideoTask(Task, TruthReader):
+    """Reports a clip, and ranks answers or clips: the base of question answering and retrieval."""
 
     tells = frozenset({records.FRAMES})
-    metrics: tuple[str, ...]
-    pooled: tuple[str, ...] = ()
+    #: Whether clips are searched by captions.
+    captions: ClassVar[bool] = False
+
+    @classmethod
+    def check(cls, config: Config) -> None:
+        """Refuses to hold out the last event of each device.
+
+        Raises:
+            UserError: If the configuration says so.
+        """
+        validation = config["cloud"]["validation"]
+        if validation != "devices":
+            raise UserError(
+                f"cloud.validation must be devices with task={config['task']}, got {validation}"
+            )
+
+    @classmethod
+    def build(cls, config: Config) -> Built:
+        """Reads or draws clips and queries, and makes the model that ranks for them.
+
+        Raises:
+            UserError: If a value does not fit the data, or a file is missing or damaged.
+        """
+        shape = StreamShape(
+            config["num_segments"],
+            config["seed"],
+            config["fleet"]["num_devices"],
+            captions=cls.captions,
+        )
+        stream: VideoStream = data_of(config["data"]).stream(shape)
+        table = stream.table
+        model = model_of(config["model"], clips=table.clips, num_answers=table.num_answers)
+        return Built(stream, model, cls.of(stream))
+
+    @classmethod
+    @abstractmethod
+    def of(cls, stream: VideoStream) -> "VideoTask":
+        """Makes the task for the queries of a stream."""
 
     def report(
         self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int, lag: int = 0
     ) -> tuple[Columns, Columns]:
-        """As the deployed settings say; see :class:`~cdc_flower.tasks.video.clip_report.ClipReport`."""
+        """Makes reports as the deployed settings say; see :class:`~cdc_flower.tasks.video.clip_report.ClipReport`."""
         assert isinstance(model, VideoModel)
         how = ClipReport.from_settings(states.settings)
         clip_ids, _ = stream.opening(states.device_ids, segment, lag)
@@ -43,49 +92,68 @@ class VideoTask(TruthReader, ABC):
     def doubt(
         self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int
     ) -> NDArray[np.float64]:
-        """The mean entropy of the newest answers, in nats. No question of the segment itself has been asked yet."""
+        """Measures the mean entropy of the newest answers, in nats.
+
+        No question of the segment itself has been asked yet.
+        """
         history, candidates = stream.asked(states.device_ids, segment, NUM_ANSWERS)
         scorer = Scorer(model, states.static, [states.pool])
         logits = scorer.score(np.repeat(states.in_use, NUM_ANSWERS), history, candidates)
         return entropy(logits).reshape(-1, NUM_ANSWERS).mean(1)
 
-    @abstractmethod
-    def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
-        """As :class:`~cdc_flower.tasks.protocol.Task`."""
+    def sensor(self, stream: VideoStream, cloud: Cloud, deployed: Arrays) -> ClipSensor:
+        """Makes the statistics that devices keep of their clips."""
+        model = video_model_of(cloud)
+        historical = np.unique(model.clips.clip_of(video_history(cloud.train).queries))
+        return ClipSensor(stream, model, tensors(deployed), historical)
 
-    def _common(
-        self, data: SegmentBatch, context_id: NDArray[np.int64], is_shift: NDArray[np.bool_]
-    ) -> Columns:
-        return {
-            records.NUM_EXAMPLES: data.num_events,
-            records.DEVICE_ID: data.device_ids,
-            "context-id": context_id.astype(np.int64),
-            "is-shift": is_shift.astype(np.int64),
-        }
+    def doubt_estimate(
+        self, stream: Any, cloud: Cloud, strategy: Deployed, epochs: int, ask: Ask
+    ) -> OwnAnswers:
+        """Goes by the entropy of the devices' own answers; nothing is trained."""
+        held_out = video_history(cloud.validation)
+        doubts = held_out_doubts(video_model_of(cloud), strategy.deployment(), held_out)
+        return OwnAnswers(doubts, ask)
 
-    def pool(
-        self, scores: Columns, points: Columns
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        nothing = np.empty((len(scores[records.NUM_EXAMPLES]), 0))
-        return nothing, nothing
+
+def video_model_of(cloud: Cloud) -> VideoModel:
+    """Gives the device model of a cloud that is trained on video.
+
+    Raises:
+        TypeError: If the model is another.
+    """
+    if not isinstance(cloud.model, VideoModel):
+        raise TypeError(f"model must be one for video, got {type(cloud.model).__name__}")
+    return cloud.model
+
+
+def video_history(history: object) -> VideoHistory:
+    """Gives a history that is one of clips.
+
+    Raises:
+        TypeError: If it is another.
+    """
+    if not isinstance(history, VideoHistory):
+        raise TypeError(f"history must be of clips, got {type(history).__name__}")
+    return history
 
 
 def true_ranks(scores: NDArray[np.float32], true_column: NDArray[np.int64]) -> NDArray[np.float64]:
-    """``[T]``: the rank of the true candidate, 1 at the top, ties by half; what is no number counts as the worst."""
+    """Ranks the true candidate ``[T]``: 1 is the top, ties count by half.
+
+    A score that is no number counts as the worst.
+
+    Args:
+        scores: ``[T, C]``.
+        true_column: ``[T]``.
+    """
     scores, _ = worst_for_nan(np.asarray(scores, np.float32), true_column)
     return ranks(scores, scores[np.arange(len(scores)), true_column])
 
 
-def entropy(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """``[T, C]`` -> ``[T]``, of the softmax, in nats; that of even chances where a logit is no number."""
-    with np.errstate(invalid="ignore"):
-        shares = np.exp(scipy.special.log_softmax(logits.astype(np.float64), 1))
-    value = scipy.special.entr(shares).sum(1)
-    return np.where(np.isnan(value), np.log(logits.shape[1]), value)
-
-
+@tasks.register("video_qa", reads="clips", is_companion=True)
 class VideoAnswers(VideoTask):
-    """Accuracy of the highest answer, over all questions and by their type, and the log loss.
+    """Measures accuracy of the highest answer, over all questions and by their type, and the log loss.
 
     Args:
         kinds: Names of the types of questions, which ``SegmentBatch.kind`` counts.
@@ -97,6 +165,11 @@ class VideoAnswers(VideoTask):
         self.has_unseen = has_unseen
         self.metrics = ("accuracy", "log_loss", *(f"accuracy: {kind}" for kind in kinds))
         self._num_kinds = len(kinds)
+
+    @classmethod
+    def of(cls, stream: VideoStream) -> "VideoAnswers":
+        """Makes the task for the questions of a stream."""
+        return cls(stream.table.kinds, stream.table.has_unseen)
 
     def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
         true_column, context_id, is_shift = data.truth.read(self)
@@ -119,18 +192,25 @@ class VideoAnswers(VideoTask):
         )
         value_count = np.column_stack([num_events, np.bincount(row, is_told, n), asked_of])
         sums = {"value-sum": value_sum, "value-count": value_count}
-        return {**self._common(data, context_id, is_shift), **sums}, {}
+        return {**facts_of(data, context_id, is_shift), **sums}, {}
 
 
+@tasks.register("video_retrieval", reads="clips")
 class VideoSearch(VideoTask):
-    """R@1, R@5, R@10, mean and median rank of the clip that a caption describes among those of its gallery.
+    """Measures R@1, R@5, R@10, mean and median rank of the clip that a caption describes.
 
-    The median is that over the queries of all devices of a segment, and a mean of those over
-    segments.
+    It is ranked among the clips of its gallery. The median is that over the queries of all devices
+    of a segment, and a mean of those over segments.
     """
 
+    captions: ClassVar[bool] = True
     metrics: tuple[str, ...] = ("r@1", "r@5", "r@10", "mean_rank")
     pooled: tuple[str, ...] = ("median_rank",)
+
+    @classmethod
+    def of(cls, stream: VideoStream) -> "VideoSearch":
+        """Makes the task; all captions are of one kind."""
+        return cls()
 
     def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
         true_column, context_id, is_shift = data.truth.read(self)
@@ -145,7 +225,7 @@ class VideoSearch(VideoTask):
             "value-sum": np.stack([np.bincount(row, column, n) for column in columns], 1),
             "value-count": np.repeat(num_events[:, None], len(columns), 1),
         }
-        return {**self._common(data, context_id, is_shift), **sums}, {"rank": each}
+        return {**facts_of(data, context_id, is_shift), **sums}, {"rank": each}
 
     def pool(
         self, scores: Columns, points: Columns

@@ -3,7 +3,7 @@
 import numpy as np
 
 from cdc_flower.tasks.recommendation.catalog import Catalog, catalogs
-from cdc_flower.tasks.recommendation.negatives import draw_unseen
+from cdc_flower.tasks.recommendation.negatives import RankedEvents, draw_unseen
 
 # Two devices; the cut is before event 1 of the first and event 2 of the second (indices 1 and 6),
 # and segments follow.
@@ -33,7 +33,8 @@ def test_negatives_come_from_the_items_that_exist_and_reach_all_of_them_but_the_
     catalog = catalogs(OFFSETS, ITEMS, BOUNDS, num_items=7)[1]
     zero = np.zeros(1, np.int64)
 
-    drawn = draw_unseen(0, "x", zero, zero, 200, catalog, None, np.array([3], np.int32))
+    events = RankedEvents(0, "x", zero, zero, np.array([3], np.int32))
+    drawn = draw_unseen(events, 200, catalog, None)
 
     assert set(drawn.ravel().tolist()) == {1, 2, 5}
 

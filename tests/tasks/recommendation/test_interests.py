@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,10 +9,19 @@ from omegaconf import OmegaConf
 import cdc_flower.configs
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.stream import TruthReader
+from cdc_flower.tasks.data import data_of
+from cdc_flower.tasks.data.shifting_interests import InterestsOptions
 from cdc_flower.tasks.recommendation import interests
-from cdc_flower.tasks.recommendation.interests import interests_stream, shifting_interests
+from cdc_flower.tasks.recommendation.interests import GeneratedEvents, interests_stream
 from cdc_flower.tasks.recommendation.population import Population
 from cdc_flower.tasks.shift import ShiftSchedule
+
+
+def shifting_interests(
+    num_devices: int, num_segments: int, *, seed: int, **options: Any
+) -> GeneratedEvents:
+    law = InterestsOptions(**options)
+    return interests.shifting_interests(num_devices, num_segments, law, seed=seed)
 
 
 def test_bounds_cut_every_device_into_a_past_and_segments() -> None:
@@ -177,7 +187,7 @@ def test_the_yaml_holds_exactly_the_knobs_with_their_defaults() -> None:
     values = OmegaConf.to_container(OmegaConf.load(path))
     assert values.pop("name") == "shifting_interests" and values.pop("path") is None
     wanted = interests_stream(3, 2, seed=0)
-    found = interests_stream(3, 2, seed=0, **values)
+    found = interests_stream(3, 2, InterestsOptions(**values), seed=0)
     assert (found.items == wanted.items).all() and found.exclude_seen == wanted.exclude_seen
     assert (found.segment_starts_s == wanted.segment_starts_s).all()
 
@@ -185,16 +195,16 @@ def test_the_yaml_holds_exactly_the_knobs_with_their_defaults() -> None:
 @pytest.mark.parametrize(
     ("knobs", "message"),
     [
-        ({"num_items": 5}, "data.num_items must be >= 12, got 5"),
-        ({"num_topics": 1}, "data.num_topics must be >= 2, got 1"),
-        ({"noise": 1.5}, "data.noise must be <= 1, got 1.5"),
-        ({"taste_strength": -1}, "data.taste_strength must be >= 0, got -1"),
+        ({"num_items": 5}, "data.num_items must be >= 12, the topics, got 5"),
+        ({"num_topics": 1}, "data.num_topics must be a whole number >= 2, got 1"),
+        ({"noise": 1.5}, r"data.noise must be a number in \[0, 1\], got 1.5"),
+        ({"taste_strength": -1}, "data.taste_strength must be a number >= 0, got -1"),
         ({"events_jitter": 9}, "data.events_jitter must be in 0..events_per_segment - 1, got 9"),
-        ({"history_events": -1}, "data.history_events must be >= 0, got -1"),
-        ({"shift": "sudden"}, "data.shift: unknown shift 'sudden'"),
-        ({"nois": 0.5}, "unknown knob 'nois'; did you mean 'noise'"),
+        ({"history_events": -1}, "data.history_events must be a whole number >= 0, got -1"),
+        ({"shift": "sudden"}, "data.shift must be one of abrupt, .*, got sudden"),
+        ({"nois": 0.5}, "data: unknown key 'nois'; did you mean 'noise'"),
     ],
 )
 def test_a_wrong_knob_names_its_key(knobs: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        interests_stream(2, 2, seed=0, **knobs)
+        data_of({"name": "shifting_interests", **knobs})

@@ -2,9 +2,27 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from cdc_flower.tasks.recommendation import negatives
 from cdc_flower.tasks.recommendation.catalog import Catalog
-from cdc_flower.tasks.recommendation.negatives import SeenItems, draw_unseen
+from cdc_flower.tasks.recommendation.negatives import RankedEvents, SeenItems
+
+Ints = NDArray[np.int64]
+
+
+def draw_unseen(
+    seed: int,
+    purpose: str,
+    device: Ints,
+    index: Ints,
+    count: int,
+    catalog: Catalog,
+    seen: SeenItems | None,
+    true: NDArray[np.int32],
+) -> NDArray[np.int32]:
+    events = RankedEvents(seed, purpose, device, index, true)
+    return negatives.draw_unseen(events, count, catalog, seen)
 
 
 def test_seen_items_holds_exactly_what_was_put_in() -> None:

@@ -13,7 +13,10 @@ from omegaconf import OmegaConf
 
 import cdc_flower
 from cdc_flower.core.errors import UserError
-from cdc_flower.tasks.recommendation.readers import read_events
+from cdc_flower.tasks.data import data_of
+from cdc_flower.tasks.data.interactions import EventFileOptions
+from cdc_flower.tasks.recommendation import readers
+from cdc_flower.tasks.recommendation.events import EventTable
 
 FULL = ["user", "item", "rating", "time"]
 TAB: dict[str, Any] = {"format": "delimited", "columns": FULL, "sep": "\t"}
@@ -24,6 +27,13 @@ SETS = "amazon_beauty amazon_grocery amazon_instant_video amazon_videogames inte
 CONFIGS = [
     Path(cdc_flower.__file__).parent / "configs" / "data" / f"{name}.yaml" for name in SETS.split()
 ]
+
+
+def read_events(node: dict[str, Any]) -> EventTable:
+    """Reads what a configuration of data says."""
+    options = data_of({"name": "of_a_test", **node})
+    assert isinstance(options, EventFileOptions)
+    return readers.read_events(options)
 
 
 def read(path: Path, content: str | bytes, base: dict[str, Any], **keys: Any):

@@ -9,8 +9,10 @@ import pytest
 from omegaconf import OmegaConf
 
 import cdc_flower
+from cdc_flower.tasks.data import data_of
+from cdc_flower.tasks.data.interactions import EventFileOptions
+from cdc_flower.tasks.recommendation import readers
 from cdc_flower.tasks.recommendation.events import EventTable
-from cdc_flower.tasks.recommendation.readers import read_events
 
 DATA = os.environ.get("CDC_FLOWER_DATA")
 pytestmark = [
@@ -46,7 +48,9 @@ def load(name: str) -> EventTable:
     data: Any = OmegaConf.to_container(
         OmegaConf.merge(OmegaConf.load(CONFIGS / f"{name}.yaml"), {"path": str(folder)})
     )
-    return read_events(data)
+    options = data_of(data)
+    assert isinstance(options, EventFileOptions)
+    return readers.read_events(options)
 
 
 @pytest.mark.parametrize("name", SETS)

@@ -1,5 +1,6 @@
 import pickle
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,8 +8,9 @@ from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.stream import Stream, TruthAccessError, TruthReader
+from cdc_flower.tasks.data.interactions import CutOptions
 from cdc_flower.tasks.recommendation.interests import shifting_interests
-from cdc_flower.tasks.recommendation.stream import EventStream, event_stream
+from cdc_flower.tasks.recommendation.stream import Cut, EventStream, Ranking, event_stream
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,10 @@ def by_hand(**options: object) -> EventStream:
     # 8], [9]; device 2: nothing at all
     table = Table(np.array([0, 6, 9, 9]), np.arange(1, 10, dtype=np.int32))
     bounds = np.array([[3, 4, 6], [6, 8, 9], [9, 9, 9]])
-    values: dict = {"seed": 0, "history_length": 3, "num_negatives": 5} | options
-    return EventStream(table, bounds, np.array([0.0, 60.0, 120.0]), None, **values)
+    known = {name: options.pop(name, None) for name in ("context_id", "is_shift")}
+    values: Any = {"history_length": 3, "num_negatives": 5} | options
+    cut = Cut(bounds, np.array([0.0, 60.0, 120.0]), **known)  # type: ignore[arg-type]
+    return EventStream(table, cut, Ranking(**values), seed=0)
 
 
 def true_items(stream: EventStream, ids: list[int], segment: int) -> list[int]:
@@ -70,7 +74,8 @@ def test_the_true_item_occurs_once_and_no_other_candidate_is_seen() -> None:
 
 def test_the_true_column_is_uniform_and_hidden() -> None:
     events = shifting_interests(200, 2, seed=0)
-    stream = EventStream(events, events.bounds, np.arange(3.0), None, seed=0, num_negatives=4)
+    cut = Cut(events.bounds, np.arange(3.0))
+    stream = EventStream(events, cut, Ranking(num_negatives=4), seed=0)
     batch = stream.segment(np.arange(200), 0)
     positive, context_id, is_shift = batch.truth.read(TruthReader())
     shares = np.bincount(positive, minlength=5) / len(positive)
@@ -82,7 +87,7 @@ def test_the_true_column_is_uniform_and_hidden() -> None:
 
 def test_answers_depend_neither_on_order_nor_on_company_nor_on_earlier_calls() -> None:
     events = shifting_interests(9, 3, seed=0)
-    stream = EventStream(events, events.bounds, np.arange(4.0), None, seed=0)
+    stream = EventStream(events, Cut(events.bounds, np.arange(4.0)), seed=0)
     whole = stream.segment(np.arange(9), 2)
     stream.segment(np.array([1]), 0)
     part = stream.segment(np.array([7, 4]), 2)
@@ -96,8 +101,7 @@ def test_answers_depend_neither_on_order_nor_on_company_nor_on_earlier_calls() -
 def test_a_device_sees_the_same_data_whoever_else_is_in_the_table() -> None:
     small, large = (shifting_interests(n, 3, seed=0) for n in (3, 11))
     streams = [
-        EventStream(events, events.bounds, np.arange(4.0), None, seed=0)
-        for events in (small, large)
+        EventStream(events, Cut(events.bounds, np.arange(4.0)), seed=0) for events in (small, large)
     ]
     batches = [stream.segment(np.array([2, 0]), 1) for stream in streams]
     assert (batches[0].candidates == batches[1].candidates).all()
@@ -146,16 +150,15 @@ def test_recent_items_can_be_asked_for_as_they_were_some_events_earlier() -> Non
 def test_a_cut_of_the_last_event_scores_it_alone() -> None:
     # devices with 6, 3 and 2 events: the third has too few, so it is not scored
     table = Table(np.array([0, 6, 9, 11]), np.arange(1, 12, dtype=np.int32))
-    stream = event_stream(
-        table, num_segments=1, seed=0, cut="last", history_length=3, num_negatives=5
-    )
+    last, ranking = CutOptions(cut="last"), Ranking(history_length=3, num_negatives=5)
+    stream = event_stream(table, last, num_segments=1, seed=0, ranking=ranking)
     batch = stream.segment(np.arange(3), 0)
     assert batch.num_events.tolist() == [1, 1, 0]
     assert batch.history.tolist() == [[3, 4, 5], [7, 8, 0]]
     assert true_items(stream, [0, 1, 2], 0) == [6, 9]
     assert stream.historical().items.tolist() == [1, 2, 3, 4, 5, 7, 8, 10, 11]
     with pytest.raises(UserError, match=r"num_segments must be 1 with data.cut=last, got 2"):
-        event_stream(table, num_segments=2, seed=0, cut="last")
+        event_stream(table, last, num_segments=2, seed=0)
 
 
 def test_labelled_examples_are_the_newest_before_the_segment() -> None:
@@ -208,7 +211,8 @@ def test_a_calendar_stream_keeps_real_times_from_the_cut_on() -> None:
         np.arange(1, 6, dtype=np.int32),
         times_s=1e9 + np.array([0.0, 10, 20, 30, 40]),
     )
-    stream = event_stream(table, num_segments=2, seed=0, cut="calendar", historical_fraction=0.5)
+    options = CutOptions(cut="calendar", historical_fraction=0.5)
+    stream = event_stream(table, options, num_segments=2, seed=0)
     assert stream.segment_starts_s == pytest.approx([0, 10, 20])
     assert stream.segment(np.array([0]), 0).times_s.tolist() == [0.0]
     assert stream.segment(np.array([0]), 1).times_s.tolist() == [10.0, 20.0]
@@ -216,7 +220,8 @@ def test_a_calendar_stream_keeps_real_times_from_the_cut_on() -> None:
 
 def test_a_stream_cut_by_events_lasts_segment_s_a_segment() -> None:
     table = Table(np.array([0, 8]), np.arange(1, 9, dtype=np.int32))
-    stream = event_stream(table, num_segments=2, seed=0, historical_fraction=0.5, segment_s=10)
+    options = CutOptions(historical_fraction=0.5, segment_s=10)
+    stream = event_stream(table, options, num_segments=2, seed=0)
     assert stream.segment_starts_s.tolist() == [0, 10, 20]
     assert stream.segment(np.array([0]), 1).times_s.tolist() == [12.5, 17.5]
 
@@ -224,18 +229,27 @@ def test_a_stream_cut_by_events_lasts_segment_s_a_segment() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cut": "calender"}, "data.cut: unknown cut 'calender'; did you mean 'calendar'"),
+        ({"cut": "calender"}, "data.cut must be one of .*, got calender; did you mean calendar"),
         ({"cut": "calendar"}, "data.cut=calendar needs times and table.csv has order only"),
-        ({"segment_s": 0}, "data.segment_s must be > 0, got 0"),
-        ({"history_length": 0}, "data.history_length must be >= 1, got 0"),
-        ({"num_negatives": 0}, "data.num_negatives must be >= 1, got 0"),
-        ({"num_segments": 0}, "num_segments must be >= 1, got 0"),
+        ({"segment_s": 0}, "data.segment_s must be a number > 0, got 0"),
     ],
 )
 def test_a_wrong_configuration_names_its_key(options: dict, message: str) -> None:
     table = Table(np.array([0, 8]), np.arange(1, 9, dtype=np.int32))
     with pytest.raises(UserError, match=message):
-        event_stream(table, **({"num_segments": 2, "seed": 0} | options))
+        event_stream(table, CutOptions(**options), num_segments=2, seed=0)
+
+
+@pytest.mark.parametrize("name", ["history_length", "num_negatives"])
+def test_a_ranking_of_nothing_names_its_key(name: str) -> None:
+    with pytest.raises(UserError, match=f"data.{name} must be >= 1, got 0"):
+        Ranking(**{name: 0})
+
+
+def test_a_stream_without_segments_is_refused() -> None:
+    table = Table(np.array([0, 8]), np.arange(1, 9, dtype=np.int32))
+    with pytest.raises(UserError, match="num_segments must be >= 1, got 0"):
+        event_stream(table, num_segments=0, seed=0)
 
 
 def test_one_item_cannot_be_ranked() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.devices.app import LabelBudget
+from cdc_flower.tasks.data.annotated_videos import ClipFileOptions
 from cdc_flower.tasks.video.annotated import annotated_stream
 from cdc_flower.tasks.video.annotations import Problems, read_annotations
 from cdc_flower.tasks.video.frames import decode, read_features, spread_over
@@ -45,7 +46,8 @@ def stream_of(folder: Path, **knobs: Any) -> Any:
         "features": str(folder),
         "splits": ["train", "test"],
     }
-    return annotated_stream(3, seed=0, captions=False, **{**given, "clips_per_device": 2, **knobs})
+    options = ClipFileOptions(**{**given, "clips_per_device": 2, **knobs})
+    return annotated_stream(3, options, seed=0, captions=False)
 
 
 def test_new_questions_are_about_known_clips(tmp_path: Path) -> None:
@@ -113,9 +115,8 @@ def test_a_device_that_searches_clips_does_not_tell_which_one_it_will_search_for
     }
     same, total, trained, gallery = 0, 0, [], 6
     for seed in range(12):
-        stream = annotated_stream(
-            4, seed=seed, captions=True, gallery=gallery, splits=["train"], **given
-        )
+        options = ClipFileOptions(gallery=gallery, splits=("train",), **given)
+        stream = annotated_stream(4, options, seed=seed, captions=True)
         ids = np.arange(stream.num_devices)
         for segment in range(4):
             clip, query = stream.opening(ids, segment)
@@ -304,10 +305,12 @@ def test_msvd_is_split_by_questions_or_by_clips(data_dir: Path) -> None:
     paths = {"annotations": str(video / "msvd-qa"), "msvd": str(video / "msvd")}
     paths["features"] = str(video / "msvd" / "features_f16.npz")
     for split, devices in (("new_questions", 25), ("new_clips", 29)):
-        stream = annotated_stream(8, seed=0, captions=False, format="msvd_qa", split=split, **paths)
+        options = ClipFileOptions(format="msvd_qa", split=split, **paths)
+        stream = annotated_stream(8, options, seed=0, captions=False)
         assert stream.num_devices == devices and stream.table.clips.num_clips == 100
         assert stream.num_items == 2_586
-    stream = annotated_stream(8, seed=0, captions=True, format="msvd_qa", **paths)
+    options = ClipFileOptions(format="msvd_qa", **paths)
+    stream = annotated_stream(8, options, seed=0, captions=True)
     assert stream.num_items == 1_674 and stream.segment(np.arange(25), 0).candidates.shape[1] == 20
 
 

@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.svm import SVC
 
+from cdc_flower.tasks.data.moving_digits import DigitsOptions
 from cdc_flower.tasks.video.moving_digits import DrawnClips, digits_stream
 from cdc_flower.tasks.video.places import CELL, SIDE, Places
 from cdc_flower.tasks.video.questions import FIRST_COUNT, FIRST_MOTION, TYPES
@@ -108,7 +109,7 @@ def test_where_all_places_name_alike_they_only_look_different() -> None:
     np.testing.assert_array_equal(one.background, several.background)
     np.testing.assert_array_equal(one.digit_mix, several.digit_mix)
     assert len(np.unique(one.background.reshape(one.num_places, -1), axis=0)) == one.num_places
-    streams = [digits_stream(4, 2, seed=3, num_namings=count) for count in (12, 1)]
+    streams = [digits_stream(4, 2, DigitsOptions(num_namings=count), seed=3) for count in (12, 1)]
     clip_ids = np.arange(streams[0].table.clips.num_clips)
     np.testing.assert_array_equal(*[stream.table.clips.frames(clip_ids) for stream in streams])
     is_count = streams[0].table.kind == TYPES.index("how_many")

@@ -9,6 +9,7 @@ from video_tiny import video_stream
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.stream import TruthAccessError
 from cdc_flower.devices.app import LabelBudget
+from cdc_flower.tasks.data import data_of
 from cdc_flower.tasks.recommendation.metrics import RankingMetrics
 from cdc_flower.tasks.video.moving_digits import digits_stream
 from cdc_flower.tasks.video.questions import ANSWERS, WORDS
@@ -147,19 +148,19 @@ def test_words_and_answers_are_what_the_model_is_told() -> None:
 @pytest.mark.parametrize(
     ("knob", "rule"),
     [
-        ({"clips_per_segment": 0}, "data.clips_per_segment must be >= 1, got 0"),
+        ({"clips_per_segment": 0}, "data.clips_per_segment must be a whole number >= 1, got 0"),
         (
             {"num_contexts": 9, "num_places": 4},
             "data.num_contexts must be <= data.num_places = 4, got 9",
         ),
-        ({"noise": -1.0}, "data.noise must be >= 0, got -1.0"),
-        ({"shift": "sudden"}, "unknown shift 'sudden'"),
-        ({"segment_s": 0.0}, "data.segment_s must be > 0, got 0.0"),
+        ({"noise": -1.0}, "data.noise must be a number >= 0, got -1.0"),
+        ({"shift": "sudden"}, "data.shift must be one of .*, got sudden"),
+        ({"segment_s": 0.0}, "data.segment_s must be a number > 0, got 0.0"),
     ],
 )
 def test_a_wrong_knob_is_refused(knob: dict, rule: str) -> None:
     with pytest.raises(UserError, match=rule):
-        digits_stream(2, 2, seed=0, **knob)
+        data_of({"name": "moving_digits", **knob})
 
 
 def test_historical_queries_that_share_their_clips_come_together() -> None:

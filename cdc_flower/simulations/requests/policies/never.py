@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdc_flower.simulations.requests.policies.policy import Policy, policies
-from cdc_flower.simulations.requests.sensor import Ints
+from cdc_flower.tasks.sensing import Ints
 
 
 @policies.register("never")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.options import option
 from cdc_flower.simulations.requests.policies.policy import Devices, Policy, policies
-from cdc_flower.simulations.requests.sensor import Ints, Sensor
+from cdc_flower.tasks.sensing import Ints, Sensor
 
 #: Events before Page-Hinkley may say anything, and the change that it does not mind.
 FIRST_EVENTS, TOLERANCE = 10, 0.005

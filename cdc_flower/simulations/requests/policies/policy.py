@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from cdc_flower.core.options import check_options, option
 from cdc_flower.core.registry import NoFacts, Registry
-from cdc_flower.simulations.requests.doubt import Doubt
-from cdc_flower.simulations.requests.sensor import Ints, Sensor
+from cdc_flower.tasks.sensing import Doubt, Ints, Sensor
 
 policies: "Registry[type[Policy], NoFacts]" = Registry(
     "policy", "policies", NoFacts, "cdc_flower.simulations.requests.policies"

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from cdc_flower.core.options import option
 from cdc_flower.core.seeds import hashed_uniform
 from cdc_flower.simulations.requests.policies.policy import Policy, policies
-from cdc_flower.simulations.requests.sensor import Ints
+from cdc_flower.tasks.sensing import Ints
 
 
 @policies.register("random")

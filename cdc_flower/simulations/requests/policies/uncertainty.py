@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cdc_flower.core.options import option
 from cdc_flower.simulations.requests.policies.policy import Devices, Policy, policies
-from cdc_flower.simulations.requests.sensor import Ints
+from cdc_flower.tasks.sensing import Ints
 
 
 @policies.register("uncertainty")

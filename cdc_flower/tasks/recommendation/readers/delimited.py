@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cdc_flower.tasks.recommendation.readers.headers import is_header
 from cdc_flower.tasks.recommendation.readers.options import ReaderOptions
+from cdc_flower.tasks.recommendation.readers.registry import readers
 from cdc_flower.tasks.recommendation.readers.rows import (
     Check,
     Rows,
@@ -55,6 +56,7 @@ def _has_header(lines: list[str], options: ReaderOptions) -> bool:
     return is_header(lines[0].split(options.sep), options.columns, second)
 
 
+@readers.register("delimited", has_columns=True)
 def read_delimited(text: str, source: str, options: ReaderOptions) -> Rows:
     """Reads a delimited file; see :class:`ReaderOptions`.
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.tasks.recommendation.readers.options import ReaderOptions
+from cdc_flower.tasks.recommendation.readers.registry import readers
 from cdc_flower.tasks.recommendation.readers.rows import Check, Rows, good_rows, shown
 
 _SPACE = " \t\n\r"
@@ -74,6 +75,7 @@ def _line_of(text: str, pairs: _Pairs, row: int) -> int:
     return text.count("\n", 0, start) + 1
 
 
+@readers.register("json_lists")
 def read_json_lists(text: str, source: str, options: ReaderOptions) -> Rows:
     """Reads a JSON object of lists. The row that is skipped or told is the list of one user.
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from cdc_flower.tasks.recommendation.readers.headers import names_column
 from cdc_flower.tasks.recommendation.readers.options import ReaderOptions
+from cdc_flower.tasks.recommendation.readers.registry import readers
 from cdc_flower.tasks.recommendation.readers.rows import Check, Rows, good_rows, shown, text_rows
 
 
@@ -15,6 +16,7 @@ def _is_header(words: list[str]) -> bool:
     )
 
 
+@readers.register("user_lines")
 def read_user_lines(text: str, source: str, options: ReaderOptions) -> Rows:
     """Reads ``user item item ...`` lines. A user with several lines has the items of all of them, in file order.
 

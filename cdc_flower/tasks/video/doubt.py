@@ -1,23 +1,22 @@
-"""A device reports where it is unsure of its own answers, with the layers that it uses: no label, no second network.
+"""Doubt of a device in its own answers, with the layers that it uses: no label, no second network.
 
 The threshold is set in the cloud, on held-out historical questions and the deployed model, and
 deployed with it.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.special
+from numpy.typing import NDArray
 
 from cdc_flower.models.video.ranking import VideoModel
-from cdc_flower.simulations.requests.sensor import Floats, Ints
+from cdc_flower.tasks.sensing import Ask, Floats, Ints
 from cdc_flower.tasks.video.stream import VideoHistory
-from cdc_flower.tasks.video.task import NUM_ANSWERS, entropy
 from cdc_flower.training.scoring import Arrays, Scorer
 
-#: Devices ``[k]`` and a segment -> how unsure they are, ``[k]``; see ``query.answers`` of the
-#: device app.
-Ask = Callable[[Ints, int], Floats]
+#: Answers of a device by which it tells how unsure it is.
+NUM_ANSWERS = 8
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,13 @@ class OwnAnswers:
 
 
 def held_out_doubts(model: VideoModel, deployed: Arrays, history: VideoHistory) -> Floats:
-    """``[n * H]``: how unsure the deployed model is of the newest questions of devices after each historical segment.
+    """Measures ``[n * H]``, how unsure the deployed model is after each historical segment.
+
+    As on devices, it goes by the newest questions before that moment.
 
     Args:
-        model: Of the devices; ``deployed``: its layers, all of them.
+        model: Of the devices.
+        deployed: Its layers, all of them.
         history: Held out from training, of ``n`` devices with ``H`` historical segments.
     """
     head = {name: deployed[name][None] for name in model.adaptive}
@@ -58,3 +60,14 @@ def held_out_doubts(model: VideoModel, deployed: Arrays, history: VideoHistory) 
         logits = scorer.score(np.zeros(len(asked), np.int64), asked, candidates)
         doubts.append(entropy(logits).reshape(-1, NUM_ANSWERS).mean(1))
     return np.concatenate(doubts)
+
+
+def entropy(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Measures the entropy ``[T]`` of softmaxes ``[T, C]``, in nats.
+
+    Where a logit is no number it is that of even chances.
+    """
+    with np.errstate(invalid="ignore"):
+        shares = np.exp(scipy.special.log_softmax(logits.astype(np.float64), 1))
+    value = scipy.special.entr(shares).sum(1)
+    return np.where(np.isnan(value), np.log(logits.shape[1]), value)

@@ -10,10 +10,16 @@ from run_cases import config_of, quiet, table_of
 from tiny import LABELS, stream
 
 from cdc_flower.core.stream import SegmentBatch, TruthReader
-from cdc_flower.study import references
 from cdc_flower.study import run as runs
-from cdc_flower.study.references import PRIOR_EVENTS, Counts, markov, popularity, reference_frames
+from cdc_flower.tasks.recommendation import references
 from cdc_flower.tasks.recommendation.history import HistoricalData
+from cdc_flower.tasks.recommendation.references import (
+    PRIOR_EVENTS,
+    Counts,
+    markov,
+    popularity,
+    reference_frames,
+)
 
 A = PRIOR_EVENTS
 

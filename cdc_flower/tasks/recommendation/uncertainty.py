@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cdc_flower.core.seeds import generator, torch_generator
-from cdc_flower.simulations.requests.sensor import Floats, HistorySensor, Ints, pool
-from cdc_flower.strategies.base import Cloud
+from cdc_flower.tasks.recommendation.sensor import HistorySensor, pool
+from cdc_flower.tasks.sensing import Floats, Ints
+from cdc_flower.training.cloud import Cloud
 from cdc_flower.training.fit import fit
 from cdc_flower.training.scoring import tensors
 

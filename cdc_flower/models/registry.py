@@ -1,0 +1,104 @@
+"""Device models by name, found by scanning this folder, and their options.
+
+A model is registered with what it ``reads``, such as items or clips, and with the names of what only
+the data can give, such as ``num_items``. Everything else that it takes is an option of the
+configured ``model``. A new one for items takes ``num_items``, ``width`` and ``history_length``::
+
+    @models.register("gru4rec")
+    class GRU4Rec(DeviceModel): ...
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cdc_flower.core.errors import UserError
+from cdc_flower.core.options import Option, check_options, checked_values, option, options_of
+from cdc_flower.core.registry import Registry
+from cdc_flower.models.base import DeviceModel
+
+#: Of every configured model.
+NAME = "name"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceOptions:
+    """Options of a model that reads the last items of a device."""
+
+    name: str = option("", doc="of the model")
+    width: int = option(32, least=1, doc="of embeddings and states")
+    history_length: int = option(10, least=1, doc="items that the model sees before an event")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Facts of a device model that are known before there are data.
+
+    Attributes:
+        reads: What it ranks by: ``items`` or ``clips``, or a word that a task of your own takes.
+        given: Names of its arguments that the data give.
+        options: A dataclass of its options; None: its other arguments are its options.
+    """
+
+    reads: str = "items"
+    given: tuple[str, ...] = ("num_items",)
+    options: type | None = None
+
+
+Maker = Callable[..., DeviceModel]
+models: Registry[Maker, ModelFacts] = Registry("model", "models", ModelFacts, "cdc_flower.models")
+
+
+def model_options(node: Mapping[str, object]) -> dict[str, Option]:
+    """Lists the options of a configured model by name.
+
+    Raises:
+        UserError: If there is no such model.
+    """
+    entry = models.find(str(node.get(NAME)), "model.name")
+    if entry.facts.options is not None:
+        return options_of(entry.facts.options)
+    options = options_of(entry.value)  # type: ignore[arg-type]  # a class, or it has options
+    own = {name: each for name, each in options.items() if name not in entry.facts.given}
+    return {**options_of(_Named), **own}
+
+
+def checked_model(node: Mapping[str, object]) -> dict[str, object]:
+    """Checks a configured model: its name, every key, and every value in its range.
+
+    Raises:
+        UserError: If something is wrong.
+    """
+    checked = checked_values(model_options(node), node, "model")
+    options = models.find(str(node[NAME]), "model.name").facts.options
+    if options is not None:
+        try:
+            options(**checked)  # what concerns two values at once
+        except ValueError as error:
+            raise UserError(f"model.{error}") from error
+    return checked
+
+
+def model_of(node: Mapping[str, object], **given: object) -> DeviceModel:
+    """Makes a configured model.
+
+    Args:
+        node: The configured ``model``.
+        given: What the data give, such as ``num_items``.
+
+    Raises:
+        UserError: If a value is wrong, or does not fit the data.
+    """
+    checked = checked_model(node)
+    entry = models.find(str(checked.pop(NAME)), "model.name")
+    try:
+        return entry.value(**given, **checked)
+    except ValueError as error:
+        raise UserError(f"model.{error}") from error
+
+
+@dataclass(frozen=True)
+class _Named:
+    name: str = option("", doc="of the model")

@@ -1,0 +1,136 @@
+"""The registry of data: embedded generators and readers of files, each with its options.
+
+One is a dataclass of options with a method ``stream``::
+
+    @data.register("moving_digits", gives="clips")
+    @dataclass(frozen=True, kw_only=True)
+    class DigitsOptions(DataOptions):
+        period: int = option(4, least=1, doc="segments between two shifts")
+
+        def stream(self, shape: StreamShape) -> VideoStream: ...
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.core.options import check_options, checked_values, option, options_of
+from cdc_flower.core.registry import Entry, Registry
+
+#: Kinds of shift of embedded data.
+SHIFTS = ("abrupt", "gradual", "incremental", "none", "recurring")
+
+
+@dataclass(frozen=True)
+class StreamShape:
+    """The size of a run, beside the options of its data.
+
+    Attributes:
+        num_segments: Of the stream.
+        seed: Of the run.
+        num_devices: None: all that the data have.
+        history_length: Items that a model sees before an event.
+        num_negatives: Candidates beside the true one.
+        captions: Whether clips are searched by captions.
+    """
+
+    num_segments: int
+    seed: int
+    num_devices: int | None = None
+    history_length: int = 10
+    num_negatives: int = 99
+    captions: bool = False
+
+
+class DataSource(Protocol):
+    """Makes streams."""
+
+    def stream(self, shape: StreamShape) -> Any:
+        """Reads or draws the stream of all devices.
+
+        Raises:
+            UserError: If a file is missing or malformed, or the data do not fit the shape.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Options that all data have. Values are checked when they are made.
+
+    Raises:
+        UserError: If one is out of its range.
+    """
+
+    name: str = option("", doc="of the data, as results call them")
+    segment_s: float = option(60.0, above=0, doc="virtual seconds that a segment lasts")
+
+    def __post_init__(self) -> None:
+        check_options(self, "data")
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """Facts of data.
+
+    Attributes:
+        gives: What their streams are made of: ``items`` or ``clips``, or a word that a task of
+            your own takes.
+        key: The key by which files of any name are known to be of this kind; "" for data that are
+            known by their name.
+    """
+
+    gives: str
+    key: str = ""
+
+
+data: Registry[type[DataSource], DataFacts] = Registry(
+    "data", "data", DataFacts, "cdc_flower.tasks.data"
+)
+
+
+def find_data(node: Mapping[str, object]) -> Entry[type[DataSource], DataFacts]:
+    """Finds the kind of configured data: by their name, or by the key that says where files are.
+
+    Args:
+        node: The configured ``data``.
+
+    Raises:
+        UserError: If there is no such kind.
+    """
+    name = node.get("name")
+    if name in data:
+        return data[str(name)]
+    for entry in data.entries():
+        if entry.facts.key and entry.facts.key in node:
+            return entry
+    raise unknown_name("data", str(name), data, "data.name")
+
+
+def checked_data(node: Mapping[str, object]) -> dict[str, object]:
+    """Checks configured data: every key, and every value in its range. No file is opened.
+
+    Raises:
+        UserError: If something is wrong.
+    """
+    kind = find_data(node).value
+    checked = checked_values(options_of(kind), node, "data")
+    _made(kind, checked)  # what concerns two values at once
+    return checked
+
+
+def data_of(node: Mapping[str, object]) -> DataSource:
+    """Makes the source of configured data.
+
+    Raises:
+        UserError: If a key or a value is wrong.
+    """
+    kind = find_data(node).value
+    return _made(kind, checked_values(options_of(kind), node, "data"))
+
+
+def _made(kind: type[DataSource], values: Mapping[str, object]) -> DataSource:
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise UserError(f"data.{error}") from error

@@ -1,0 +1,23 @@
+"""Tasks by name, found by scanning this folder."""
+
+from dataclasses import dataclass
+
+from cdc_flower.core.registry import Registry
+from cdc_flower.tasks.protocol import Task
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """Facts of a task that are known before there are data.
+
+    Attributes:
+        reads: What its data give and its models read, such as ``items`` or ``clips``.
+        is_companion: Whether it is played beside the configured task where the command line says
+            nothing that concerns one task alone.
+    """
+
+    reads: str
+    is_companion: bool = False
+
+
+tasks: Registry[type[Task], TaskFacts] = Registry("task", "tasks", TaskFacts, "cdc_flower.tasks")
