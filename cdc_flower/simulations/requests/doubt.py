@@ -5,10 +5,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cdc_flower.core.saveable import Saveable
 from cdc_flower.simulations.requests.sensor import Floats, Ints
 
 
-class Doubt(Protocol):
+class Doubt(Saveable, Protocol):
     """Estimates how unsure devices are of the parameters that they use."""
 
     @property

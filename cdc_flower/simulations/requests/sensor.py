@@ -1,11 +1,21 @@
 """What a device knows of its own data without a label: how its recent items or clips look to the deployed model."""
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cdc_flower.core.saveable import (
+    ANY,
+    Arrays,
+    Saveable,
+    Saved,
+    part_of,
+    prefixed,
+    taken,
+)
 from cdc_flower.core.stream import Stream
 from cdc_flower.models.layers import Parameters
 from cdc_flower.models.video.ranking import CLIPS_PER_CHUNK, VideoModel
@@ -17,7 +27,7 @@ Ints = NDArray[np.int64]
 MEMORY = 0.9
 
 
-class Sensor(Protocol):
+class Sensor(Saveable, Protocol):
     """Statistics of devices before a segment starts."""
 
     def surprises(self, device_ids: Ints, segment: int) -> list[list[float]]:
@@ -54,6 +64,14 @@ class HistorySensor:
                 self._past.surprises(device, self._directions[known[max(0, len(known) - new) :]])
             )
         return out
+
+    def to_arrays(self) -> Arrays:
+        """Takes the running means."""
+        return self._past.to_arrays()
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Goes on from saved running means."""
+        self._past.from_arrays(arrays)
 
 
 class ClipSensor:
@@ -95,6 +113,17 @@ class ClipSensor:
             out.append(self._past.surprises(device, directions(self.features(clip_ids))))
         return out
 
+    def to_arrays(self) -> Arrays:
+        """Takes the running means, and up to where each device has counted."""
+        counted = {device: np.array(first, np.int64) for device, first in self._next.items()}
+        return {**self._past.to_arrays(), **prefixed("next", device_rows(counted))}
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Goes on from saved running means."""
+        self._past.from_arrays(arrays)
+        counted = rows_of_devices(part_of(arrays, "next"))
+        self._next = {device: int(first) for device, first in counted.items()}
+
     @torch.no_grad()
     def features(self, clip_ids: Ints) -> NDArray[np.float32]:
         """``[k, d]``, the mean feature of the frames of each clip, in standard units."""
@@ -123,6 +152,27 @@ class Past:
         if mean is not None:
             self._mean[device] = mean
         return values
+
+    def to_arrays(self) -> Arrays:
+        """Takes the mean of each device."""
+        return device_rows(self._mean)
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Goes on from saved means."""
+        self._mean = rows_of_devices(arrays)
+
+
+def device_rows(values: Mapping[int, NDArray[Any]]) -> Arrays:
+    """Holds an array of each of some devices, in their order, as ids ``[k]`` and rows ``[k, ...]``."""
+    rows = {"rows": np.stack([*values.values()])} if values else {}
+    return {"device_ids": np.array([*values], np.int64), **rows}
+
+
+def rows_of_devices(arrays: Saved) -> dict[int, NDArray[Any]]:
+    """Reads what :func:`device_rows` holds."""
+    device_ids = taken(arrays, "device_ids", np.int64, (ANY,)).tolist()
+    rows = taken(arrays, "rows") if device_ids else np.empty(0)
+    return dict(zip(device_ids, rows, strict=True))
 
 
 def directions(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
