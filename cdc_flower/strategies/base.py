@@ -234,9 +234,13 @@ class OnDevices:
 
         Raises:
             NotImplementedError: If it has one and does not say.
+            UserError: If it has none.
         """
-        if state:
+        if type(self).state is not OnDevices.state:
             raise NotImplementedError(f"{type(self).__name__} must have set_state, as it has state")
+        if state:
+            name = next(iter(state))
+            raise UserError(f"a saved strategy must be {type(self).__name__}, got one with {name}")
 
     def to_arrays(self) -> Arrays:
         """Takes everything that rounds have changed since the deployment and later ones read."""
