@@ -12,6 +12,15 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
+from cdc_flower.core.errors import UserError
+from cdc_flower.core.saveable import (
+    Saved,
+    json_array,
+    json_of,
+    part_of,
+    prefixed,
+    taken,
+)
 from cdc_flower.devices.slots import Slot, flattened, restored, shifted
 from cdc_flower.training.scoring import Arrays
 
@@ -209,6 +218,37 @@ class DeviceStates:
         slots = sum(slot.nbytes for slot in self.slots.values())
         sets = (*self.static.values(), *self.pool.values())
         return rows + slots + sum(value.nbytes for value in sets)
+
+    def to_arrays(self) -> Arrays:
+        """Takes the states as plain arrays; see :meth:`from_arrays`."""
+        return {
+            **{name: getattr(self, name) for name in ("device_ids", *_INDICES)},
+            **prefixed("static", self.static),
+            **prefixed("pool", self.pool),
+            **prefixed("slot_index", flattened(self.slots, "index")),
+            **prefixed("slot_rows", flattened(self.slots, "rows")),
+            "settings": json_array(dict(self.settings)),
+        }
+
+    def from_arrays(self, arrays: Saved) -> "DeviceStates":
+        """Makes states of the same devices that :meth:`to_arrays` took.
+
+        Raises:
+            UserError: If they are of other devices, or something is missing.
+        """
+        ids = taken(arrays, "device_ids", np.int64, self.device_ids.shape)
+        if (ids != self.device_ids).any():
+            other = ids[ids != self.device_ids][0]
+            raise UserError(f"a saved run must be of the same devices, got device {other}")
+        parts = {
+            name: {key: np.array(value) for key, value in part_of(arrays, name).items()}
+            for name in ("static", "pool", "slot_index", "slot_rows")
+        }
+        index = {name: taken(arrays, name, np.int64, ids.shape) for name in _INDICES}
+        settings: Settings = json_of(arrays, "settings")
+        slots = restored(parts["slot_index"], parts["slot_rows"])
+        static, pool = parts["static"], parts["pool"]
+        return DeviceStates(self.device_ids, static, pool, **index, settings=settings, slots=slots)
 
     def to_record(self) -> RecordDict:
         """The states as records, for Flower's ``context.state``."""

@@ -13,6 +13,9 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
+from cdc_flower.core.errors import UserError
+from cdc_flower.core.packing import packed, unpacked
+from cdc_flower.core.saveable import Saved, part_of, prefixed
 from cdc_flower.devices.decoders.deployment import paths_of
 from cdc_flower.devices.decoders.protocol import Decoder
 from cdc_flower.training.cloud import Cloud as Cloud
@@ -37,6 +40,13 @@ class OnDevices:
     reads: ClassVar[frozenset[str]] = frozenset()
     #: Whether the cloud answers only when the last report is in, as averaging does.
     waits_for_all = False
+
+    #: Names of attributes that a round reads and an earlier one wrote, so that a saved run needs
+    #: them; those of Flower's own optimizers by default, where a strategy has them. They are made
+    #: of numbers, texts, arrays, records, and lists and dicts of these.
+    carried: ClassVar[tuple[str, ...]] = ("current_arrays", "momentum_vector", "m_t", "v_t")
+    #: Names of attributes that rounds write and no later round reads.
+    passing: ClassVar[frozenset[str]] = frozenset()
 
     #: The only records that its devices send up.
     uplink: frozenset[str] = records.UPLINK
@@ -69,6 +79,42 @@ class OnDevices:
     def state(self) -> Arrays:
         """What the cloud learned while the stream went on, by name; a run folder keeps it. Nothing by default."""
         return {}
+
+    def set_state(self, state: Saved) -> None:
+        """Goes on from what :meth:`state` gave; a strategy that has a state says how.
+
+        Raises:
+            NotImplementedError: If it has one and does not say.
+            UserError: If it has none.
+        """
+        if type(self).state is not OnDevices.state:
+            raise NotImplementedError(f"{type(self).__name__} must have set_state, as it has state")
+        if state:
+            name = next(iter(state))
+            raise UserError(f"a saved strategy must be {type(self).__name__}, got one with {name}")
+
+    def to_arrays(self) -> Arrays:
+        """Takes everything that rounds have changed since the deployment and later ones read."""
+        saved = prefixed("state", self.state())
+        for name in self.carried:
+            if name in vars(self):
+                saved |= prefixed(name, packed(vars(self)[name]))
+        return saved
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Goes on from what :meth:`to_arrays` took, once it is prepared and deployed.
+
+        Raises:
+            UserError: If something is missing, or is of another strategy.
+        """
+        known = {"state", *(name for name in self.carried if name in vars(self))}
+        unknown = sorted({key.partition("/")[0] for key in arrays} - known)
+        if unknown:
+            raise UserError(f"a saved strategy must be {type(self).__name__}, got {unknown[0]} too")
+        self.set_state(part_of(arrays, "state"))
+        for name in self.carried:
+            if name in vars(self):
+                vars(self)[name] = unpacked(part_of(arrays, name))
 
 
 def deployed_settings(strategy: Any) -> dict[str, Any]:

@@ -39,6 +39,8 @@ class GenerationStrategy(CloudStrategy):
 
     reads: ClassVar[frozenset[str]]
 
+    passing = frozenset({"_down"})
+
     report_lag: int = 0
     _down: tuple[MessageBatch, ...] = ()
 

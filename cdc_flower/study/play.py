@@ -18,6 +18,7 @@ from cdc_flower.simulations.links.accounting import Usage
 from cdc_flower.simulations.protocol.codecs import Codecs
 from cdc_flower.simulations.requests.setup import Requests
 from cdc_flower.strategies.base import deployed_settings
+from cdc_flower.study.session import Session
 from cdc_flower.tables.long_table import segment_frame
 from cdc_flower.tasks.protocol import Task
 from cdc_flower.tasks.recommendation.task import RECOMMENDATION
@@ -111,6 +112,7 @@ def play(
     task: Task = RECOMMENDATION,
     codecs: Codecs | None = None,
     requests: Requests | None = None,
+    rounds: Callable[[Session], object] = Session.run,
 ) -> None:
     """Run a strategy over all segments.
 
@@ -124,6 +126,8 @@ def play(
         task: Of the devices.
         codecs: What makes payloads lighter; nothing by default.
         requests: When a device reports; always by default.
+        rounds: Given the deployed session, plays its rounds: all by default. It may stop earlier,
+            save, or go on from what was saved.
     """
     node_ids, device_ids = deploy(grid, strategy, len(fleet))
 
@@ -156,13 +160,9 @@ def play(
         observer=observe,
         node_ids=node_ids,
     )
-    strategy.start(
-        grid=StrategyGrid(
-            lighter.cloud_side(links)
-        ),  # the results have the instruments, the strategy has not
-        initial_arrays=strategy.initial_arrays(),
-        num_rounds=len(segment_starts_s) - 1,
-    )
+    # The results have the instruments, the strategy has not.
+    grid = StrategyGrid(lighter.cloud_side(links))
+    rounds(Session(strategy, grid, num_rounds=len(segment_starts_s) - 1))
 
 
 def rows_of(

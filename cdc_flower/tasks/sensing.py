@@ -1,10 +1,12 @@
 """The view that a request policy has of devices: statistics of their own data, and their doubt."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cdc_flower.core.saveable import ANY, Arrays, Saveable, Saved, taken
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -15,7 +17,7 @@ Ask = Callable[[Ints, int], Floats]
 MEMORY = 0.9
 
 
-class Sensor(Protocol):
+class Sensor(Saveable, Protocol):
     """Keeps statistics of devices before a segment starts."""
 
     def surprises(self, device_ids: Ints, segment: int) -> list[list[float]]:
@@ -25,7 +27,7 @@ class Sensor(Protocol):
         """
 
 
-class Doubt(Protocol):
+class Doubt(Saveable, Protocol):
     """Estimates how unsure devices are of the parameters that they use."""
 
     @property
@@ -57,6 +59,27 @@ class Past:
         if mean is not None:
             self._mean[device] = mean
         return values
+
+    def to_arrays(self) -> Arrays:
+        """Takes the mean of each device."""
+        return device_rows(self._mean)
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Goes on from saved means."""
+        self._mean = rows_of_devices(arrays)
+
+
+def device_rows(values: Mapping[int, NDArray[np.generic]]) -> Arrays:
+    """Holds an array of each of some devices, in their order, as ids ``[k]`` and rows ``[k, ...]``."""
+    rows = {"rows": np.stack([*values.values()])} if values else {}
+    return {"device_ids": np.array([*values], np.int64), **rows}
+
+
+def rows_of_devices(arrays: Saved) -> dict[int, NDArray]:
+    """Reads arrays of devices as :func:`device_rows` holds them."""
+    device_ids = taken(arrays, "device_ids", np.int64, (ANY,)).tolist()
+    rows = taken(arrays, "rows") if device_ids else np.empty(0)
+    return dict(zip(device_ids, rows, strict=True))
 
 
 def directions(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

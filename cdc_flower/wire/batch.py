@@ -16,12 +16,14 @@ import numpy as np
 from flwr.app import Message
 from numpy.typing import ArrayLike, NDArray
 
+from cdc_flower.core.saveable import Arrays, Saved
 from cdc_flower.wire import check, sizes
 from cdc_flower.wire.build import build_messages
 from cdc_flower.wire.check import Configs, ConfigValue, Records
 from cdc_flower.wire.join import concatenated, picked, same_messages
 from cdc_flower.wire.parse import group_messages
 from cdc_flower.wire.parts import BatchParts, GivenConfigs, GivenRecords
+from cdc_flower.wire.save import batch_arrays, batch_parts
 
 __all__ = ["ConfigValue", "Configs", "MessageBatch", "Records"]
 
@@ -195,6 +197,19 @@ class MessageBatch(BatchParts, Sequence[Message]):
         These are items of arrays, 8 bytes a metric or config number, and 1 a bool.
         """
         return sizes.payload_bytes(self)
+
+    def to_arrays(self) -> Arrays:
+        """Takes the batch as plain arrays; see :meth:`from_arrays`."""
+        return batch_arrays(self)
+
+    @classmethod
+    def from_arrays(cls, arrays: Saved) -> "MessageBatch":
+        """Makes the batch that :meth:`to_arrays` took, with its ids and times.
+
+        Raises:
+            UserError: If something is missing.
+        """
+        return cls(**batch_parts(arrays))
 
     @property
     def nbytes(self) -> int:

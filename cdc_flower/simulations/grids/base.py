@@ -7,7 +7,7 @@ strategy that makes single messages, such as Flower's stock ones, has them batch
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from flwr.app import Message, RecordDict
@@ -15,6 +15,16 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
+from cdc_flower.core.errors import UserError
+from cdc_flower.core.saveable import (
+    Arrays,
+    Saved,
+    part_of,
+    prefixed,
+    restore_fields,
+    saved_fields,
+    taken,
+)
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.simulations.grids.message_loop import FIRST_NODE_ID, Contexts, MessageLoop
 from cdc_flower.wire.batch import MessageBatch
@@ -28,6 +38,8 @@ class States(Protocol):
     def __len__(self) -> int: ...
     def select(self, rows: NDArray[np.int64]) -> Any: ...
     def update(self, rows: NDArray[np.int64], changed: Any) -> Any: ...
+    def to_arrays(self) -> Arrays: ...
+    def from_arrays(self, arrays: Saved) -> Any: ...
 
 
 def without_repeats(groups: Iterable[Group]) -> list[Group]:
@@ -50,9 +62,30 @@ def without_repeats(groups: Iterable[Group]) -> list[Group]:
 class BlockingGrid(Grid):
     """A grid that plays messages while they are sent, so a pushed message has its reply at once."""
 
+    #: Name of its part of a saved run.
+    saved_as: ClassVar[str] = "grid"
+
     def __init__(self) -> None:
         self._pushed: dict[str, Message] = {}
         self._num_named = 0
+
+    def to_arrays(self) -> Arrays:
+        """Takes what has changed in this grid, and not in one that is inside it.
+
+        Raises:
+            RuntimeError: If replies to pushed messages have not been pulled.
+        """
+        if self._pushed:
+            raise RuntimeError(
+                f"pushed messages must be pulled before a run is saved, got {len(self._pushed)} "
+                "that are not"
+            )
+        return saved_fields(self, ("_num_named",))
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Goes on as the grid that was saved."""
+        self._pushed = {}
+        restore_fields(self, ("_num_named",), arrays)
 
     def _new_ids(self, count: int) -> list[str]:
         """Ids for messages that have none: numbers, which cost less than Flower's hashes."""
@@ -88,6 +121,8 @@ class BatchedGrid(BlockingGrid):
         ValueError: If there is no device or their ids do not ascend.
     """
 
+    saved_as = "devices"
+
     def __init__(self, app: ClientApp, device_ids: Sequence[int] | NDArray[np.int64]) -> None:
         super().__init__()
         ensure_identity()
@@ -102,6 +137,38 @@ class BatchedGrid(BlockingGrid):
         if isinstance(self.handler, MessageLoop):
             return Contexts.fresh(device_ids, len(self.device_ids))
         return DeviceStates(device_ids)
+
+    @abstractmethod
+    def _shard_states(self) -> list[Any]:
+        """The states of each shard of the devices, in their order."""
+
+    @abstractmethod
+    def _set_shard_states(self, shards: list[Any]) -> None:
+        """Replace the states of each shard."""
+
+    def to_arrays(self) -> Arrays:
+        """Takes the states of all devices, as they are held."""
+        shards = self._shard_states()
+        parts = [prefixed(f"shard.{k}", part.to_arrays()) for k, part in enumerate(shards)]
+        states = {name: value for part in parts for name, value in part.items()}
+        return {**super().to_arrays(), "num_shards": np.array(len(shards)), **states}
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Lets the devices go on from saved states.
+
+        Raises:
+            UserError: If there were other devices, or another number of workers held them.
+        """
+        super().from_arrays(arrays)
+        shards, saved = self._shard_states(), int(taken(arrays, "num_shards", np.int64, ()))
+        if saved != len(shards):
+            raise UserError(
+                f"a run must go on with as many workers as it was saved with, {saved}, "
+                f"got {len(shards)}"
+            )
+        self._set_shard_states(
+            [now.from_arrays(part_of(arrays, f"shard.{k}")) for k, now in enumerate(shards)]
+        )
 
     @abstractmethod
     def _exchange(self, batches: list[Group]) -> list[Replies]:
@@ -205,6 +272,12 @@ class InlineGrid(BatchedGrid):
     def __init__(self, app: ClientApp, device_ids: Sequence[int] | NDArray[np.int64]) -> None:
         super().__init__(app, device_ids)
         self.states: States = self.fresh_states(self.device_ids)
+
+    def _shard_states(self) -> list[States]:
+        return [self.states]
+
+    def _set_shard_states(self, shards: list[States]) -> None:
+        (self.states,) = shards
 
     def _exchange(self, batches: list[Group]) -> list[Replies]:
         states, replies = self.states, []

@@ -13,6 +13,8 @@ import numpy as np
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
+from cdc_flower.core.packing import packed, unpacked
+from cdc_flower.core.saveable import Saveable, Saved, part_of, prefixed
 from cdc_flower.simulations.grids.through import Through
 from cdc_flower.simulations.network.rates import Ints
 from cdc_flower.simulations.protocol.codecs import Codecs, Parts, compress, expand
@@ -56,11 +58,31 @@ class Lighter:
 
     def cloud_side(self, grid: Grid) -> Grid:
         """What the strategy is given, around the links."""
-        return _Side(grid, self.encode_down, self.decode_up) if self.codecs.names else grid
+        if not self.codecs.names:
+            return grid
+        return _Side(grid, self.encode_down, self.decode_up, memory=self)
 
     def device_side(self, grid: Grid) -> Grid:
         """What the links are around, around the devices."""
         return _Side(grid, self.decode_down, self.encode_up) if self.codecs.names else grid
+
+    def to_arrays(self) -> Arrays:
+        """Takes what both ends remember: versions, shapes, and what devices train on."""
+        shapes = {
+            record: {name: (shape, dtype.str) for name, (shape, dtype) in arrays.items()}
+            for record, arrays in self._shapes.items()
+        }
+        memory = prefixed("memory", packed((shapes, self._sent)))
+        return {**prefixed("versions", self.versions.to_arrays()), **memory}
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Goes on with saved memories, for the same codecs and devices."""
+        self.versions.from_arrays(part_of(arrays, "versions"))
+        shapes, self._sent = unpacked(part_of(arrays, "memory"))
+        self._shapes = {
+            record: {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in arrays.items()}
+            for record, arrays in shapes.items()
+        }
 
     def rows(self, batch: MessageBatch) -> Ints:
         """The devices ``[k]`` of a batch."""
@@ -284,11 +306,24 @@ def each(value: Any, count: int) -> Ints:
 
 
 class _Side(Through):
-    """One end: changes what goes through it."""
+    """One end: changes what goes through it. One of the two saves what both remember."""
 
-    def __init__(self, inner: Grid, there: Coder, back: Coder) -> None:
+    saved_as = "codecs"
+
+    def __init__(
+        self, inner: Grid, there: Coder, back: Coder, memory: Saveable | None = None
+    ) -> None:
         super().__init__(inner)
-        self._there, self._back = there, back
+        self._there, self._back, self._memory = there, back, memory
+
+    def to_arrays(self) -> Arrays:
+        memory = {} if self._memory is None else prefixed("memory", self._memory.to_arrays())
+        return {**super().to_arrays(), **memory}
+
+    def from_arrays(self, arrays: Saved) -> None:
+        super().from_arrays(arrays)
+        if self._memory is not None:
+            self._memory.from_arrays(part_of(arrays, "memory"))
 
     def down(self, batch: MessageBatch) -> list[Group]:
         return self._there(batch)

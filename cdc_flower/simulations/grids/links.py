@@ -22,6 +22,15 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 from numpy.typing import ArrayLike, NDArray
 
+from cdc_flower.core.saveable import (
+    Arrays,
+    Saveable,
+    Saved,
+    nested,
+    restore_fields,
+    restore_nested,
+    saved_fields,
+)
 from cdc_flower.devices.app import segment_of
 from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.simulations.grids.base import without_repeats
@@ -54,6 +63,8 @@ class LinkGrid(Through):
         ValueError: If there are not as many links as nodes.
     """
 
+    saved_as = "links"
+
     def __init__(
         self,
         inner: Grid,
@@ -81,6 +92,22 @@ class LinkGrid(Through):
         self._links, self._rounds = Links(fleet, self._now_s), Rounds(len(fleet), self._now_s)
         self._ages, self._in_flight = Ages(len(fleet), self._now_s), InFlight()
         self._segment = 0
+
+    def _parts(self) -> dict[str, Saveable]:
+        """Everything that has a state of its own."""
+        on_links: dict[str, Saveable] = {"queues": self._links, "in_flight": self._in_flight}
+        return {**on_links, "rounds": self._rounds, "ages": self._ages}
+
+    def to_arrays(self) -> Arrays:
+        """Takes virtual time, the links, what is on its way, and what was counted."""
+        own = saved_fields(self, ("_now_s", "_segment"))
+        return {**super().to_arrays(), **own, **nested(self._parts())}
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Goes on from a saved moment, with the same fleet."""
+        super().from_arrays(arrays)
+        restore_fields(self, ("_now_s", "_segment"), arrays)
+        restore_nested(self._parts(), arrays)
 
     @property
     def now_s(self) -> float:

@@ -8,9 +8,12 @@ from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
+from cdc_flower.core.errors import UserError
+from cdc_flower.core.saveable import ANY, Arrays, Saved, taken
 from cdc_flower.wire.batch import MessageBatch
 from cdc_flower.wire.identity import ensure_identity
 from cdc_flower.wire.replies import Replies, joined
+from cdc_flower.wire.save import content_array, content_of
 
 #: Flower keeps node ids 0 and 1 for itself.
 FIRST_NODE_ID = 2
@@ -79,3 +82,23 @@ class Contexts:
         for row, context in zip(rows, changed.contexts, strict=True):
             contexts[row] = context
         return Contexts(contexts)
+
+    def to_arrays(self) -> Arrays:
+        """Takes the state of each context, as Flower writes it."""
+        return {str(k): content_array(each.state) for k, each in enumerate(self.contexts)}
+
+    def from_arrays(self, arrays: Saved) -> "Contexts":
+        """Makes contexts of the same devices with saved states.
+
+        Raises:
+            UserError: If there are not as many.
+        """
+        if len(arrays) != len(self):
+            raise UserError(f"a saved run must be of {len(self)} devices, got {len(arrays)}")
+        saved = [taken(arrays, str(k), np.uint8, (ANY,)) for k in range(len(self))]
+        return Contexts(
+            [
+                replace(context, state=content_of(state))
+                for context, state in zip(self.contexts, saved, strict=True)
+            ]
+        )

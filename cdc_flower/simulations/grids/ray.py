@@ -91,6 +91,12 @@ class RayGrid(BatchedGrid):
         self._states = states
         return replies
 
+    def _shard_states(self) -> list[Any]:
+        return list(ray.get(self._states))
+
+    def _set_shard_states(self, shards: list[Any]) -> None:
+        self._states = [ray.put(states) for states in shards]
+
     def close(self) -> None:
         """Let go of the states, and of Ray if this grid started it."""
         self._states = []

@@ -4,6 +4,14 @@ import numpy as np
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
+from cdc_flower.core.saveable import (
+    Arrays,
+    Saved,
+    part_of,
+    prefixed,
+    restore_fields,
+    saved_fields,
+)
 from cdc_flower.devices.app import segment_of
 from cdc_flower.simulations.grids.through import Through
 from cdc_flower.simulations.links.accounting import sizes_of
@@ -24,6 +32,8 @@ class RequestGrid(Through):
         max_bytes: Of payload up and down, after which a device reports no more. None: no limit.
     """
 
+    saved_as = "requests"
+
     def __init__(
         self,
         inner: Grid,
@@ -40,6 +50,17 @@ class RequestGrid(Through):
         self._row = {int(node_id): row for row, node_id in enumerate(node_ids)}
         self.spent_bytes = np.zeros(len(node_ids))
         self.policy.start(requests.devices(self._ask))
+
+    def to_arrays(self) -> Arrays:
+        """Takes what devices have spent, and what the policy remembers."""
+        own = saved_fields(self, ("spent_bytes",))
+        return {**super().to_arrays(), **own, **prefixed("policy", self.policy.to_arrays())}
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Goes on with saved memories."""
+        super().from_arrays(arrays)
+        restore_fields(self, ("spent_bytes",), arrays)
+        self.policy.from_arrays(part_of(arrays, "policy"))
 
     def down(self, batch: MessageBatch) -> list[Group]:
         """Requests to those devices that want to answer; the others stay silent."""

@@ -13,6 +13,7 @@ import numpy as np
 from flwr.app import Message
 from flwr.serverapp import Grid
 
+from cdc_flower.core.saveable import Arrays, Saved, restore_fields, saved_fields
 from cdc_flower.devices.app import segment_of
 from cdc_flower.simulations.grids.through import Through
 from cdc_flower.wire import records
@@ -30,9 +31,20 @@ class StrategyGrid(Through):
         grid: The whole stack, with links or without.
     """
 
+    saved_as = "strategy_grid"
+
     def __init__(self, grid: Grid) -> None:
         super().__init__(grid)
         self._first_open = 0  # the first segment that is not over
+
+    def to_arrays(self) -> Arrays:
+        """Takes which segments are over."""
+        return {**super().to_arrays(), **saved_fields(self, ("_first_open",))}
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Goes on in the segment in which a run was saved."""
+        super().from_arrays(arrays)
+        restore_fields(self, ("_first_open",), arrays)
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None

@@ -23,6 +23,11 @@ class Through(BlockingGrid):
         super().__init__()
         self._inner = inner
 
+    @property
+    def inner(self) -> Grid:
+        """The grid inside."""
+        return self._inner
+
     def set_run(self, run: Any) -> None:
         """Flower's; the inner grid's."""
         self._inner.set_run(run)

@@ -6,6 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdc_flower.core.errors import unknown_name
+from cdc_flower.core.saveable import (
+    ANY,
+    Arrays,
+    Saved,
+    part_of,
+    prefixed,
+    restore_fields,
+    saved_fields,
+    taken,
+)
 from cdc_flower.tables.columns import COLUMNS
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
@@ -54,6 +64,18 @@ class Usage:
         getattr(self, f"payload_bytes_{way}")[rows] += payload_bytes
         return wire_bytes
 
+    def to_arrays(self) -> Arrays:
+        """Takes all columns."""
+        return saved_fields(self, list(vars(self)))
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Goes on counting from saved columns of as many devices."""
+        restore_fields(self, list(vars(self)), arrays)
+
+
+#: Attributes of rounds that change, beside their usages.
+_CHANGING = ("start_s", "_has_trained")
+
 
 @dataclass(frozen=True)
 class Round:
@@ -100,6 +122,33 @@ class Rounds:
         return (
             [*self.done, Round(self.start_s, now_s, self.usage)] if is_under_way else [*self.done]
         )
+
+    def to_arrays(self) -> Arrays:
+        """Takes the rounds that are done, each column ``[rounds, n]``, and the one under way."""
+        times_s = np.array([(one.start_s, one.end_s) for one in self.done], np.float64)
+        columns = {
+            name: np.array([vars(one.usage)[name] for one in self.done], now.dtype).reshape(
+                len(self.done), *now.shape
+            )
+            for name, now in vars(self.usage).items()
+        }
+        return {
+            "done_s": times_s.reshape(-1, 2),
+            **prefixed("done", columns),
+            **prefixed("usage", self.usage.to_arrays()),
+            **saved_fields(self, _CHANGING),
+        }
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Goes on after saved rounds of as many devices."""
+        columns, done = part_of(arrays, "done"), []
+        for row, (start_s, end_s) in enumerate(taken(arrays, "done_s", np.float64, (ANY, 2))):
+            usage = Usage.zeros(self._num_devices)
+            usage.from_arrays({name: column[row] for name, column in columns.items()})
+            done.append(Round(float(start_s), float(end_s), usage))
+        self.done, self.usage = done, Usage.zeros(self._num_devices)
+        self.usage.from_arrays(part_of(arrays, "usage"))
+        restore_fields(self, _CHANGING, arrays)
 
 
 def work_of(batch: MessageBatch) -> tuple[Floats, Ints]:

@@ -6,6 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cdc_flower.core.saveable import (
+    ANY,
+    Arrays,
+    Saved,
+    part_of,
+    prefixed,
+    restore_fields,
+    saved_fields,
+    taken,
+)
 from cdc_flower.simulations.links.accounting import Floats, Ints, Usage
 from cdc_flower.wire.batch import MessageBatch
 
@@ -77,6 +87,33 @@ class InFlight:
         self._payloads = waiting[::-1]
         return landed
 
+    def to_arrays(self) -> Arrays:
+        """Takes all payloads, oldest first."""
+        saved: Arrays = {"num_payloads": np.array(len(self._payloads))}
+        for number, payload in enumerate(self._payloads):
+            columns = saved_fields(payload, ("rows", "tickets", "made_s"))
+            batch = prefixed("batch", payload.batch.to_arrays())
+            saved |= prefixed(str(number), {**columns, **batch})
+        return saved
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Replaces the payloads by saved ones."""
+        count = int(taken(arrays, "num_payloads", np.int64, ()))
+        parts = [part_of(arrays, str(number)) for number in range(count)]
+        self._payloads = [
+            Payload(
+                MessageBatch.from_arrays(part_of(part, "batch")),
+                taken(part, "rows", np.int64, (ANY,)),
+                taken(part, "tickets", np.int64, (ANY,)),
+                taken(part, "made_s", np.float64, (ANY,)),
+            )
+            for part in parts
+        ]
+
+
+#: Attributes of ages that change.
+_CHANGING = ("_in_use_s", "_own_s", "own_ready_s")
+
 
 class Ages:
     """When the parameters of each device were asked for: those in use, and those that it is making itself.
@@ -90,6 +127,14 @@ class Ages:
         self._in_use_s = np.full(num_devices, start_s)
         self._own_s = np.full(num_devices, start_s)
         self.own_ready_s = np.full(num_devices, -np.inf)  # -inf: the device is making none
+
+    def to_arrays(self) -> Arrays:
+        """Takes all ages."""
+        return saved_fields(self, _CHANGING)
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Goes on from saved ages of as many devices."""
+        restore_fields(self, _CHANGING, arrays)
 
     def begin_own(self, rows: Ints, asked_s: float, ready_s: Floats) -> None:
         """These devices make parameters of their own, which are ready at ``ready_s`` ``[k]``."""

@@ -5,6 +5,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from cdc_flower.core.saveable import (
+    Arrays,
+    Saveable,
+    Saved,
+    nested,
+    restore_fields,
+    restore_nested,
+    saved_fields,
+)
 from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.simulations.links.accounting import Floats, Ints, Usage, work_of
 from cdc_flower.simulations.network.paths import DROPPED, PENDING, DownPath, UpPath
@@ -40,6 +49,18 @@ class Answers:
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
         return Answers(*(np.concatenate(pair) for pair in pairs))
 
+    def to_arrays(self) -> Arrays:
+        """Takes all rows."""
+        return saved_fields(self, list(vars(self)))
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Replaces the rows by saved ones, of any number."""
+        restore_fields(self, list(vars(self)), arrays, grows=True)
+
+
+#: Attributes of links that change, beside their parts.
+_CHANGING = ("_reports", "_told_s", "barrier_s")
+
 
 class Links:
     """First come, first served on each link; the cell and the cloud's workers are shared by all.
@@ -69,6 +90,21 @@ class Links:
             n, -np.inf
         )  # when the cloud had what each device told last, of those that came
         self.barrier_s = -np.inf
+
+    def _parts(self) -> dict[str, Saveable]:
+        """Everything that has a state of its own."""
+        paths: dict[str, Saveable] = {"up": self.up_path, "down": self.down_path}
+        queues = {"waiting": self._waiting, "served": self._served}
+        return {**paths, "workers": self.workers, **queues}
+
+    def to_arrays(self) -> Arrays:
+        """Takes the links, all queues, and what the cloud has been told when."""
+        return {**nested(self._parts()), **saved_fields(self, _CHANGING)}
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Goes on with the saved links of the same fleet."""
+        restore_nested(self._parts(), arrays)
+        restore_fields(self, _CHANGING, arrays)
 
     def down(
         self, rows: Ints, batch: MessageBatch, start_s: float, usage: Usage, *, is_answer: bool

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from cdc_flower.core.saveable import Arrays, Saved, restore_fields, saved_fields
 from cdc_flower.simulations.network.loss import MAX_ROUNDS, lost_packets, packets_of
 from cdc_flower.simulations.network.outages import Outages
 from cdc_flower.simulations.network.rates import Floats, Ints, TraceBank
@@ -151,6 +152,14 @@ class Fifo:
     def __init__(self, channel: Channel, start_s: float) -> None:
         self.channel, self.free_s = channel, np.full(len(channel), start_s)
         self._num_sent = np.zeros(len(channel), np.int64)
+
+    def to_arrays(self) -> Arrays:
+        """Takes from when on each link is free, and how many messages it has carried."""
+        return saved_fields(self, ("free_s", "_num_sent"))
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Goes on with saved links."""
+        restore_fields(self, ("free_s", "_num_sent"), arrays)
 
     def send(
         self, rows: Ints, ready_s: Floats, num_bytes: Ints, expiry_s: Floats

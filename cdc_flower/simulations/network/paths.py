@@ -5,6 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cdc_flower.core.saveable import (
+    ANY,
+    Arrays,
+    Saveable,
+    Saved,
+    nested,
+    restore_fields,
+    restore_nested,
+    saved_fields,
+    taken,
+)
 from cdc_flower.simulations.network.channel import Channel, Fifo
 from cdc_flower.simulations.network.rates import Floats, Ints
 from cdc_flower.simulations.network.sharing import SharedCapacity
@@ -34,6 +45,16 @@ class Column:
     def __setitem__(self, tickets: Ints, values: Floats | Ints | float) -> None:
         self._values[tickets] = values
 
+    def to_arrays(self) -> Arrays:
+        """Takes the numbers of all tickets so far."""
+        return {"values": self._values[: self.size].copy()}
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Sets the numbers to saved ones, of any number of tickets."""
+        values = taken(arrays, "values", np.float64, (ANY,))
+        self.size = len(values)
+        self._values = np.append(values, np.full(max(1024, self.size), PENDING))
+
 
 @dataclass
 class Outbox:
@@ -55,6 +76,14 @@ class Outbox:
         """A message on each of these devices."""
         self.ticket[rows], self.ready_s[rows], self.expiry_s[rows] = tickets, ready_s, expiry_s
         self.num_bytes[rows] = num_bytes
+
+    def to_arrays(self) -> Arrays:
+        """Takes what waits."""
+        return saved_fields(self, list(vars(self)))
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Lets wait what was saved."""
+        restore_fields(self, list(vars(self)), arrays)
 
 
 class Path:
@@ -87,6 +116,21 @@ class Path:
             self.arrival_s[tickets] = DROPPED
             np.add.at(self.num_dropped, self.rows[tickets].astype(np.int64), 1)
 
+    def _parts(self) -> dict[str, Saveable]:
+        """Everything that has a state of its own."""
+        columns = {"arrival_s": self.arrival_s, "expiry_s": self.expiry_s, "rows": self.rows}
+        cell = {} if self.cell is None else {"cell": self.cell}
+        return {"fifo": self.fifo, **columns, **cell}
+
+    def to_arrays(self) -> Arrays:
+        """Takes the messages so far, what is on the links and in the cell, and the counts."""
+        return {**nested(self._parts()), **saved_fields(self, ("bytes_again", "num_dropped"))}
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Goes on with saved messages."""
+        restore_nested(self._parts(), arrays)
+        restore_fields(self, ("bytes_again", "num_dropped"), arrays)
+
     def _on_links(self, tickets: Ints, rows: Ints, ready_s: Floats, num_bytes: Ints) -> Floats:
         """Send on the devices' own links, and give the arrival at their other ends; -inf for what was not sent."""
         arrival_s, again, sent = self.fifo.send(rows, ready_s, num_bytes, self.expiry_s[tickets])
@@ -107,6 +151,9 @@ class UpPath(Path):
     def __init__(self, channel: Channel, cell: SharedCapacity | None, start_s: float) -> None:
         super().__init__(channel, cell, start_s)
         self.outbox = Outbox.empty(len(channel))
+
+    def _parts(self) -> dict[str, Saveable]:
+        return {**super()._parts(), "outbox": self.outbox}
 
     def send(
         self, rows: Ints, num_bytes: Ints, ready_s: Floats, expiry_s: Floats, replaces: bool
@@ -177,6 +224,9 @@ class DownPath(Path):
     def __init__(self, channel: Channel, cell: SharedCapacity | None, start_s: float) -> None:
         super().__init__(channel, cell, start_s)
         self._num_bytes = Column()
+
+    def _parts(self) -> dict[str, Saveable]:
+        return {**super()._parts(), "num_bytes": self._num_bytes}
 
     def send(self, tickets: Ints, num_bytes: Ints, ready_s: Floats) -> None:
         """Give messages with their tickets ``[k]`` to the cell, or to the links."""

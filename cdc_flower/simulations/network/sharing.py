@@ -11,6 +11,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cdc_flower.core.saveable import (
+    ANY,
+    Arrays,
+    Saved,
+    restore_fields,
+    saved_fields,
+    taken,
+)
 from cdc_flower.simulations.network.rates import Floats, Ints, TraceBank
 from cdc_flower.simulations.network.trace import Trace
 
@@ -38,6 +46,28 @@ class SharedCapacity:
         self._arrivals: list[tuple[float, int, float]] = []  # (capacity used up, id, bytes), a heap
         self._under_way: list[tuple[float, int]] = []  # (v at which it leaves, id), a heap
         self._used, self._level = 0.0, 0.0
+
+    def to_arrays(self) -> Arrays:
+        """Takes both heaps, in the order in which they are held, and how far it has come."""
+        arrivals = np.array([(at, size) for at, _, size in self._arrivals], np.float64)
+        return {
+            "arrival": arrivals.reshape(-1, 2),
+            "arrival_id": np.array([number for _, number, _ in self._arrivals], np.int64),
+            "leaves": np.array([level for level, _ in self._under_way], np.float64),
+            "leaves_id": np.array([number for _, number in self._under_way], np.int64),
+            **saved_fields(self, ("_used", "_level")),
+        }
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Goes on with saved transfers."""
+        arrival = taken(arrays, "arrival", np.float64, (ANY, 2))
+        ids = taken(arrays, "arrival_id", np.int64, (len(arrival),)).tolist()
+        leaves = taken(arrays, "leaves", np.float64, (ANY,)).tolist()
+        leaves_id = taken(arrays, "leaves_id", np.int64, (len(leaves),)).tolist()
+        at, sizes = arrival.T.tolist() if len(arrival) else ([], [])
+        self._arrivals = list(zip(at, ids, sizes, strict=True))
+        self._under_way = list(zip(leaves, leaves_id, strict=True))
+        restore_fields(self, ("_used", "_level"), arrays)
 
     def add(self, ids: Ints, times_s: Floats, num_bytes: Ints) -> None:
         """Transfers that arrive at ``times_s`` ``[k]``; one from before the time reached arrives now."""
@@ -113,6 +143,14 @@ class Workers:
 
     def __post_init__(self) -> None:
         self._free_s = [self.start_s] * (self.num_workers or 0)
+
+    def to_arrays(self) -> Arrays:
+        """Takes from when on each worker is free."""
+        return {"free_s": np.array(self._free_s, np.float64)}
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Goes on with as many saved workers."""
+        self._free_s = taken(arrays, "free_s", np.float64, (len(self._free_s),)).tolist()
 
     def serve(self, arrival_s: Floats, work_s: Floats) -> Floats:
         """When work ``[k]`` that arrives in this order, and after all that came before, is done ``[k]``."""

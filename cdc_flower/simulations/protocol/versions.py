@@ -5,8 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cdc_flower.core.packing import packed, unpacked
+from cdc_flower.core.saveable import (
+    Arrays,
+    Saved,
+    part_of,
+    prefixed,
+    restore_fields,
+    saved_fields,
+)
 from cdc_flower.simulations.network.rates import Ints
-from cdc_flower.training.scoring import Arrays
 
 DEPLOYED = 0
 #: So many versions later a message that has not arrived is taken for lost.
@@ -42,6 +50,23 @@ class Versions:
         self._under_way: list[
             tuple[int, Ints, Ints]
         ] = []  # number, devices, what it differs from on each
+
+    def to_arrays(self) -> Arrays:
+        """Takes who holds which version, and all that are kept but the deployed one."""
+        kept = {
+            number: (version.arrays, version.place)
+            for number, version in self._kept.items()
+            if number != DEPLOYED
+        }
+        memory = prefixed("memory", packed((kept, self._under_way)))
+        return {**saved_fields(self, ("held", "_last")), **memory}
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Goes on with saved versions of the same deployed model."""
+        restore_fields(self, ("held", "_last"), arrays)
+        kept, self._under_way = unpacked(part_of(arrays, "memory"))
+        versions = {number: Version(*parts) for number, parts in kept.items()}
+        self._kept = {DEPLOYED: self._kept[DEPLOYED], **versions}
 
     def add(self, rows: Ints, arrays: Arrays, base: Ints) -> int:
         """A new version for these devices, which differs from ``base`` ``[k]``, and its number.

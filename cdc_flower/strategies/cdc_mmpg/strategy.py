@@ -74,6 +74,7 @@ class CdcMmpg(CloudStrategy):
     """
 
     reads = frozenset({records.FRAMES})
+    passing = frozenset({"_generated"})
 
     def __init__(
         self,

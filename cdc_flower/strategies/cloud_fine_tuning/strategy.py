@@ -43,6 +43,8 @@ class CloudFineTuning(CloudStrategy):
     """
 
     uplink = records.UPLINK | {records.LABELLED}
+    carried = ("_layers",)
+    passing = frozenset({"_new"})
 
     def __init__(
         self, steps: int = 5, rate: float = 1e-3, max_examples: int = 64, num_negatives: int = 4

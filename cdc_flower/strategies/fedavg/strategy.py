@@ -41,6 +41,7 @@ class FedAvg(OnDevices, FlowerFedAvg):
     """
 
     waits_for_all = True
+    passing = frozenset({"_has_news", "_order"})
 
     def __init__(
         self,

@@ -82,6 +82,7 @@ class Persona(GenerationStrategy):
     """
 
     reads = frozenset({records.HISTORY, records.FRAMES})
+    passing = GenerationStrategy.passing | {"seen"}
 
     def __init__(
         self,
@@ -195,6 +196,15 @@ class Persona(GenerationStrategy):
         Raises:
             ValueError: If it has another number of prototypes, or they are of another model.
         """
+        self.set_state(state)
+        self.trained_bank = self.bank
+
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Goes on with the bank that :meth:`state` gave.
+
+        Raises:
+            ValueError: As :meth:`restore`.
+        """
         bank = Bank.from_arrays(state)
         for name, value in self.trained_bank.trained.items():
             found = tuple(bank.trained[name].shape) if name in bank.trained else None
@@ -202,7 +212,7 @@ class Persona(GenerationStrategy):
                 raise ValueError(
                     f"{name} of the bank must have shape {tuple(value.shape)}, got {found}"
                 )
-        self.trained_bank = self.bank = bank
+        self.bank = bank
 
     def deployment(self) -> Arrays:
         """Static layers, and as adaptive layers the base model's head. The bank starts as it was trained."""

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from cdc_flower.core.saveable import Arrays, Saved
 from cdc_flower.core.stream import Stream
 from cdc_flower.tasks.sensing import Ints, Past, directions
 
@@ -40,6 +41,14 @@ class HistorySensor:
                 self._past.surprises(device, self._directions[known[max(0, len(known) - new) :]])
             )
         return out
+
+    def to_arrays(self) -> Arrays:
+        """Takes the running means."""
+        return self._past.to_arrays()
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Goes on from saved running means."""
+        self._past.from_arrays(arrays)
 
 
 def pool(embedding: NDArray[np.float32], history: NDArray[np.int32]) -> NDArray[np.float32]:

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cdc_flower.core.saveable import Arrays, Saved
 from cdc_flower.core.seeds import generator, torch_generator
 from cdc_flower.tasks.recommendation.sensor import HistorySensor, pool
-from cdc_flower.tasks.sensing import Floats, Ints
+from cdc_flower.tasks.sensing import Floats, Ints, device_rows, rows_of_devices
 from cdc_flower.training.cloud import Cloud
 from cdc_flower.training.fit import fit
 from cdc_flower.training.scoring import tensors
@@ -145,6 +146,14 @@ class DetectorDoubt:
         if len(device_ids):
             now = self.sensor.pooled(device_ids, segment)
             self._told.update(zip(device_ids.tolist(), now, strict=True))
+
+    def to_arrays(self) -> Arrays:
+        """Takes what each device looked like when it reported last."""
+        return device_rows(self._told)
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Goes on with saved reports."""
+        self._told = rows_of_devices(arrays)
 
 
 def train_uncertainty(cloud: Cloud, strategy: Any, epochs: int) -> Trained:

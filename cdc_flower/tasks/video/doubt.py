@@ -10,6 +10,7 @@ import numpy as np
 import scipy.special
 from numpy.typing import NDArray
 
+from cdc_flower.core.saveable import Saved
 from cdc_flower.models.video.ranking import VideoModel
 from cdc_flower.tasks.sensing import Ask, Floats, Ints
 from cdc_flower.tasks.video.stream import VideoHistory
@@ -41,6 +42,13 @@ class OwnAnswers:
 
     def reported(self, device_ids: Ints, segment: int) -> None:
         """Keeps nothing: answers are those of the layers in use."""
+
+    def to_arrays(self) -> Arrays:
+        """Takes nothing, as nothing is kept."""
+        return {}
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Goes on, as nothing is kept."""
 
 
 def held_out_doubts(model: VideoModel, deployed: Arrays, history: VideoHistory) -> Floats:

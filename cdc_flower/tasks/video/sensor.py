@@ -4,9 +4,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cdc_flower.core.saveable import Arrays, Saved, part_of, prefixed
 from cdc_flower.models.layers import Parameters
 from cdc_flower.models.video.ranking import CLIPS_PER_CHUNK, VideoModel
-from cdc_flower.tasks.sensing import Ints, Past, directions
+from cdc_flower.tasks.sensing import Ints, Past, device_rows, directions, rows_of_devices
 from cdc_flower.tasks.video.stream import VideoStream
 
 
@@ -51,6 +52,17 @@ class ClipSensor:
             )
             out.append(self._past.surprises(device, directions(self.features(clip_ids))))
         return out
+
+    def to_arrays(self) -> Arrays:
+        """Takes the running means, and up to where each device has counted."""
+        counted = {device: np.array(first, np.int64) for device, first in self._next.items()}
+        return {**self._past.to_arrays(), **prefixed("next", device_rows(counted))}
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Goes on from saved running means."""
+        self._past.from_arrays(arrays)
+        counted = rows_of_devices(part_of(arrays, "next"))
+        self._next = {device: int(first) for device, first in counted.items()}
 
     @torch.no_grad()
     def features(self, clip_ids: Ints) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.options import option
+from cdc_flower.core.saveable import ANY, Arrays, Saved, part_of, prefixed, taken
 from cdc_flower.simulations.requests.policies.policy import Devices, Policy, policies
 from cdc_flower.tasks.sensing import Ints, Sensor
 
@@ -50,6 +51,7 @@ class OnDrift(Policy):
         super().__post_init__()
         self._fresh = fresh_detector(self.detector, self.threshold, self.delta)
         self._detectors: dict[int, Detector] = {}
+        self._seen: dict[int, list[float]] = {}
         self._always = self.detector == "page_hinkley" and self.threshold == 0
 
     def start(self, devices: Devices) -> None:
@@ -63,10 +65,37 @@ class OnDrift(Policy):
         surprises = self.sensor.surprises(device_ids, segment)
         for row, (device, values) in enumerate(zip(device_ids.tolist(), surprises, strict=True)):
             detector = self._detectors.setdefault(device, self._fresh())
+            self._seen.setdefault(device, []).extend(values)
             for value in values:
                 detector.update(value)
                 fires[row] |= bool(detector.drift_detected)
         return fires
+
+    def to_arrays(self) -> Arrays:
+        """Takes the values that each detector has seen, and what the sensor remembers.
+
+        Detectors are River's, which says nowhere what is inside them; values make them anew.
+        """
+        seen = [np.array(values, np.float64) for values in self._seen.values()]
+        return {
+            "device_ids": np.array([*self._seen], np.int64),
+            "num_seen": np.array([len(values) for values in seen], np.int64),
+            "seen": np.concatenate([np.empty(0), *seen]),
+            **prefixed("sensor", self.sensor.to_arrays()),
+        }
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Shows new detectors the values that the saved ones have seen."""
+        device_ids = taken(arrays, "device_ids", np.int64, (ANY,)).tolist()
+        counts = taken(arrays, "num_seen", np.int64, (len(device_ids),))
+        seen = taken(arrays, "seen", np.float64, (int(counts.sum()),))
+        parts = np.split(seen, np.cumsum(counts)[:-1]) if device_ids else []
+        self._seen = {k: part.tolist() for k, part in zip(device_ids, parts, strict=True)}
+        self._detectors = {device: self._fresh() for device in device_ids}
+        for device, values in self._seen.items():
+            for value in values:
+                self._detectors[device].update(value)
+        self.sensor.from_arrays(part_of(arrays, "sensor"))
 
 
 def fresh_detector(name: str, threshold: float, delta: float) -> Callable[[], Detector]:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from cdc_flower.core.errors import UserError
 from cdc_flower.core.options import check_options, option
 from cdc_flower.core.registry import NoFacts, Registry
+from cdc_flower.core.saveable import Arrays, Saved
 from cdc_flower.tasks.sensing import Doubt, Ints, Sensor
 
 policies: "Registry[type[Policy], NoFacts]" = Registry(
@@ -51,6 +53,21 @@ class Policy(ABC):
     def start(self, devices: Devices) -> None:
         """Takes the devices of a run, before the first segment."""
         self.devices = devices
+
+    def to_arrays(self) -> Arrays:
+        """Takes what it remembers of decisions. Nothing by default."""
+        return {}
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Goes on with what was saved, once it has been started.
+
+        Raises:
+            UserError: If that is of a policy that remembers something, and this one does not.
+        """
+        if arrays:
+            raise UserError(
+                f"a saved policy must be {type(self).__name__}, got one with {next(iter(arrays))}"
+            )
 
     @abstractmethod
     def decide(self, device_ids: Ints, segment: int) -> NDArray[np.bool_]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdc_flower.core.options import option
+from cdc_flower.core.saveable import Arrays, Saved, part_of, prefixed
 from cdc_flower.simulations.requests.policies.policy import Devices, Policy, policies
 from cdc_flower.tasks.sensing import Ints
 
@@ -42,6 +43,14 @@ class Uncertainty(Policy):
         if self.rate == 1:
             return -np.inf
         return np.inf if self.rate == 0 else float(np.quantile(held_out, 1 - self.rate))
+
+    def to_arrays(self) -> Arrays:
+        """Takes what the estimate remembers; the threshold is set anew, and the same."""
+        return prefixed("doubt", self.doubt.to_arrays())
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Goes on with a saved memory."""
+        self.doubt.from_arrays(part_of(arrays, "doubt"))
 
     def decide(self, device_ids: Ints, segment: int) -> NDArray[np.bool_]:
         """Compares the doubt of each device with the threshold."""

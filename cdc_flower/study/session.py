@@ -1,0 +1,137 @@
+"""A strategy that is being played: its rounds, its own state, and the states of all grids on the way to devices."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Result
+
+from cdc_flower.core.errors import UserError
+from cdc_flower.core.saveable import (
+    FORMAT,
+    Arrays,
+    Saveable,
+    Saved,
+    load_arrays,
+    nested,
+    restore_nested,
+    save_arrays,
+    taken,
+)
+from cdc_flower.study.rounds import RoundLoop
+
+
+class Session:
+    """Plays a deployed strategy, and can be saved after any round.
+
+    Another process builds the same (the strategy prepared for the same cloud, the same grids around
+    each other, the model deployed), sets it to what was saved, and goes on. Rows of the table are
+    then the same to the bit.
+
+    Args:
+        strategy: Prepared and deployed.
+        grid: The outermost grid, which the strategy is given; each knows the grid inside it.
+        num_rounds: One for each segment.
+    """
+
+    def __init__(self, strategy: Any, grid: Grid, num_rounds: int) -> None:
+        self.strategy, self.grid, self.num_rounds = strategy, grid, num_rounds
+        self.loop = RoundLoop(strategy, grid, strategy.initial_arrays())
+
+    @property
+    def done(self) -> int:
+        """How many rounds are done."""
+        return self.loop.done
+
+    def run(
+        self,
+        until: int | None = None,
+        after_round: Callable[["Session"], object] | None = None,
+    ) -> Result:
+        """Plays the rounds that are not done.
+
+        Args:
+            until: The number of the last round; None plays them all.
+            after_round: Called after each round; it may save the session.
+        """
+        last = self.num_rounds if until is None else until
+        return self.loop.run(last, None if after_round is None else lambda _: after_round(self))
+
+    def parts(self) -> dict[str, Saveable]:
+        """Everything that has a state, by its name in a saved session.
+
+        Raises:
+            UserError: If something on the way to the devices, or the strategy, cannot be saved.
+        """
+        links = _named(_chain(self.grid))
+        parts: dict[str, Any] = {"rounds": self.loop, "strategy": self.strategy, **links}
+        for name, part in parts.items():
+            if not (hasattr(part, "to_arrays") and hasattr(part, "from_arrays")):
+                raise UserError(
+                    f"a run can be saved if all its parts have to_arrays and from_arrays, "
+                    f"got {name}, a {type(part).__name__}"
+                )
+        return parts
+
+    def to_arrays(self) -> Arrays:
+        """Takes the states of all parts, between two rounds.
+
+        Raises:
+            UserError: As :meth:`parts`.
+        """
+        return {"format": np.array(FORMAT), **nested(self.parts())}
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Becomes the saved session. Where something does not fit this one must be built anew.
+
+        Raises:
+            UserError: If it was saved in another format, has other parts, or one does not fit.
+        """
+        written = int(taken(arrays, "format", np.int64, ()))
+        if written != FORMAT:
+            raise UserError(f"a saved run must be of format {FORMAT}, got {written}")
+        parts = self.parts()
+        saved = dict.fromkeys(key.partition("/")[0] for key in arrays if "/" in key)
+        others = [name for name in saved if name not in parts]
+        missing = [name for name in parts if name not in saved and name != "strategy"]
+        if others or missing:
+            raise UserError(
+                f"a saved run must have the parts {', '.join(parts)}, got {', '.join(saved)}"
+            )
+        restore_nested(parts, arrays)
+
+    def save(self, path: Path) -> None:
+        """Writes the session as a safetensors file.
+
+        Raises:
+            UserError: As :meth:`parts`.
+        """
+        save_arrays(path, self.to_arrays())
+
+    def load(self, path: Path) -> None:
+        """Becomes the session of a file.
+
+        Raises:
+            UserError: As :meth:`from_arrays`, or if it is no such file.
+        """
+        self.from_arrays(load_arrays(path))
+
+
+def _chain(grid: Grid) -> Iterable[Grid]:
+    """Goes from a grid to the one inside it, up to the one that has the devices."""
+    inside: Grid | None = grid
+    while inside is not None:
+        yield inside
+        inside = getattr(inside, "inner", None)
+
+
+def _named(grids: Iterable[Grid]) -> dict[str, Grid]:
+    """Names grids by what they are saved as; a second one of a name is numbered."""
+    named: dict[str, Grid] = {}
+    for grid in grids:
+        name = getattr(grid, "saved_as", type(grid).__name__)
+        count = sum(key.partition(".")[0] == name for key in named)
+        named[f"{name}.{count + 1}" if count else name] = grid
+    return named
