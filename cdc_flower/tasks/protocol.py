@@ -57,8 +57,8 @@ class Task(ABC):
     #: Lines of counting that can stand beside the strategies, by name; see :meth:`reference_rows`.
     references: ClassVar[Mapping[str, Callable[..., Any]]] = {}
 
-    @classmethod
-    def check(cls, config: Config) -> None:  # nothing is refused by default
+    @classmethod  # noqa: B027
+    def check(cls, config: Config) -> None:
         """Refuses what only another task has, before data are read. By default there is nothing.
 
         Raises:

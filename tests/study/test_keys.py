@@ -4,9 +4,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hydra import compose
+from omegaconf import OmegaConf
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.options import defaults_of, options_of
@@ -126,9 +128,15 @@ def test_every_run_of_a_sweep_is_checked(hydra: None) -> None:
         check_overrides(["policy=random,every", "policy.rate=0.1,0.2"], several=True)
 
 
+def data_node(name: str) -> dict[str, Any]:
+    """The keys of a file of data with their values."""
+    node: Any = OmegaConf.to_container(compose("config", overrides=[f"data={name}"])["data"])
+    return dict(node)
+
+
 @pytest.mark.parametrize("name", entries_of_group("data"))
 def test_every_key_of_a_file_of_data_is_an_option_of_it(name: str, hydra: None) -> None:
-    node = compose("config", overrides=[f"data={name}"])["data"]
+    node = data_node(name)
     assert set(node) <= set(options_of(find_data(node).value))
 
 
@@ -136,8 +144,7 @@ def test_every_key_of_a_file_of_data_is_an_option_of_it(name: str, hydra: None) 
 def test_the_file_of_embedded_data_holds_every_option_with_its_default(
     name: str, hydra: None
 ) -> None:
-    node: Any = OmegaConf.to_container(compose("config", overrides=[f"data={name}"])["data"])
-    assert node == defaults_of(options_of(data[name].value))
+    assert data_node(name) == defaults_of(options_of(data[name].value))
 
 
 @pytest.mark.parametrize("override", ["+policy.rate=0.5", "network=let"])

@@ -136,13 +136,16 @@ WRONG = [
     ("cloud.rate=-1", "cloud.rate must be a number >= 0, got -1"),
     ("strategy.fine_tuning.steps=-1", "strategy.fine_tuning: steps must be >= 0, got -1"),
     ("+strategy.duet.depth=3", "strategy.duet: "),
-    ("data.shift=sudden", "unknown shift 'sudden'"),
+    (
+        "data.shift=sudden",
+        "data.shift must be one of abrupt, gradual, incremental, none, recurring, got sudden",
+    ),
     (
         "cloud.validation=lst",
         "cloud.validation must be one of devices, last, got lst; did you mean last?",
     ),
     ("data.cut=last", "num_segments must be 1 with data.cut=last, got 2"),
-    ("data.cut=calendar", "data.cut: unknown cut 'calendar'"),
+    ("data.cut=calendar", "data.cut must be one of events, last, got calendar"),
     ("references=[markow]", "references: unknown reference 'markow'; did you mean 'markov'?"),
     (
         "references=popularity",

@@ -74,6 +74,25 @@ def test_a_run_of_two_tasks_holds_both_and_prints_a_table_of_each(tmp_path: Path
     assert "ndcg@10" in text and "accuracy" in text
 
 
+@pytest.mark.parametrize(
+    ("overrides", "played"),
+    [
+        ([], ["video_qa"]),
+        (["policy=never"], ["video_qa"]),
+        (["report=false"], ["video_qa"]),
+        (["conditions.loss=0.1", "protocol.codecs=[zstd]"], ["video_qa"]),
+        (["strategies=[static]"], []),
+        (["num_negatives=9"], []),
+        (["references=[markov]"], []),
+        (["model.width=16"], []),
+        (["experiment=video_arms"], []),
+    ],
+)
+def test_a_key_of_one_task_leaves_that_task_alone(overrides: list[str], played: list[str]) -> None:
+    with initialize_config_module("cdc_flower.configs", version_base="1.3"):
+        assert [config["task"] for config in companions(overrides)] == played
+
+
 def test_without_a_key_of_one_task_all_tasks_are_played() -> None:
     with initialize_config_module("cdc_flower.configs", version_base="1.3"):
         also = companions(["seed=3", "fleet.num_devices=20", "network=3g"])

@@ -4,9 +4,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.tasks.shift import KINDS, ShiftSchedule
+from cdc_flower.tasks.data.registry import SHIFTS
+from cdc_flower.tasks.shift import ShiftSchedule
 
-kinds, shifting = st.sampled_from(KINDS), st.sampled_from(sorted(set(KINDS) - {"none"}))
+kinds, shifting = st.sampled_from(SHIFTS), st.sampled_from(sorted(set(SHIFTS) - {"none"}))
 
 
 @settings(max_examples=50, deadline=None)
@@ -92,7 +93,7 @@ def test_no_shift_and_a_single_context_stay_where_they_are() -> None:
     still = ShiftSchedule("none", 9, 3, 2, 0)
     context_id = still.context_id(np.arange(30))
     assert (context_id == context_id[:, :1]).all() and len(np.unique(context_id)) == 3
-    for kind in KINDS:
+    for kind in SHIFTS:
         assert not ShiftSchedule(kind, 9, 1, 2, 0).is_shift(np.arange(30)).any()
 
 
