@@ -67,11 +67,11 @@ class Session:
         """
         links = _named(_chain(self.grid))
         parts: dict[str, Any] = {"rounds": self.loop, "strategy": self.strategy, **links}
-        for name, part in parts.items():
+        for part in parts.values():
             if not (hasattr(part, "to_arrays") and hasattr(part, "from_arrays")):
                 raise UserError(
-                    f"a run can be saved if all its parts have to_arrays and from_arrays, "
-                    f"got {name}, a {type(part).__name__}"
+                    "a run can be saved if all its parts have to_arrays and from_arrays, "
+                    f"got {type(part).__name__}"
                 )
         return parts
 
