@@ -1,1 +1,1 @@
-"""Benchmarks: one script each, run as ``python -m benchmarks.NAME``."""
+"""Holds benchmarks: one script each, run as ``python -m benchmarks.NAME``."""

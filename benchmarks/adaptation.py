@@ -1,4 +1,4 @@
-"""What one adaptation costs: generated in the cloud, or learned in one epoch of fine-tuning.
+"""Measures the cost of one adaptation: generated in the cloud, or learned in an epoch of training.
 
     python -m benchmarks.adaptation
 
@@ -20,7 +20,7 @@ and with the layers of all examples at once (DIN, 1,024 examples of 5 rows)?
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -38,6 +38,7 @@ from cdc_flower.models import device_model
 from cdc_flower.models.layers import tanh_
 from cdc_flower.strategies import Apg, Duet, Persona
 from cdc_flower.strategies.base import Cloud, deployed_settings
+from cdc_flower.strategies.generation import GenerationStrategy
 from cdc_flower.strategies.persona.prototypes import Bank
 from cdc_flower.tasks.recommendation.events import EventTable
 from cdc_flower.tasks.recommendation.stream import event_stream
@@ -46,10 +47,14 @@ from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 from cdc_flower.wire.identity import ensure_identity
 
-NUM_DEVICES, NUM_ITEMS, NUM_EXAMPLES, NUM_NEGATIVES = 1000, 3706, 64, 4
+NUM_DEVICES = 1000
+NUM_ITEMS = 3706
+NUM_EXAMPLES = 64
+NUM_NEGATIVES = 4
 REPEATS = 5
+Kind = TypeVar("Kind", bound=GenerationStrategy)
 MODELS = ("gru4rec", "sasrec", "din")
-GENERATED = {
+GENERATED: dict[str, tuple[type[GenerationStrategy], dict[str, object]]] = {
     "persona, N = 1": (Persona, {"num_prototypes": 1}),
     "persona, N = 5, static": (Persona, {"num_prototypes": 5, "assignment": "static"}),
     "persona, N = 5, dynamic": (Persona, {"num_prototypes": 5}),
@@ -59,7 +64,7 @@ GENERATED = {
 
 
 def cloud_of(name: str) -> Cloud:
-    """A cloud with random parameters and hardly any history: nothing is trained here."""
+    """Makes a cloud with random parameters and hardly any history: nothing is trained here."""
     draw = generator(0, "adaptation", "items")
     items = draw.integers(1, NUM_ITEMS + 1, 40 * 12).astype(np.int32)
     items[0] = NUM_ITEMS
@@ -72,8 +77,14 @@ def cloud_of(name: str) -> Cloud:
     return Cloud(model, model.init(torch_generator(0, "model")), history, history, seed=0)
 
 
-def prepared(kind: Any, settings: dict[str, Any], cloud: Cloud) -> Any:
-    """A strategy as it would be after training: no decoder is zero and no group is empty."""
+def prepared(kind: Callable[..., Kind], settings: dict[str, object], cloud: Cloud) -> Kind:
+    """Makes a strategy like a trained one: no decoder is zero and no group is empty.
+
+    Args:
+        kind: Class of the strategy.
+        settings: Its options.
+        cloud: With the base model.
+    """
     strategy = kind(epochs=0, **settings)
     strategy.prepare(cloud)
     if isinstance(strategy, Persona):
@@ -94,9 +105,10 @@ def prepared(kind: Any, settings: dict[str, Any], cloud: Cloud) -> Any:
     return strategy
 
 
-def generation(strategy: Any) -> Callable[[], None]:
-    """From the reports of all devices to the layers that they use."""
-    model, node_ids = strategy.cloud.model, np.arange(2, NUM_DEVICES + 2)
+def generation(strategy: GenerationStrategy) -> Callable[[], None]:
+    """Makes the work from the reports of all devices to the layers that they use."""
+    model = strategy.cloud.model
+    node_ids = np.arange(2, NUM_DEVICES + 2)
     history = (
         generator(0, "adaptation", "reports")
         .integers(1, NUM_ITEMS + 1, (NUM_DEVICES, 10))
@@ -124,7 +136,13 @@ def generation(strategy: Any) -> Callable[[], None]:
 
 
 def fine_tuning(cloud: Cloud, layers: str, batch_size: int) -> Callable[[], None]:
-    """One epoch on all devices, each with examples of its own."""
+    """Makes the work of one epoch on all devices, each with examples of its own.
+
+    Args:
+        cloud: With the base model.
+        layers: ``head`` or ``all``, those that are trained.
+        batch_size: Examples of a device in a step.
+    """
     draw = generator(0, "adaptation", "examples")
     total = NUM_DEVICES * NUM_EXAMPLES
     history = draw.integers(1, NUM_ITEMS + 1, (total, 10)).astype(np.int32)
@@ -139,7 +157,8 @@ def fine_tuning(cloud: Cloud, layers: str, batch_size: int) -> Callable[[], None
                 counts, row[chosen], slot[chosen] - first, history[chosen], candidates[chosen]
             )
         )
-    static, how = cloud.arrays(), LocalTraining(layers=layers, steps=1)
+    static = cloud.arrays()
+    how = LocalTraining(layers=layers, steps=1)
     names = list(cloud.model.adaptive) if layers == "head" else list(static)
 
     def run() -> None:
@@ -161,7 +180,7 @@ def fine_tuning(cloud: Cloud, layers: str, batch_size: int) -> Callable[[], None
 
 
 def repeated(kernel: Callable[[], object], times: int = 100) -> Callable[[], None]:
-    """What takes too little time to be measured once."""
+    """Repeats work that takes too little time to be measured once."""
 
     def run() -> None:
         for _ in range(times):
@@ -171,7 +190,7 @@ def repeated(kernel: Callable[[], object], times: int = 100) -> Callable[[], Non
 
 
 def main() -> None:
-    """Measure, print, and close."""
+    """Measures, prints, and closes."""
     ensure_identity()
     torch.set_num_threads(1)
     ratios: dict[str, float] = {}

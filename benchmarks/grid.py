@@ -1,4 +1,4 @@
-"""Batches and grids: what moving messages costs over the arithmetic that they carry.
+"""Measures batches and grids: the cost of moving messages, against that of their arithmetic.
 
     python -m benchmarks.grid
 
@@ -29,21 +29,21 @@ from cdc_flower.tasks.recommendation.metrics import METRICS
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 
-REPEATS, ROUNDS = 15, 5
+REPEATS = 15
+ROUNDS = 5
 NUM_DEVICES = workload.NUM_DEVICES
 
 
 def check_equal(by_hand: dict[str, np.ndarray], replies: MessageBatch) -> None:
-    """Fast and wrong does not count.
+    """Checks that the grid is right: fast and wrong does not count.
 
     Raises:
         ValueError: If the grid's sums are not those by hand.
     """
     for k, name in enumerate(METRICS):
         mine = replies.metrics[records.SCORES]["value-sum"][:, k]
-        if not np.allclose(
-            by_hand[name], mine, atol=1e-3
-        ):  # rounding may swap a pair of almost equal scores
+        # Rounding may swap a pair of almost equal scores.
+        if not np.allclose(by_hand[name], mine, atol=1e-3):
             raise ValueError(
                 f"{name} must be the same by hand, got {np.abs(by_hand[name] - mine).max()} "
                 "between them"
@@ -53,8 +53,15 @@ def check_equal(by_hand: dict[str, np.ndarray], replies: MessageBatch) -> None:
 def rates(
     grid: BatchedGrid, stream: workload.FixedStream, clock: Callable[[], float]
 ) -> tuple[float, float]:
-    """Device-rounds per CPU second by hand and on a grid, interleaved."""
-    own, base = workload.heads(grid.handler, NUM_DEVICES), workload.base_arrays(grid.handler)
+    """Measures device-rounds per CPU second by hand and on a grid, interleaved.
+
+    Args:
+        grid: Of ``NUM_DEVICES`` devices.
+        stream: Of the devices.
+        clock: CPU seconds so far, of the processes that work.
+    """
+    own = workload.heads(grid.handler, NUM_DEVICES)
+    base = workload.base_arrays(grid.handler)
     node_ids = np.array(grid.get_node_ids())
     grid.send_and_receive(workload.deploy(grid.handler, node_ids))
     check_equal(
@@ -71,7 +78,7 @@ def rates(
 
 
 def main() -> None:
-    """Measure, print, and close."""
+    """Measures, prints, and closes."""
     logging.disable(logging.WARNING)
     workload.threads(1)
     app = workload.app_of(NUM_DEVICES)

@@ -1,4 +1,4 @@
-"""Memory of 10,000 devices that each have adaptive layers of their own, over all processes.
+"""Measures the memory of 10,000 devices with adaptive layers of their own, over all processes.
 
     python -m benchmarks.memory
 
@@ -22,13 +22,16 @@ from benchmarks.support.measure import close, tree_memory_bytes
 from cdc_flower.simulations.grids.base import BatchedGrid, InlineGrid
 from cdc_flower.simulations.grids.ray import RayGrid
 
-NUM_DEVICES, ROUNDS, LOOK_S = 10_000, 2, 0.1
+NUM_DEVICES = 10_000
+ROUNDS = 2
+LOOK_S = 0.1
 MOST_BYTES = 2 * 2**30
 
 
 def peak_bytes(work: Callable[[], None]) -> int:
-    """The most memory that this process and its descendants held while the work was done."""
-    peak, done = [tree_memory_bytes()], threading.Event()
+    """Measures the most memory that this process and its descendants held during the work."""
+    peak = [tree_memory_bytes()]
+    done = threading.Event()
 
     def look() -> None:
         while not done.wait(LOOK_S):
@@ -45,7 +48,7 @@ def peak_bytes(work: Callable[[], None]) -> int:
 
 
 def rounds(grid: BatchedGrid) -> None:
-    """Deploy, then give every device layers of its own, twice."""
+    """Deploys, then gives every device layers of its own, twice."""
     node_ids = np.array(grid.get_node_ids())
     grid.send_and_receive(workload.deploy(grid.handler, node_ids))
     for _ in range(ROUNDS):
@@ -56,7 +59,7 @@ def rounds(grid: BatchedGrid) -> None:
 
 
 def main() -> None:
-    """Measure, print, and close."""
+    """Measures, prints, and closes."""
     logging.disable(logging.WARNING)
     workload.threads(1)
     inline = peak_bytes(

@@ -1,4 +1,4 @@
-"""Links in virtual time: the engine against SimPy, with equal answers.
+"""Measures links in virtual time: the engine against SimPy, with equal answers.
 
     python -m benchmarks.network
 
@@ -25,16 +25,17 @@ from cdc_flower.simulations.network.channel import Fifo
 from cdc_flower.simulations.network.paths import DownPath, UpPath
 from cdc_flower.simulations.network.sharing import SharedCapacity, Workers
 
-REPEATS, GIB = 3, 2**30
+REPEATS = 3
+GIB = 2**30
 
 
 def private(work: Workload) -> np.ndarray:
-    """All devices at once, one report and one answer after the other."""
+    """Plays all devices at once, one report and one answer after the other."""
     up, down = (Fifo(channel, 0.0) for channel in work.fleet.channels())
-    rows, for_ever = np.arange(work.num_devices), np.full(work.num_devices, np.inf)
-    up_bytes, down_bytes = (
-        np.full(work.num_devices, size) for size in (work.up_bytes, work.down_bytes)
-    )
+    rows = np.arange(work.num_devices)
+    for_ever = np.full(work.num_devices, np.inf)
+    up_bytes = np.full(work.num_devices, work.up_bytes)
+    down_bytes = np.full(work.num_devices, work.down_bytes)
     now_s = np.zeros(work.num_devices)
     for think_s in work.think_s:
         told_s, _, _ = up.send(rows, now_s + think_s, up_bytes, for_ever)
@@ -45,24 +46,29 @@ def private(work: Workload) -> np.ndarray:
 def shared(
     work: Workload, *, cell_bps: float | None = None, num_workers: int | None = None
 ) -> np.ndarray:
-    """Segment by segment, as ``LinkGrid`` does: the cell and the queue go on from where they were."""
+    """Plays segment by segment, as ``LinkGrid`` does: cell and queue go on from where they were.
+
+    Args:
+        work: Reports and answers.
+        cell_bps: Of a cell that all devices share; None: there is none.
+        num_workers: Of the cloud; None: as many as are needed.
+    """
     channels = work.fleet.channels()
     cell = None if cell_bps is None else SharedCapacity(cell_bps, 0.0)
-    up, down, workers = (
-        UpPath(channels[0], cell, 0.0),
-        DownPath(channels[1], None, 0.0),
-        Workers(num_workers, 0.0),
-    )
-    n, rows = work.num_devices, np.arange(work.num_devices)
-    up_bytes, for_ever = np.full(n, work.up_bytes), np.full(n, np.inf)
-    waiting, answers = np.empty(0, np.int64), np.empty(0, np.int64)
+    up = UpPath(channels[0], cell, 0.0)
+    down = DownPath(channels[1], None, 0.0)
+    workers = Workers(num_workers, 0.0)
+    n = work.num_devices
+    rows = np.arange(n)
+    up_bytes = np.full(n, work.up_bytes)
+    for_ever = np.full(n, np.inf)
+    waiting = np.empty(0, np.int64)
+    answers = np.empty(0, np.int64)
     for number in range(work.num_rounds + 1):
         if number < work.num_rounds:
             tickets, _ = up.send(rows, up_bytes, work.ready_s[number], for_ever, replaces=False)
-            waiting, answers = (
-                np.append(waiting, tickets),
-                np.append(answers, down.tickets(rows, for_ever)),
-            )
+            waiting = np.append(waiting, tickets)
+            answers = np.append(answers, down.tickets(rows, for_ever))
         until_s = (number + 1) * work.segment_s if number < work.num_rounds else np.inf
         up.run(until_s)
         told_s = up.arrival_s[waiting]
@@ -70,18 +76,24 @@ def shared(
         order = np.flatnonzero(here)[np.argsort(told_s[here], kind="stable")]
         done_s = workers.serve(told_s[order], np.full(len(order), work.cloud_s))
         down.send(answers[order], np.full(len(order), work.down_bytes), done_s)
-        waiting, answers = waiting[~here], answers[~here]
+        waiting = waiting[~here]
+        answers = answers[~here]
     return down.arrival_s[np.arange(down.arrival_s.size)].reshape(work.num_rounds, n)
 
 
 def main() -> None:
-    """Measure, print, and close."""
+    """Measures, prints, and closes."""
     work = Workload()
-    cell, queue = {"cell_bps": work.cell_bps}, {"num_workers": work.num_workers}
     arms: dict[str, tuple[Callable[[], np.ndarray], Callable[[], np.ndarray]]] = {
         "private": (lambda: private(work), lambda: simpy_links.private(work)),
-        "cell": (lambda: shared(work, **cell), lambda: simpy_links.shared(work, **cell)),
-        "queue": (lambda: shared(work, **queue), lambda: simpy_links.shared(work, **queue)),
+        "cell": (
+            lambda: shared(work, cell_bps=work.cell_bps),
+            lambda: simpy_links.shared(work, cell_bps=work.cell_bps),
+        ),
+        "queue": (
+            lambda: shared(work, num_workers=work.num_workers),
+            lambda: simpy_links.shared(work, num_workers=work.num_workers),
+        ),
     }
     for ours, _ in arms.values():
         ours()

@@ -1,4 +1,4 @@
-"""Memory and time of a report of two runs with 28 million rows of results.
+"""Measures memory and time of a report of two runs with 28 million rows of results.
 
     python -m benchmarks.report
 
@@ -23,7 +23,10 @@ from benchmarks.support.measure import close
 from cdc_flower.core.seeds import generator
 from cdc_flower.tables.long_table import ResultsWriter, segment_frame
 
-NUM_RUNS, NUM_STRATEGIES, NUM_DEVICES, NUM_SEGMENTS = 2, 17, 14_681, 4
+NUM_RUNS = 2
+NUM_STRATEGIES = 17
+NUM_DEVICES = 14_681
+NUM_SEGMENTS = 4
 METRICS = (
     *(
         "ndcg@5",
@@ -42,9 +45,18 @@ MOST_BYTES = 2 * 2**30
 
 
 def write_run(folder: Path, seed: int, num_devices: int = NUM_DEVICES) -> None:
-    """A run folder: devices differ, strategies a little, and in each segment a tenth of the devices has no events."""
+    """Writes a run folder.
+
+    Devices differ, strategies a little, and in each segment a tenth of the devices has no events.
+
+    Args:
+        folder: To be made.
+        seed: Of the numbers.
+        num_devices: How many.
+    """
     folder.mkdir(parents=True)
-    draw, shape = generator(seed, "report"), (num_devices, len(METRICS))
+    draw = generator(seed, "report")
+    shape = (num_devices, len(METRICS))
     skill = draw.uniform(0.1, 0.4, (num_devices, 1))
     counts = draw.integers(0, 10, (NUM_SEGMENTS, num_devices)).astype(np.float64)
     with ResultsWriter(folder / "results.parquet") as writer:
@@ -88,7 +100,7 @@ def write_run(folder: Path, seed: int, num_devices: int = NUM_DEVICES) -> None:
 
 
 def main() -> None:
-    """Write the runs, measure the report, print, and close."""
+    """Writes the runs, measures the report, prints, and closes."""
     with tempfile.TemporaryDirectory() as place:
         folders = [Path(place, f"run-{seed}") for seed in range(NUM_RUNS)]
         for seed, folder in enumerate(folders):
@@ -99,10 +111,8 @@ def main() -> None:
             check=True,
             capture_output=True,
         )
-        usage, size = (
-            resource.getrusage(resource.RUSAGE_CHILDREN),
-            (Path(place) / "report.html").stat().st_size,
-        )
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        size = (Path(place) / "report.html").stat().st_size
     num_rows = NUM_RUNS * NUM_STRATEGIES * NUM_DEVICES * NUM_SEGMENTS * len(METRICS)
     cpu_s = usage.ru_utime + usage.ru_stime
     peak = usage.ru_maxrss * 1024

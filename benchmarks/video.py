@@ -1,4 +1,4 @@
-"""Video: clips drawn, encoded and answered by 1,000 devices, each with an adaptive layer of its own.
+"""Measures clips drawn, encoded and answered by 1,000 devices with adaptive layers of their own.
 
     python -m benchmarks.video
 
@@ -28,19 +28,36 @@ from cdc_flower.tasks.video.task import VideoAnswers
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 
-NUM_DEVICES, CLIPS, ROUNDS, CHUNK = 1000, 4, 4, 512
+NUM_DEVICES = 1000
+#: Of a device and segment.
+CLIPS = 4
+ROUNDS = 4
+#: Queries at a time by hand, so that they stay in the cache.
+CHUNK = 512
 
 
 @torch.inference_mode()
 def by_hand(
     model: VideoQA,
     clips: DrawnClips,
-    static: dict,
-    own: dict,
+    static: dict[str, torch.Tensor],
+    own: dict[str, torch.Tensor],
     queries: np.ndarray,
     answer: np.ndarray,
 ) -> int:
-    """Draw, encode, answer and count, without devices, messages or candidates."""
+    """Draws, encodes, answers and counts, without devices, messages or candidates.
+
+    Args:
+        model: Shared by all devices.
+        clips: To draw from.
+        static: Static layers.
+        own: Adaptive layers, stacked over devices.
+        queries: ``[n * CLIPS]``, in the order of devices.
+        answer: The right answer of each query.
+
+    Returns:
+        Number of right answers.
+    """
     model.clips = clips
     right = 0
     for start in range(0, len(queries), CHUNK):
@@ -57,7 +74,7 @@ def by_hand(
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measures, prints, and closes."""
     torch.set_num_threads(1)
     stream = digits_stream(NUM_DEVICES, ROUNDS, seed=0, clips_per_segment=CLIPS, history_segments=1)
     again = digits_stream(NUM_DEVICES, ROUNDS, seed=0, clips_per_segment=CLIPS, history_segments=1)
@@ -92,7 +109,8 @@ def main() -> None:
             MessageBatch(records.EVALUATE, node_ids, {records.PARAMETERS: own}, configs=clock)
         )
         seconds["grid"].append(own_cpu_s() - start)
-        counted = replies.metrics[records.SCORES]["value-sum"][:, 0].sum()  # type: ignore[attr-defined]
+        scores = replies.metrics[records.SCORES]  # type: ignore[attr-defined]
+        counted = scores["value-sum"][:, 0].sum()
         if abs(counted - right) > 2:  # rounding may turn two almost equal answers
             raise ValueError(f"as many answers must be right by hand, got {right} and {counted}")
     rate = {

@@ -1,4 +1,4 @@
-"""Adapt thousands of device models from the cloud, without back-propagation on the device, in Flower."""
+"""Adapts thousands of device models from the cloud, without back-propagation on the device."""
 
 from cdc_flower.core.version import __version__
 

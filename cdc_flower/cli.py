@@ -1,4 +1,4 @@
-"""The command ``cdc-flower``: plays comparisons, and writes, lists and explains what there is."""
+"""Runs the command ``cdc-flower``: plays comparisons, writes reports, lists and explains names."""
 
 import os
 import sys
@@ -12,7 +12,9 @@ from typer.core import TyperGroup
 from cdc_flower.core.errors import UserError, unknown_name
 from cdc_flower.core.version import __version__
 
-MISTAKE, INTERRUPTED = 2, 130
+#: Exit codes.
+MISTAKE = 2
+INTERRUPTED = 130
 RUN = "run"
 HYDRA_ARGUMENTS = {
     "allow_extra_args": True,
@@ -70,7 +72,7 @@ def main() -> None:
 
 
 def _mistake(text: str) -> int:
-    """Tells a mistake in one line."""
+    """Prints a mistake in one line."""
     print(f"cdc-flower: {text}", file=sys.stderr)
     return MISTAKE
 
@@ -136,7 +138,7 @@ def report(
 
 
 def runs_among(paths: list[str]) -> list[Path]:
-    """The run folders among these paths; a line says which others are passed over."""
+    """Selects the run folders among paths, and prints which others are passed over."""
     from cdc_flower.report.folders import run_folders
 
     runs, others = run_folders(paths)

@@ -1,4 +1,4 @@
-"""Flower's door to a device: what ``flwr run .`` and a SuperNode load."""
+"""Opens Flower's door to a device: ``flwr run .`` and a SuperNode load this file."""
 
 import json
 from functools import lru_cache
@@ -21,7 +21,7 @@ class ConfiguredDeviceApp(ClientApp):
     """A :class:`DeviceApp` made from the run's configuration, once in each process."""
 
     def __call__(self, message: Message, context: Context) -> Message:
-        """Flower's entrance: one message of the node whose ``partition-id`` is the device."""
+        """Answers one message to the node whose ``partition-id`` is the device."""
         _, num_devices = device_of(context.node_config)
         return _device_app(json.dumps(dict(context.run_config), sort_keys=True), num_devices)(
             message, context

@@ -1,4 +1,4 @@
-"""Flower's door to the cloud: what ``flwr run .`` and a SuperLink load."""
+"""Opens Flower's door to the cloud: ``flwr run .`` and a SuperLink load this file."""
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
@@ -12,7 +12,10 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Play the configured strategies on the nodes of the grid; the run folder is as ``cdc-flower`` makes it."""
+    """Plays the configured strategies on the nodes of the grid.
+
+    The run folder is as ``cdc-flower`` makes it.
+    """
     node_ids = wait_for_nodes(grid, at_least=int(context.run_config["num-nodes"]))
     config = config_of(context.run_config, len(node_ids))
     print(f"run folder: {run(config, grid=FlowerGrid(grid, node_ids))}")

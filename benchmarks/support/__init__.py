@@ -1,1 +1,1 @@
-"""What the benchmarks share; the scripts are one folder up."""
+"""Holds code that benchmarks share; the scripts are one folder up."""

@@ -1,13 +1,12 @@
-"""The editor and the edited head three times: ours, written by hand, and its matrix products with nothing else.
+"""Makes editor and edited head three times: ours, written by hand, and as bare matrix products.
 
 By hand is what a researcher would write for one experiment: no names, no options, PyTorch's kernels
 in the order of the equations. The products are those of the equations, by the same kernels, on
 numbers that no activation has touched.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,22 +16,29 @@ from cdc_flower.core.seeds import torch_generator
 from cdc_flower.models.generated_layers import generated_head
 from cdc_flower.models.layers import Parameters
 from cdc_flower.models.sequence_feature import with_table
+from cdc_flower.strategies.persona import Persona
 from cdc_flower.strategies.persona.group import Group
 
 #: Items of all devices -> their layer embeddings; those of a chunk and inputs of its heads ->
 #: outputs.
-Embed, Apply = Callable[[Tensor], list[Tensor]], Callable[[list[Tensor], Tensor], Tensor]
-NUM_SEQUENCES, NUM_CANDIDATES = 8, 100
+Embed = Callable[[Tensor], list[Tensor]]
+Apply = Callable[[list[Tensor], Tensor], Tensor]
+#: (inputs, outputs) of each layer of a head.
+Sizes = Sequence[tuple[int, int]]
+NUM_SEQUENCES = 8
+NUM_CANDIDATES = 100
 #: Times that a function runs through all devices where that takes milliseconds.
 PASSES = 20
 #: Numbers of the inputs or layers of a head at a time, so that they stay in the cache. Embeddings
 #: are made all at once.
 NUMBERS_PER_CHUNK = 1_000_000
-WIDTH, LENGTH = 32, 10
+WIDTH = 32
+#: Items of a history.
+LENGTH = 10
 
 
-def editor_and_head(persona: Any, num_devices: int) -> dict[str, Callable[[], Any]]:
-    """Functions of no arguments from the items of all devices to the outputs of their edited heads, and ``table``.
+def editor_and_head(persona: Persona, num_devices: int) -> dict[str, Callable[[], object]]:
+    """Makes the work from the items of all devices to the outputs of their heads, and ``table``.
 
     A head has 8 rows, one a sequence, or where it sees candidates 800. Each function returns the
     outputs of the last chunk of devices; those of small heads do so ``PASSES`` times, ``table``
@@ -40,13 +46,17 @@ def editor_and_head(persona: Any, num_devices: int) -> dict[str, Callable[[], An
 
     Args:
         persona: With one prototype, at width 32.
+        num_devices: How many.
 
     Raises:
         ValueError: If by hand something else comes out.
     """
-    editor, model, static = persona.editor, persona.cloud.model, persona.parameters
+    editor = persona.editor
+    model = persona.cloud.model
+    static = persona.parameters
     tabulated = model.tabulate(static)
-    own, sizes = with_table(persona.global_editor, model, tabulated), model.head_sizes
+    own = with_table(persona.global_editor, model, tabulated)
+    sizes = model.head_sizes
     draw = torch_generator(0, "bare")
     history = torch.randint(1, model.num_items + 1, (num_devices, LENGTH), generator=draw)
     rows = NUM_SEQUENCES * (NUM_CANDIDATES if model.head_sees_candidates else 1)
@@ -75,11 +85,16 @@ def editor_and_head(persona: Any, num_devices: int) -> dict[str, Callable[[], An
 
         return run
 
-    functions = {
-        "ours": looped(embeddings, head),
-        "by hand": looped(
-            partial(_by_hand, own, static, len(sizes)), partial(_head_by_hand, own, static, sizes)
-        ),
+    ours = looped(embeddings, head)
+    by_hand = looped(
+        partial(_by_hand, own, static, len(sizes)), partial(_head_by_hand, own, static, sizes)
+    )
+    apart = (ours() - by_hand()).abs().max()
+    if apart > 1e-4:
+        raise ValueError(f"by hand must be the same as ours, got {apart:g} between them")
+    return {
+        "ours": ours,
+        "by hand": by_hand,
         "products": looped(
             partial(_products, own, static, len(sizes)), partial(_head_products, own, sizes)
         ),
@@ -87,10 +102,6 @@ def editor_and_head(persona: Any, num_devices: int) -> dict[str, Callable[[], An
             with_table(persona.global_editor, model, model.tabulate(static)) for _ in range(passes)
         ],
     }
-    apart = (functions["ours"]() - functions["by hand"]()).abs().max()
-    if apart > 1e-4:
-        raise ValueError(f"by hand must be the same as ours, got {apart:g} between them")
-    return functions
 
 
 def _product(own: Parameters, x: Tensor, name: str) -> Tensor:
@@ -104,21 +115,17 @@ def _step(own: Parameters, gate: Tensor, h: Tensor, name: str) -> Tensor:
 
 
 def _by_hand(own: Parameters, static: Parameters, num_layers: int, ids: Tensor) -> list[Tensor]:
-    """Layer embeddings of full histories."""
+    """Makes layer embeddings of full histories."""
     items = embedding(ids, static["embedding"])
     if "position" in static:
         items = items + static["position"]
     states = _product(static, items.view(-1, WIDTH), "sequence").tanh_()
-    gates, h = (
-        _product(own, states, "feature.input").view(len(ids), LENGTH, -1),
-        torch.zeros(len(ids), WIDTH),
-    )
+    gates = _product(own, states, "feature.input").view(len(ids), LENGTH, -1)
+    h = torch.zeros(len(ids), WIDTH)
     for gate in gates.unbind(1):
         h = _step(own, gate, h, "feature")
-    z, h = (
-        _product(own, _product(own, h, "feature.0").tanh_(), "feature.1"),
-        torch.zeros(len(ids), WIDTH),
-    )
+    z = _product(own, _product(own, h, "feature.0").tanh_(), "feature.1")
+    h = torch.zeros(len(ids), WIDTH)
     embeddings = []
     for layer in range(num_layers):
         gate = _product(own, _product(own, z, f"transfer.{layer}.input"), "transfer.gru.input")
@@ -129,9 +136,9 @@ def _by_hand(own: Parameters, static: Parameters, num_layers: int, ids: Tensor) 
 
 
 def _head_by_hand(
-    own: Parameters, static: Parameters, sizes: Any, e: list[Tensor], y: Tensor
+    own: Parameters, static: Parameters, sizes: Sizes, e: list[Tensor], y: Tensor
 ) -> Tensor:
-    """Outputs of the edited heads."""
+    """Computes the outputs of the edited heads."""
     for layer, (num_inputs, num_outputs) in enumerate(sizes):
         flat = _product(own, e[layer], f"decoder.{layer}").clamp_(-1.0, 1.0)
         weight = (
@@ -160,7 +167,7 @@ def _products(own: Parameters, static: Parameters, num_layers: int, ids: Tensor)
     return embeddings
 
 
-def _head_products(own: Parameters, sizes: Any, e: list[Tensor], y: Tensor) -> Tensor:
+def _head_products(own: Parameters, sizes: Sizes, e: list[Tensor], y: Tensor) -> Tensor:
     for layer, (num_inputs, num_outputs) in enumerate(sizes):
         flat = _product(own, e[layer], f"decoder.{layer}")
         weight = flat[:, :-num_outputs].view(-1, num_inputs, num_outputs)
@@ -168,12 +175,15 @@ def _head_products(own: Parameters, sizes: Any, e: list[Tensor], y: Tensor) -> T
     return y
 
 
-def training_heads(sizes: Any, batch_size: int, num_rows: int) -> dict[str, Callable[[], None]]:
-    """One forward and backward pass through generated heads: ours in chunks, and with all layers of a batch at once.
+def training_heads(sizes: Sizes, batch_size: int, num_rows: int) -> dict[str, Callable[[], None]]:
+    """Makes the work of one forward and backward pass through generated heads.
+
+    Ours makes layers in chunks, ``at once`` those of the whole batch.
 
     Args:
         sizes: (inputs, outputs) of each layer.
-        batch_size: Examples, each with layers of its own; ``num_rows``: rows of an example.
+        batch_size: Examples, each with layers of its own.
+        num_rows: Rows of an example.
     """
     draw = torch_generator(0, "training")
     numbers = [(num_inputs + 1) * num_outputs for num_inputs, num_outputs in sizes]

@@ -1,4 +1,4 @@
-"""The round of ``workload.py`` in one function, written for this model, these shapes and nothing else.
+"""Plays the round of ``workload.py`` in one function, for this model and these shapes alone.
 
 No messages, no states, no options: what a researcher would write for one experiment, with the
 fastest kernels that we know. The sums come from the same metrics as on a grid, so that what differs
@@ -20,7 +20,16 @@ DEVICES_PER_CHUNK = 125  # the fastest of 25 to 1,000 where this was written
 def round_by_hand(
     stream: FixedStream, base: dict[str, NDArray[np.float32]], own: dict[str, NDArray[np.float32]]
 ) -> dict[str, NDArray[np.float64]]:
-    """Sums ``[n]`` of the metrics, and the binned scores ``[n, 512]``."""
+    """Plays one round.
+
+    Args:
+        stream: Of the devices.
+        base: The deployed model.
+        own: Adaptive layers, stacked over devices.
+
+    Returns:
+        Sums ``[n]`` of the metrics, and the binned scores ``[n, 512]``.
+    """
     p = {name: torch.from_numpy(value) for name, value in base.items()}
     items = p["embedding"]
     target = (
@@ -47,10 +56,12 @@ def _chunk(
     own: dict[str, NDArray[np.float32]],
 ) -> dict[str, NDArray[np.float64]]:
     heads = {name: torch.from_numpy(value[devices]) for name, value in own.items()}
-    n, events = len(heads["head.0.bias"]), stream.events
+    n = len(heads["head.0.bias"])
+    events = stream.events
     rows = slice(devices.start * events, (devices.start + n) * events)
     history = torch.from_numpy(stream.history[rows]).long()
-    gates, steps = embedding(history, gates_of), (history != 0).sum(-1)
+    gates = embedding(history, gates_of)
+    steps = (history != 0).sum(-1)
     h = torch.zeros(len(history), 32)
     for t, gate in enumerate(gates.unbind(1)):
         hidden = torch.addmm(p["gru.hidden.bias"], h, p["gru.hidden.weight"])

@@ -1,4 +1,4 @@
-"""The round of ``workload.py`` on Flower's Simulation Runtime, in a process of its own.
+"""Plays the round of ``workload.py`` on Flower's Simulation Runtime, in a process of its own.
 
 The app is the same, but it has its model already, as an ordinary Flower app would: no state travels
 beside the message, which is the best case for Flower. The first round, which starts Ray, is not
@@ -33,7 +33,7 @@ class PreloadedApp(DeviceApp):
     """A ``DeviceApp`` that needs no deployment and keeps no state."""
 
     def __call__(self, message: Message, context: Context) -> Message:
-        """One message of one node."""
+        """Answers one message to one node."""
         device_ids = np.array([int(context.node_config["partition-id"])])
         states = DeviceStates(device_ids).deployed(
             workload.base_arrays(self), tuple(self.model.adaptive), {}
@@ -43,12 +43,13 @@ class PreloadedApp(DeviceApp):
 
 
 def play(num_devices: int) -> None:
-    """Run the simulation here and print CPU seconds of each round."""
+    """Runs the simulation here and prints CPU seconds of each round."""
     from flwr.simulation import run_simulation
 
     app = workload.app_of(num_devices)
     client_app = PreloadedApp(app.model, app.stream, app.task)
-    server_app, seconds = ServerApp(), []
+    server_app = ServerApp()
+    seconds: list[float] = []
 
     @server_app.main()
     def main(grid: Grid, context: Context) -> None:
@@ -71,7 +72,7 @@ def play(num_devices: int) -> None:
 
 
 def device_rounds_per_cpu_s(num_devices: int) -> float:
-    """Device-rounds per CPU second, over all processes of the runtime.
+    """Measures device-rounds per CPU second, over all processes of the runtime.
 
     Raises:
         RuntimeError: If the simulation fails.

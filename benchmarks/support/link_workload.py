@@ -1,4 +1,4 @@
-"""What the links of the benchmark carry: the same for the engine and for SimPy."""
+"""Draws the load on the links of the benchmark: the same for the engine and for SimPy."""
 
 from dataclasses import dataclass, field
 
@@ -7,12 +7,13 @@ import numpy as np
 from cdc_flower.simulations.fleet import Fleet, Network, Speeds
 from cdc_flower.simulations.network.trace import Trace, TracePair
 
-NUM_TRACES, TRACE_S = 40, 600
+NUM_TRACES = 40
+TRACE_S = 600
 
 
 @dataclass
 class Workload:
-    """Reports up and answers down of ``num_devices`` devices, ``num_rounds`` times, over traces of second by second."""
+    """Reports up and answers down, ``num_rounds`` times, over traces of second by second."""
 
     num_devices: int = 10_000
     num_rounds: int = 50

@@ -1,24 +1,24 @@
-"""CPU seconds of every process involved, and the closing line of a benchmark."""
+"""Measures CPU seconds of every process involved, and closes a benchmark with its line."""
 
 import json
 import os
 import resource
 import statistics
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def own_cpu_s() -> float:
-    """User and system seconds of this process."""
+    """Measures user and system seconds of this process."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 
 
 def tree() -> list[int]:
-    """This process and all that descend from it."""
+    """Lists the ids of this process and of all that descend from it."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -32,7 +32,7 @@ def tree() -> list[int]:
 
 
 def tree_cpu_s() -> float:
-    """User and system seconds of this process and of all that descend from it and still live."""
+    """Measures user and system seconds of this process and of living ones that descend from it."""
     total = 0
     for pid in tree():
         try:
@@ -44,7 +44,10 @@ def tree_cpu_s() -> float:
 
 
 def tree_memory_bytes() -> int:
-    """Proportional set size of this process and of all that descend from it: shared pages are counted once."""
+    """Measures the proportional set size of this process and of all that descend from it.
+
+    Shared pages are counted once.
+    """
     total = 0
     for pid in tree():
         try:
@@ -58,14 +61,19 @@ def tree_memory_bytes() -> int:
 
 
 def interleaved(
-    work: dict[str, Callable[[], object]],
+    work: Mapping[str, Callable[[], object]],
     clock: Callable[[], float],
     repeats: int,
     chosen: Callable[[list[float]], float] = statistics.median,
 ) -> dict[str, float]:
-    """CPU seconds of each piece of work, the median; the pieces take turns, so that a noisy moment hits all alike.
+    """Measures CPU seconds of each piece of work, the median of its repeats.
+
+    The pieces take turns, so that a noisy moment hits all alike.
 
     Args:
+        work: By name.
+        clock: CPU seconds so far.
+        repeats: Beside a first one that is not counted.
         chosen: Of the repeats; ``min`` for work so short that other load on the machine decides the
             median.
     """
@@ -83,10 +91,13 @@ def interleaved(
 def close(
     bench: str, ratios: dict[str, float], bars: dict[str, float], at_most: Iterable[str] = ()
 ) -> None:
-    """Print the closing JSON line and exit: 0 if every ratio reaches its bar.
+    """Prints the closing JSON line and exits: 0 if every ratio reaches its bar.
 
     Args:
+        bench: Name of the benchmark.
+        ratios: The numbers.
         bars: Ratio -> the least it must be, or the most where it is named in ``at_most``.
+        at_most: Names of ratios that must not be larger than their bars.
     """
     most = set(at_most)
     ok = all(

@@ -1,4 +1,4 @@
-"""The links of the benchmark in SimPy, as lean as the same answers allow.
+"""Plays the links of the benchmark in SimPy, as lean as the same answers allow.
 
 A transfer is one event at its end, which a bisection in the cumulative bytes of the trace finds; a
 shared cell is one timer and a heap of the levels at which transfers leave, and not a walk over all
@@ -8,24 +8,26 @@ that are under way.
 import heapq
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator
-from typing import Any
 
 import numpy as np
 import simpy
 
 from benchmarks.support.link_workload import Workload
 
+#: Of a device in SimPy: it waits for events and is given nothing.
+Process = Generator[simpy.Event, object, None]
 Finish = Callable[[int, float, float], float]
 
 
 def finisher(work: Workload, way: str) -> Finish:
-    """(device, begin, bytes) -> end, on the trace of that device."""
+    """Makes a function (device, begin, bytes) -> end, on the trace of that device."""
     bank = [getattr(pair, way) for pair in work.traces]
     edges = [trace.edges_s.tolist() for trace in bank]
     rates = [(trace.rates_bps / 8).tolist() for trace in bank]
     carried = [[0.0, *np.cumsum(np.diff(t.edges_s) * t.rates_bps / 8).tolist()] for t in bank]
     channel = work.fleet.channels()[0 if way == "up" else 1]
-    which, offset = channel.trace.tolist(), channel.offset_s.tolist()
+    which = channel.trace.tolist()
+    offset = channel.offset_s.tolist()
 
     def finish(device: int, begin_s: float, num_bytes: float) -> float:
         k = which[device]
@@ -46,12 +48,16 @@ def finisher(work: Workload, way: str) -> Finish:
 
 
 def private(work: Workload) -> np.ndarray:
-    """Each device alone: think, report, wait for the cloud and the answer, and again."""
-    env, up, down = simpy.Environment(), finisher(work, "up"), finisher(work, "down")
-    half_s, end = work.rtt_s / 2, [0.0] * work.num_devices
-    think, timeout = work.think_s.T.tolist(), env.timeout
+    """Plays each device alone: it thinks, reports, waits for the answer, and again."""
+    env = simpy.Environment()
+    timeout = env.timeout
+    up = finisher(work, "up")
+    down = finisher(work, "down")
+    half_s = work.rtt_s / 2
+    end = [0.0] * work.num_devices
+    think = work.think_s.T.tolist()
 
-    def device(d: int) -> Generator[Any, Any, None]:
+    def device(d: int) -> Process:
         for wait_s in think[d]:
             yield timeout(wait_s)
             yield timeout(up(d, env.now, work.up_bytes) + half_s - env.now)
@@ -69,13 +75,16 @@ class Cell:
     """Processor sharing with one timer."""
 
     def __init__(self, env: simpy.Environment, rate_bps: float) -> None:
-        self.env, self.rate = env, rate_bps / 8
-        self.level, self.since_s, self.count = 0.0, 0.0, 0
+        self.env = env
+        self.rate = rate_bps / 8
+        self.level = 0.0
+        self.since_s = 0.0
+        self.count = 0
         self.heap: list[tuple[float, int, simpy.Event]] = []
         self.version = 0
 
     def enter(self, num_bytes: float) -> simpy.Event:
-        """An event that happens when the transfer has left."""
+        """Makes an event that happens when the transfer has left."""
         self._pass()
         done = self.env.event()
         self.count += 1
@@ -93,7 +102,8 @@ class Cell:
         self.version += 1
         if self.heap:
             wait_s = max(0.0, (self.heap[0][0] - self.level) * len(self.heap) / self.rate)
-            version, timer = self.version, self.env.timeout(wait_s)
+            version = self.version
+            timer = self.env.timeout(wait_s)
             timer.callbacks.append(lambda _: self._leave(version))
 
     def _leave(self, version: int) -> None:
@@ -107,21 +117,35 @@ class Cell:
 def shared(
     work: Workload, *, cell_bps: float | None = None, num_workers: int | None = None
 ) -> np.ndarray:
-    """Reports at given times, through a cell or to a queue at the cloud: when each answer is there ``[rounds, n]``."""
-    env, up, down = simpy.Environment(), finisher(work, "up"), finisher(work, "down")
-    half_s, n = work.rtt_s / 2, work.num_devices
+    """Plays reports at given times, through a cell or to a queue at the cloud.
+
+    Args:
+        work: Reports and answers.
+        cell_bps: Of a cell that all devices share; None: there is none.
+        num_workers: Of the cloud; None: as many as are needed.
+
+    Returns:
+        When each answer is there, ``[rounds, n]``.
+    """
+    env = simpy.Environment()
+    timeout = env.timeout
+    up = finisher(work, "up")
+    down = finisher(work, "down")
+    half_s = work.rtt_s / 2
+    n = work.num_devices
     arrival = np.empty(work.ready_s.shape)
-    up_free, down_free, timeout = [0.0] * n, [0.0] * n, env.timeout
+    up_free = [0.0] * n
+    down_free = [0.0] * n
     ready = work.ready_s.T.tolist()
     cell = None if cell_bps is None else Cell(env, cell_bps)
     workers = None if num_workers is None else simpy.Resource(env, num_workers)
 
-    def device(d: int) -> Generator[Any, Any, None]:
+    def device(d: int) -> Process:
         for number, ready_s in enumerate(ready[d]):
             yield timeout(ready_s - env.now)
             env.process(trip(d, number))
 
-    def trip(d: int, number: int) -> Generator[Any, Any, None]:
+    def trip(d: int, number: int) -> Process:
         up_free[d] = up(d, max(env.now, up_free[d]), work.up_bytes)
         yield timeout(up_free[d] + half_s - env.now)
         if cell is not None:

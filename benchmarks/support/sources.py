@@ -1,7 +1,8 @@
-"""Measures the structure of the package from its source text: nothing of it is imported or run.
+"""Measures the structure of the package from its source text; nothing of it is imported or run.
 
 Each measure takes the files and lists places, as ``cdc_flower/wire/batch.py:12 name``, so that who
-reads a number can go there. This file imports the standard library alone: tests load it by its path.
+reads a number can go there. This file imports the standard library alone, for tests load it by its
+path.
 """
 
 import ast
@@ -77,7 +78,7 @@ class Source:
         return (node for node in self.nodes if isinstance(node, Function))
 
     def at(self, node: ast.AST, what: str = "") -> str:
-        """The place of a node."""
+        """Names the place of a node."""
         return f"{self.name}:{getattr(node, 'lineno', 1)} {what}".rstrip()
 
 
@@ -228,7 +229,7 @@ def num_lines(node: Function) -> int:
 
 
 def noun_docstrings(sources: Sequence[Source]) -> list[str]:
-    """Lists functions whose docstring opens with a noun clause; a property may, for it is a thing."""
+    """Lists functions whose docstring opens with a noun clause; a property may, being a thing."""
     return _functions(
         sources,
         lambda node: bool(NOUN_CLAUSE.match(ast.get_docstring(node) or "")) and not _is_value(node),
@@ -280,7 +281,7 @@ def places_of(sources: Sequence[Source]) -> dict[str, list[str]]:
 
 
 def numbers_of(sources: Sequence[Source]) -> dict[str, float]:
-    """Measures the structure: counts of places, shares of lines in percent, and lengths of files."""
+    """Measures counts of places, shares of lines in percent, and lengths of files."""
     lengths = [len(source.lines) for source in sources if source.lines]
     total = sum(lengths)
     numbers: dict[str, float] = {name: len(found) for name, found in places_of(sources).items()}

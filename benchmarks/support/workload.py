@@ -1,4 +1,4 @@
-"""The work that the grid benchmarks share: 1,000 devices that each get a head and score 8 sequences of 10.
+"""Makes the work that grid benchmarks share: 1,000 devices, each with a head and 8 sequences.
 
 GRU4Rec with 600 items. Down go 4 arrays, 2,112 float32, for each device; each event ranks 100
 candidates; the metrics of the main job are summed.
@@ -16,7 +16,14 @@ from cdc_flower.tasks.recommendation.task import RECOMMENDATION
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 
-NUM_DEVICES, NUM_EVENTS, NUM_CANDIDATES, NUM_ITEMS, LENGTH = 1000, 8, 100, 600, 10
+NUM_DEVICES = 1000
+#: Of a device and segment.
+NUM_EVENTS = 8
+#: Of an event.
+NUM_CANDIDATES = 100
+NUM_ITEMS = 600
+#: Items of a history.
+LENGTH = 10
 
 
 class FixedStream:
@@ -24,12 +31,10 @@ class FixedStream:
 
     def __init__(self, num_devices: int, num_events: int = NUM_EVENTS) -> None:
         rng = np.random.default_rng(0)
-        self.num_devices, self.num_items, self.num_segments, self.history_length = (
-            num_devices,
-            NUM_ITEMS,
-            1,
-            LENGTH,
-        )
+        self.num_devices = num_devices
+        self.num_items = NUM_ITEMS
+        self.num_segments = 1
+        self.history_length = LENGTH
         self.events = num_events
         self.segment_starts_s = np.array([0.0, 60.0])
         total = num_devices * num_events
@@ -38,11 +43,11 @@ class FixedStream:
         self.positive = rng.integers(0, NUM_CANDIDATES, total)
 
     def num_events(self, device_ids: NDArray[np.int64], segment: int) -> NDArray[np.int64]:
-        """As in ``Stream``."""
+        """Answers as a ``Stream`` does."""
         return np.full(len(device_ids), self.events)
 
     def segment(self, device_ids: NDArray[np.int64], segment: int) -> SegmentBatch:
-        """As in ``Stream``."""
+        """Answers as a ``Stream`` does."""
         n = len(device_ids)
         index = (device_ids[:, None] * self.events + np.arange(self.events)).ravel()
         truth = Truth(self.positive[index], np.zeros(n, np.int64), np.zeros(n, bool))
@@ -60,7 +65,7 @@ class FixedStream:
     def recent(
         self, device_ids: NDArray[np.int64], segment: int, lag: int = 0
     ) -> NDArray[np.int32]:
-        """As in ``Stream``."""
+        """Answers as a ``Stream`` does."""
         return self.history[device_ids * self.events]
 
     def labelled(
@@ -71,19 +76,19 @@ class FixedStream:
         max_examples: int,
         num_negatives: int,
     ) -> LabelledBatch:
-        """As in ``Stream``: there are none."""
+        """Answers as a ``Stream`` without labels does."""
         empty = np.empty(0, np.int64)
         shape = np.empty((0, LENGTH), np.int32), np.empty((0, 1 + num_negatives), np.int32)
         return LabelledBatch(np.zeros(len(device_ids), np.int64), empty, empty, *shape)
 
 
 def app_of(num_devices: int) -> DeviceApp:
-    """The devices."""
+    """Makes the devices."""
     return DeviceApp(device_model("gru4rec", NUM_ITEMS), FixedStream(num_devices), RECOMMENDATION)
 
 
 def base_arrays(app: DeviceApp) -> dict[str, NDArray[np.float32]]:
-    """The deployed model."""
+    """Draws the deployed model."""
     return {
         name: value.numpy()
         for name, value in app.model.init(torch_generator(0, "benchmark")).items()
@@ -91,7 +96,7 @@ def base_arrays(app: DeviceApp) -> dict[str, NDArray[np.float32]]:
 
 
 def heads(app: DeviceApp, num_devices: int) -> dict[str, NDArray[np.float32]]:
-    """A head for each device: 4 arrays, 2,112 numbers."""
+    """Draws a head for each device: 4 arrays, 2,112 numbers."""
     generator = torch.Generator().manual_seed(0)
     return {
         name: (torch.randn(num_devices, *shape, generator=generator) * 0.1).numpy()
@@ -100,12 +105,12 @@ def heads(app: DeviceApp, num_devices: int) -> dict[str, NDArray[np.float32]]:
 
 
 def deploy(app: DeviceApp, node_ids: NDArray[np.int64]) -> MessageBatch:
-    """The message that installs the model."""
+    """Makes the message that installs the model."""
     return MessageBatch(records.DEPLOY, node_ids, shared={records.MODEL: base_arrays(app)})
 
 
 def evaluate(own: dict[str, NDArray[np.float32]], node_ids: NDArray[np.int64]) -> MessageBatch:
-    """The message of a round: each device's head down, its scores up."""
+    """Makes the message of a round: each device's head goes down, its scores up."""
     return MessageBatch(
         records.EVALUATE,
         node_ids,
@@ -115,5 +120,5 @@ def evaluate(own: dict[str, NDArray[np.float32]], node_ids: NDArray[np.int64]) -
 
 
 def threads(count: int) -> None:
-    """Threads of PyTorch's products."""
+    """Sets the threads of PyTorch's products."""
     torch.set_num_threads(count)

@@ -1,7 +1,7 @@
-"""Recorded links around any Flower app, in one call."""
+"""Puts recorded links around any Flower app, in one call."""
 
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
 from flwr.serverapp import Grid
 
@@ -13,6 +13,16 @@ from cdc_flower.simulations.network.recordings import read_recordings
 from cdc_flower.study.flower import wait_for_nodes
 
 
+class Reading(TypedDict, total=False):
+    """Choices of :func:`~cdc_flower.simulations.network.recordings.read_recordings`."""
+
+    files: str
+    part: str
+    up_ratio: float
+    min_mean_bps: float
+    on_error: str
+
+
 def under_trace(
     grid: Grid,
     path: str | Path,
@@ -21,9 +31,9 @@ def under_trace(
     rtt_s: float = 0.08,
     seed: int = 0,
     conditions: Conditions | None = None,
-    **reading: Any,
+    **reading: Unpack[Reading],
 ) -> LinkGrid:
-    """The same grid with every node behind a recorded link, where rounds follow one another in virtual time.
+    """Puts every node of a grid behind a recorded link; rounds follow one another in virtual time.
 
     In Flower's runtimes it waits until the nodes are there.
 

@@ -1,4 +1,4 @@
-"""Checks of a configuration: every key is one and every value in its range, before data are read."""
+"""Checks a configuration before data are read: every key is one, and every value in its range."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -34,8 +34,8 @@ def checked_config(config: Node) -> dict[str, Any]:
         The configuration with values in the types of their options.
 
     Raises:
-        UserError: If a key is none, a value has another type or is out of its range, or one that must
-            be given is missing.
+        UserError: If a key is none, a value has another type or is out of its range, or one that
+            must be given is missing.
     """
     checked: dict[str, Any] = checked_values(options_of(RunOptions), config, "")
     nodes = {group: _mapping(config[group], group) for group in _GROUPS}
@@ -47,8 +47,8 @@ def checked_config(config: Node) -> dict[str, Any]:
     return checked
 
 
-def result_values(config: Node) -> dict[str, Any]:
-    """Lists the keys and values of a configuration on which results depend; ``run_id`` is made of them."""
+def result_values(config: Node) -> dict[str, object]:
+    """Selects the keys and values on which results depend; ``run_id`` is made of them."""
     options = options_of(RunOptions)
     return {key: value for key, value in config.items() if _changes_results(options.get(key))}
 
@@ -75,12 +75,12 @@ def _mapping(node: object, group: str) -> Node:
     return node
 
 
-def _network(node: Node) -> dict[str, Any]:
+def _network(node: Node) -> dict[str, object]:
     return checked_values(options_of(networks[kind_of_network(node)].value), node, "network")
 
 
-def _cloud(node: Node) -> dict[str, Any]:
-    checked: dict[str, Any] = checked_values(options_of(CloudOptions), node, "cloud")
+def _cloud(node: Node) -> dict[str, object]:
+    checked = checked_values(options_of(CloudOptions), node, "cloud")
     adaptation = _mapping(node["adaptation"], "cloud.adaptation")
     options = options_of(AdaptationOptions)
     return {**checked, "adaptation": checked_values(options, adaptation, "cloud.adaptation")}
@@ -93,14 +93,14 @@ def _grid(node: Node) -> dict[str, Any]:
     return checked_values(options_of(GRIDS[name]), node, "grid")
 
 
-def _policy(node: Node) -> dict[str, Any]:
+def _policy(node: Node) -> dict[str, object]:
     kind = policies.find(str(node.get("name")), "policy.name").value
     return checked_values(options_of(kind), node, "policy")
 
 
-def _strategy(node: Node) -> dict[str, Any]:
-    """Every configured method and arm, whether it is played or not."""
-    checked: dict[str, Any] = {}
+def _strategy(node: Node) -> dict[str, object]:
+    """Checks every configured method and arm, whether it is played or not."""
+    checked: dict[str, object] = {}
     for name, own in node.items():
         place = f"strategy.{name}"
         settings = {} if own is None else dict(_mapping(own, place))

@@ -1,22 +1,57 @@
-"""The base model, trained in the cloud on the historical part of the data."""
+"""Trains the base model in the cloud on the historical part of the data."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Protocol, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import torch_generator
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.layers import Parameters
+from cdc_flower.study.trees import Config
 from cdc_flower.training.checkpoints import Checkpoints, fingerprint
-from cdc_flower.training.cloud import Cloud, Stage
+from cdc_flower.training.cloud import Cloud, History, Stage
+
+
+class CandidateBatch(Protocol):
+    """Examples to train on.
+
+    Attributes:
+        history: ``[B, L]``, items before each example, padded with 0.
+        candidates: ``[B, C]``, the true one first.
+    """
+
+    history: NDArray[np.int32]
+    candidates: NDArray[np.int32]
+
+
+class SplitHistory(History, Protocol):
+    """Historical data from which a validation part can be split off."""
+
+    def split(self, fraction: float, seed: int) -> tuple[Self, Self]:
+        """Holds out a share of the devices."""
+
+    def split_last(self) -> tuple[Self, Self]:
+        """Holds out the last example of each device."""
+
+    def content_hash(self) -> str:
+        """Names the content."""
+
+
+class HistoricalStream(Protocol):
+    """A stream with a historical part."""
+
+    def historical(self) -> SplitHistory:
+        """Gives the labelled data from before the stream."""
 
 
 def train_cloud(
-    config: Mapping[str, Any],
-    stream: Any,
+    config: Config,
+    stream: HistoricalStream,
     model: DeviceModel,
     progress: Callable[[str, int], Callable[[], None]],
 ) -> Cloud:
@@ -31,7 +66,8 @@ def train_cloud(
     Raises:
         UserError: If the historical part has no example.
     """
-    settings, seed = config["cloud"], config["seed"]
+    settings = config["cloud"]
+    seed = config["seed"]
     batch_size = settings["batch_size"]
     history = stream.historical()
     if settings["validation"] == "last":
@@ -42,32 +78,12 @@ def train_cloud(
         raise UserError(
             "data: the historical part has no example to train on; raise data.historical_fraction"
         )
-    parameters: Parameters = model.init(torch_generator(seed, "model"))
-    key = {
-        "what": "base",
-        "model": config["model"],
-        "cloud": {name: value for name, value in settings.items() if name != "adaptation"},
-        "seed": seed,
-        "data": [train.content_hash(), validation.content_hash()],
-    }
-    cloud = Cloud(
-        model,
-        parameters,
-        train,
-        validation,
-        seed,
-        batch_size=settings["adaptation"]["batch_size"] or settings["batch_size"],
-        num_negatives=settings["num_negatives"],
-        patience=settings["patience"],
-        examples_per_epoch=settings["adaptation"]["examples_per_epoch"],
-        identity=fingerprint(key),
-        checkpoints=Checkpoints(config["cache"]),
-        progress=progress,
-    )
+    cloud = _untrained(config, model, train, validation, progress)
+    parameters = cloud.parameters
     for value in parameters.values():
         value.requires_grad_()
 
-    def loss(batch: Any) -> Tensor:
+    def loss(batch: CandidateBatch) -> Tensor:
         history, candidates = (
             torch.from_numpy(ids).long() for ids in (batch.history, batch.candidates)
         )
@@ -91,3 +107,45 @@ def train_cloud(
     for value in parameters.values():
         value.requires_grad_(False)
     return cloud
+
+
+def _untrained(
+    config: Config,
+    model: DeviceModel,
+    train: SplitHistory,
+    validation: SplitHistory,
+    progress: Callable[[str, int], Callable[[], None]],
+) -> Cloud:
+    """Makes a cloud with new parameters, and the name that they will have once they are trained.
+
+    Args:
+        config: Resolved and checked.
+        model: Of the devices.
+        train: Examples to train on.
+        validation: Examples held out.
+        progress: (text, steps) -> a function to call after each step.
+    """
+    settings = config["cloud"]
+    seed = config["seed"]
+    parameters: Parameters = model.init(torch_generator(seed, "model"))
+    key = {
+        "what": "base",
+        "model": config["model"],
+        "cloud": {name: value for name, value in settings.items() if name != "adaptation"},
+        "seed": seed,
+        "data": [train.content_hash(), validation.content_hash()],
+    }
+    return Cloud(
+        model,
+        parameters,
+        train,
+        validation,
+        seed,
+        batch_size=settings["adaptation"]["batch_size"] or settings["batch_size"],
+        num_negatives=settings["num_negatives"],
+        patience=settings["patience"],
+        examples_per_epoch=settings["adaptation"]["examples_per_epoch"],
+        identity=fingerprint(key),
+        checkpoints=Checkpoints(config["cache"]),
+        progress=progress,
+    )

@@ -1,4 +1,4 @@
-"""``cdc-flower run``: arguments in Hydra's grammar, checked, then one run or several."""
+"""Runs ``cdc-flower run``: checks arguments in Hydra's grammar, then plays one run or several."""
 
 import argparse
 import hashlib
@@ -18,12 +18,12 @@ from cdc_flower.core.errors import UserError
 from cdc_flower.study.composing import CONFIGS, ROOT, VERSION_BASE, hydra_at
 from cdc_flower.study.keys import check_overrides
 
-#: Characters of a folder's name that are made of overrides.
+#: Most characters of a folder's name that are made of overrides.
 LONGEST_FOLDER = 100
 
 
 def run_command(arguments: Sequence[str]) -> None:
-    """Plays what the arguments say, or shows what Hydra's flags ask for.
+    """Plays the configured run or runs, or shows the answer to one of Hydra's flags.
 
     Raises:
         UserError: If a key, a choice or a flag is unknown, or a value is wrong.
@@ -39,7 +39,7 @@ def run_command(arguments: Sequence[str]) -> None:
 
 
 def parsed_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """Hydra's flags and overrides, in any order.
+    """Parses Hydra's flags and overrides, in any order.
 
     Raises:
         UserError: If a flag is unknown, or has a wrong value.
@@ -89,10 +89,10 @@ def _job(config: DictConfig) -> None:
 
 
 def folder_name(overrides: Sequence[str], arguments: Sequence[str]) -> str:
-    """Names the folder of one run of several by what differs between them.
+    """Names the folder of one run of several by the keys that differ between them.
 
-    What a name cannot hold, such as the minus of ``-1`` or whatever is past its length, is there as
-    a hash: two runs never share a folder because of it.
+    A hash stands for characters that a name cannot hold, such as the minus of ``-1``, and for those
+    past its length: two runs never share a folder because of them.
 
     Args:
         overrides: Of this run.

@@ -1,10 +1,9 @@
-"""Hydra's composition of the package's files: torch-free, and its errors in one sentence."""
+"""Composes the package's files with Hydra: without torch, and with errors in one sentence."""
 
 import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import hydra
 import yaml
@@ -19,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.study.trees import Tree
 
 CONFIGS = "pkg://cdc_flower.configs"
 VERSION_BASE = "1.3"
@@ -27,7 +27,7 @@ ROOT = "config"
 
 @contextmanager
 def hydra_at(config_dir: str | None = None) -> Iterator[None]:
-    """Hydra with the package's files, and a further folder of them; afterwards without."""
+    """Sets Hydra up with the package's files and a further folder of them, and clears it at the end."""
     search_path = create_config_search_path(CONFIGS)
     if config_dir is not None:
         search_path.prepend(
@@ -45,7 +45,7 @@ def hydra_at(config_dir: str | None = None) -> Iterator[None]:
 
 
 def composed_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
-    """A composed configuration with Hydra's own keys.
+    """Composes a configuration, with Hydra's own keys.
 
     Raises:
         UserError: In one sentence, where Hydra cannot compose it.
@@ -65,7 +65,7 @@ def composed_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
 
 
 def _missing(error: MissingConfigException, config_name: str) -> UserError:
-    """The error for a file that another file, or the command line, names."""
+    """Makes the error for a missing file that another file, or the command line, names."""
     place = re.search(r"In '([^']+)'", str(error))
     name = (error.missing_cfg_file or "").removesuffix(".yaml")
     group, _, choice = name.rpartition("/")
@@ -76,17 +76,19 @@ def _missing(error: MissingConfigException, config_name: str) -> UserError:
 
 
 def options_of_group(group: str) -> list[str]:
-    """The names of the files of a group; of the root for an empty name."""
+    """Lists the names of the files of a group; of the root for an empty name."""
     return list(GlobalHydra.instance().config_loader().get_group_options(group))
 
 
 def group_names() -> list[str]:
-    """The groups of files, without Hydra's own."""
+    """Lists the groups of files, without Hydra's own."""
     found = GlobalHydra.instance().config_loader().get_group_options("", ObjectType.GROUP)
     return [name for name in found if name != "hydra"]
 
 
-def plain(config: DictConfig) -> dict[str, Any]:
-    """The configuration without Hydra's own keys, unresolved."""
-    values: Any = OmegaConf.to_container(config, resolve=False, throw_on_missing=False)
+def plain(config: DictConfig) -> Tree:
+    """Turns a configuration into a tree of keys, unresolved and without Hydra's own."""
+    values = OmegaConf.to_container(config, resolve=False, throw_on_missing=False)
+    if not isinstance(values, dict):
+        raise TypeError(f"config must be a mapping, got {type(values).__name__}")
     return {str(key): value for key, value in values.items() if key != "hydra"}

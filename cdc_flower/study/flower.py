@@ -1,9 +1,8 @@
-"""The same run inside Flower's own runtimes: a configuration from flat ``run_config`` keys, and nodes to wait for."""
+"""Brings a run into Flower's runtimes: reads flat ``run_config`` keys, and waits for nodes."""
 
 import shlex
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from flwr.serverapp import Grid
 from hydra import compose
@@ -13,13 +12,16 @@ from cdc_flower.core.errors import UserError
 from cdc_flower.study.composing import ROOT, hydra_at
 from cdc_flower.study.keys import check_overrides
 from cdc_flower.study.setup import resolved
+from cdc_flower.study.trees import Config
 
 #: How long nodes may take to register, and how long their number must stay the same.
-WAIT_S, STABLE_S, POLL_S = 120.0, 2.0, 0.5
+WAIT_S = 120.0
+STABLE_S = 2.0
+POLL_S = 0.5
 
 
-def config_of(run_config: Mapping[str, Any], num_devices: int) -> dict[str, Any]:
-    """The resolved configuration of a run in Flower's runtime.
+def config_of(run_config: Mapping[str, bool | float | int | str], num_devices: int) -> Config:
+    """Composes and resolves the configuration of a run in Flower's runtime.
 
     Args:
         run_config: The keys of ``[tool.flwr.app.config]`` in ``pyproject.toml``; ``overrides``
@@ -53,21 +55,27 @@ def config_of(run_config: Mapping[str, Any], num_devices: int) -> dict[str, Any]
 
 
 def wait_for_nodes(grid: Grid, at_least: int = 1) -> list[int]:
-    """Wait until enough nodes are connected and their number stays the same, and give their ids.
+    """Waits until enough nodes are connected and their number stays the same.
 
     Args:
         grid: Of a ``ServerApp``.
         at_least: How many nodes; SuperNodes come one by one, and a run has those that are there
             when it begins.
 
+    Returns:
+        Their ids.
+
     Raises:
         UserError: If not enough nodes come.
     """
-    start, since, count = time.monotonic(), time.monotonic(), 0
+    start = time.monotonic()
+    since = start
+    count = 0
     while time.monotonic() - start < WAIT_S:
         node_ids = list(grid.get_node_ids())
         if len(node_ids) != count:
-            count, since = len(node_ids), time.monotonic()
+            count = len(node_ids)
+            since = time.monotonic()
         elif count >= max(1, at_least) and time.monotonic() - since >= STABLE_S:
             return node_ids
         time.sleep(POLL_S)
@@ -77,7 +85,7 @@ def wait_for_nodes(grid: Grid, at_least: int = 1) -> list[int]:
 
 
 def device_of(node_config: Mapping[str, object]) -> tuple[int, int]:
-    """The number of a device and the number of devices, from the configuration of its node.
+    """Reads the number of a device and the number of devices from the configuration of its node.
 
     Raises:
         UserError: If a key is missing or holds no such number.

@@ -1,11 +1,10 @@
-"""Run folders: where they are, and what is in them."""
+"""Makes and fills run folders."""
 
 import logging
 import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +13,18 @@ from safetensors.numpy import save_file
 from cdc_flower.core.errors import UserError
 
 RUNS = Path("results") / "runs"
-RESULTS, SUMMARY, REPORT, CONFIG, LOG = (
-    "results.parquet",
-    "summary.csv",
-    "report.html",
-    "config.yaml",
-    "run.log",
-)
+RESULTS = "results.parquet"
+SUMMARY = "summary.csv"
+REPORT = "report.html"
+CONFIG = "config.yaml"
+LOG = "run.log"
 LINKS = "links.yaml"
-STATE = "state"  # a folder: what the cloud side of each strategy learned during the stream
+#: A folder: a file for each strategy, with the arrays that its cloud side learned in the stream.
+STATE = "state"
 
 
 def check_writable(out: Path) -> None:
-    """Check, without making anything, that a run folder can be made.
+    """Checks, without making anything, that a run folder can be made.
 
     Raises:
         UserError: If it cannot, or if it already holds a run.
@@ -41,9 +39,10 @@ def check_writable(out: Path) -> None:
 
 
 def default_folder(suffix: str = "") -> Path:
-    """``results/runs/<time>``, with a number behind it where two runs share a second."""
+    """Names ``results/runs/<time>``, with a number behind it where two runs share a second."""
     name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + (f"_{suffix}" if suffix else "")
-    out, count = RUNS / name, 1
+    out = RUNS / name
+    count = 1
     while out.exists():
         count += 1
         out = RUNS / f"{name}-{count}"
@@ -51,7 +50,7 @@ def default_folder(suffix: str = "") -> Path:
 
 
 def make_folder(out: Path) -> None:
-    """Make the run folder, and point ``latest`` beside it at it where it is under ``results/runs``.
+    """Makes the run folder, and points ``latest`` at it where it is under ``results/runs``.
 
     Raises:
         UserError: If the folder cannot be made.
@@ -70,8 +69,13 @@ def make_folder(out: Path) -> None:
         ) from error
 
 
-def save_state(state: Mapping[str, NDArray[Any]], path: Path) -> None:
-    """Keep what a strategy learned during the stream, as a safetensors file; nothing is written for nothing."""
+def save_state(state: Mapping[str, NDArray[np.generic]], path: Path) -> None:
+    """Writes the arrays that a strategy learned during the stream; without any there is no file.
+
+    Args:
+        state: Arrays by name.
+        path: Of a safetensors file.
+    """
     if state:
         path.parent.mkdir(exist_ok=True)
         save_file({name: np.ascontiguousarray(value) for name, value in state.items()}, path)
@@ -81,7 +85,7 @@ LOGGERS = ("flwr", "cdc_flower")
 
 
 def log_to(path: Path) -> logging.Handler:
-    """Send what Flower and this package log to a file, and nothing of it to the terminal."""
+    """Sends the logs of Flower and this package to a file, and nothing of them to the terminal."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     for name in LOGGERS:
@@ -95,7 +99,7 @@ def log_to(path: Path) -> logging.Handler:
 
 
 def end_log(handler: logging.Handler) -> None:
-    """Close the file of :func:`log_to`; what is logged later is not written to it."""
+    """Closes the file of :func:`log_to`; later lines are not written to it."""
     for name in LOGGERS:
         logging.getLogger(name).removeHandler(handler)
     handler.close()

@@ -1,4 +1,4 @@
-"""Keys and choices of a configuration, checked against its own YAML files before anything is run.
+"""Checks keys and choices of a configuration against its YAML files before anything is run.
 
 The YAML files of the package say which keys there are. A key that none of the chosen files has is
 refused, with or without Hydra's ``+``. Values are checked later, by those who use them; so are the
@@ -44,7 +44,7 @@ Keys = dict[str, Any]
 def check_overrides(
     overrides: Sequence[str], config_name: str = ROOT, *, several: bool = False
 ) -> None:
-    """Check the keys and choices of a command line. Hydra must be initialized.
+    """Checks the keys and choices of a command line. Hydra must be initialized.
 
     Args:
         overrides: As on the command line, such as ``network=lte``.
@@ -67,7 +67,7 @@ def check_overrides(
 
 
 def _check_run(run: Sequence[Override], groups: Sequence[str], config_name: str) -> None:
-    """Check the keys of one run."""
+    """Checks the keys of one run."""
     texts = [override.input_line or "" for override in run]
     chosen = [
         text
@@ -95,7 +95,7 @@ def _check_run(run: Sequence[Override], groups: Sequence[str], config_name: str)
 
 
 def _known_keys(names: Mapping[str, str], full: Keys, chosen: Sequence[str]) -> Keys:
-    """The keys that the package's root and the chosen files of each group have.
+    """Lists the keys that the package's root and the chosen files of each group have.
 
     Args:
         names: Choice of each group.
@@ -121,8 +121,12 @@ def _known_keys(names: Mapping[str, str], full: Keys, chosen: Sequence[str]) -> 
     return known
 
 
-def _add_arms(methods: Keys, configured: Mapping[str, Any]) -> None:
-    """Add the arms of a configuration to the known strategies: an arm has the keys of its method.
+def _add_arms(methods: Keys, configured: Mapping[str, object]) -> None:
+    """Adds the arms of a configuration to the known strategies: an arm has its method's keys.
+
+    Args:
+        methods: Keys of the known strategies, extended in place.
+        configured: Settings of strategies and arms.
 
     Raises:
         UserError: If an arm has no method, or an unknown one.
@@ -147,9 +151,12 @@ def _add_arms(methods: Keys, configured: Mapping[str, Any]) -> None:
 
 
 def _check_keys(
-    given: Mapping[str, Any], known: Mapping[str, Any], names: Mapping[str, str], path: list[str]
+    given: Mapping[str, object],
+    known: Mapping[str, object],
+    names: Mapping[str, str],
+    path: list[str],
 ) -> None:
-    """Check that all keys of a tree are known.
+    """Checks that all keys of a tree are known.
 
     Args:
         given: Keys of the user.
@@ -172,9 +179,9 @@ def _check_keys(
 
 
 def _unknown_key(
-    path: Sequence[str], key: str, known: Mapping[str, Any], names: Mapping[str, str]
+    path: Sequence[str], key: str, known: Mapping[str, object], names: Mapping[str, str]
 ) -> UserError:
-    """The error for a key that no file has.
+    """Makes the error for a key that no file has.
 
     Args:
         path: Where the key stands.
@@ -199,17 +206,18 @@ def _unknown_key(
 
 
 def _choices_with(group: str, key: str) -> list[str]:
-    """At most three other choices of a group that have a key."""
+    """Lists at most three other choices of a group that have a key."""
     entries = entries_of_group(group)
     having = [name for name in entries if key in {row.name for row in entries[name].options}]
     return [f"{group}={name}" for name in having[:3]]
 
 
 def _check_sign(override: Override, full: Keys) -> None:
-    """Check the ``+`` in front of a key: for keys that no file sets, and for those alone."""
-    key, path = override.key_or_group, path_of(override.key_or_group)
-    start, value = ".".join(path), (override.input_line or "").partition("=")[2]
-    node: Any = full
+    """Checks the ``+`` in front of a key: it is for keys that no file sets, and for no others."""
+    key = override.key_or_group
+    path = path_of(key)
+    value = (override.input_line or "").partition("=")[2]
+    node: object = full
     for part in path:
         if isinstance(node, list):
             return
@@ -219,4 +227,4 @@ def _check_sign(override: Override, full: Keys) -> None:
             return
         node = node[part]
     if override.is_add() and not isinstance(node, Mapping):
-        raise UserError(f"{start} is there already; write {key}={value} without +")
+        raise UserError(f"{'.'.join(path)} is there already; write {key}={value} without +")

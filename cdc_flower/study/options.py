@@ -1,7 +1,7 @@
-"""Options of a run: every key of the configuration that belongs to no method, model or link.
+"""Lists the options of a run: every key that belongs to no method, model or link.
 
-Each says whether it changes results, from which ``run_id`` follows, and whether it means the same for
-every task, from which follows which tasks the bare command plays.
+Each says whether it changes results, from which ``run_id`` follows, and whether it means the same
+for every task, from which follows which tasks the bare command plays.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from cdc_flower.core.options import option
 from cdc_flower.simulations.fleet import Speeds
 
-#: In ``Rule.task``: the tasks' own defaults differ, so a value on the command line is for one of them.
+#: In ``Rule.task``: the defaults of the tasks differ, so a value on the command line is for one task.
 EACH_TASK = "each"
 
 Node = Mapping[str, object]

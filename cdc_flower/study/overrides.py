@@ -1,10 +1,9 @@
-"""Overrides of a command line one by one: their form, their choices, and the runs of a sweep."""
+"""Reads the overrides of a command line: their form, their choices, and the runs of a sweep."""
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
-from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
@@ -12,6 +11,7 @@ from hydra.errors import HydraException
 
 from cdc_flower.core.errors import UserError, unknown_name
 from cdc_flower.study.composing import options_of_group
+from cdc_flower.study.trees import Tree
 
 STRATEGY = "strategy"
 #: Keys of Hydra's own that may be changed.
@@ -19,7 +19,11 @@ HYDRA_KEYS = ("hydra.searchpath",)
 
 
 def parsed(overrides: Sequence[str]) -> list[Override]:
-    """The overrides by Hydra's grammar."""
+    """Parses overrides by Hydra's grammar.
+
+    Raises:
+        UserError: If one is no change of a key.
+    """
     parser = OverridesParser.create()
     changes = []
     for text in overrides:
@@ -36,8 +40,18 @@ def parsed(overrides: Sequence[str]) -> list[Override]:
 
 
 def check_form(override: Override, groups: Sequence[str], several: bool) -> None:
-    """Check what one override says by itself: what it may change, and a choice that exists."""
-    key, text = override.key_or_group, override.input_line or ""
+    """Checks an override by itself: that its key may be changed, and that its choice exists.
+
+    Args:
+        override: Of the command line.
+        groups: Names of the groups of files.
+        several: Whether a key may have several values, one for each run.
+
+    Raises:
+        UserError: If it may not stand on the command line.
+    """
+    key = override.key_or_group
+    text = override.input_line or ""
     if override.is_hydra_override() or key == "hydra":
         if key not in HYDRA_KEYS:
             raise UserError(
@@ -63,8 +77,9 @@ def check_form(override: Override, groups: Sequence[str], several: bool) -> None
 
 
 def _check_choice(override: Override) -> None:
-    """Check that what a group is set to is a file of the group."""
-    group, known = override.key_or_group, options_of_group(override.key_or_group)
+    """Checks that a group is set to one of its files."""
+    group = override.key_or_group
+    known = options_of_group(group)
     for text in _variants(override, known):
         value = parsed([text])[0].value()
         names = value if isinstance(value, list) and group == STRATEGY else [value]
@@ -77,7 +92,7 @@ def _check_choice(override: Override) -> None:
 
 
 def runs_of(changes: Sequence[Override], groups: Sequence[str]) -> Iterator[list[Override]]:
-    """The overrides of each run: all choices of groups, and of other keys the first value."""
+    """Lists the overrides of each run: all choices of groups, the first value of other keys."""
     variants = []
     for override in changes:
         each = _variants(override, options_of_group(override.key_or_group))
@@ -87,12 +102,12 @@ def runs_of(changes: Sequence[Override], groups: Sequence[str]) -> Iterator[list
 
 
 def _variants(override: Override, options: Sequence[str]) -> list[str]:
-    """The override once for each of its values."""
+    """Writes the override once for each of its values."""
     text = override.input_line or ""
     if not override.is_sweep_override():
         return [text]
     start = text.partition("=")[0]
-    value: Any = override.value()
+    value: object = override.value()
     if isinstance(value, Glob):
         return [f"{start}={name}" for name in value.filter(list(options))]
     if not override.is_discrete_sweep():
@@ -101,34 +116,36 @@ def _variants(override: Override, options: Sequence[str]) -> list[str]:
 
 
 def shape_of(override: Override, groups: Sequence[str]) -> str:
-    """The whole override of a group, and the key of any other."""
+    """Writes the whole override of a group, and the key of any other."""
     text = override.input_line or ""
     return text if override.key_or_group in groups else text.partition("=")[0]
 
 
-def tree_of(override: Override) -> dict[str, Any]:
-    """The override as a tree of keys."""
-    tree: Any = override.value()
-    for part in reversed(path_of(override.key_or_group)):
+def tree_of(override: Override) -> Tree:
+    """Makes a tree of keys of an override."""
+    *outer, last = path_of(override.key_or_group)
+    tree: Tree = {last: override.value()}
+    for part in reversed(outer):
         tree = {part: tree}
-    return dict(tree)
+    return tree
 
 
 def path_of(key: str) -> list[str]:
-    """The parts of a dotted key; brackets are dots."""
+    """Splits a dotted key; brackets are dots."""
     return [part for part in re.sub(r"\[([^\]]*)\]", r".\1", key).split(".") if part]
 
 
-def merged(base: Any, change: Any) -> Any:
-    """Two trees in one, the second before the first."""
-    if not isinstance(base, Mapping) or not isinstance(change, Mapping):
-        return change
+def merged(base: Tree, change: Tree) -> Tree:
+    """Merges two trees; where both have a value the second one counts."""
     both = dict(base)
     for key, value in change.items():
-        both[key] = merged(base.get(key), value)
+        before = base.get(key)
+        if isinstance(before, dict) and isinstance(value, dict):
+            value = merged(before, value)
+        both[key] = value
     return both
 
 
 def package_groups() -> list[str]:
-    """The groups of the package itself; each has a choice by default."""
+    """Lists the groups of the package itself; each has a choice by default."""
     return [path.name for path in files("cdc_flower.configs").iterdir() if path.is_dir()]

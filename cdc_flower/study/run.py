@@ -1,11 +1,13 @@
-"""A run: every configured strategy on the same fleet, streams and links, and a folder with the results."""
+"""Plays a run: every configured strategy on the same fleet, streams and links.
+
+It leaves a folder with the results.
+"""
 
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -21,6 +23,7 @@ from cdc_flower.study import folder
 from cdc_flower.study.cloud import train_cloud
 from cdc_flower.study.play import play
 from cdc_flower.study.setup import NO_EXPERIMENT, Setup, grid_of, prepare
+from cdc_flower.study.trees import Config
 from cdc_flower.tables.long_table import ResultsWriter
 from cdc_flower.tables.summary import rich_table, write_summary
 
@@ -30,10 +33,8 @@ log = logging.getLogger("cdc_flower")
 SILENT = ("out", "command", "grid", "cache", "also", "report")
 
 
-def run(
-    config: Mapping[str, Any], *, grid: Grid | None = None, console: Console | None = None
-) -> Path:
-    """Run what a resolved configuration says.
+def run(config: Config, *, grid: Grid | None = None, console: Console | None = None) -> Path:
+    """Plays a resolved configuration.
 
     Args:
         config: As composed from ``configs/config.yaml``. Under ``also`` it may hold those of
@@ -75,25 +76,33 @@ def run(
 
 
 def link_facts(setup: Setup) -> dict[str, float]:
-    """What a reader of the results cannot see in the configuration: how fast the links really are."""
+    """Measures the median rates of the links in bit/s, which no configuration says."""
     up_bps, down_bps = setup.fleet.median_rates_bps()
     return {"median_rate_up_bps": up_bps, "median_rate_down_bps": down_bps}
 
 
-def run_id_of(config: Mapping[str, Any]) -> str:
-    """Names a run: twelve digits of a hash over all of its configuration that may change results."""
+def run_id_of(config: Config) -> str:
+    """Names a run: twelve digits of a hash over the part of its configuration that counts."""
     named = {key: value for key, value in config.items() if key not in SILENT}
     return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def play_all(
-    config: Mapping[str, Any],
+    config: Config,
     setup: Setup,
     grid: Grid | None,
     writer: ResultsWriter,
     state_folder: Path,
 ) -> None:
-    """Train the cloud, then play each strategy; rows are written as each segment is done, states after the last."""
+    """Trains the cloud, then plays each strategy.
+
+    Args:
+        config: Resolved and checked.
+        setup: Made from it.
+        grid: Where to play; None: the configured one.
+        writer: Gets the rows of each segment as it is done.
+        state_folder: Gets the state of each strategy after its last segment.
+    """
     torch.set_num_threads(1)  # small products: a second thread costs more than it gives
     starts_s = setup.stream.segment_starts_s
     own_grid = grid is None
@@ -110,7 +119,7 @@ def play_all(
                 strategy.prepare(cloud)
                 step = bars.bar(f"{name}: playing", setup.stream.num_segments)
 
-                def collect(frame: pd.DataFrame, step: Any = step) -> None:
+                def collect(frame: pd.DataFrame, step: Callable[[], None] = step) -> None:
                     writer.append(frame)
                     step()
 
@@ -137,12 +146,17 @@ def play_all(
 
 
 def finish(out: Path, console: Console, *, with_report: bool = True) -> None:
-    """Summary, report (if wanted) and table of whatever the run folder holds."""
+    """Writes summary and report of whatever the run folder holds, and prints the table.
+
+    Args:
+        out: The run folder.
+        console: Where the table is printed.
+        with_report: Whether the report is written.
+    """
     try:
         comparison = Comparison.of([read_folder(out)])
-    except (
-        Exception
-    ) as error:  # nothing was finished: the folder holds the configuration and the log
+    # Nothing was finished: the folder holds the configuration and the log.
+    except Exception as error:
         log.warning("no results to summarize: %s", error)
         return
     if comparison.results.cells.empty:

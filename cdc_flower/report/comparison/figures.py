@@ -60,7 +60,7 @@ def all_drawings(
     )
     is_over_time = any(panel.cells["segment"].nunique() > 1 for panel in panels)
     many = any(len(panel.strategies) > MANY for panel in panels)
-    with style.looks():
+    with style.figure_style():
         drawings = [_over_segments(panels, colors)] if is_over_time or not compared else []
         if compared and (many or not is_over_time):
             drawings.append(_forest(panels, summary, colors))

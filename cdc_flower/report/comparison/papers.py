@@ -1,4 +1,4 @@
-"""Lists the papers to cite for the strategies of a run."""
+"""Whom to cite for the strategies of a run."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ class Paper:
     """One paper.
 
     Attributes:
-        name: Of the method that it presents.
+        name: What it is about, as readers know it.
         text: Authors, title, place and year.
         arxiv: Its number on arXiv.
         bibtex: Its entry.
@@ -31,8 +31,7 @@ def _paper(
     )
     bibtex = (
         f"@{kind}{{{key},\n  author = {{{author} and others}},\n  title = {{{title}}},\n"
-        f"  {place} = {{{venue}}},\n  year = {{{year}}},\n  eprint = {{{arxiv}}},\n"
-        f"  archivePrefix = {{arXiv}}\n}}"
+        f"  {place} = {{{venue}}},\n  year = {{{year}}},\n  eprint = {{{arxiv}}},\n  archivePrefix = {{arXiv}}\n}}"
     )
     last_name = author.split(",")[0]
     plain_title = title.replace("{", "").replace("}", "")
@@ -55,8 +54,8 @@ PAPERS = {
         "DUET",
         "lv2023duet",
         "Lv, Zheqi",
-        "{DUET}: A Tuning-Free Device-Cloud Collaborative Parameters Generation Framework for "
-        "Efficient Device Model Generalization",
+        "{DUET}: A Tuning-Free Device-Cloud Collaborative Parameters Generation Framework for Efficient Device Model "
+        "Generalization",
         "Proceedings of the ACM Web Conference (WWW)",
         2023,
         "2209.05227",
@@ -74,8 +73,7 @@ PAPERS = {
         "CDC-MMPG",
         "ji2025cdcmmpg",
         "Ji, Wei",
-        "Backpropagation-Free Multi-modal On-Device Model Adaptation via Cloud-Device "
-        "Collaboration",
+        "Backpropagation-Free Multi-modal On-Device Model Adaptation via Cloud-Device Collaboration",
         "ACM Transactions on Multimedia Computing, Communications, and Applications (TOMM) 21(2)",
         2025,
         "2406.01601",
@@ -102,9 +100,11 @@ PAPERS = {
 
 
 def papers_for(strategies: Iterable[str]) -> list[Paper]:
-    """Lists the papers of these strategies in their order, each once, and Flower's at the end."""
-    found: list[Paper] = []
-    for name in strategies:
-        keys = [key for key in PAPERS if name == key or name.startswith(f"{key}_")]
-        found += [PAPERS[key] for key in keys]
+    """The papers of these strategies in their order, each once, and Flower's at the end."""
+    found = [
+        PAPERS[key]
+        for name in strategies
+        for key in PAPERS
+        if name == key or name.startswith(f"{key}_")
+    ]
     return [*dict.fromkeys(found), FLOWER]

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cdc_flower.report.drawing.svg_minify import compact
 
-#: Okabe and Ito's colors, which color-blind readers can tell apart; yellow is too pale for a thin
+#: Okabe and Ito's colours, which colour-blind readers can tell apart; yellow is too pale for a thin
 #: line.
 COLORS = {
     "static": "#7f7f7f",
@@ -45,7 +45,7 @@ ABOVE_IN = 0.3
 RIGHT_IN = 0.06
 
 
-def looks() -> AbstractContextManager[None]:
+def figure_style() -> AbstractContextManager[None]:
     """Sets Matplotlib's parameters for our figures, while the context is open."""
     return mpl.rc_context(
         {
@@ -76,10 +76,7 @@ def looks() -> AbstractContextManager[None]:
 
 
 def strategy_colors(names: Iterable[str]) -> dict[str, str]:
-    """Gives a color to each strategy.
-
-    Unknown names take the spare colors that are free, in alphabetical order.
-    """
+    """A colour for each strategy; unknown names take the spare colours that are free, in alphabetical order."""
     names = list(dict.fromkeys(names))
     colors = {name: COLORS[name] for name in names if name in COLORS}
     free = [color for color in SPARE_COLORS if color not in colors.values()] or list(SPARE_COLORS)
@@ -131,7 +128,7 @@ def svg(figure: Figure, name: str) -> str:
         name: Its id, which other figures must not have.
     """
     buffer = io.StringIO()
-    with looks():
+    with figure_style():
         figure.savefig(
             buffer,
             format="svg",

@@ -41,7 +41,7 @@ GAIN = ("gain", "gain_low", "gain_high")
 
 def stress_drawings(study: Study, colors: dict[str, str]) -> list[Drawing]:
     """Draws every figure that the study allows, in the order of the page."""
-    with style.looks():
+    with style.figure_style():
         drawings = [
             Drawing("pareto", "What is the metric worth in bytes?", *_pareto(study, colors)),
             Drawing(
