@@ -21,7 +21,7 @@ from cdc_flower.devices.decoders.protocol import Decoder
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.layers import Parameters
 from cdc_flower.training.checkpoints import Checkpoints, Resume
-from cdc_flower.training.fit import fit
+from cdc_flower.training.fit import Watch, fit
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
@@ -165,9 +165,7 @@ class Cloud:
                 held_out or self.held_out,
                 epochs=epochs,
                 rate=rate,
-                patience=self.patience,
-                on_batch=step,
-                resume=resume,
+                watch=Watch(self.patience, step, resume),
             )
 
         checkpoints = self.checkpoints if self.identity else Checkpoints()
