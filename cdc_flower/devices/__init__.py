@@ -1,1 +1,1 @@
-"""The device side: the app, its states, and decoders of payloads."""
+"""Plays the device side: the app, its states, and decoders of payloads."""

@@ -1,4 +1,4 @@
-"""The device side: one app for a batch of devices, which is correct for a single message too.
+"""Answers messages on devices, for a batch of them; one message alone is a batch of one.
 
 ``handle`` is a pure function of the messages and the states. Flower's own runtimes call the app
 with one message and its context, and that is a batch of one.
@@ -6,7 +6,6 @@ with one message and its context, and that is a batch of one.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -35,33 +34,37 @@ DEVICES_PER_CHUNK = 512
 #: Before the keys of points, where they stand beside scores.
 POINT = "points/"
 
-#: What a device did: ``num-labels`` and ``flops``, ``[n]`` each.
-Work = dict[str, NDArray[Any]]
+#: Makes replies to messages, and the states after them.
+_Handler = Callable[[MessageBatch, DeviceStates], tuple[Replies, DeviceStates]]
+
+#: Work that devices did: ``num-labels`` and ``flops``, ``[n]`` each.
+Work = dict[str, NDArray]
 
 
 class LabelBudget(TruthReader):
-    """A baseline that trains on the device reads labels, and what it reads is counted."""
+    """Reads labels for a baseline that trains on the device, and what it reads is counted."""
 
 
 class DeviceApp(ClientApp):
     """Answers, for a batch of devices, the messages of every strategy.
 
-    ==============  =====================================================================================
-    message         what the devices do
-    ==============  =====================================================================================
+    ==============  ================================================================================
+    message         action of the devices
+    ==============  ================================================================================
     query.deploy    install the model and its settings
     query.answers   tell their own request policy how unsure they are of their newest answers
-    train.report    tell of their recent, unlabelled events (with a setting ``lag``, as they were so many events
-                    earlier): the items or the frames of a clip, or with the setting ``report:
-                    feature`` a feature of them, made from the deployed layers ``feature.*``; and
-                    beside them what the decoders tell
-    train.local     train in place on labelled events that they have seen; usable once the work is done
+    train.report    tell of their recent, unlabelled events (with a setting ``lag``, as they were so
+                    many events earlier): the items or the frames of a clip, or with the setting
+                    ``report: feature`` a feature of them, made from the deployed layers
+                    ``feature.*``; and beside them what the decoders tell
+    train.local     train in place on labelled events that they have seen; usable once the work is
+                    done
     train.upload    send labelled examples that they have seen
     train           Flower's: train the parameters that came, and send them back
-    evaluate        predict the segment: events before the new parameters arrive with the old ones, and
-                    those after with the new, which come whole or in a form of which a decoder makes
-                    them: see :mod:`cdc_flower.devices.decoders`
-    ==============  =====================================================================================
+    evaluate        predict the segment: events before the new parameters arrive with the old ones,
+                    and those after with the new, which come whole or in a form of which a decoder
+                    makes them: see :mod:`cdc_flower.devices.decoders`
+    ==============  ================================================================================
 
     Args:
         model: The device model.
@@ -71,10 +74,12 @@ class DeviceApp(ClientApp):
 
     def __init__(self, model: DeviceModel, stream: Stream, task: DeviceTask) -> None:
         super().__init__()
-        self.model, self.stream, self.task = model, stream, task
+        self.model = model
+        self.stream = stream
+        self.task = task
 
     def __call__(self, message: Message, context: Context) -> Message:
-        """Flower's entrance: one message of one node, whose ``partition-id`` is the device."""
+        """Answers one message of one node for Flower; its ``partition-id`` is the device."""
         device_ids = np.array([int(context.node_config["partition-id"])])
         states = DeviceStates.from_record(device_ids, context.state)
         replies, changed = self.handle(MessageBatch.from_messages([message]), states)
@@ -83,7 +88,7 @@ class DeviceApp(ClientApp):
         return Message(replies[0].content, reply_to=message)
 
     def handle(self, batch: MessageBatch, states: DeviceStates) -> tuple[Replies, DeviceStates]:
-        """Replies to ``n`` messages and the states after them.
+        """Answers ``n`` messages, and returns the states after them.
 
         Args:
             batch: One message a device, in the order of the states.
@@ -95,11 +100,10 @@ class DeviceApp(ClientApp):
         """
         if len(batch) != len(states):
             raise ValueError(
-                f"a batch must have one message a device, got {len(batch)} for {len(states)} devices"
+                f"a batch must have one message a device, got {len(batch)} "
+                f"for {len(states)} devices"
             )
-        handlers: dict[
-            str, Callable[[MessageBatch, DeviceStates], tuple[Replies, DeviceStates]]
-        ] = {
+        handlers: dict[str, _Handler] = {
             records.DEPLOY: self._deploy,
             records.ANSWERS: self._answers,
             records.TRAIN_REPORT: self._report,
@@ -171,25 +175,20 @@ class DeviceApp(ClientApp):
         for decoder in decoders_of(states.settings):
             report = {**report, **decoder.tells(states)}
         if not any(column.dtype == object for column in report.values()):
-            return batch.reply(
-                arrays={records.REPORT: report}, configs={records.WORK: work} if work else {}
-            ), states
-        rows_of: dict[
-            tuple[int, ...], list[int]
-        ] = {}  # runs of bytes differ in length: a batch for each of them
+            configs = {records.WORK: work} if work else {}
+            return batch.reply(arrays={records.REPORT: report}, configs=configs), states
+        # Runs of bytes differ in length: a batch for each length.
+        rows_of: dict[tuple[int, ...], list[int]] = {}
         for row in range(len(batch)):
-            rows_of.setdefault(
-                tuple(np.size(column[row]) for column in report.values()), []
-            ).append(row)
+            lengths = tuple(np.size(column[row]) for column in report.values())
+            rows_of.setdefault(lengths, []).append(row)
         groups = []
         for rows in map(np.array, rows_of.values()):
             told = {key: np.stack(list(column[rows])) for key, column in report.items()}
-            spent = (
-                {records.WORK: {key: column[rows] for key, column in work.items()}} if work else {}
-            )
-            groups.append(
-                (batch.select(rows).reply(arrays={records.REPORT: told}, configs=spent), rows)
-            )
+            spent = {key: column[rows] for key, column in work.items()}
+            configs = {records.WORK: spent} if work else {}
+            reply = batch.select(rows).reply(arrays={records.REPORT: told}, configs=configs)
+            groups.append((reply, rows))
         return joined(groups), states
 
     def _upload(
@@ -272,7 +271,10 @@ class DeviceApp(ClientApp):
         how: LocalTraining,
         start: Callable[[NDArray[np.int64]], Arrays],
     ) -> tuple[Work, Arrays]:
-        """What training on some devices cost (``[n]``, 0 for the others), and their parameters ``[rows, ...]``."""
+        """Trains on some devices, and returns the work ``[n]`` and parameters ``[rows, ...]``.
+
+        The work is 0 for the others.
+        """
         examples = self.stream.labelled(
             LabelBudget(),
             states.device_ids[rows],
@@ -289,7 +291,8 @@ class DeviceApp(ClientApp):
     def _evaluate(
         self, batch: MessageBatch, states: DeviceStates
     ) -> tuple[MessageBatch, DeviceStates]:
-        segment, clock = segment_of(batch), batch.configs.get(records.CLOCK, {})
+        segment = segment_of(batch)
+        clock = batch.configs.get(records.CLOCK, {})
         arrival_s = np.broadcast_to(
             np.asarray(clock.get(records.ARRIVAL_S, -np.inf), np.float64), len(states)
         )
@@ -297,10 +300,9 @@ class DeviceApp(ClientApp):
         work: Work = {}
         if received and states.settings.get(records.FINE_TUNING_STEPS):
             after, newest, work = self._fine_tune(batch, after.add(received)[0], newest)
-            arrival_s, received = (
-                arrival_s + work[records.FLOPS] / clock.get(records.FLOPS_PER_S, np.inf),
-                {},
-            )
+            # Tuned parameters are in use once the work is done; they are in the pool already.
+            arrival_s = arrival_s + work[records.FLOPS] / clock.get(records.FLOPS_PER_S, np.inf)
+            received = {}
 
         scorer = Scorer(
             self.model, after.static, [after.pool, received] if received else [after.pool]
@@ -327,16 +329,18 @@ class DeviceApp(ClientApp):
         # from then on.
         late = arrival_s >= self.stream.segment_starts_s[segment + 1]
         waits = late & (newest == states.pending)
-        in_use, pending = (
-            np.where(waits, states.in_use, newest),
-            np.where(waits, states.pending, -1),
-        )
+        in_use = np.where(waits, states.in_use, newest)
+        pending = np.where(waits, states.pending, -1)
         return reply, after.adopt(received, in_use, pending)
 
     def _fine_tune(
         self, batch: MessageBatch, states: DeviceStates, newest: NDArray[np.int64]
     ) -> tuple[DeviceStates, NDArray[np.int64], Work]:
-        """Go on from the parameters that came, on the adaptive layers: states, newest sets, and the work."""
+        """Tunes the adaptive layers from the parameters that came.
+
+        Returns:
+            The states, the newest sets ``[n]``, and the work.
+        """
         how = replace(
             LocalTraining.from_settings(states.settings),
             layers="head",
@@ -364,7 +368,7 @@ class DeviceApp(ClientApp):
         segment: int,
         rows: NDArray[np.int64],
     ) -> dict[str, NDArray[np.generic]]:
-        """What these devices add to the metrics in a segment, under the names of the reply."""
+        """Scores what these devices add to the metrics in a segment, by names of the reply."""
         data = self.stream.segment(states.device_ids[rows], segment)
         device = rows[data.row]
         late = data.times_s < arrival_s[device]
@@ -375,7 +379,7 @@ class DeviceApp(ClientApp):
 
 
 def no_work(num_devices: int) -> Work:
-    """No label and no operation."""
+    """Makes the work of devices that spent no label and no operation."""
     return {
         records.NUM_LABELS: np.zeros(num_devices, np.int64),
         records.FLOPS: np.zeros(num_devices),
@@ -383,12 +387,13 @@ def no_work(num_devices: int) -> Work:
 
 
 def segment_of(batch: MessageBatch) -> int:
-    """The segment that a message is about: the clock's, or for a stock strategy its round less one.
+    """Finds the segment of a message: the clock's, or for a stock strategy its round less one.
 
     Raises:
         ValueError: If the message has neither.
     """
-    clock, config = batch.configs.get(records.CLOCK, {}), batch.configs.get(records.CONFIG, {})
+    clock = batch.configs.get(records.CLOCK, {})
+    config = batch.configs.get(records.CONFIG, {})
     if records.SEGMENT in clock:
         return int(clock[records.SEGMENT])
     if records.SERVER_ROUND in config:

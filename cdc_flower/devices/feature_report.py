@@ -1,4 +1,4 @@
-"""Reports that hold a feature of recent data in place of the data."""
+"""Reports a feature of recent data in place of the data."""
 
 import numpy as np
 import torch

@@ -1,8 +1,7 @@
-"""Slots: the arrays that a decoder keeps on devices between messages."""
+"""Keeps the arrays that a decoder holds on devices between messages, in slots."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ class Slot:
     """
 
     index: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
-    rows: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    rows: Mapping[str, NDArray] = field(default_factory=dict)
 
     def select(self, rows: NDArray[np.int64]) -> "Slot":
         """Takes the slot of some devices."""
@@ -40,7 +39,13 @@ class Slot:
         )
 
     def update(self, rows: NDArray[np.int64], changed: "Slot", offset: int) -> "Slot":
-        """Replaces the rows of some devices, whose indices count from ``offset`` on."""
+        """Replaces the rows of some devices, whose indices count from ``offset`` on.
+
+        Args:
+            rows: ``[k]``, the devices.
+            changed: Their slot.
+            offset: Added to the indices of that slot; 0 leaves them as they are.
+        """
         index = {name: value.copy() for name, value in self.index.items()}
         others = {name: value.copy() for name, value in self.rows.items()}
         for name, value in changed.index.items():
@@ -55,8 +60,8 @@ class Slot:
 
     @property
     def nbytes(self) -> int:
-        """Memory of the arrays in bytes."""
-        return sum(value.nbytes for part in (self.index, self.rows) for value in part.values())
+        """Adds up the memory of the arrays, in bytes."""
+        return sum(value.nbytes for value in (*self.index.values(), *self.rows.values()))
 
 
 def shifted(index: NDArray[np.int64], offset: int) -> NDArray[np.int64]:
@@ -64,22 +69,22 @@ def shifted(index: NDArray[np.int64], offset: int) -> NDArray[np.int64]:
     return np.where(index < 0, -1, index + offset)
 
 
-def flattened(slots: Mapping[str, Slot], part: str) -> dict[str, NDArray[Any]]:
+def flattened(slots: Mapping[str, Slot], part: str) -> dict[str, NDArray]:
     """Names the arrays of slots ``slot/name``, for a record; ``part`` is ``index`` or ``rows``."""
-    return {
-        f"{slot}/{name}": value
-        for slot, held in slots.items()
-        for name, value in getattr(held, part).items()
-    }
+    named: dict[str, NDArray] = {}
+    for slot, held in slots.items():
+        arrays: Mapping[str, NDArray] = getattr(held, part)
+        named |= {f"{slot}/{name}": value for name, value in arrays.items()}
+    return named
 
 
-def restored(index: Mapping[str, Any], rows: Mapping[str, Any]) -> dict[str, Slot]:
+def restored(index: Mapping[str, NDArray], rows: Mapping[str, NDArray]) -> dict[str, Slot]:
     """Makes slots of the arrays that :func:`flattened` named."""
     slots = {key.partition("/")[0] for key in (*index, *rows)}
     return {slot: Slot(_named(index, slot), _named(rows, slot)) for slot in sorted(slots)}
 
 
-def _named(arrays: Mapping[str, Any], slot: str) -> dict[str, Any]:
+def _named(arrays: Mapping[str, NDArray], slot: str) -> dict[str, NDArray]:
     prefix = f"{slot}/"
     return {
         key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)

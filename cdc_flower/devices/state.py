@@ -1,4 +1,4 @@
-"""States of devices between messages: the deployed model, parameters, and decoders' slots.
+"""Keeps the states of devices between messages: model, parameters, and decoders' slots.
 
 Devices often hold the same parameters: all of them after a deployment, all of them with FedAvg. So
 the parameters are a pool of distinct sets, and each device has an index into it.
@@ -6,7 +6,8 @@ the parameters are a pool of distinct sets, and each device has an index into it
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from itertools import chain
+from typing import cast
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
@@ -32,7 +33,7 @@ Settings = dict[str, bool | int | float | str]
 
 @dataclass(frozen=True)
 class DeviceStates:
-    """States of ``n`` devices. Immutable: a change makes a new one, so a failed round leaves the old.
+    """Holds the states of ``n`` devices. A change makes new ones: a failed round leaves the old.
 
     Attributes:
         device_ids: ``[n]``.
@@ -54,7 +55,7 @@ class DeviceStates:
     slots: Mapping[str, Slot] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Fill in what is not given: nobody has parameters."""
+        """Fills in what is not given: nobody has parameters."""
         for name in _INDICES:
             if not len(getattr(self, name)):
                 object.__setattr__(self, name, np.full(len(self), -1))
@@ -64,15 +65,20 @@ class DeviceStates:
 
     @property
     def num_sets(self) -> int:
-        """``P``, how many sets of parameters the pool holds."""
+        """Counts the sets of parameters in the pool, ``P``."""
         return len(next(iter(self.pool.values()))) if self.pool else 0
 
     def deployed(
         self, model: Arrays, adaptive: tuple[str, ...], settings: Settings
     ) -> "DeviceStates":
-        """The states after a deployment: every device uses the adaptive layers that came with the model.
+        """Makes the states after a deployment: all devices use the adaptive layers that came.
 
         Slots are empty; see :func:`cdc_flower.devices.decoders.deployment.deploy`.
+
+        Args:
+            model: Static and adaptive layers.
+            adaptive: Names of the adaptive layers.
+            settings: Deployed beside the model.
         """
         return DeviceStates(
             self.device_ids,
@@ -87,7 +93,7 @@ class DeviceStates:
         return replace(self, slots={**self.slots, **slots})
 
     def select(self, rows: NDArray[np.int64]) -> "DeviceStates":
-        """The states of some devices; the pool is still whole."""
+        """Takes the states of some devices; the pool is still whole."""
         return replace(
             self,
             device_ids=self.device_ids[rows],
@@ -105,25 +111,35 @@ class DeviceStates:
         if len(rows) == len(self):
             return changed.select(np.argsort(rows)).compact()
         offset = 0 if changed.pool is self.pool else self.num_sets
-        merged: dict[str, Any] = {name: getattr(self, name).copy() for name in _INDICES}
-        for name in _INDICES:
-            merged[name][rows] = shifted(getattr(changed, name), offset)
-        merged["slots"] = {
+        in_use = self.in_use.copy()
+        in_use[rows] = shifted(changed.in_use, offset)
+        pending = self.pending.copy()
+        pending[rows] = shifted(changed.pending, offset)
+        slots = {
             name: self.slots.get(name, slot.empty(len(self))).update(rows, slot, offset)
             for name, slot in changed.slots.items()
         }
         if changed.pool is self.pool:
-            return replace(self, **merged)
+            return replace(self, in_use=in_use, pending=pending, slots=slots)
         is_same_model = changed.static is self.static or not self.static
         names = tuple({**self.pool, **changed.pool} if is_same_model else changed.static)
-        mine, theirs = self.widen(names).pool, changed.widen(names).pool
+        mine = self.widen(names).pool
+        theirs = changed.widen(names).pool
         pool = (
             {name: np.concatenate([mine[name], theirs[name]]) for name in names} if mine else theirs
         )
-        return replace(changed, device_ids=self.device_ids, pool=pool, **merged).compact()
+        merged = replace(
+            changed,
+            device_ids=self.device_ids,
+            pool=pool,
+            in_use=in_use,
+            pending=pending,
+            slots=slots,
+        )
+        return merged.compact()
 
     def widen(self, names: Iterable[str]) -> "DeviceStates":
-        """The same states with a pool that holds these names too, filled from the deployed model.
+        """Makes the pool hold these names too, filled from the deployed model.
 
         Raises:
             ValueError: If the deployed model has no such name.
@@ -140,7 +156,7 @@ class DeviceStates:
         return replace(self, pool={**self.pool, **extra})
 
     def add(self, sets: Arrays) -> tuple["DeviceStates", int]:
-        """The states with more sets ``[Q, ...]`` in the pool, and the index of the first of them.
+        """Adds sets ``[Q, ...]`` to the pool, and returns the index of the first of them.
 
         Names that the sets lack are filled from the deployed model.
 
@@ -152,7 +168,9 @@ class DeviceStates:
         return replace(widened, pool=pool), self.num_sets
 
     def fitted(self, sets: Arrays) -> tuple["DeviceStates", Arrays]:
-        """The states and more sets ``[Q, ...]`` made to hold the same names, with the types of the deployed model.
+        """Makes the pool and more sets ``[Q, ...]`` hold the same names.
+
+        Types are those of the deployed model.
 
         Raises:
             ValueError: As :meth:`add`.
@@ -170,19 +188,24 @@ class DeviceStates:
     def adopt(
         self, sets: Arrays, in_use: NDArray[np.int64], pending: NDArray[np.int64]
     ) -> "DeviceStates":
-        """The states with other indices, which count fitted ``sets`` after those of the pool.
+        """Takes other indices, which count fitted ``sets`` after those of the pool.
 
         If nobody needs the pool any more the sets take its place without a copy.
+
+        Args:
+            sets: ``[Q, ...]``, from :meth:`fitted`; empty for none.
+            in_use: ``[n]``.
+            pending: ``[n]``.
         """
         pools = [self.pool, sets] if sets else [self.pool]
         return replace(self, in_use=in_use, pending=pending)._packed(pools)
 
     def compact(self) -> "DeviceStates":
-        """The same states without the sets that nobody uses."""
+        """Drops the sets that nobody uses."""
         return self._packed([self.pool])
 
     def _packed(self, pools: list[Arrays]) -> "DeviceStates":
-        """The states with a pool of those sets of some pools, numbered through, that somebody uses."""
+        """Keeps those sets of some pools, numbered through, that somebody uses."""
         ends = np.cumsum([len(next(iter(pool.values()))) if pool else 0 for pool in pools])
         indices = np.concatenate([self.in_use, self.pending, *self._slot_indices()])
         used = np.zeros(ends[-1], bool)
@@ -194,7 +217,9 @@ class DeviceStates:
             (pools[0], masks[0])
         ]
         pool = {
-            name: _joined([sets[name] if mask.all() else sets[name][mask] for sets, mask in parts])
+            name: _concatenated(
+                [sets[name] if mask.all() else sets[name][mask] for sets, mask in parts]
+            )
             for name in pools[0]
         }
         index = np.append(np.cumsum(used) - 1, -1)  # -1 stays -1
@@ -208,12 +233,11 @@ class DeviceStates:
 
     def _slot_indices(self) -> list[NDArray[np.int64]]:
         """Lists every index of every slot."""
-        slots = [slot.index for slot in self.slots.values()]
-        return [index for indices in slots for index in indices.values()]
+        return list(chain.from_iterable(slot.index.values() for slot in self.slots.values()))
 
     @property
     def nbytes(self) -> int:
-        """Memory of the arrays in bytes."""
+        """Adds up the memory of the arrays, in bytes."""
         rows = self.device_ids.nbytes + self.in_use.nbytes + self.pending.nbytes
         slots = sum(slot.nbytes for slot in self.slots.values())
         sets = (*self.static.values(), *self.pool.values())
@@ -251,8 +275,8 @@ class DeviceStates:
         return DeviceStates(self.device_ids, static, pool, **index, settings=settings, slots=slots)
 
     def to_record(self) -> RecordDict:
-        """The states as records, for Flower's ``context.state``."""
-        groups: dict[str, dict[str, Any]] = {
+        """Writes the states as records, for Flower's ``context.state``."""
+        groups: dict[str, dict[str, NDArray]] = {
             "static": self.static,
             "pool": self.pool,
             "index": {name: getattr(self, name) for name in _INDICES},
@@ -269,20 +293,20 @@ class DeviceStates:
 
     @staticmethod
     def from_record(device_ids: NDArray[np.int64], record: RecordDict) -> "DeviceStates":
-        """The states that :meth:`to_record` wrote; empty ones from an empty record."""
+        """Reads the states that :meth:`to_record` wrote; empty ones from an empty record."""
         if "index" not in record:
             return DeviceStates(device_ids)
         static, pool, index, slot_index, slot_rows = (
             {key: value.numpy() for key, value in record.array_records[name].items()}
             for name in ("static", "pool", "index", "slot-index", "slot-rows")
         )
-        settings: dict[str, Any] = dict(record.config_records["settings"])
+        settings = cast(Settings, dict(record.config_records["settings"]))
         slots = restored(slot_index, slot_rows)
         return DeviceStates(
             device_ids, static, pool, index["in_use"], index["pending"], settings, slots
         )
 
 
-def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
-    """Arrays one after the other; a single one without a copy."""
+def _concatenated(parts: list[NDArray]) -> NDArray:
+    """Puts arrays one after the other; a single one without a copy."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

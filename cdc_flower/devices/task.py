@@ -1,7 +1,7 @@
-"""The device's half of a task: reports of recent data, and scores.
+"""Reports recent data and scores events: a task's half on the device.
 
-Everything else is the same for all tasks: a device ranks candidates for a query (items for a history,
-answers for a question, clips for a caption), and a model says how
+Everything else is the same for all tasks: a device ranks candidates for a query (items for a
+history, answers for a question, clips for a caption), and a model says how
 (:class:`~cdc_flower.models.base.DeviceModel`).
 """
 
@@ -15,11 +15,13 @@ from cdc_flower.devices.state import DeviceStates
 from cdc_flower.models.base import DeviceModel
 
 #: Arrays or numbers of ``n`` devices, by key.
-Columns = dict[str, NDArray[Any]]
+Columns = dict[str, NDArray]
 
 
 class DeviceTask(Protocol):
     """Makes reports and scores on devices."""
+
+    # A task plays streams of its own kind, so the type of a stream is left open here.
 
     #: Names of what devices tell of their recent data; a strategy plays the task if it reads one.
     tells: frozenset[str]
@@ -53,4 +55,4 @@ class DeviceTask(Protocol):
         """
 
     def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
-        """Makes sums for the record ``scores`` and points for the record ``points``, ``[n, ...]``."""
+        """Makes sums ``[n, ...]`` for the record ``scores``, and points for ``points``."""

@@ -1,4 +1,4 @@
-"""A device model: static layers that all devices share, and adaptive layers that each may have of its own.
+"""Describes device models: static layers that all devices share, and adaptive ones of their own.
 
 A model is a description without parameters. Its functions take a dictionary of tensors, shared or
 stacked (see :mod:`cdc_flower.models.layers`), so one line of code serves one device, a batch of
@@ -7,7 +7,6 @@ them, and the cloud. ``C`` is the number of candidates and ``L`` the length of a
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from cdc_flower.wire import records
 
 
 class DeviceModel(ABC):
-    """A recommender in two parts: ``encode`` (static) and ``head`` (adaptive).
+    """Recommends in two parts: ``encode`` (static) and ``head`` (adaptive).
 
     Args:
         num_items: Items are 1..num_items; 0 is padding and has an embedding like any other.
@@ -47,15 +46,17 @@ class DeviceModel(ABC):
         ):
             if size < 1:
                 raise ValueError(f"{name} must be >= 1, got {size}")
-        self.num_items, self.width, self.history_length = num_items, width, history_length
+        self.num_items = num_items
+        self.width = width
+        self.history_length = history_length
 
     @abstractmethod
     def init_static(self, generator: torch.Generator) -> Parameters:
-        """Fresh static layers."""
+        """Draws fresh static layers."""
 
     @abstractmethod
     def tabulate(self, parameters: Parameters) -> Parameters:
-        """Maps of single items, applied to the whole catalog once: shared parameters only.
+        """Applies maps of single items to the whole catalog once: shared parameters only.
 
         Returns the parameters with tables beside them; ``encode`` looks up a table where it finds
         one.
@@ -63,10 +64,10 @@ class DeviceModel(ABC):
 
     @abstractmethod
     def item_states(self, parameters: Parameters, history: Tensor) -> Tensor:
-        """``[..., L]`` ids -> ``[..., L, d]``: the sequence that a generator may condition on."""
+        """Turns ids ``[..., L]`` into states ``[..., L, d]`` that a generator may condition on."""
 
     def tabulate_sequences(self, parameters: Parameters) -> Parameters:
-        """Adds tables of what :meth:`sequence` makes again and again in training, where that pays.
+        """Adds tables of what :meth:`sequence` makes again and again in training, if that pays.
 
         By default there is none: item states are cheap. Shared parameters only.
         """
@@ -77,27 +78,37 @@ class DeviceModel(ABC):
         return 0.0
 
     def sequence(self, parameters: Parameters, history: Tensor) -> tuple[Tensor, Tensor]:
-        """``[B, L]`` ids -> the states ``[B, k, d]`` that a generator may condition on, and how many count ``[B]``."""
+        """Turns ids ``[B, L]`` into states for a generator, and counts those in use.
+
+        Returns:
+            The states ``[B, k, d]``, and how many of them count, ``[B]``.
+        """
         return self.item_states(parameters, history), (history != 0).sum(-1)
 
     def reported(
-        self, parameters: Parameters, report: Mapping[str, NDArray[Any]]
+        self, parameters: Parameters, report: Mapping[str, NDArray]
     ) -> tuple[Tensor, Tensor]:
-        """As :meth:`sequence`, from the arrays ``[n, ...]`` that devices report."""
+        """Does as :meth:`sequence`, from the arrays ``[n, ...]`` that devices report."""
         return self.sequence(
             parameters, torch.from_numpy(np.asarray(report[records.HISTORY]).astype(np.int64))
         )
 
     def to_upload(
         self, history: NDArray[np.int32], candidates: NDArray[np.int32]
-    ) -> dict[str, NDArray[Any]]:
-        """Labelled examples ``[T, ...]``, the true candidate first, as they go up to be trained on in the cloud."""
+    ) -> dict[str, NDArray]:
+        """Makes labelled examples ``[T, ...]`` to be trained on in the cloud.
+
+        The true candidate is the first.
+        """
         return {records.HISTORY: history, records.CANDIDATES: candidates}
 
     def uploaded(
-        self, parameters: Parameters, upload: Mapping[str, NDArray[Any]]
+        self, parameters: Parameters, upload: Mapping[str, NDArray]
     ) -> tuple[Tensor, Tensor | None]:
-        """Inputs of the head and targets ``[n, E, ...]``, as :meth:`encode` gives them, from what went up."""
+        """Makes inputs of the head and targets ``[n, E, ...]`` from what went up.
+
+        They are as :meth:`encode` gives them.
+        """
         ids = (
             torch.from_numpy(upload[name].astype(np.int64))
             for name in (records.HISTORY, records.CANDIDATES)
@@ -108,18 +119,23 @@ class DeviceModel(ABC):
     def encode(
         self, parameters: Parameters, history: Tensor, candidates: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """Static layers: ``[..., L]``, ``[..., C]`` ids -> inputs of the head ``[..., k, in]`` and targets.
+        """Runs the static layers: makes inputs of the head ``[..., k, in]`` and targets.
 
         ``k`` is 1 where the head does not look at the candidate, else ``C``; targets are ``[..., C,
         d]`` or None where the head itself gives the score.
+
+        Args:
+            parameters: Shared or stacked.
+            history: ``[..., L]`` ids.
+            candidates: ``[..., C]`` ids.
         """
 
     @abstractmethod
     def flops(self, num_candidates: int) -> float:
-        """Floating-point operations of scoring one event, counting a multiply-add as two."""
+        """Counts the floating-point operations of scoring one event, two for a multiply-add."""
 
     def head_flops(self, num_candidates: int) -> float:
-        """The part of :meth:`flops` that depends on the adaptive layers: ``head`` and ``match``."""
+        """Counts the part of :meth:`flops` of the adaptive layers: ``head`` and ``match``."""
         head = sum(num_inputs * num_outputs for num_inputs, num_outputs in self.head_sizes)
         return 2.0 * (
             num_candidates * head
@@ -128,30 +144,39 @@ class DeviceModel(ABC):
         )
 
     def head(self, parameters: Parameters, x: Tensor) -> Tensor:
-        """Adaptive layers, ``[..., k, in] -> [..., k, out]``: x ← Tanh(x K⁽ˡ⁾ + k⁽ˡ⁾), no Tanh after the last."""
+        """Runs the adaptive layers, ``[..., k, in] -> [..., k, out]``.
+
+        x ← Tanh(x K⁽ˡ⁾ + k⁽ˡ⁾), without Tanh after the last.
+        """
         return mlp(x, parameters, "head", len(self.head_sizes))
 
     def match(self, y: Tensor, targets: Tensor | None) -> Tensor:
-        """Outputs of the head and targets -> logits ``[..., C]``."""
+        """Turns outputs of the head and targets into logits ``[..., C]``."""
         if targets is None:
             return y.squeeze(-1)
         return (targets @ y.transpose(-1, -2)).squeeze(-1)
 
     def loss(self, logits: Tensor) -> Tensor:
-        """What training minimizes, ``[..., C] -> [...]``; candidate 0 is the true one."""
+        """Computes what training minimizes, ``[..., C] -> [...]``; candidate 0 is the true one."""
         return cross_entropy(logits)
 
     def pays_to_tabulate(self, num_lookups: int) -> bool:
-        """Whether :meth:`tabulate` pays for so many items looked up."""
+        """Tells whether :meth:`tabulate` pays for so many items looked up."""
         return num_lookups > self.num_items
 
     def score(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> Tensor:
-        """Logits ``[..., C]`` with one set of parameters, shared or stacked."""
+        """Computes logits ``[..., C]`` with one set of parameters, shared or stacked.
+
+        Args:
+            parameters: Shared or stacked.
+            history: ``[..., L]`` ids.
+            candidates: ``[..., C]`` ids.
+        """
         x, targets = self.encode(parameters, history, candidates)
         return self.match(self.head(parameters, x), targets)
 
     def init(self, generator: torch.Generator) -> Parameters:
-        """Fresh parameters, static and adaptive."""
+        """Draws fresh parameters, static and adaptive."""
         parameters = self.init_static(generator)
         for layer, (num_inputs, num_outputs) in enumerate(self.head_sizes):
             weight, bias = uniform_linear(generator, num_inputs, num_outputs)
@@ -160,7 +185,7 @@ class DeviceModel(ABC):
 
     @property
     def adaptive(self) -> dict[str, tuple[int, ...]]:
-        """Name -> shape of each adaptive array, in the order in which they travel."""
+        """Maps the name of each adaptive array to its shape, in the order in which they travel."""
         shapes: dict[str, tuple[int, ...]] = {}
         for layer, (num_inputs, num_outputs) in enumerate(self.head_sizes):
             shapes |= {
@@ -171,18 +196,24 @@ class DeviceModel(ABC):
 
     @property
     def num_adaptive(self) -> int:
-        """Numbers in the adaptive layers: 2,112 for GRU4Rec and SASRec, 16,641 for DIN."""
+        """Counts the adaptive layers' numbers: 2,112 for GRU4Rec and SASRec, 16,641 for DIN."""
         return sum((num_inputs + 1) * num_outputs for num_inputs, num_outputs in self.head_sizes)
 
 
 def item_embedding(generator: torch.Generator, num_items: int, width: int) -> Tensor:
-    """``[num_items + 1, width]``, Xavier-uniform."""
+    """Draws an embedding ``[num_items + 1, width]``, Xavier-uniform.
+
+    Args:
+        generator: Of the draws.
+        num_items: Items are 1..num_items, and 0 is padding.
+        width: Of an embedding.
+    """
     bound = (6.0 / (num_items + 1 + width)) ** 0.5
     return torch.empty(num_items + 1, width).uniform_(-bound, bound, generator=generator)
 
 
 def init_layers(generator: torch.Generator, sizes: dict[str, tuple[int, int]]) -> Parameters:
-    """Linear layers by name: ``NAME.weight`` and ``NAME.bias``."""
+    """Draws linear layers by name: ``NAME.weight`` and ``NAME.bias``."""
     parameters: Parameters = {}
     for name, (num_inputs, num_outputs) in sizes.items():
         weight, bias = uniform_linear(generator, num_inputs, num_outputs)

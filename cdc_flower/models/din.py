@@ -1,4 +1,4 @@
-"""Deep Interest Network, in the shapes that DUET and Persona use for it.
+"""Implements Deep Interest Network, in the shapes that DUET and Persona use for it.
 
 Zhou et al., Deep Interest Network for Click-Through Rate Prediction, KDD 2018, arXiv 1706.06978.
 Three adaptive layers 64→128→64→1: 16,641 numbers, 66,564 bytes.
@@ -14,7 +14,10 @@ from cdc_flower.models.registry import SequenceOptions, models
 
 @models.register("din", options=SequenceOptions)
 class DIN(DeviceModel):
-    """Each candidate attends over the history; the head looks at [candidate ; attended history]."""
+    """Lets each candidate attend over the history.
+
+    The head looks at [candidate ; attended history].
+    """
 
     head_sees_candidates = True
 
@@ -41,7 +44,7 @@ class DIN(DeviceModel):
         }
 
     def _items(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> Parameters:
-        """The maps of single items: embeddings ``[..., d]`` of the history and of the candidates."""
+        """Maps single items: embeddings ``[..., d]`` of the history and of the candidates."""
         target = tanh_(linear(candidates, parameters["target.weight"], parameters["target.bias"]))
         sequence = tanh_(
             linear(history, parameters["sequence.weight"], parameters["sequence.bias"])
@@ -72,10 +75,12 @@ class DIN(DeviceModel):
             )
             target, query, key, value = self._items(parameters, *items).values()
         logits = query @ key.transpose(-1, -2) * self.width**-0.5
+        # Not -inf: a history of padding alone still has finite weights.
         logits = logits.masked_fill((history == 0).unsqueeze(-2), -1e8)
         return torch.cat([target, torch.softmax(logits, -1) @ value], -1), None
 
     def flops(self, num_candidates: int) -> float:
-        d, steps = self.width, self.history_length
+        d = self.width
+        steps = self.history_length
         static = steps * 3 * d * d + num_candidates * (2 * d * d + 2 * steps * d)
         return 2.0 * static + self.head_flops(num_candidates)

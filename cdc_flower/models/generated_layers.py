@@ -1,4 +1,4 @@
-"""Layers whose weights are generated, one set a row: ``K = W + clip(e P + p, ±γ)``.
+"""Generates layers' weights, one set a row: ``K = W + clip(e P + p, ±γ)``.
 
 A decoder is linear: row ``i`` of a layer is ``G_i = clip(e_i P + p, ±γ)``, reshaped to ``[in + 1,
 out]`` with the bias last, and is added to a shared layer ``W``. :func:`generated` makes whole
@@ -74,7 +74,7 @@ def split_layer(flat: Tensor, layer: int, num_inputs: int, num_outputs: int) -> 
 
 
 class _GeneratedLinear(torch.autograd.Function):
-    """y = [x, 1] (W + G), G = clip(e P + p, ±γ), with the gradients of x, W, e, P and p."""
+    """Computes y = [x, 1] (W + G), G = clip(e P + p, ±γ), and gradients of x, W, e, P and p."""
 
     @staticmethod
     def forward(
@@ -132,13 +132,14 @@ def generated_linear(
     bias: Tensor,
     clip: float = float("inf"),
 ) -> Tensor:
-    """Y = [x, 1] (W + clip(e P + p, ±γ)), each row with a layer of its own.
+    """Computes Y = [x, 1] (W + clip(e P + p, ±γ)), each row with a layer of its own.
 
     Args:
         x: ``[B, k, in]``.
         base: W, ``[in + 1, out]``, the bias last; zeros where there is none.
         embedding: e, ``[B, w]``.
-        weight: P, ``[w, (in + 1) out]``; ``bias``: p, ``[(in + 1) out]``.
+        weight: P, ``[w, (in + 1) out]``.
+        bias: p, ``[(in + 1) out]``.
         clip: γ; infinity clips nothing.
 
     Returns:
@@ -156,12 +157,16 @@ def generated_head(
     decoders: Sequence[tuple[Tensor, Tensor]],
     clip: float = float("inf"),
 ) -> Tensor:
-    """A device model's head (Tanh between layers, none after the last) with generated layers.
+    """Runs a device model's head with generated layers.
+
+    There is Tanh between layers, and none after the last.
 
     Args:
         x: ``[B, k, in]``.
-        bases, embeddings, decoders: For each layer what :func:`generated_linear` takes.
-        clip: γ.
+        bases: W of each layer; see :func:`generated_linear`.
+        embeddings: e of each layer.
+        decoders: P and p of each layer.
+        clip: γ; infinity clips nothing.
     """
     for layer, (base, embedding, (weight, bias)) in enumerate(
         zip(bases, embeddings, decoders, strict=True)

@@ -1,4 +1,4 @@
-"""GRU4Rec, in the shapes that DUET and Persona use for it.
+"""Implements GRU4Rec, in the shapes that DUET and Persona use for it.
 
 Hidasi et al., Session-based Recommendations with Recurrent Neural Networks, ICLR 2016, arXiv
 1511.06939. Two adaptive layers 32→32→32: 2,112 numbers, 8,448 bytes.
@@ -22,7 +22,10 @@ from cdc_flower.models.registry import SequenceOptions, models
 
 @models.register("gru4rec", options=SequenceOptions)
 class GRU4Rec(DeviceModel):
-    """target = MLP(e); sequence = Tanh(W e); GRU over the sequence, last valid state x; ⟨head(x), target⟩."""
+    """Runs a GRU over the items of the history and matches its last state with each target.
+
+    target = MLP(e); sequence = Tanh(W e); x is the last valid state; logits are ⟨head(x), target⟩.
+    """
 
     def __init__(self, num_items: int, width: int = 32, history_length: int = 10) -> None:
         super().__init__(num_items, width, history_length)
@@ -74,6 +77,7 @@ class GRU4Rec(DeviceModel):
         return state.unsqueeze(-2), targets
 
     def flops(self, num_candidates: int) -> float:
-        d, steps = self.width, self.history_length
+        d = self.width
+        steps = self.history_length
         sequence = steps * (d * d + 6 * d * d)
         return 2.0 * (sequence + num_candidates * 2 * d * d) + self.head_flops(num_candidates)

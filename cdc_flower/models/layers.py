@@ -1,4 +1,4 @@
-"""Layers whose parameters are either shared by all devices or stacked, one set a device.
+"""Applies layers whose parameters are shared by all devices or stacked, one set a device.
 
 Every function takes its parameters as arguments. A weight ``[in, out]`` is shared: the devices'
 rows go through one matrix product. A weight ``[n, in, out]`` is stacked: ``n`` devices go through
@@ -12,14 +12,16 @@ import torch
 from torch import Tensor
 
 Parameters = dict[str, Tensor]
-_MINUS_ONE, _TWO = (
-    torch.tensor(-1.0),
-    torch.tensor(2.0),
-)  # a number would be made into a tensor at every call
+# Tensors, for a number would be made into one at every call.
+_MINUS_ONE = torch.tensor(-1.0)
+_TWO = torch.tensor(2.0)
 
 
 def _beside(values: Tensor, x: Tensor) -> Tensor:
-    """A bias or scale, shared ``[d]`` or stacked ``[n, d]``, in a shape that goes with ``x`` ``[n, ..., d]``."""
+    """Shapes a bias or scale so that it goes with ``x`` ``[n, ..., d]``.
+
+    It is shared ``[d]`` or stacked ``[n, d]``.
+    """
     return (
         values
         if values.dim() == 1
@@ -28,7 +30,13 @@ def _beside(values: Tensor, x: Tensor) -> Tensor:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``x W + b`` with ``W`` shared ``[in, out]`` or stacked ``[n, in, out]``, and ``b`` likewise."""
+    """Computes ``x W + b``, with ``W`` and ``b`` each shared or stacked.
+
+    Args:
+        x: ``[..., in]``, or ``[n, ..., in]`` with stacked parameters.
+        weight: ``[in, out]`` or ``[n, in, out]``.
+        bias: ``[out]`` or ``[n, out]``; None adds nothing.
+    """
     if weight.dim() == 2:
         if bias is not None and bias.dim() == 1:
             if x.dim() == 2:
@@ -44,7 +52,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _on_top(y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """``y + x W``, with ``y`` and ``x`` of the same leading axes and ``W`` shared or stacked. ``y`` is used up."""
+    """Computes ``y + x W``, with ``W`` shared or stacked; ``y`` is used up.
+
+    ``y`` and ``x`` have the same leading axes.
+    """
     if x.dim() == 2 == weight.dim():
         return torch.addmm(y, x, weight) if torch.is_grad_enabled() else y.addmm_(x, weight)
     lead = (-1,) if weight.dim() == 2 else (len(weight), -1)
@@ -55,7 +66,7 @@ def _on_top(y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 
 
 def tanh_(x: Tensor) -> Tensor:
-    """Tanh in place, for a product of our own that is not needed any more.
+    """Applies Tanh in place, to a product of our own that is not needed any more.
 
     Where no gradient is asked for it is ``2 σ(2 x) - 1``: the same within 2e-7, and several times
     faster with the kernels that PyTorch has on a CPU (``python -m benchmarks.adaptation`` prints
@@ -67,7 +78,14 @@ def tanh_(x: Tensor) -> Tensor:
 
 
 def mlp(x: Tensor, parameters: Parameters, name: str, depth: int) -> Tensor:
-    """Linear layers ``name.0`` ... with Tanh between them and none after the last."""
+    """Applies linear layers ``name.0`` ... with Tanh between them and none after the last.
+
+    Args:
+        x: ``[..., in]``.
+        parameters: ``name.0.weight``, ``name.0.bias`` and so on.
+        name: Before the numbers of the layers.
+        depth: Number of layers.
+    """
     for layer in range(depth):
         if layer:
             x = tanh_(x)
@@ -76,7 +94,10 @@ def mlp(x: Tensor, parameters: Parameters, name: str, depth: int) -> Tensor:
 
 
 def embed(table: Tensor, ids: Tensor) -> Tensor:
-    """Rows of a table: shared ``[v, d]``, or stacked ``[n, v, d]`` with ids ``[n, ...]``."""
+    """Looks up rows of a table, shared ``[v, d]`` or stacked ``[n, v, d]``.
+
+    With a stacked one ids are ``[n, ...]``.
+    """
     if table.dim() == 2:
         return torch.nn.functional.embedding(ids, table)
     num_devices, num_rows, width = table.shape
@@ -85,27 +106,30 @@ def embed(table: Tensor, ids: Tensor) -> Tensor:
 
 
 def last_valid(history: Tensor) -> Tensor:
-    """``[..., L]`` item ids, padded on the right with 0 -> ``[...]``, the last position in use; 0 if there is none."""
+    """Finds the last position in use of item ids ``[..., L]``, padded on the right with 0.
+
+    ``[...]``; 0 if there is none.
+    """
     return ((history != 0).sum(-1) - 1).clamp(min=0)
 
 
 def gru_input(parameters: Parameters, name: str) -> tuple[Tensor, Tensor]:
-    """Weight ``[d, 3 w]`` and bias ``[3 w]`` of what an input adds to the gates r, z and n, for :func:`gru_states`.
+    """Makes weight ``[d, 3 w]`` and bias ``[3 w]`` of what an input adds to the gates r, z and n.
 
-    Those of ``name.input``, twice for n, and for r and z with what is constant of ``name.hidden``.
-    Shared or stacked.
+    They are for :func:`gru_states`: those of ``name.input``, twice for n, and for r and z with what
+    is constant of ``name.hidden``. Shared or stacked.
     """
-    hidden, bias = parameters[f"{name}.hidden.weight"], parameters[f"{name}.hidden.bias"]
+    hidden = parameters[f"{name}.hidden.weight"]
+    bias = parameters[f"{name}.hidden.bias"]
     width = hidden.shape[-2]
     twice = torch.cat([hidden.new_ones(2 * width), hidden.new_full((width,), 2.0)])
     constant = torch.nn.functional.pad((bias - hidden.sum(-2))[..., : 2 * width], (0, width))
-    return parameters[f"{name}.input.weight"] * twice, parameters[
-        f"{name}.input.bias"
-    ] * twice + constant
+    weight = parameters[f"{name}.input.weight"] * twice
+    return weight, parameters[f"{name}.input.bias"] * twice + constant
 
 
 def gru_states(gates: Iterable[Tensor], parameters: Parameters, name: str) -> Iterator[Tensor]:
-    """The states ``[..., w]`` of a GRU (Cho et al., EMNLP 2014) after each of its inputs, from zero on.
+    """Runs a GRU (Cho et al., EMNLP 2014) from zero: its state ``[..., w]`` after each input.
 
     ``r, z = σ(g_rz + h W_rz + b_rz)``; ``c = tanh(g_n + r (h W_n + b_n))``; ``h ← (1 - z) c + z
     h``, in PyTorch's order of gates. See :func:`_halved_states` for how.
@@ -118,13 +142,14 @@ def gru_states(gates: Iterable[Tensor], parameters: Parameters, name: str) -> It
 
 
 def _halved_states(gates: Iterable[Tensor], parameters: Parameters, name: str) -> Iterator[Tensor]:
-    """``k = (h + 1) / 2`` after each input of :func:`gru_states`: a step with two sigmoids and no tanh.
+    """Runs :func:`gru_states` on ``k = (h + 1) / 2``: two sigmoids a step and no tanh.
 
     With ``tanh(u) = 2 σ(2 u) - 1`` and ``h = 2 k - 1`` it is ``r, z = σ(g_rz + 2 k W_rz)``, ``c =
     σ(g_n + r (4 k W_n + 2 b_n - 2·1 W_n))``, ``k ← (1 - z) c + z k``; what is constant in g is
     there already.
     """
-    weight, bias = parameters[f"{name}.hidden.weight"], parameters[f"{name}.hidden.bias"]
+    weight = parameters[f"{name}.hidden.weight"]
+    bias = parameters[f"{name}.hidden.bias"]
     sizes = 2 * weight.shape[-2], weight.shape[-2]
     weight_rz, weight_n = (
         part * times for part, times in zip(weight.split(sizes, -1), (2.0, 4.0), strict=True)
@@ -144,10 +169,16 @@ def _halved_states(gates: Iterable[Tensor], parameters: Parameters, name: str) -
 def gru_last_state(
     gates: Iterable[Tensor], num_steps: Tensor, parameters: Parameters, name: str
 ) -> Tensor:
-    """The state ``[..., w]`` of :func:`gru_states` after ``num_steps`` ``[...]`` of the gates, at least one.
+    """Finds the state ``[..., w]`` of :func:`gru_states` after some of the gates.
 
     Steps from ``num_steps`` on leave the state as it is, so padding changes nothing; with 0 steps
     it is zero.
+
+    Args:
+        gates: ``[..., 3 w]`` a step, at least one. Each is used up.
+        num_steps: ``[...]``, how many of the gates count.
+        parameters: As in :func:`gru_states`.
+        name: Of the layer, before ``.hidden.weight``.
     """
     always = int(num_steps.min()) if num_steps.numel() else 0
     last: Tensor | None = None
@@ -163,7 +194,13 @@ def gru_last_state(
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Layer normalization over the last axis, with shared ``[d]`` or stacked ``[n, d]`` scale and shift."""
+    """Normalizes over the last axis, with shared or stacked scale and shift.
+
+    Args:
+        x: ``[..., d]``, or ``[n, ..., d]`` with stacked parameters.
+        weight: Scale, ``[d]`` or ``[n, d]``; 1 is neutral.
+        bias: Shift, likewise; 0 is neutral.
+    """
     x = torch.nn.functional.layer_norm(x, x.shape[-1:])
     return x * _beside(weight, x) + _beside(bias, x)
 
@@ -171,7 +208,15 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def uniform_linear(
     generator: torch.Generator, num_inputs: int, num_outputs: int
 ) -> tuple[Tensor, Tensor]:
-    """A weight ``[in, out]`` and bias ``[out]``, uniform in ±1/√in, as PyTorch starts its linear layers."""
+    """Draws a weight ``[in, out]`` and bias ``[out]``, uniform in ±1/√in.
+
+    So PyTorch starts its linear layers.
+
+    Args:
+        generator: Of the draws.
+        num_inputs: ``in``.
+        num_outputs: ``out``.
+    """
     bound = num_inputs**-0.5
     weight = torch.empty(num_inputs, num_outputs).uniform_(-bound, bound, generator=generator)
     return weight, torch.empty(num_outputs).uniform_(-bound, bound, generator=generator)

@@ -1,4 +1,4 @@
-"""SASRec, in the shapes that DUET and Persona use for it.
+"""Implements SASRec, in the shapes that DUET and Persona use for it.
 
 Kang and McAuley, Self-Attentive Sequential Recommendation, ICDM 2018, arXiv 1808.09781. One encoder
 layer, 4 heads, feed-forward 128, post-norm, learned positions. The released code masks neither the
@@ -17,7 +17,7 @@ from cdc_flower.models.registry import SequenceOptions, models
 
 NUM_HEADS = 4
 FEED_FORWARD = 128
-#: What a layer normalization starts with.
+#: Scale and shift that a layer normalization starts with.
 NORM = {"weight": 1.0, "bias": 0.0}
 
 
@@ -42,7 +42,10 @@ def check_width(width: int) -> None:
 
 @models.register("sasrec", options=SASRecOptions)
 class SASRec(DeviceModel):
-    """As GRU4Rec with a Transformer encoder layer in place of the GRU; the query is the last valid position."""
+    """Runs a Transformer encoder layer where GRU4Rec has a GRU.
+
+    The query is the last valid position.
+    """
 
     states_are_of_items = False
 
@@ -63,11 +66,9 @@ class SASRec(DeviceModel):
             "feed_forward.0": (d, FEED_FORWARD),
             "feed_forward.1": (FEED_FORWARD, d),
         }
-        norms = {
-            f"norm.{k}.{part}": torch.full((d,), value)
-            for k in (0, 1)
-            for part, value in NORM.items()
-        }
+        norms: Parameters = {}
+        for layer in (0, 1):
+            norms |= {f"norm.{layer}.{part}": torch.full((d,), v) for part, v in NORM.items()}
         return {
             "embedding": item_embedding(generator, self.num_items, d),
             "position": torch.empty(self.history_length, d).normal_(0, 0.02, generator=generator),
@@ -76,7 +77,8 @@ class SASRec(DeviceModel):
         }
 
     def tabulate(self, parameters: Parameters) -> Parameters:
-        items, weight = parameters["embedding"], parameters["sequence.weight"]
+        items = parameters["embedding"]
+        weight = parameters["sequence.weight"]
         return {
             **parameters,
             "table.target": mlp(items, parameters, "target", 2),
@@ -120,8 +122,12 @@ class SASRec(DeviceModel):
     def _attend(
         self, parameters: Parameters, last: Tensor, states: Tensor, history: Tensor
     ) -> Tensor:
-        """Attention of the last position ``[..., 1, d]`` over ``[..., L, d]``; what comes after it has no weight."""
-        d, shape = self.width // NUM_HEADS, states.shape[:-1]
+        """Attends from the last position ``[..., 1, d]`` over ``[..., L, d]``.
+
+        What comes after it has no weight.
+        """
+        d = self.width // NUM_HEADS
+        shape = states.shape[:-1]
         query = linear(
             last, parameters["attention.query.weight"], parameters["attention.query.bias"]
         )
@@ -138,6 +144,7 @@ class SASRec(DeviceModel):
         )
 
     def flops(self, num_candidates: int) -> float:
-        d, steps = self.width, self.history_length
+        d = self.width
+        steps = self.history_length
         sequence = steps * (3 * d * d + 2 * d) + 2 * d * d + 2 * d * FEED_FORWARD
         return 2.0 * (sequence + num_candidates * 2 * d * d) + self.head_flops(num_candidates)

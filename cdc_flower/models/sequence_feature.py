@@ -1,4 +1,4 @@
-"""The feature of a device: what a sequence of states tells of it, in one vector.
+"""Computes the feature of a device: one vector that tells of a sequence of its states.
 
 The states are those that the device model makes of a device's recent data: of its last items, or of
 the frames of a clip. Devices and the cloud compute the feature with the same function, so it does
@@ -7,7 +7,7 @@ Persona, module/common.py of the released code.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from itertools import product
 
 import numpy as np
 import torch
@@ -23,16 +23,15 @@ DEPTH = 2
 #: The gates of every item; see :func:`with_table`. At most so many rows: 100 MB at a width of 32.
 TABLE = "table.feature"
 MAX_TABLE_ROWS = 2**18
-#: What :func:`sequence_feature` needs.
+#: Names of the parameters of :func:`sequence_feature`.
 FEATURE_NAMES = tuple(
     f"feature.{layer}.{part}"
-    for layer in ("input", "hidden", *range(DEPTH))
-    for part in ("weight", "bias")
+    for layer, part in product(("input", "hidden", *range(DEPTH)), ("weight", "bias"))
 )
 
 
 def init_feature(generator: torch.Generator, num_inputs: int, width: int) -> Parameters:
-    """Fresh parameters of :func:`sequence_feature`, named ``feature.*``.
+    """Draws fresh parameters of :func:`sequence_feature`, named ``feature.*``.
 
     Args:
         generator: Of the draws.
@@ -50,7 +49,7 @@ def init_feature(generator: torch.Generator, num_inputs: int, width: int) -> Par
 
 
 def sequence_feature(parameters: Parameters, states: Tensor, num_steps: Tensor) -> Tensor:
-    """The feature z = W₁ Tanh(W₀ h) of the last state h of a GRU over a sequence (biases left out here).
+    """Computes z = W₁ Tanh(W₀ h) of a GRU's last state h over a sequence (biases left out here).
 
     Args:
         parameters: ``feature.input.{weight,bias}`` ``[d, 3 w]`` and ``[3 w]``,
@@ -75,10 +74,16 @@ def _of_gates(parameters: Parameters, gates: Iterable[Tensor], num_steps: Tensor
 
 
 def with_table(parameters: Parameters, model: DeviceModel, static: Parameters) -> Parameters:
-    """The parameters with ``table.feature`` ``[num_items + 1, 3 w]`` beside them: the gates of every item.
+    """Adds the gates of every item, ``table.feature`` ``[num_items + 1, 3 w]``.
 
-    As they are where there would be more than ``MAX_TABLE_ROWS`` rows, or the model's states are
-    not of single items alone: a table of all positions would be too large for the cache.
+    The parameters stay as they are where there would be more than ``MAX_TABLE_ROWS`` rows, or the
+    model's states are not of single items alone: a table of all positions would be too large for
+    the cache.
+
+    Args:
+        parameters: Of the feature.
+        model: The device model.
+        static: Its static layers.
     """
     if not model.states_are_of_items or model.num_items >= MAX_TABLE_ROWS:
         return parameters
@@ -109,7 +114,7 @@ def reported_feature(
     parameters: Parameters,
     model: DeviceModel,
     static: Parameters,
-    report: Mapping[str, NDArray[Any]],
+    report: Mapping[str, NDArray],
 ) -> Tensor:
     """Makes :func:`sequence_feature` ``[n, w]`` of reports, from a table where there is one.
 
@@ -126,6 +131,12 @@ def reported_feature(
 
 
 def feature_flops(num_inputs: int, width: int, num_steps: int) -> float:
-    """Floating-point operations of one feature, counting a multiply-add as two."""
+    """Counts the floating-point operations of one feature, two for a multiply-add.
+
+    Args:
+        num_inputs: ``d``, width of a state.
+        width: ``w``, width of the feature.
+        num_steps: Length of the sequence.
+    """
     recurrent = num_steps * 3 * (num_inputs + width) * width
     return 2.0 * (recurrent + DEPTH * width * width)

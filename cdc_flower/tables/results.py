@@ -110,9 +110,8 @@ class Results:
 
         Text becomes a category.
         """
-        size = len(self.cells)
         texts = {
-            name: _constant(value, size)
+            name: _constant(value, self.cells.index)
             for name, value in columns.items()
             if isinstance(value, str)
         }
@@ -300,9 +299,9 @@ def _some(piece: Piece, kept: NDArray[np.bool_], number: NDArray[np.int64]) -> P
     return Piece(_compact(number[at[mine]]), piece.value_sum[mine], piece.value_count[mine])
 
 
-def _constant(text: str, size: int) -> pd.Series:
-    codes = np.zeros(size, np.int8)
-    return pd.Series(pd.Categorical.from_codes(codes, pd.Index([text])))
+def _constant(text: str, index: pd.Index) -> pd.Series:
+    codes = np.zeros(len(index), np.int8)
+    return pd.Series(pd.Categorical.from_codes(codes, pd.Index([text])), index)
 
 
 def _smallest_float(values: NDArray[np.float64]) -> NDArray[np.floating]:

@@ -1,1 +1,1 @@
-"""Gradient steps, scoring, and checkpoints of trained parameters."""
+"""Trains by gradient steps, scores, and keeps checkpoints of trained parameters."""

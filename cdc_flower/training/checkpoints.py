@@ -1,4 +1,4 @@
-"""Trained parameters on disk, found again by everything that their training depended on.
+"""Keeps trained parameters on disk, found again by everything that training depended on.
 
 A checkpoint is one safetensors file. Its name is a hash of its key, and the whole key is inside, so
 a run takes parameters only if model, settings, seed, data and the code that training depends on are
@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,50 +22,56 @@ from cdc_flower.core.errors import UserError
 from cdc_flower.training.training_code import hash_of, training_files
 
 log = logging.getLogger("cdc_flower")
-#: What Adam keeps of each tensor.
+#: Names of what Adam keeps of each tensor.
 _ADAM = ("step", "exp_avg", "exp_avg_sq")
 
 
 @cache
 def source_hash() -> str:
-    """A hash of PyTorch's version and of the code that training depends on: what older code trained is not used."""
+    """Hashes PyTorch's version and the code that training depends on.
+
+    So what older code trained is not used.
+    """
     package = Path(__file__).parents[1]
     return f"{torch.__version__} {hash_of(training_files(package), package)}"
 
 
-def fingerprint(key: Mapping[str, Any]) -> str:
-    """A short name for a key of plain values."""
+def fingerprint(key: Mapping[str, object]) -> str:
+    """Makes a short name for a key of plain values."""
     return hashlib.sha256(_text(key).encode()).hexdigest()[:20]
 
 
-def _text(key: Mapping[str, Any]) -> str:
+def _text(key: Mapping[str, object]) -> str:
     return json.dumps({**key, "code": source_hash()}, sort_keys=True)
 
 
-class Kept:
-    """A training under way, as tensors by name: leaves, the best ones so far, and Adam's two moments.
+class TrainingState:
+    """Names the tensors of a training under way: leaves, the best ones so far, and Adam's moments.
 
     Args:
-        optimizer: Adam over the leaves. ``leaves`` and ``best``: as many tensors, of the same
-            shapes.
+        optimizer: Adam over the leaves.
+        leaves: Tensors that are trained.
+        best: As many tensors of the same shapes, as they were after the best epoch.
     """
 
     def __init__(
         self, optimizer: torch.optim.Adam, leaves: Sequence[Tensor], best: Sequence[Tensor]
     ) -> None:
-        self.optimizer, self.leaves, self.best = optimizer, leaves, best
+        self.optimizer = optimizer
+        self.leaves = leaves
+        self.best = best
 
     def tensors(self) -> dict[str, Tensor]:
-        """What makes a training go on as if it had not been interrupted."""
+        """Names all from which a training goes on as if it had not been interrupted."""
         named: dict[str, Tensor] = {}
         for index, (leaf, best) in enumerate(zip(self.leaves, self.best, strict=True)):
-            state = self.optimizer.state.get(leaf, {})
+            moments = self.optimizer.state.get(leaf, {})
             named |= {f"leaf.{index}": leaf.detach(), f"best.{index}": best}
-            named |= {f"{name}.{index}": value for name, value in state.items()}
+            named |= {f"{name}.{index}": value for name, value in moments.items()}
         return named
 
     def restore(self, named: Mapping[str, Tensor]) -> None:
-        """Take up what :meth:`tensors` gave."""
+        """Takes up what :meth:`tensors` gave."""
         with torch.no_grad():
             for index, (leaf, best) in enumerate(zip(self.leaves, self.best, strict=True)):
                 leaf.copy_(named[f"leaf.{index}"])
@@ -79,7 +84,7 @@ class Kept:
 
 
 class Resume:
-    """Where a training under way is kept after each epoch.
+    """Keeps the state of a training under way after each epoch.
 
     Args:
         path: A safetensors file; None keeps nothing.
@@ -87,34 +92,36 @@ class Resume:
     """
 
     def __init__(self, path: Path | None = None, key: str = "") -> None:
-        self.path, self.key = path, key
+        self.path = path
+        self.key = key
 
-    def save(self, kept: Kept, curve: list[float]) -> None:
-        """Write the state after an epoch, in place of the one before."""
+    def save(self, state: TrainingState, curve: list[float]) -> None:
+        """Writes the state after an epoch, in place of the one before."""
         if self.path is not None:
-            _write(self.path, kept.tensors(), self.key, curve)
+            _write(self.path, state.tensors(), self.key, curve)
 
-    def load(self, kept: Kept) -> list[float] | None:
-        """Take up the state that is kept and return its validation curve; None if there is none."""
+    def load(self, state: TrainingState) -> list[float] | None:
+        """Takes up the state that is kept and returns its validation curve; None if none is."""
         found = None if self.path is None else _read(self.path, self.key)
         if found is None:
             return None
         values, curve = found
         shapes = {name: tuple(value.shape) for name, value in values.items()}
-        if any(shapes.get(name) != tuple(value.shape) for name, value in kept.tensors().items()):
+        # A file of a training with other leaves is not taken up.
+        if any(shapes.get(name) != tuple(value.shape) for name, value in state.tensors().items()):
             return None
-        kept.restore(values)
+        state.restore(values)
         log.info("training goes on from epoch %d of %s", len(curve) - 1, self.path)
         return curve
 
     def done(self) -> None:
-        """Remove what was kept."""
+        """Removes what was kept."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
 
 class Checkpoints:
-    """A folder of checkpoints, beside which those of this run are kept in memory.
+    """Keeps checkpoints in a folder, and those of this run in memory too.
 
     Args:
         folder: Made when it is needed; None keeps nothing on disk.
@@ -126,13 +133,14 @@ class Checkpoints:
 
     def trained(
         self,
-        key: Mapping[str, Any],
+        key: Mapping[str, object],
         tensors: Mapping[str, Tensor],
         train: Callable[[Resume], list[float]],
     ) -> list[float]:
-        """Fill tensors with trained values: those of the key if they are here, else by training, which is kept.
+        """Fills tensors with trained values: the key's if they are here, else by training.
 
-        A training that was interrupted goes on after its last finished epoch, if there is a folder.
+        What is trained is kept. A training that was interrupted goes on after its last finished
+        epoch, if there is a folder.
 
         Args:
             key: Everything that training depends on, as plain values.
@@ -146,7 +154,8 @@ class Checkpoints:
         Raises:
             UserError: If the folder cannot be written.
         """
-        text, name = _text(key), fingerprint(key)
+        text = _text(key)
+        name = fingerprint(key)
         path = None if self.folder is None else self.folder / f"{name}.safetensors"
         found = self._memory.get(name) or (None if path is None else _read(path, text))
         if found is not None and set(found[0]) == set(tensors):
@@ -166,7 +175,7 @@ class Checkpoints:
 
 
 def _read(path: Path, key: str) -> tuple[dict[str, Tensor], list[float]] | None:
-    """Tensors and validation curve of a file with this key; None if there is none that can be read."""
+    """Reads tensors and validation curve of a file with this key; None if it cannot."""
     if not path.exists():
         return None
     try:
@@ -184,7 +193,8 @@ def _read(path: Path, key: str) -> tuple[dict[str, Tensor], list[float]] | None:
 
 
 def _write(path: Path, values: Mapping[str, Tensor], key: str, curve: list[float]) -> None:
-    """Replace the file as a whole, or not at all."""
+    """Replaces the file as a whole, or not at all."""
+    # A name of this process alone, for two may train the same at once.
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.layers import Parameters
 from cdc_flower.training.checkpoints import Checkpoints, Resume
-from cdc_flower.training.fit import fit
+from cdc_flower.training.fit import Watch, fit
 from cdc_flower.training.scoring import Arrays
 
 
@@ -179,9 +179,7 @@ class Cloud:
                 held_out or self.held_out,
                 epochs=stage.epochs,
                 rate=stage.rate,
-                patience=self.patience,
-                on_batch=step,
-                resume=resume,
+                watch=Watch(self.patience, step, resume),
             )
 
         checkpoints = self.checkpoints if self.identity else Checkpoints()

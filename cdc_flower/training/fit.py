@@ -1,4 +1,4 @@
-"""Gradient steps: on historical data in the cloud, and on many devices at once for the baselines.
+"""Trains by gradient steps: in the cloud, and on many devices at once for the baselines.
 
 Both minimize the loss of the device model over one true candidate and others; for recommendation
 binary cross-entropy with logits, as DUET and Persona do.
@@ -17,25 +17,49 @@ from cdc_flower.core.stream import LabelledBatch
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.layers import Parameters
 from cdc_flower.models.losses import cross_entropy
-from cdc_flower.training.checkpoints import Kept, Resume
+from cdc_flower.training.checkpoints import Resume, TrainingState
 from cdc_flower.training.scoring import Arrays, pad, tensors
 
-__all__ = ["LocalTraining", "cross_entropy", "fit", "train_on_devices"]
+__all__ = ["LocalTraining", "Watch", "cross_entropy", "fit", "train_on_devices"]
 
 #: Numbers of stacked parameters trained in one batched product, which bound its memory.
 NUMBERS_PER_CHUNK = 4_000_000
 
 
 class Batch(Protocol):
-    """Labelled examples."""
+    """Holds labelled examples."""
 
     @property
     def history(self) -> NDArray[np.int32]:
-        """``[B, L]``, the items before."""
+        """Gives the items before, ``[B, L]``."""
 
     @property
     def candidates(self) -> NDArray[np.int32]:
-        """``[B, C]``, the true one first."""
+        """Gives the candidates ``[B, C]``, the true one first."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Watches a training: says when it stops early, and keeps its state.
+
+    Attributes:
+        patience: Stop after this many epochs in a row that are worse than the best; None never
+            stops early.
+        on_batch: Called after each batch, to show progress.
+        resume: Keeps each finished epoch, which is taken up again after an interruption; None keeps
+            nothing.
+
+    Raises:
+        ValueError: If ``patience < 1``.
+    """
+
+    patience: int | None = None
+    on_batch: Callable[[], None] = lambda: None
+    resume: Resume | None = None
+
+    def __post_init__(self) -> None:
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"patience must be >= 1, got {self.patience}")
 
 
 def fit(
@@ -46,11 +70,9 @@ def fit(
     *,
     epochs: int,
     rate: float,
-    patience: int | None = None,
-    on_batch: Callable[[], None] = lambda: None,
-    resume: Resume | None = None,
+    watch: Watch | None = None,
 ) -> list[float]:
-    """Adam on historical data; ends with the epoch that is best on held-out historical data.
+    """Trains by Adam on historical data; ends with the epoch that is best on held-out data.
 
     Of equally good epochs the last one counts, so without held-out data it is the last of all.
 
@@ -58,62 +80,63 @@ def fit(
         loss: Mean loss of a batch.
         parameters: Leaf tensors, trained in place. If every epoch is worse than the start, they end
             as they began.
-        batches: Epoch number -> batches. ``validation``: the held-out batches.
-        epochs: 0 leaves the parameters as they are; so does a ``rate`` of 0.
-        patience: Stop after this many epochs in a row that are worse than the best; None never
-            stops early.
-        on_batch: Called after each batch, to show progress.
-        resume: Where each finished epoch is kept, and taken up again after an interruption; None
-            keeps nothing.
+        batches: Epoch number -> batches.
+        validation: Gives the held-out batches.
+        epochs: 0 leaves the parameters as they are.
+        rate: Learning rate. 0 leaves the parameters as they are.
+        watch: Stops early, tells of progress and keeps what is under way; None does nothing.
 
     Returns:
         Validation loss before training and after each epoch.
-
-    Raises:
-        ValueError: If ``patience < 1``.
     """
-    if patience is not None and patience < 1:
-        raise ValueError(f"patience must be >= 1, got {patience}")
+    watch = watch or Watch()
     leaves = list(parameters)
     optimizer = torch.optim.Adam(leaves, lr=rate)
-
-    def held_out() -> float:
-        with torch.no_grad():
-            losses = [(float(loss(batch)), len(batch.history)) for batch in validation()]
-        return sum(value * size for value, size in losses) / max(1, sum(size for _, size in losses))
-
     best = [leaf.detach().clone() for leaf in leaves]
-    kept = Kept(optimizer, leaves, best)
-    curve = resume.load(kept) if resume else None
-    curve = [held_out()] if curve is None else curve
+    state = TrainingState(optimizer, leaves, best)
+    curve = watch.resume.load(state) if watch.resume else None
+    curve = [_held_out_loss(loss, validation())] if curve is None else curve
     for epoch in range(len(curve) - 1, epochs):
-        if _epochs_without_gain(curve) == patience:
+        if _epochs_without_gain(curve) == watch.patience:
             break
         for batch in batches(epoch):
             optimizer.zero_grad()
             loss(batch).backward()
             optimizer.step()
-            on_batch()
-        curve.append(held_out())
+            watch.on_batch()
+        curve.append(_held_out_loss(loss, validation()))
         if not _epochs_without_gain(curve):
-            for value, leaf in zip(best, leaves, strict=True):
-                value.copy_(leaf.detach())
-        if resume:
-            resume.save(kept, curve)
-    with torch.no_grad():
-        for leaf, value in zip(leaves, best, strict=True):
-            leaf.copy_(value)
+            _copy(leaves, best)
+        if watch.resume:
+            watch.resume.save(state, curve)
+    _copy(best, leaves)
     return curve
 
 
+def _held_out_loss(loss: Callable[[Batch], Tensor], batches: Iterable[Batch]) -> float:
+    """Averages the loss over held-out examples; 0 without any."""
+    with torch.no_grad():
+        losses = [(float(loss(batch)), len(batch.history)) for batch in batches]
+    return sum(value * size for value, size in losses) / max(1, sum(size for _, size in losses))
+
+
+def _copy(sources: list[Tensor], targets: list[Tensor]) -> None:
+    with torch.no_grad():
+        for source, target in zip(sources, targets, strict=True):
+            target.copy_(source)
+
+
 def _epochs_without_gain(curve: list[float]) -> int:
-    """How many epochs at the end of a validation curve are worse than the best; of equals the last one is best."""
+    """Counts the epochs at the end of a validation curve that are worse than the best.
+
+    Of equals the last one is best.
+    """
     return curve[::-1].index(min(curve))
 
 
 @dataclass(frozen=True)
 class LocalTraining:
-    """How a device trains on what it has seen.
+    """Sets how a device trains on what it has seen.
 
     Args:
         layers: ``head`` (adaptive layers) or ``all``.
@@ -149,25 +172,29 @@ class LocalTraining:
 
     @staticmethod
     def from_settings(settings: Mapping[str, Any]) -> "LocalTraining":
-        """From a Flower configuration, whose keys are these names with dashes; other keys are left alone."""
+        """Reads a Flower configuration, whose keys are these names with dashes.
+
+        Other keys are left alone.
+        """
         names = {field.name.replace("_", "-"): field.name for field in fields(LocalTraining)}
         return LocalTraining(
             **{names[key]: value for key, value in settings.items() if key in names}
         )
 
-    def to_settings(self) -> dict[str, Any]:
-        """As a Flower configuration."""
+    def to_settings(self) -> dict[str, str | int | float]:
+        """Writes a Flower configuration; see :meth:`from_settings`."""
         return {name.replace("_", "-"): value for name, value in asdict(self).items()}
 
     def flops(self, model: DeviceModel, num_examples: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Floating-point operations ``[n]``; 0 without steps.
+        """Counts floating-point operations ``[n]``; 0 without steps.
 
         A backward pass counts as two forward passes. Where only the adaptive layers are trained,
         the static ones run once.
         """
         if not self.steps:
             return np.zeros(len(num_examples))
-        whole, head = model.flops(1 + self.num_negatives), model.head_flops(1 + self.num_negatives)
+        whole = model.flops(1 + self.num_negatives)
+        head = model.head_flops(1 + self.num_negatives)
         trained = whole if self.layers == "all" else head
         return np.asarray(num_examples * (whole - trained + 3.0 * self.steps * trained), np.float64)
 
@@ -179,9 +206,10 @@ def train_on_devices(
     examples: LabelledBatch,
     how: LocalTraining,
 ) -> Arrays:
-    """Train the parameters of ``n`` devices, each on its own examples, batched.
+    """Trains the parameters of ``n`` devices, each on its own examples, batched.
 
     Args:
+        model: Of the devices.
         static: The deployed model.
         start: Rows of the batch -> their starting parameters, stacked ``[rows, ...]``, every name
             of which is trained.
@@ -201,15 +229,16 @@ def train_on_devices(
         with torch.no_grad():
             shared = model.tabulate(shared)
     size = max(1, NUMBERS_PER_CHUNK // sum(value[0].size for value in first.values()))
+    # Devices with like numbers of examples train together, so that padding is small.
     order = np.argsort(examples.num_examples, kind="stable")
     trained = {
         name: np.empty((num_devices, *value.shape[1:]), value.dtype)
         for name, value in first.items()
     }
-    for rows in (order[k : k + size] for k in range(0, num_devices, size)):
-        for name, value in _train_chunk(
-            model, shared, start(rows), examples, rows, how, only_heads
-        ).items():
+    for first_row in range(0, num_devices, size):
+        rows = order[first_row : first_row + size]
+        chunk = _train_chunk(model, shared, start(rows), examples, rows, how, only_heads)
+        for name, value in chunk.items():
             trained[name][rows] = value
     return trained
 
@@ -223,7 +252,7 @@ def _train_chunk(
     how: LocalTraining,
     only_heads: bool,
 ) -> Arrays:
-    """Trained parameters of some devices; ``start`` has their rows only."""
+    """Trains the parameters of some devices; ``start`` has their rows only."""
     if not examples.num_examples[rows].any():
         return start
     place = np.full(len(examples.num_examples), -1)
@@ -242,6 +271,7 @@ def _train_chunk(
     )
     model_of = {**shared, **leaves}
     if only_heads:
+        # The static layers see each example once, whatever the number of steps.
         with torch.no_grad():
             x, targets = model.encode(shared, history, candidates)
         x = pad(x, *index, *shape)

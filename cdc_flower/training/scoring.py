@@ -1,4 +1,4 @@
-"""Score the events of many devices, each with its own set of parameters, without a loop over devices."""
+"""Scores the events of many devices, each with its own parameters, without a loop over them."""
 
 from collections.abc import Iterator, Sequence
 
@@ -20,7 +20,7 @@ NUMBERS_PER_CHUNK = 8_000_000
 
 
 def tensors(arrays: Arrays) -> Parameters:
-    """NumPy arrays as tensors, sharing memory where they are writable."""
+    """Turns NumPy arrays into tensors, sharing memory where they are writable."""
     return {
         name: torch.from_numpy(value if value.flags.writeable else value.copy())
         for name, value in arrays.items()
@@ -28,7 +28,15 @@ def tensors(arrays: Arrays) -> Parameters:
 
 
 def pad(values: Tensor, row: Tensor, slot: Tensor, num_rows: int, num_slots: int) -> Tensor:
-    """Flat ``[T, ...]`` -> ``[num_rows, num_slots, ...]`` with zeros where a row has no more."""
+    """Turns flat ``[T, ...]`` into ``[num_rows, num_slots, ...]``, with zeros where a row ends.
+
+    Args:
+        values: ``[T, ...]``.
+        row: ``[T]``, first index of each value.
+        slot: ``[T]``, second index of each value.
+        num_rows: Length of the first axis.
+        num_slots: Length of the second axis.
+    """
     padded = values.new_zeros(num_rows, num_slots, *values.shape[1:])
     padded[row, slot] = values
     return padded
@@ -42,13 +50,15 @@ def score_events(
     history: NDArray[np.int32],
     candidates: NDArray[np.int32],
 ) -> NDArray[np.float32]:
-    """Logits of every candidate of every event; see :class:`Scorer`, which serves several calls.
+    """Scores every candidate of every event; see :class:`Scorer`, which serves several calls.
 
     Args:
+        model: Of the devices.
         static: The deployed model, shared by all.
         pool: ``[P, ...]``, distinct sets of the parameters that devices may have of their own.
         set_of_event: ``[T]``, which set of the pool each event is scored with.
-        history: ``[T, L]``; ``candidates``: ``[T, C]``.
+        history: ``[T, L]``.
+        candidates: ``[T, C]``.
 
     Returns:
         ``[T, C]``.
@@ -57,30 +67,34 @@ def score_events(
 
 
 class Scorer:
-    """One deployed model and a pool of parameter sets, made ready to score events.
+    """Makes one deployed model and a pool of parameter sets ready, and scores events with them.
 
     Where devices differ in their adaptive layers only, the static layers see all events at once,
     and their maps of single items are applied to the whole catalog once if the events look up more
     items than it has.
 
     Args:
+        model: Of the devices.
         static: The deployed model, shared by all.
         pools: One or more pools ``[P, ...]`` of the same names, numbered through; their distinct
             sets of parameters take the place of those in ``static``.
     """
 
     def __init__(self, model: DeviceModel, static: Arrays, pools: Sequence[Arrays]) -> None:
-        self.model, self.pools = model, pools
-        self._shared, self._is_tabulated = tensors(static), False
+        self.model = model
+        self.pools = pools
+        self._shared = tensors(static)
+        self._is_tabulated = False
         self._only_heads = all(name in model.adaptive for name in pools[0])
         self._numbers = sum(value[0].size for value in pools[0].values())
         self._firsts = np.cumsum([0, *(len(next(iter(pool.values()))) for pool in pools)])
 
     def _own(self, sets: NDArray[np.int64]) -> Parameters:
-        """The parameters ``[k, ...]`` of some sets."""
+        """Takes the parameters ``[k, ...]`` of some sets."""
         pool = np.searchsorted(self._firsts, sets, side="right") - 1
         if (pool == pool[0]).all():
-            chosen, rows = self.pools[pool[0]], sets - self._firsts[pool[0]]
+            chosen = self.pools[pool[0]]
+            rows = sets - self._firsts[pool[0]]
             return tensors({name: value[rows] for name, value in chosen.items()})
         parts = [(np.flatnonzero(pool == k), k) for k in np.unique(pool)]
         back = np.argsort(np.concatenate([rows for rows, _ in parts]))
@@ -100,10 +114,17 @@ class Scorer:
         history: NDArray[np.int32],
         candidates: NDArray[np.int32],
     ) -> NDArray[np.float32]:
-        """Logits ``[T, C]``; the arguments are those of :func:`score_events`."""
+        """Computes logits ``[T, C]``.
+
+        Args:
+            set_of_event: ``[T]``, which set of the pools each event is scored with.
+            history: ``[T, L]``.
+            candidates: ``[T, C]``.
+        """
         num_lookups = history.size + candidates.size
         if self._only_heads and not self._is_tabulated and self.model.pays_to_tabulate(num_lookups):
-            self._shared, self._is_tabulated = self.model.tabulate(self._shared), True
+            self._shared = self.model.tabulate(self._shared)
+            self._is_tabulated = True
         scores = np.empty(candidates.shape, np.float32)
         inputs = torch.from_numpy(history).long(), torch.from_numpy(candidates).long()
         sets, place, num_events = np.unique(set_of_event, return_inverse=True, return_counts=True)
@@ -117,10 +138,10 @@ class Scorer:
                     scores[rows] = self.model.score(parameters, *chosen_inputs).numpy()
             return scores
 
+        # Sets of like size share a chunk, so that little of it is padding.
         by_size = np.argsort(-num_events, kind="stable")
-        rank = np.argsort(by_size, kind="stable")[
-            place
-        ]  # of each event's set, among the sets by size
+        # Of each event's set, among the sets by size.
+        rank = np.argsort(by_size, kind="stable")[place]
         events = np.argsort(rank, kind="stable")
         ends = np.cumsum(num_events[by_size])
         for start, stop in chunks(num_events[by_size], max(1, NUMBERS_PER_CHUNK // self._numbers)):
@@ -131,7 +152,7 @@ class Scorer:
         return scores
 
     def _parameters(self, chosen: int) -> Parameters:
-        """The whole model of one set."""
+        """Puts together the whole model of one set."""
         own = {name: value[0] for name, value in self._own(np.array([chosen])).items()}
         parameters = {**self._shared, **own}
         return parameters if self._only_heads else self.model.tabulate(parameters)
@@ -139,7 +160,14 @@ class Scorer:
     def _score_stacked(
         self, own: Parameters, row: NDArray[np.int64], history: Tensor, candidates: Tensor
     ) -> Tensor:
-        """Logits ``[t, C]`` of events sorted by ``row`` ``[t]``, their position in the stacked sets."""
+        """Computes logits ``[t, C]`` of events sorted by row.
+
+        Args:
+            own: Stacked sets of parameters ``[m, ...]``.
+            row: ``[t]``, position of each event's set in the stack, ascending.
+            history: ``[t, L]``.
+            candidates: ``[t, C]``.
+        """
         slot = np.arange(len(row)) - np.searchsorted(row, row)
         index = torch.from_numpy(row), torch.from_numpy(slot)
         shape = int(row[-1]) + 1, int(slot.max()) + 1
@@ -155,7 +183,12 @@ class Scorer:
 
 
 def chunks(num_events: NDArray[np.int64], max_sets: int) -> Iterator[tuple[int, int]]:
-    """Ranges of sets of bounded size, from their numbers of events, largest first (so that padding is small)."""
+    """Cuts sets into ranges of bounded size.
+
+    Args:
+        num_events: Of each set, largest first, so that padding is small.
+        max_sets: At most so many sets a range.
+    """
     start = 0
     while start < len(num_events):
         stop = min(

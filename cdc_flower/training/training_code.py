@@ -8,6 +8,7 @@ import ast
 import hashlib
 from collections.abc import Iterable
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 #: Where training begins: what makes models, strategies and data from a configuration and trains
@@ -17,7 +18,7 @@ ROOTS = ("models", "tasks", "training", "strategies", "study/cloud.py")
 
 @cache
 def training_files(package: Path) -> tuple[Path, ...]:
-    """The files that training depends on, sorted.
+    """Lists the files that training depends on, sorted.
 
     The package's own ``__init__.py`` is not among them and not followed: it names what is public,
     the report too.
@@ -29,7 +30,7 @@ def training_files(package: Path) -> tuple[Path, ...]:
         FileNotFoundError: If one of ``ROOTS`` is not there.
     """
     found: set[Path] = set()
-    waiting = [path for root in ROOTS for path in _files_of(package / root)]
+    waiting = list(chain.from_iterable(_files_of(package / root) for root in ROOTS))
     while waiting:
         path = waiting.pop()
         if path not in found:
@@ -39,7 +40,7 @@ def training_files(package: Path) -> tuple[Path, ...]:
 
 
 def hash_of(paths: Iterable[Path], package: Path) -> str:
-    """A hash of these files' names below the package and of what is in them."""
+    """Hashes these files' names below the package and what is in them."""
     digest = hashlib.sha256()
     for path in paths:
         for part in (path.relative_to(package).as_posix().encode(), path.read_bytes()):
@@ -48,7 +49,7 @@ def hash_of(paths: Iterable[Path], package: Path) -> str:
 
 
 def _files_of(root: Path) -> list[Path]:
-    """The file, or every Python file of the folder."""
+    """Lists the file, or every Python file of the folder."""
     if not root.exists():
         raise FileNotFoundError(
             f"ROOTS must name files and folders of the package, and {root} is not there"
@@ -57,7 +58,10 @@ def _files_of(root: Path) -> list[Path]:
 
 
 def _imported(path: Path, package: Path) -> list[Path]:
-    """The files of the package that a file imports, with the ``__init__.py`` of the folders they lie in."""
+    """Lists the files of the package that a file imports.
+
+    The ``__init__.py`` of the folders they lie in are among them.
+    """
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
@@ -68,9 +72,8 @@ def _imported(path: Path, package: Path) -> list[Path]:
     for name in names:
         head, *parts = name.split(".")
         if head == package.name:
-            for depth in range(
-                1, len(parts) + 1
-            ):  # the last part may be a class: then there is no such file
+            # The last part may be a class: then there is no such file.
+            for depth in range(1, len(parts) + 1):
                 place = package.joinpath(*parts[:depth])
                 found |= {place.with_suffix(".py"), place / "__init__.py"}
     return [file for file in sorted(found) if file.is_file()]

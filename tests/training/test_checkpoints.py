@@ -10,7 +10,7 @@ import torch
 from cdc_flower.core.errors import UserError
 from cdc_flower.training import checkpoints
 from cdc_flower.training.checkpoints import Checkpoints, Resume, fingerprint
-from cdc_flower.training.fit import fit
+from cdc_flower.training.fit import Watch, fit
 
 KEY: dict[str, Any] = {"model": "gru4rec", "seed": 0}
 
@@ -131,8 +131,9 @@ def training(epochs: int, fails_in_epoch: int | None = None) -> tuple[dict[str, 
         return torch.stack([((value - batch.goal) ** 2).sum() for value in weights.values()]).sum()
 
     def train(resume: Resume) -> list[float]:
+        watch = Watch(resume=resume)
         return fit(
-            loss, weights.values(), batches, validation, epochs=epochs, rate=0.5, resume=resume
+            loss, weights.values(), batches, validation, epochs=epochs, rate=0.5, watch=watch
         )
 
     return weights, train

@@ -13,7 +13,7 @@ from model_cases import NAMES, arrays_of, parameters_of, random_ids, small_model
 
 from cdc_flower.core.stream import LabelledBatch
 from cdc_flower.training import fit as training
-from cdc_flower.training.fit import LocalTraining, cross_entropy, fit, train_on_devices
+from cdc_flower.training.fit import LocalTraining, Watch, cross_entropy, fit, train_on_devices
 from cdc_flower.training.scoring import Arrays, tensors
 
 COUNTS = [3, 0, 1, 5, 3]
@@ -253,7 +253,7 @@ def test_fit_without_held_out_data_keeps_the_last_epoch() -> None:
         lambda: [],
         epochs=2,
         rate=1.0,
-        on_batch=lambda: steps.append(1),
+        watch=Watch(on_batch=lambda: steps.append(1)),
     )
     assert seen == [0, 1] and len(steps) == 4 and weight.item() == pytest.approx(4, abs=0.2)
 
@@ -316,7 +316,7 @@ def test_fit_stops_when_it_has_been_patient_for_long_enough() -> None:
         lambda: [batch_of(2.0)],
         epochs=9,
         rate=1.0,
-        patience=2,
+        watch=Watch(patience=2),
     )
 
     assert len(curve) == 1 + 4 and abs(weight.item() - 2) < 0.1
@@ -324,12 +324,4 @@ def test_fit_stops_when_it_has_been_patient_for_long_enough() -> None:
 
 def test_patience_must_be_at_least_one() -> None:
     with pytest.raises(ValueError, match="patience must be >= 1, got 0"):
-        fit(
-            lambda _: torch.zeros(1),
-            [torch.zeros(1)],
-            lambda _: [],
-            lambda: [],
-            epochs=1,
-            rate=1.0,
-            patience=0,
-        )
+        Watch(patience=0)

@@ -1,1 +1,1 @@
-"""Decoders of parameter payloads: their protocol, and those that methods share."""
+"""Decodes parameter payloads: the protocol of decoders, and those that methods share."""

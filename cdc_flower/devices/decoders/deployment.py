@@ -1,4 +1,4 @@
-"""Deployments: their decoders by import path, and the states in which each has its slot.
+"""Deploys decoders by import path, and makes the states in which each has its slot.
 
 A deployment names a method's decoders in the setting ``decoders``: import paths ``module:Class``,
 separated by commas. So a device in another process (a worker of Ray, a client of Flower) imports
@@ -8,7 +8,6 @@ them itself, whether they are of this package or of a module of the user's.
 import importlib
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.devices.decoders.full import SHARED
@@ -57,7 +56,7 @@ def paths_of(decoders: Iterable[type[Decoder]]) -> str:
     return paths
 
 
-def decoders_of(settings: Mapping[str, Any]) -> tuple[Decoder, ...]:
+def decoders_of(settings: Mapping[str, object]) -> tuple[Decoder, ...]:
     """Takes the decoders of a deployment: the shared ones, and those that its settings name.
 
     Raises:
@@ -94,7 +93,7 @@ def _imported(path: str) -> Decoder:
     """
     module, _, name = path.partition(":")
     try:
-        found: Any = importlib.import_module(module)
+        found: object = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError, ValueError) as error:

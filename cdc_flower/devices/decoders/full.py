@@ -1,4 +1,4 @@
-"""Decoders that all methods share: parameters that come whole."""
+"""Decodes parameters that come whole, as all methods may send them."""
 
 from typing import ClassVar
 
@@ -17,7 +17,13 @@ class FullParameters(Decoder):
     reads: ClassVar[tuple[str, ...]] = (records.PARAMETERS,)
 
     def decode(self, batch: MessageBatch, states: DeviceStates, adaptive: Shapes) -> Received:
-        """Takes what came; beside it a device keeps its newest."""
+        """Takes what came; beside it a device keeps its newest.
+
+        Args:
+            batch: One message a device.
+            states: Of the ``n`` devices.
+            adaptive: Of the device model; not needed.
+        """
         (record,) = self.reads
         is_shared = not batch.arrays.get(record)
         return placed(arrays_of(batch, record), states, is_shared=is_shared)

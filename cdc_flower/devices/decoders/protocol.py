@@ -1,4 +1,4 @@
-"""Decoders: from the payload records of a method to parameters on the device.
+"""Decodes payload records of a method into parameters on the device.
 
 A decoder is a class without state of its own. What it keeps on a device between messages lies in
 a slot of the device's states, under the decoder's name. It is deployed by its import path
@@ -7,7 +7,7 @@ a slot of the device's states, under the decoder's name. It is deployed by its i
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +70,7 @@ class Decoder(ABC):
         """
         return None
 
-    def tells(self, states: DeviceStates) -> dict[str, NDArray[Any]]:
+    def tells(self, states: DeviceStates) -> dict[str, NDArray]:
         """Makes arrays ``[n, ...]`` that join each device's report; none by default."""
         return {}
 
@@ -104,11 +104,15 @@ def placed(sent: Arrays, states: DeviceStates, *, is_shared: bool = False) -> Re
     newest = newest_of(states)
     kept = [name for name in states.pool if name not in sent]
     if not is_shared:
-        base, index = newest, np.arange(len(states))
+        base = newest
+        index = np.arange(len(states))
     elif kept:
+        # A set for each of what devices keep beside it.
         base, index = np.unique(newest, return_inverse=True)
     else:
-        base, index = newest[:1], np.zeros(len(states), np.int64)
+        # All is from the message: one set serves everyone.
+        base = newest[:1]
+        index = np.zeros(len(states), np.int64)
     received = {name: value[: len(base)] for name, value in sent.items()}
     states, fitted = states.fitted({**{name: states.pool[name][base] for name in kept}, **received})
     return Received(states, fitted, states.num_sets + index)

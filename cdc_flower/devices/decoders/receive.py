@@ -1,5 +1,7 @@
 """Hands payloads to the decoder that reads them."""
 
+from itertools import chain
+
 from cdc_flower.core.errors import UserError
 from cdc_flower.devices.decoders.deployment import decoders_of
 from cdc_flower.devices.decoders.protocol import Decoder, Received, Shapes, names_of, newest_of
@@ -27,7 +29,7 @@ def receive(batch: MessageBatch, states: DeviceStates, adaptive: Shapes) -> Rece
     found = {decoder: _found(batch, decoder) for decoder in decoders}
     readers = [decoder for decoder in decoders if found[decoder]]
     if len(readers) > 1:
-        names = [name for decoder in readers for name in found[decoder]]
+        names = list(chain.from_iterable(found[decoder] for decoder in readers))
         raise ValueError(f"parameters must come in one form, got {' and '.join(names)}")
     if not readers:
         return Received(states, {}, newest_of(states))
@@ -35,12 +37,12 @@ def receive(batch: MessageBatch, states: DeviceStates, adaptive: Shapes) -> Rece
 
 
 def _found(batch: MessageBatch, decoder: Decoder) -> list[str]:
-    """Records of a decoder that came."""
+    """Lists the records of a decoder that came."""
     return [name for name in decoder.reads if name in batch.configs or names_of(batch, name)]
 
 
 def _check_read(batch: MessageBatch, decoders: tuple[Decoder, ...]) -> None:
-    known = {name for decoder in decoders for name in decoder.reads}
+    known = set(chain.from_iterable(decoder.reads for decoder in decoders))
     for name in (*batch.arrays, *batch.shared):
         if name not in known | records.INSTRUMENTS and names_of(batch, name):
             raise UserError(

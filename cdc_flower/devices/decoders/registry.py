@@ -1,4 +1,4 @@
-"""Decoders of this process by name."""
+"""Registers the decoders of this process by name."""
 
 from typing import TypeVar
 

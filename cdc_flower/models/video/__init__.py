@@ -1,1 +1,1 @@
-"""Device models for video."""
+"""Implements device models for video."""

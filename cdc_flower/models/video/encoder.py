@@ -1,4 +1,4 @@
-"""A small transformer for frames and words together, with parameters that are shared or stacked.
+"""Encodes frames and words together by a small transformer, shared or stacked.
 
 In the shape of All-in-one (Wang et al., CVPR 2023, arXiv 2203.07303), which CDC-MMPG's device model
 most likely has: one unified encoder for patch tokens and word tokens, width 192, depth 12, 3 heads,
@@ -26,15 +26,17 @@ gelu: Callable[[Tensor], Tensor] = torch.nn.functional.gelu
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """Sizes of the encoder.
+    """Sets the sizes of the encoder.
 
     Attributes:
         frame_shape: ``(height, width, 3)`` of uint8 pixels, or ``(F,)`` of features, one token a
             frame.
-        num_frames: ``n``; ``num_words``: of the vocabulary; ``num_tokens``: ``W``, words of a
-            query.
-        width: ``d``, of tokens; ``depth``: blocks; ``heads``: of attention, which must divide the
-            width.
+        num_frames: ``n``, of a clip.
+        num_words: Of the vocabulary.
+        num_tokens: ``W``, words of a query.
+        width: ``d``, of tokens.
+        depth: Number of blocks.
+        heads: Of attention; they must divide the width.
         patch: Side of a patch in pixels, which must divide height and width.
         stem: Width between the two maps of the stem.
     """
@@ -50,7 +52,7 @@ class EncoderShape:
     stem: int = 64
 
     def __post_init__(self) -> None:
-        """Check the sizes."""
+        """Checks the sizes."""
         for name in ("width", "depth", "heads", "patch", "stem", "num_frames"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
@@ -63,12 +65,12 @@ class EncoderShape:
 
     @property
     def has_pixels(self) -> bool:
-        """Whether frames are pixels, and not features."""
+        """Tells whether frames are pixels, and not features."""
         return len(self.frame_shape) == 3
 
     @property
     def num_patches(self) -> int:
-        """Tokens of a frame."""
+        """Counts the tokens of a frame."""
         return (
             (self.frame_shape[0] // self.patch) * (self.frame_shape[1] // self.patch)
             if self.has_pixels
@@ -77,12 +79,13 @@ class EncoderShape:
 
     @property
     def patch_size(self) -> int:
-        """Numbers of a token before the stem."""
+        """Counts the numbers of a token before the stem."""
         return self.patch * self.patch * 3 if self.has_pixels else self.frame_shape[0]
 
     def flops(self) -> float:
-        """Floating-point operations of one clip with words, counting a multiply-add as two."""
-        d, seen = self.width, self.num_frames * self.num_patches
+        """Counts the floating-point operations of one clip with words, two for a multiply-add."""
+        d = self.width
+        seen = self.num_frames * self.num_patches
         tokens = seen + self.num_tokens + 1
         stem = seen * (self.patch_size * self.stem + self.stem * d)
         full = (self.depth - 1) * (tokens * 8 * d * d + 2 * tokens * tokens * d)
@@ -91,7 +94,7 @@ class EncoderShape:
 
 
 def init_encoder(shape: EncoderShape, generator: torch.Generator) -> Parameters:
-    """Fresh parameters."""
+    """Draws fresh parameters."""
     d = shape.width
 
     def table(rows: int) -> Tensor:
@@ -106,9 +109,9 @@ def init_encoder(shape: EncoderShape, generator: torch.Generator) -> Parameters:
     for layer in range(shape.depth):
         for which, gain in ATTENTION_GAINS.items():
             parameters[f"block.{layer}.{which}.weight"] *= gain
-    norms = [
-        f"block.{layer}.{norm}" for layer in range(shape.depth) for norm in ("before", "after")
-    ]
+    norms: list[str] = []
+    for layer in range(shape.depth):
+        norms += [f"block.{layer}.before", f"block.{layer}.after"]
     for norm in (*norms, "last"):
         parameters |= {f"{norm}.weight": torch.ones(d), f"{norm}.bias": torch.zeros(d)}
     tables = {"space": shape.num_patches, "time": shape.num_frames, "word": shape.num_words}
@@ -117,43 +120,60 @@ def init_encoder(shape: EncoderShape, generator: torch.Generator) -> Parameters:
 
 
 def to_tokens(shape: EncoderShape, frames: Tensor) -> Tensor:
-    """``[..., n, *frame_shape]`` -> ``[..., n, patches, numbers]``; pixels come to lie in -1..1."""
+    """Cuts ``[..., n, *frame_shape]`` into ``[..., n, patches, numbers]``; pixels come to -1..1."""
     if not shape.has_pixels:
         return frames.unsqueeze(-2)
-    height, width, p = shape.frame_shape[0], shape.frame_shape[1], shape.patch
+    height, width, _ = shape.frame_shape
+    p = shape.patch
     *lead, _, _, _ = frames.shape
     cut = frames.reshape(-1, height // p, p, width // p, p, 3).permute(0, 1, 3, 2, 4, 5)
     return cut.reshape(*lead, shape.num_patches, shape.patch_size).float() / 127.5 - 1.0
 
 
 def stem(parameters: Parameters, tokens: Tensor) -> Tensor:
-    """Tokens ``[..., numbers] -> [..., d]``: two maps with GELU between them."""
+    """Maps tokens ``[..., numbers] -> [..., d]``: two maps with GELU between them."""
     x = gelu(linear(tokens, parameters["stem.0.weight"], parameters["stem.0.bias"]))
     return linear(x, parameters["stem.1.weight"], parameters["stem.1.bias"])
 
 
 def frame_features(shape: EncoderShape, parameters: Parameters, frames: Tensor) -> Tensor:
-    """``[..., n, *frame_shape] -> [..., n, d]``: each frame by itself, the mean of its tokens after the stem."""
+    """Encodes each frame by itself: the mean of its tokens after the stem.
+
+    ``[..., n, *frame_shape] -> [..., n, d]``.
+
+    Args:
+        shape: Of the encoder.
+        parameters: Shared or stacked.
+        frames: ``[..., n, *frame_shape]``.
+    """
     return stem(parameters, to_tokens(shape, frames)).mean(-2)
 
 
 def encode(
     shape: EncoderShape, parameters: Parameters, frames: Tensor | None, words: Tensor | None
 ) -> Tensor:
-    """``[..., n, *frame_shape]`` and ``[..., W]`` -> ``[..., d]``; either may be absent.
+    """Encodes a clip, words, or both, as ``[..., d]``.
 
     Padding words (0) change nothing.
+
+    Args:
+        shape: Of the encoder.
+        parameters: Shared or stacked.
+        frames: ``[..., n, *frame_shape]``, or None.
+        words: ``[..., W]``, or None, but not beside frames that are None.
     """
     given = words if frames is None else frames
     assert given is not None
     lead = given.shape[: given.dim() - (1 if frames is None else 1 + len(shape.frame_shape))]
     pooled = _rows(parameters["pool"], len(lead)).expand(*lead, 1, shape.width)
-    parts, masks = [], []
+    parts: list[Tensor] = []
+    masks: list[Tensor] = []
     if words is not None:
         said = embed(parameters["word"], words) + _rows(parameters["order"], len(lead))
         is_word = (words != 0).unsqueeze(-1)
         pooled = pooled + (said * is_word).sum(-2, keepdim=True)
-        parts, masks = [said], [is_word.squeeze(-1)]
+        parts.append(said)
+        masks.append(is_word.squeeze(-1))
     if frames is not None:
         seen = stem(parameters, to_tokens(shape, frames))
         seen = seen + _rows(parameters["space"], len(lead) + 1)
@@ -171,7 +191,10 @@ def encode(
 
 
 def _rows(table: Tensor, num_leading: int) -> Tensor:
-    """A table, shared ``[r, d]`` or stacked ``[m, r, d]``, in a shape that goes with ``[..., r, d]``."""
+    """Shapes a table so that it goes with ``[..., r, d]``.
+
+    It is shared ``[r, d]`` or stacked ``[m, r, d]``.
+    """
     return (
         table
         if table.dim() == 2
@@ -182,7 +205,10 @@ def _rows(table: Tensor, num_leading: int) -> Tensor:
 def _block(
     parameters: Parameters, name: str, x: Tensor, mask: Tensor, heads: int, pooled_only: bool
 ) -> Tensor:
-    """A pre-norm transformer block; with ``pooled_only`` for the first token alone, ``[..., t, d] -> [..., 1, d]``."""
+    """Applies a pre-norm transformer block.
+
+    With ``pooled_only`` it does so for the first token alone, ``[..., t, d] -> [..., 1, d]``.
+    """
 
     def map_(which: str, value: Tensor) -> Tensor:
         return linear(
@@ -195,7 +221,9 @@ def _block(
     y = layer_norm(x, parameters[f"{name}.before.weight"], parameters[f"{name}.before.bias"])
     key, value = map_("keyvalue", y).chunk(2, -1)
     if pooled_only:
-        x, y = x[..., :1, :], y[..., :1, :]
+        # Keys and values are of all tokens already; the others are read by nobody after this.
+        x = x[..., :1, :]
+        y = y[..., :1, :]
     query = split(map_("query", y))
     allowed = mask[..., None, None, :]
     mixed = torch.nn.functional.scaled_dot_product_attention(

@@ -1,4 +1,4 @@
-"""Device models for video: answers to questions, and clips for captions. Both rank candidates.
+"""Ranks answers to questions about clips, and clips for captions, on the device.
 
 ``u = GELU(LN(W h)) ∈ R⁹⁶`` is static and ``u K + b`` is adaptive: 97 A numbers, 388,388 bytes for A
 = 1001. A query is a number of :class:`~cdc_flower.models.video.clips.Clips`; what the static layers
@@ -9,7 +9,6 @@ import hashlib
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,39 +29,36 @@ KEPT_MODELS = 2
 
 
 class VideoModel(DeviceModel):
-    """What both tasks share: the encoder, the static projection, and the encodings that are kept.
-
-    Args:
-        clips: What queries and clips are.
-        num_outputs: Of the adaptive layer.
-        projection: ``U``, inputs of the adaptive layer; 96 in the paper's shape.
-        sizes: Of the encoder; see :class:`EncoderShape`.
-
-    Raises:
-        ValueError: If a size is out of its range.
-    """
+    """Shares among both tasks the encoder, the static projection, and the kept encodings."""
 
     states_are_of_items = False  # a query is one item, and its clip has a state for each frame
 
-    def __init__(self, clips: Clips, num_outputs: int, projection: int = 96, **sizes: Any) -> None:
+    def __init__(self, clips: Clips, num_outputs: int, projection: int = 96, **sizes: int) -> None:
         if projection < 1:
             raise ValueError(f"projection must be >= 1, got {projection}")
-        self.clips, self.projection = clips, projection
-        given = clips.frame_shape, clips.num_frames, clips.num_words, clips.num_tokens
-        self.encoder = EncoderShape(*given, **sizes)
+        self.clips = clips
+        self.projection = projection
+        self.encoder = EncoderShape(
+            frame_shape=clips.frame_shape,
+            num_frames=clips.num_frames,
+            num_words=clips.num_words,
+            num_tokens=clips.num_tokens,
+            **sizes,
+        )
         super().__init__(clips.num_queries, self.encoder.width, clips.num_frames)
         self.head_sizes = ((projection, num_outputs),)
         self._kept: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Without what is kept: that can be made again."""
+    def __getstate__(self) -> dict[str, object]:
+        """Leaves out what is kept, as that can be made again."""
         return {**self.__dict__, "_kept": OrderedDict()}
 
     def init_static(self, generator: torch.Generator) -> Parameters:
         parameters = init_encoder(self.encoder, generator)
         parameters |= init_layers(generator, {"project": (self.encoder.width, self.projection)})
-        ones, zeros = torch.ones(self.projection), torch.zeros(self.projection)
-        return parameters | {"project.norm.weight": ones, "project.norm.bias": zeros}
+        parameters["project.norm.weight"] = torch.ones(self.projection)
+        parameters["project.norm.bias"] = torch.zeros(self.projection)
+        return parameters
 
     def loss(self, logits: Tensor) -> Tensor:
         return softmax_cross_entropy(logits)
@@ -82,6 +78,7 @@ class VideoModel(DeviceModel):
         while len(self._kept) > KEPT_MODELS:
             self._kept.popitem(last=False)
         if not kept:
+            # Tables outlive this call, and training may read them: they are no inference tensors.
             with torch.inference_mode(False):
                 frames = {"frames": (self.clips.num_clips, self.history_length * self.width)}
                 for name, (rows, width) in {**frames, **self._tables()}.items():
@@ -96,28 +93,35 @@ class VideoModel(DeviceModel):
         return self.history_length * self.frame_flops()
 
     def sequence(self, parameters: Parameters, history: Tensor) -> tuple[Tensor, Tensor]:
-        """``[B, 1]`` queries -> the features of their clips' frames ``[B, n, d]``, all of which count."""
+        """Turns queries ``[B, 1]`` into the features ``[B, n, d]`` of their clips' frames.
+
+        All of them count.
+        """
         states = self.item_states(parameters, history)
         return states, torch.full((len(states),), states.shape[1])
 
     def reported(
-        self, parameters: Parameters, report: Mapping[str, NDArray[Any]]
+        self, parameters: Parameters, report: Mapping[str, NDArray]
     ) -> tuple[Tensor, Tensor]:
-        """As :meth:`sequence`, from reported frames ``[n, m, *frame_shape]``."""
+        """Does as :meth:`sequence`, from reported frames ``[n, m, *frame_shape]``."""
         frames = torch.from_numpy(np.array(report[records.FRAMES])).split(CLIPS_PER_CHUNK)
         states = torch.cat([self.frame_features(parameters, part) for part in frames])
         return states, torch.full((len(states),), states.shape[1])
 
     @abstractmethod
     def _tables(self) -> dict[str, tuple[int, int]]:
-        """Rows and width of what is kept, by name."""
+        """Lists rows and width of what is kept, by name."""
 
     def _looked_up(
         self, parameters: Parameters, name: str, ids: Tensor, make: Callable[[Tensor], Tensor]
     ) -> Tensor:
-        """``[...]`` ids -> ``[..., width]``, made in chunks of distinct ids, and kept if there is a table."""
+        """Turns ids ``[...]`` into ``[..., width]``, made in chunks of distinct ids.
+
+        They are kept if there is a table.
+        """
         distinct, back = torch.unique(ids, return_inverse=True)
-        table, known = parameters.get(f"table.{name}"), parameters.get(f"table.{name}.known")
+        table = parameters.get(f"table.{name}")
+        known = parameters.get(f"table.{name}.known")
         wanted = distinct if known is None else distinct[~known[distinct]]
         parts = [
             make(wanted[k : k + CLIPS_PER_CHUNK]) for k in range(0, len(wanted), CLIPS_PER_CHUNK)
@@ -125,37 +129,38 @@ class VideoModel(DeviceModel):
         if table is None or known is None:
             return torch.cat(parts or [make(wanted)])[back]
         if parts:
-            table[wanted], known[wanted] = torch.cat(parts), True
+            table[wanted] = torch.cat(parts)
+            known[wanted] = True
         return table[ids]
 
     def frames(self, clip_ids: Tensor) -> Tensor:
-        """``[...]`` -> ``[..., n, *frame_shape]``."""
+        """Gives the frames ``[..., n, *frame_shape]`` of clips ``[...]``."""
         flat = self.clips.frames(clip_ids.numpy().reshape(-1))
         return torch.from_numpy(flat).reshape(*clip_ids.shape, *flat.shape[1:])
 
     def words(self, query_ids: Tensor) -> Tensor:
-        """``[...]`` -> ``[..., W]``."""
+        """Gives the words ``[..., W]`` of queries ``[...]``."""
         flat = self.clips.tokens(query_ids.numpy().reshape(-1))
         return torch.from_numpy(flat).long().reshape(*query_ids.shape, flat.shape[1])
 
     def project(self, parameters: Parameters, h: Tensor) -> Tensor:
-        """The static projection u = GELU(LN(W h)), ``[..., d] -> [..., U]``."""
+        """Computes the static projection u = GELU(LN(W h)), ``[..., d] -> [..., U]``."""
         u = linear(h, parameters["project.weight"], parameters["project.bias"])
         return gelu(
             layer_norm(u, parameters["project.norm.weight"], parameters["project.norm.bias"])
         )
 
     def frame_features(self, parameters: Parameters, frames: Tensor) -> Tensor:
-        """``[..., n, *frame_shape] -> [..., n, d]``: each frame by itself, with the static layers."""
+        """Encodes each frame by itself with the static layers, as ``[..., n, d]``."""
         return frame_features(self.encoder, parameters, frames)
 
     def frame_flops(self) -> float:
-        """Floating-point operations of :meth:`frame_features` for one frame."""
+        """Counts the floating-point operations of :meth:`frame_features` for one frame."""
         shape = self.encoder
         return 2.0 * shape.num_patches * shape.stem * (shape.patch_size + shape.width)
 
     def item_states(self, parameters: Parameters, history: Tensor) -> Tensor:
-        """``[..., 1]`` queries -> ``[..., n, d]``, the features of the frames of their clips."""
+        """Turns queries ``[..., 1]`` into the features ``[..., n, d]`` of their clips' frames."""
         clip_ids = torch.from_numpy(self.clips.clip_of(history[..., 0].numpy().reshape(-1)))
 
         def make(some: Tensor) -> Tensor:
@@ -169,7 +174,10 @@ class VideoQA(VideoModel):
     """Ranks ``A`` answers to a question about a clip: logits = u K + b, K ∈ R^{96×A}.
 
     Args:
-        clips: As in :class:`VideoModel`; ``num_answers``: ``A``.
+        clips: As in :class:`VideoModel`.
+        num_answers: ``A``.
+        projection: As in :class:`VideoModel`.
+        sizes: As in :class:`VideoModel`.
     """
 
     def __init__(self, clips: Clips, num_answers: int, projection: int = 96, **sizes: int) -> None:
@@ -199,17 +207,21 @@ class VideoQA(VideoModel):
 
     def to_upload(
         self, history: NDArray[np.int32], candidates: NDArray[np.int32]
-    ) -> dict[str, NDArray[Any]]:
-        """The clip's frames, the words of the question and the true answer."""
+    ) -> dict[str, NDArray]:
+        """Makes the clip's frames, the words of the question and the true answer."""
         queries = history[:, 0].astype(np.int64)
-        frames, words = self.clips.frames(self.clips.clip_of(queries)), self.clips.tokens(queries)
-        return {records.FRAMES: frames, records.WORDS: words, records.CANDIDATES: candidates[:, 0]}
+        return {
+            records.FRAMES: self.clips.frames(self.clips.clip_of(queries)),
+            records.WORDS: self.clips.tokens(queries),
+            records.CANDIDATES: candidates[:, 0],
+        }
 
     def uploaded(
-        self, parameters: Parameters, upload: Mapping[str, NDArray[Any]]
+        self, parameters: Parameters, upload: Mapping[str, NDArray]
     ) -> tuple[Tensor, Tensor | None]:
         frames, words = (torch.from_numpy(upload[name]) for name in (records.FRAMES, records.WORDS))
-        lead, answers = frames.shape[:2], torch.arange(self.head_sizes[0][1])
+        lead = frames.shape[:2]
+        answers = torch.arange(self.head_sizes[0][1])
         pairs = zip(
             frames.flatten(0, 1).split(CLIPS_PER_CHUNK),
             words.flatten(0, 1).split(CLIPS_PER_CHUNK),
@@ -221,7 +233,7 @@ class VideoQA(VideoModel):
         return self.project(parameters, h).reshape(*lead, 1, -1), torch.cat([true, others], -1)
 
     def match(self, y: Tensor, targets: Tensor | None) -> Tensor:
-        """Logits of the candidate answers, in their order."""
+        """Picks the logits of the candidate answers, in their order."""
         assert targets is not None
         return y.squeeze(-2).gather(-1, targets.long())
 
@@ -237,12 +249,16 @@ class VideoQA(VideoModel):
 
 
 class VideoRetrieval(VideoModel):
-    """Ranks clips for a caption: cosine of the clip's adaptive projection u K + b and the static one of the words.
+    """Ranks clips for a caption by the cosine of two projections.
+
+    They are the clip's adaptive projection u K + b and the static one of the words.
 
     Args:
-        clips: As in :class:`VideoModel`; ``match_width``: of the space in which clips and words
-            meet.
+        clips: As in :class:`VideoModel`.
+        match_width: Of the space in which clips and words meet.
+        projection: As in :class:`VideoModel`.
         scale: Of the logits; 1 / temperature.
+        sizes: As in :class:`VideoModel`.
     """
 
     head_sees_candidates = True
@@ -289,8 +305,11 @@ class VideoRetrieval(VideoModel):
 
     def to_upload(
         self, history: NDArray[np.int32], candidates: NDArray[np.int32]
-    ) -> dict[str, NDArray[Any]]:
-        """The clip's frames and the words of its caption; the other clips are those of the same upload."""
+    ) -> dict[str, NDArray]:
+        """Makes the clip's frames and the words of its caption.
+
+        The other clips are those of the same upload.
+        """
         words = self.clips.tokens(history[:, 0].astype(np.int64))
         return {
             records.FRAMES: self.clips.frames(candidates[:, 0].astype(np.int64)),
@@ -298,7 +317,7 @@ class VideoRetrieval(VideoModel):
         }
 
     def uploaded(
-        self, parameters: Parameters, upload: Mapping[str, NDArray[Any]]
+        self, parameters: Parameters, upload: Mapping[str, NDArray]
     ) -> tuple[Tensor, Tensor | None]:
         frames, words = (torch.from_numpy(upload[name]) for name in (records.FRAMES, records.WORDS))
         num_examples = frames.shape[1]
@@ -309,6 +328,7 @@ class VideoRetrieval(VideoModel):
             ]
         )
         u = self.project(parameters, seen).reshape(len(frames), num_examples, -1)
+        # Candidates of example i are the clips i, i + 1, ... of its upload: the true one is first.
         turn = (torch.arange(num_examples)[:, None] + torch.arange(num_examples)) % max(
             1, num_examples
         )
@@ -320,13 +340,14 @@ class VideoRetrieval(VideoModel):
         return u[:, turn], said.unsqueeze(-2)
 
     def match(self, y: Tensor, targets: Tensor | None) -> Tensor:
-        """``[..., C, D]`` and ``[..., 1, D]`` -> ``[..., C]``."""
+        """Computes logits ``[..., C]`` of ``[..., C, D]`` and ``[..., 1, D]``."""
         assert targets is not None
         seen, said = (torch.nn.functional.normalize(value, dim=-1) for value in (y, targets))
         return self.scale * (seen * said).sum(-1)
 
     def flops(self, num_candidates: int) -> float:
-        d, clips = self.width, self.encoder.flops() + 2.0 * self.width * self.projection
+        d = self.width
+        clips = self.encoder.flops() + 2.0 * self.width * self.projection
         return (
             num_candidates * clips
             + 2.0 * self.encoder.num_tokens * 8 * d * d
@@ -338,9 +359,15 @@ class VideoRetrieval(VideoModel):
 
 
 def distinct_in_rows(ids: Tensor) -> tuple[Tensor, Tensor]:
-    """``[m, k]`` -> the distinct ids of each row, ascending, ``[m, K]``, and where in it each id is ``[m, k]``.
+    """Finds the distinct ids of each row, and where in them each id is.
 
     Rows that hold fewer than others repeat their last one.
+
+    Args:
+        ids: ``[m, k]``.
+
+    Returns:
+        Distinct ids ``[m, K]``, ascending, and places ``[m, k]``.
     """
     ordered = ids.sort(-1).values
     number = torch.nn.functional.pad((ordered.diff(dim=-1) != 0).long().cumsum(-1), (1, 0))
