@@ -18,7 +18,7 @@ def results(
     shifts: bool = True,
     **changes: Any,
 ) -> pd.DataFrame:
-    """A small table: devices differ, persona gains 0.06 and fedavg 0.02; every device shifts in segment 2."""
+    """A small table: persona gains 0.06 and fedavg 0.02; every device shifts in segment 2."""
     rng = np.random.default_rng(seed)
     base = rng.uniform(0.2, 0.4, num_devices)
     frames = []

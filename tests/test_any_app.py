@@ -1,4 +1,4 @@
-"""Recorded links around an ordinary Flower app: three changed lines, here and in Flower's own runtime."""
+"""Recorded links around an ordinary Flower app: three changed lines, also in Flower's runtime."""
 
 import importlib.util
 import json

@@ -31,7 +31,8 @@ LABEL_KEYS = {
     "policy.rate": " of requests",
     "fleet.num_devices": " devices",
 }
-#: Keys that may differ between pooled runs without a word.
+#: Keys that may differ between pooled runs without a word: the seed, and names and paths, which are
+#: no settings.
 _EXPECTED = (
     "seed",
     "command",
@@ -235,7 +236,6 @@ def silent_differences(runs: Sequence[RunFolder]) -> list[str]:
     for label in set(labels):
         same = [config for config, other in zip(configs, labels, strict=True) if other == label]
         for key in set().union(*same):
-            # A path or a name of the run is no setting of it.
             if (
                 key.split(".")[0] not in _EXPECTED
                 and len({str(config.get(key)) for config in same}) > 1

@@ -27,7 +27,7 @@ ROOT = "config"
 
 @contextmanager
 def hydra_at(config_dir: str | None = None) -> Iterator[None]:
-    """Sets Hydra up with the package's files and a further folder of them, and clears it at the end."""
+    """Sets Hydra up with the package's files and a further folder of them, until the end."""
     search_path = create_config_search_path(CONFIGS)
     if config_dir is not None:
         search_path.prepend(
@@ -36,7 +36,7 @@ def hydra_at(config_dir: str | None = None) -> Iterator[None]:
             anchor=SearchPathQuery(provider="schema"),
         )
     hydra.version.setbase(VERSION_BASE)
-    GlobalHydra.instance().clear()
+    GlobalHydra.instance().clear()  # a process has one, and a search path is for good
     Hydra.create_main_hydra2(task_name="cdc-flower", config_search_path=search_path)
     try:
         yield

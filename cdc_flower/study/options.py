@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from cdc_flower.core.options import option
 from cdc_flower.simulations.fleet import Speeds
 
-#: In ``Rule.task``: the defaults of the tasks differ, so a value on the command line is for one task.
+#: In ``Rule.task``: defaults of the tasks differ, so a value on the command line is for one task.
 EACH_TASK = "each"
 
 Node = Mapping[str, object]

@@ -105,7 +105,7 @@ def play_all(
     """
     torch.set_num_threads(1)  # small products: a second thread costs more than it gives
     starts_s = setup.stream.segment_starts_s
-    own_grid = grid is None
+    own_grid = grid is None  # another one is its owner's to close
     with Bars() as bars:
         cloud = train_cloud(config, setup.stream, setup.model, bars.bar)
         grid = grid_of(config, setup) if grid is None else grid
@@ -119,6 +119,7 @@ def play_all(
                 strategy.prepare(cloud)
                 step = bars.bar(f"{name}: playing", setup.stream.num_segments)
 
+                # A default binds this strategy's step, where the loop would give the last one.
                 def collect(frame: pd.DataFrame, step: Callable[[], None] = step) -> None:
                     writer.append(frame)
                     step()

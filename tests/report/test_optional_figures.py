@@ -1,4 +1,4 @@
-"""Figures of what the results say together with the configuration: labels, variants, bytes for a clip."""
+"""Figures from results and configuration together: labels, variants, bytes for a clip."""
 
 from typing import Any
 

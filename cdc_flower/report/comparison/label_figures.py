@@ -100,7 +100,7 @@ def _draw_families(
         axes.vlines(at, rows["low"], rows["high"], color=colors[name], linewidth=1.1)
         axes.plot(at, rows["mean"], color=colors[name], marker="o", markersize=4)
         ends[name] = (float(at[-1]), float(rows["mean"].iloc[-1]))
-    axes.set_ylim(*axes.get_ylim())
+    axes.set_ylim(*axes.get_ylim())  # fixed, so that the names do not move it
     marks.label_lines(axes, ends, {name: colors[name] for name in ends})
     axes.set_xticks(np.log2(numbers), [f"{number:,}" for number in numbers])
 

@@ -46,13 +46,13 @@ def lines(
     last = float(table[x].max())
     axes.set_xlim(first - 0.5, last + 0.5)
     ticks = [tick for tick in axes.get_xticks() if first <= tick <= last]
-    axes.set_ylim(*axes.get_ylim())
+    axes.set_ylim(*axes.get_ylim())  # fixed, so that the names do not move it
     label_lines(axes, ends, colors)
     axes.set_xticks(ticks)
 
 
 def mark_shifts(axes: Axes, panel: Panel) -> None:
-    """Marks where devices shift: a thin line for most of them, a shade as deep as a smaller share."""
+    """Marks shifts: a thin line where most devices shift, else a shade as deep as their share."""
     if not axes.lines:
         return
     shares = shift_shares(panel)
@@ -112,7 +112,7 @@ def scatter(
         if np.isfinite([down, up]).all():
             axes.plot([x, x], [down, up], color=colors[name], linewidth=1.1)
         axes.plot([x], [y], marker="o", markersize=6, color=colors[name], zorder=3)
-    axes.set_ylim(*axes.get_ylim())
+    axes.set_ylim(*axes.get_ylim())  # fixed, so that the names do not move it
     _name_points(axes, at, value, names, colors)
 
 

@@ -10,8 +10,8 @@ from markupsafe import Markup
 
 CSS = """
 :root { color-scheme: light; }
-body { margin: 0; background: #fff; color: #222; font: 15px/1.55 system-ui, -apple-system, "Segoe UI", \
-Roboto,
+body { margin: 0; background: #fff; color: #222; font: 15px/1.55 system-ui, -apple-system, \
+"Segoe UI", Roboto,
   "Helvetica Neue", Arial, sans-serif; }
 main { max-width: 1040px; margin: 0 auto; padding: 36px 28px 72px; }
 h1 { font-size: 27px; line-height: 1.2; margin: 0 0 4px; letter-spacing: -0.01em; }
@@ -25,7 +25,8 @@ a { color: #0b5a99; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; \
 margin: 8px 0; }
-th, td { padding: 5px 9px; text-align: right; white-space: nowrap; border-bottom: 1px solid #e9e9e9; }
+th, td { padding: 5px 9px; text-align: right; white-space: nowrap; \
+border-bottom: 1px solid #e9e9e9; }
 th { color: #5c5c5c; font-weight: 600; vertical-align: bottom; \
 border-bottom: 1.5px solid #b5b5b5; }
 tr.groups th { border-bottom: 0; padding-bottom: 0; text-align: center; }

@@ -52,7 +52,7 @@ def compact(text: str, name: str) -> str:
 
 
 def _put_in_place(root: ElementTree.Element) -> None:
-    """Puts a shape that is defined for a single use, without a look of its own, where it is used."""
+    """Puts a shape without a look of its own where it is used, if that is a single place."""
     shapes: dict[str, tuple[ElementTree.Element, ElementTree.Element]] = {}
     for defs in root.iter(f"{_SVG}defs"):
         for shape in defs.findall(f"{_SVG}path"):

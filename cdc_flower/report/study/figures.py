@@ -96,6 +96,7 @@ def short(amount: float, _: object = None) -> str:
 def _pareto(study: Study, colors: dict[str, str]) -> tuple[Figure, str]:
     figure, (axes,) = _axes()
     table = study.table
+    # A logarithmic axis has no 0; what sends nothing stands left of the lightest.
     floor = (
         float(table.loc[table["bytes"] > 0, "bytes"].min()) / 3
         if (table["bytes"] > 0).any()

@@ -67,7 +67,7 @@ def summary_of(study: Study) -> str:
 
 
 def links_table(study: Study) -> str:
-    """Writes a line a link, from the slowest: gain of each strategy, and its share of late parameters."""
+    """Writes a line a link, from the slowest: each strategy's gain and share of late parameters."""
     rows = study.over_links
     rows = rows[~rows["strategy"].isin(sends_nothing(study.table))]
     names = list(dict.fromkeys(rows["strategy"]))

@@ -100,7 +100,7 @@ def _number(config: Config, key: str, default: float) -> float:
 
 
 def policy_name(policy: Config) -> str:
-    """Names a policy, and the threshold of a detector of drift, which has no rate: ``on_drift 3``."""
+    """Names a policy; a detector of drift has no rate but a threshold: ``on_drift 3``."""
     name = str(policy.get("name", ALWAYS))
     if name != ON_DRIFT:
         return name
@@ -112,7 +112,7 @@ def policy_name(policy: Config) -> str:
 
 
 def rough(rules: Config) -> str:
-    """Lists the conditions that are not neutral, without the scale of the rates, as ``key=value``."""
+    """Lists conditions that are not neutral as ``key=value``, without the scale of the rates."""
     neutral = {"loss": 0.0}
     kept = {k: v for k, v in rules.items() if k not in ("rate_scale", "packet_bytes", "outage_s")}
     return ", ".join(
@@ -131,12 +131,14 @@ def stress_table(results: Results, metric: str) -> pd.DataFrame:
     """
     by = [*CONDITION, "strategy"]
     rows = results.rows(metric, [*by, "seed", "device_id"])
+    # NaN would be no group: policies without a budget have -1 until the end.
     sums = device_sums(rows.assign(budget=rows["budget"].fillna(-1.0)), by)
     table = estimate(sums, by)
     still = sums[sums["strategy"] == BASELINE].drop_duplicates(
         ["task", "data", "seed", "device_id"]
     )
     if len(still):
+        # Static sends nothing, so it is the same under every condition and needs one run of them.
         shared = ["task", "data", "seed", "device_id"]
         conditions = sums[[*CONDITION, "seed", "device_id"]].drop_duplicates()
         base = conditions.merge(still[[*shared, "value_sum", "value_count"]], on=shared).assign(
@@ -193,7 +195,7 @@ def sends_nothing(table: pd.DataFrame) -> set[str]:
 
 
 def pareto(table: pd.DataFrame) -> pd.DataFrame:
-    """Selects the rows that no other beats, by ascending bytes: none as light has a better value."""
+    """Selects the rows that no other beats, by ascending bytes: none as light is better."""
     ordered = table.sort_values(["bytes", "mean"], ascending=[True, False], kind="stable")
     better = ordered["mean"] > ordered["mean"].cummax().shift(fill_value=-np.inf)
     return ordered[better]
