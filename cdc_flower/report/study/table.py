@@ -75,7 +75,7 @@ def read_study(folders: Sequence[str | Path], metric: str) -> Study:
     return Study(metric, stress_table(results, metric), results.cells)
 
 
-def condition_of(run: RunFolder, path: Path) -> dict[str, object]:
+def condition_of(run: RunFolder, path: Path) -> dict[str, str | float]:
     """Reads the columns of a run's condition, and its rate, from its configuration and links."""
     links = path / LINKS_FILE
     facts = yaml.safe_load(links.read_text(encoding="utf-8")) if links.is_file() else {}
@@ -83,8 +83,8 @@ def condition_of(run: RunFolder, path: Path) -> dict[str, object]:
     policy = part_of(run.config, "policy")
     codecs = [str(name) for name in list_at(part_of(run.config, "protocol"), "codecs")]
     return {
-        "data": part_of(run.config, "data").get("name", ""),
-        "network": part_of(run.config, "network").get("name", ""),
+        "data": str(part_of(run.config, "data").get("name", "")),
+        "network": str(part_of(run.config, "network").get("name", "")),
         "rate_scale": _number(rules, "rate_scale", 1.0),
         "loss": rough(rules),
         "protocol": "+".join(codecs) or NO_PROTOCOL,
