@@ -39,12 +39,12 @@ def packed(value: object) -> Arrays:
     Raises:
         TypeError: If it holds anything else.
     """
-    leaves: list[NDArray[Any]] = []
+    leaves: list[NDArray] = []
     tree = _taken_apart(value, leaves)
     return {TREE: json_array(tree), **{str(k): leaf for k, leaf in enumerate(leaves)}}
 
 
-def _taken_apart(value: object, leaves: list[NDArray[Any]]) -> object:
+def _taken_apart(value: object, leaves: list[NDArray]) -> object:
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, bytes):
@@ -102,7 +102,7 @@ def _put_together(tree: Any, arrays: Saved) -> Any:
         place = f"{getattr(arrays, 'place', '')}{inside}"
         raise UserError(f"a saved state must hold {place}, got one without it")
     leaf = np.array(arrays[str(inside)], order="C")
-    as_saved: dict[str, Callable[[NDArray[Any]], Any]] = {
+    as_saved: dict[str, Callable[[NDArray], Any]] = {
         "array": lambda value: value,
         "tensor": torch.from_numpy,
         "number": lambda value: value[()],

@@ -25,9 +25,9 @@ SEPARATOR = "/"
 #: Kinds of numbers that are plain: bool, signed, unsigned and floating.
 _PLAIN = "biuf"
 
-Arrays = dict[str, NDArray[Any]]
+Arrays = dict[str, NDArray]
 #: What was saved, in the order in which it was.
-Saved = Mapping[str, NDArray[Any]]
+Saved = Mapping[str, NDArray]
 #: A length that may be any.
 ANY = -1
 
@@ -42,7 +42,7 @@ class Saveable(Protocol):
         """Becomes what was saved. It must be made as the saved one was."""
 
 
-class Part(dict[str, NDArray[Any]]):
+class Part(dict[str, NDArray]):
     """Arrays of one part of a saved state, which know their place for messages."""
 
     place: str = ""
@@ -86,7 +86,7 @@ def taken(
     name: str,
     dtype: DTypeLike | None = None,
     shape: Sequence[int] | None = None,
-) -> NDArray[Any]:
+) -> NDArray:
     """Takes a copy of a saved array, if it is what it must be.
 
     Args:

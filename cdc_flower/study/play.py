@@ -126,8 +126,7 @@ def play(
         task: Of the devices.
         codecs: What makes payloads lighter; nothing by default.
         requests: When a device reports; always by default.
-        rounds: Given the deployed session, plays its rounds: all by default. It may stop earlier,
-            save, or go on from what was saved.
+        rounds: Plays the rounds of a deployed session; all by default, see there for others.
     """
     node_ids, device_ids = deploy(grid, strategy, len(fleet))
 

@@ -34,9 +34,10 @@ from cdc_flower.tasks.recommendation.task import RECOMMENDATION
 every_strategy = pytest.mark.parametrize("name", SETTINGS)
 
 CODECS = Codecs(("delta", "int8", "zstd"))
-ON_DRIFT = {"name": "on_drift", "max_bytes": 20_000.0, "detector": "page_hinkley"}
+ON_DRIFT = {"name": "on_drift", "max_bytes": None, "detector": "page_hinkley"}
 ON_DRIFT |= {"threshold": 0.02, "delta": 0.05}
 ADWIN = {**ON_DRIFT, "detector": "adwin", "delta": 0.9}
+LIMITED = {"name": "every", "n": 1, "max_bytes": 2500.0}  # which is reached in the fourth segment
 UNCERTAINTY = {"name": "uncertainty", "max_bytes": None, "rate": 0.5, "epochs": 1}
 
 
@@ -44,7 +45,7 @@ def thin_links(num_devices: int, bps: float, **rules: Any) -> Fleet:
     """Links on which much comes late, some is lost, and all queues are in use."""
     given = {"loss": 0.1, "packet_bytes": 200, "outage_every_s": 100.0, "outage_s": 20.0}
     given |= {"cell_up_bps": 4 * bps, "cell_down_bps": 2 * bps, "ttl_s": 150.0, **rules}
-    speeds = Speeds(1e6, 1e7, num_cloud_workers=1, cloud_s_per_device=2.0)
+    speeds = Speeds(2e4, 1e7, num_cloud_workers=1, cloud_s_per_device=12.0)
     network = Network("thin", bps, bps, 0.5, spread=0.5)
     return Fleet.build(num_devices, network, speeds=speeds, conditions=Conditions(**given), seed=3)
 
@@ -161,21 +162,23 @@ def test_links_and_codecs_are_in_use_when_runs_are_saved(tmp_path: Path) -> None
     assert np.ptp(saved["codecs/memory/versions/held"])
 
 
-@pytest.mark.parametrize("policy", [ON_DRIFT, ADWIN, UNCERTAINTY], ids=["ph", "adwin", "doubt"])
+@pytest.mark.parametrize(
+    "policy", [ON_DRIFT, ADWIN, UNCERTAINTY, LIMITED], ids=["ph", "adwin", "doubt", "limit"]
+)
 def test_policies_go_on_with_what_they_remember(policy: dict[str, Any], tmp_path: Path) -> None:
     if policy["name"] == "on_drift":
         pytest.importorskip("river")
-    world = World("persona", policy, bps=200.0)
+    world = World("persona", policy, bps=400.0)
     saved = assert_goes_on(world, 3, folder=tmp_path)
     assert saved["requests/spent_bytes"].any() or policy is ADWIN  # which needs more events
-    kept = "sensor" if policy["name"] == "on_drift" else "doubt"
-    assert len(saved[f"requests/policy/{kept}/device_ids"])
+    kept = {"on_drift": "policy/sensor/device_ids", "uncertainty": "policy/doubt/device_ids"}
+    assert len(saved[f"requests/{kept.get(policy['name'], 'spent_bytes')}"])
 
 
 @pytest.mark.parametrize("part", ["rounds", "strategy", "devices", "links", "codecs", "requests"])
 def test_no_part_can_be_left_as_it_begins(part: str, tmp_path: Path) -> None:
     pytest.importorskip("river")
-    world = World("persona", ON_DRIFT, bps=200.0)
+    world = World("persona", LIMITED if part == "requests" else ON_DRIFT, bps=200.0)
     _, (saved,) = saved_after(world, 3, folder=tmp_path)
     frames = []
 
