@@ -15,7 +15,7 @@ from cdc_flower.tasks.video.stream import VideoHistory
 from cdc_flower.tasks.video.task import NUM_ANSWERS, entropy
 from cdc_flower.training.scoring import Arrays, Scorer
 
-#: Devices ``[k]`` and a segment -> how unsure they are, ``[k]``; see ``query.answers`` of the
+#: Devices ``[k]`` and a segment -> how unsure they are, ``[k]``; see ``query.uncertainty`` of the
 #: device app.
 Ask = Callable[[Ints, int], Floats]
 
