@@ -293,6 +293,7 @@ class DeviceApp(ClientApp):
         scorer = Scorer(
             self.model, after.static, [after.pool, received] if received else [after.pool]
         )
+        # In chunks, for events take far more memory than states.
         everyone = np.arange(len(states))
         parts = [
             self._score(
