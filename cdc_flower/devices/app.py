@@ -48,23 +48,23 @@ class LabelBudget(TruthReader):
 class DeviceApp(ClientApp):
     """Answers, for a batch of devices, the messages of every strategy.
 
-    ==============  ================================================================================
-    message         action of the devices
-    ==============  ================================================================================
-    query.deploy    install the model and its settings
-    query.answers   tell their own request policy how unsure they are of their newest answers
-    train.report    tell of their recent, unlabelled events (with a setting ``lag``, as they were so
-                    many events earlier): the items or the frames of a clip, or with the setting
-                    ``report: feature`` a feature of them, made from the deployed layers
-                    ``feature.*``; and beside them what the decoders tell
-    train.local     train in place on labelled events that they have seen; usable once the work is
-                    done
-    train.upload    send labelled examples that they have seen
-    train           Flower's: train the parameters that came, and send them back
-    evaluate        predict the segment: events before the new parameters arrive with the old ones,
-                    and those after with the new, which come whole or in a form of which a decoder
-                    makes them: see :mod:`cdc_flower.devices.decoders`
-    ==============  ================================================================================
+    =================  =============================================================================
+    message            action of the devices
+    =================  =============================================================================
+    query.deploy       install the model and its settings
+    query.uncertainty  tell their own request policy how unsure they are of their newest answers
+    train.report       tell of their recent, unlabelled events (with a setting ``lag``, as they were
+                       so many events earlier): the items or the frames of a clip, or with the
+                       setting ``report: feature`` a feature of them, made from the deployed layers
+                       ``feature.*``; and beside them what the decoders tell
+    train.local        train in place on labelled events that they have seen; usable once the work
+                       is done
+    train.upload       send labelled examples that they have seen
+    train              Flower's: train the parameters that came, and send them back
+    evaluate           predict the segment: events before the new parameters arrive with the old
+                       ones, and those after with the new, which come whole or in a form of which a
+                       decoder makes them: see :mod:`cdc_flower.devices.decoders`
+    =================  =============================================================================
 
     Args:
         model: The device model.
@@ -105,7 +105,7 @@ class DeviceApp(ClientApp):
             )
         handlers: dict[str, _Handler] = {
             records.DEPLOY: self._deploy,
-            records.ANSWERS: self._answers,
+            records.QUERY_UNCERTAINTY: self._uncertainty,
             records.TRAIN_REPORT: self._report,
             records.TRAIN_LOCAL: self._train_in_place,
             records.TRAIN_UPLOAD: self._upload,
@@ -127,9 +127,7 @@ class DeviceApp(ClientApp):
         torch.set_num_threads(1)  # the products are small: a second thread costs more than it gives
         return handlers[batch.message_type](batch, states)
 
-    def _deploy(
-        self, batch: MessageBatch, states: DeviceStates
-    ) -> tuple[MessageBatch, DeviceStates]:
+    def _deploy(self, batch: MessageBatch, states: DeviceStates) -> tuple[Replies, DeviceStates]:
         own = {
             name: value for name, value in batch.arrays.get(records.MODEL, {}).items() if len(value)
         }
@@ -159,11 +157,11 @@ class DeviceApp(ClientApp):
             return reply, states
         return reply, deploy(states, model, tuple(self.model.adaptive), settings)
 
-    def _answers(
+    def _uncertainty(
         self, batch: MessageBatch, states: DeviceStates
-    ) -> tuple[MessageBatch, DeviceStates]:
-        doubt = self.task.doubt(self.model, self.stream, states, segment_of(batch))
-        return batch.reply(metrics={records.SCORES: {records.DOUBT: doubt}}), states
+    ) -> tuple[Replies, DeviceStates]:
+        uncertainty = self.task.uncertainty(self.model, self.stream, states, segment_of(batch))
+        return batch.reply(metrics={records.SCORES: {records.UNCERTAINTY: uncertainty}}), states
 
     def _report(self, batch: MessageBatch, states: DeviceStates) -> tuple[Replies, DeviceStates]:
         lag = int(states.settings.get(records.LAG, 0))
@@ -191,12 +189,8 @@ class DeviceApp(ClientApp):
             groups.append((reply, rows))
         return joined(groups), states
 
-    def _upload(
-        self, batch: MessageBatch, states: DeviceStates
-    ) -> tuple[MessageBatch, DeviceStates]:
-        how = LocalTraining.from_settings(
-            {**states.settings, **batch.configs.get(records.CONFIG, {})}
-        )
+    def _upload(self, batch: MessageBatch, states: DeviceStates) -> tuple[Replies, DeviceStates]:
+        how = _training_of(batch, states)
         examples = self.stream.labelled(
             LabelBudget(), states.device_ids, segment_of(batch), how.max_examples, how.num_negatives
         )
@@ -212,10 +206,8 @@ class DeviceApp(ClientApp):
 
     def _train_in_place(
         self, batch: MessageBatch, states: DeviceStates
-    ) -> tuple[MessageBatch, DeviceStates]:
-        how = LocalTraining.from_settings(
-            {**states.settings, **batch.configs.get(records.CONFIG, {})}
-        )
+    ) -> tuple[Replies, DeviceStates]:
+        how = _training_of(batch, states)
         names = tuple(self.model.adaptive) if how.layers == "head" else tuple(states.static)
         idle = np.flatnonzero(states.pending < 0)  # the others still work on what they began before
         if not how.steps or not len(idle):
@@ -239,15 +231,11 @@ class DeviceApp(ClientApp):
         pending[idle] = offset + np.arange(len(idle))
         return batch.reply(configs={records.WORK: work}), replace(changed, pending=pending)
 
-    def _train(
-        self, batch: MessageBatch, states: DeviceStates
-    ) -> tuple[MessageBatch, DeviceStates]:
+    def _train(self, batch: MessageBatch, states: DeviceStates) -> tuple[Replies, DeviceStates]:
         names = names_of(batch, records.ARRAYS)
         if not names:
             raise ValueError(f"{records.TRAIN} must carry {records.ARRAYS}, got none")
-        how = LocalTraining.from_settings(
-            {**states.settings, **batch.configs.get(records.CONFIG, {})}
-        )
+        how = _training_of(batch, states)
         how = replace(how, layers="head" if set(names) <= set(self.model.adaptive) else "all")
         sent = {name: batch.array(records.ARRAYS, name) for name in names}
         everyone = np.arange(len(states))
@@ -288,9 +276,7 @@ class DeviceApp(ClientApp):
         work[records.FLOPS][rows] = how.flops(self.model, examples.num_examples)
         return work, trained
 
-    def _evaluate(
-        self, batch: MessageBatch, states: DeviceStates
-    ) -> tuple[MessageBatch, DeviceStates]:
+    def _evaluate(self, batch: MessageBatch, states: DeviceStates) -> tuple[Replies, DeviceStates]:
         segment = segment_of(batch)
         clock = batch.configs.get(records.CLOCK, {})
         arrival_s = np.broadcast_to(
@@ -307,6 +293,7 @@ class DeviceApp(ClientApp):
         scorer = Scorer(
             self.model, after.static, [after.pool, received] if received else [after.pool]
         )
+        # In chunks, for events take far more memory than states.
         everyone = np.arange(len(states))
         parts = [
             self._score(
@@ -376,6 +363,11 @@ class DeviceApp(ClientApp):
         logits = scorer.score(set_of_event, data.history, data.candidates)
         scores, points = self.task.score(logits, data)
         return {**scores, **{POINT + key: value for key, value in points.items()}}
+
+
+def _training_of(batch: MessageBatch, states: DeviceStates) -> LocalTraining:
+    """Reads how to train: as deployed, and as the message says where it says anything."""
+    return LocalTraining.from_settings({**states.settings, **batch.configs.get(records.CONFIG, {})})
 
 
 def no_work(num_devices: int) -> Work:

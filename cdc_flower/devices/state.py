@@ -108,8 +108,9 @@ class DeviceStates:
         If a part of the devices got another model, every set of the pool holds a whole model from
         then on.
         """
-        if len(rows) == len(self):
+        if len(rows) == len(self):  # everyone changed, so nothing of the old states is left
             return changed.select(np.argsort(rows)).compact()
+        # Indices of another pool count after those of this one.
         offset = 0 if changed.pool is self.pool else self.num_sets
         in_use = self.in_use.copy()
         in_use[rows] = shifted(changed.in_use, offset)
@@ -211,7 +212,7 @@ class DeviceStates:
         used = np.zeros(ends[-1], bool)
         used[indices[indices >= 0]] = True
         if used.all() and len(pools) == 1:
-            return self
+            return self  # as it is in most rounds: no copy of the pool
         masks = np.split(used, ends[:-1])
         parts = [(pool, mask) for pool, mask in zip(pools, masks, strict=True) if mask.any()] or [
             (pools[0], masks[0])

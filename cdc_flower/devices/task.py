@@ -39,7 +39,7 @@ class DeviceTask(Protocol):
             lag: Events by which the report is earlier. 0 is the present.
         """
 
-    def doubt(
+    def uncertainty(
         self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int
     ) -> NDArray[np.float64]:
         """Tells ``[n]``, how unsure devices are of their newest answers, with the layers in use.

@@ -152,7 +152,7 @@ class DeviceModel(ABC):
 
     def match(self, y: Tensor, targets: Tensor | None) -> Tensor:
         """Turns outputs of the head and targets into logits ``[..., C]``."""
-        if targets is None:
+        if targets is None:  # the head gives the score itself
             return y.squeeze(-1)
         return (targets @ y.transpose(-1, -2)).squeeze(-1)
 

@@ -25,7 +25,7 @@ from cdc_flower.training.cloud import no_progress as no_progress
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
-from cdc_flower.wire.replies import answers
+from cdc_flower.wire.replies import ok_replies
 
 
 class OnDevices:
@@ -169,7 +169,7 @@ def to_every_node(grid: Grid, message_type: str, server_round: int) -> MessageBa
 
 def count_events(replies: Iterable[Message]) -> MetricRecord | None:
     """Counts the events scored on the devices that answered; None where devices do not tell."""
-    batch = answers(replies)
+    batch = ok_replies(replies)
     if batch is None:
         return MetricRecord({records.NUM_EXAMPLES: 0})
     told = batch.metrics.get(records.METRICS, {}).get(records.NUM_EXAMPLES)

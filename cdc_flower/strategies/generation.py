@@ -18,7 +18,7 @@ from cdc_flower.devices.decoders.protocol import names_of
 from cdc_flower.strategies.base import CloudStrategy, to_every_node
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
-from cdc_flower.wire.replies import answers
+from cdc_flower.wire.replies import ok_replies
 
 #: What ``n`` devices told of their recent data, ``[n, ...]`` by name.
 Report = Mapping[str, NDArray[Any]]
@@ -66,7 +66,7 @@ class GenerationStrategy(CloudStrategy):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Answer each report."""
-        reports = answers(replies)
+        reports = ok_replies(replies)
         self._down = () if reports is None else tuple(self.answer(reports))
         return None, None
 

@@ -254,7 +254,7 @@ def _merged(results: Results) -> Results:
     cells = results.cells
     again = cells.duplicated(key).to_numpy()
     if not again.any():
-        return results
+        return results  # as in files of one run, which hold the rows of a cell together
     number = (
         cells.groupby(key, observed=True, sort=False, dropna=False)
         .ngroup()

@@ -119,6 +119,7 @@ def _bootstrap(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray
             device is absent. Groups with the same devices are resampled alike.
     """
     ends = np.full((2, table.shape[2]), np.nan)
+    # Groups of the same devices share their draws and one product.
     present, which = np.unique(table[1] != 0, axis=1, return_inverse=True)
     for number in range(present.shape[1]):
         rows = np.flatnonzero(present[:, number])

@@ -84,7 +84,7 @@ class Task(ABC):
         """
         raise ValueError("task must be one whose devices tell something")
 
-    def doubt(
+    def uncertainty(
         self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int
     ) -> NDArray[np.float64]:
         """Tells how unsure devices are; see :class:`~cdc_flower.devices.task.DeviceTask`.

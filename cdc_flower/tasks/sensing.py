@@ -10,7 +10,7 @@ from cdc_flower.core.saveable import ANY, Arrays, Saveable, Saved, taken
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-#: Devices ``[k]`` and a segment -> how unsure they are, ``[k]``; see ``query.answers`` of the
+#: Devices ``[k]`` and a segment -> how unsure they are, ``[k]``; see ``query.uncertainty`` of the
 #: device app.
 Ask = Callable[[Ints, int], Floats]
 #: Weight of the past in the running mean that a new item is compared with.

@@ -254,7 +254,7 @@ def _train_chunk(
 ) -> Arrays:
     """Trains the parameters of some devices; ``start`` has their rows only."""
     if not examples.num_examples[rows].any():
-        return start
+        return start  # nothing to take a gradient of
     place = np.full(len(examples.num_examples), -1)
     place[rows] = np.arange(len(rows))
     chosen = place[examples.row] >= 0
@@ -262,6 +262,7 @@ def _train_chunk(
     shape = len(rows), int(examples.num_examples[rows].max())
     history = torch.from_numpy(examples.history[chosen]).long()
     candidates = torch.from_numpy(examples.candidates[chosen]).long()
+    # Each device minimizes the mean over its own examples; one without any has weight 0 all over.
     weight = pad(torch.ones(len(history)), *index, *shape)
     weight = weight / weight.sum(1, keepdim=True).clamp(min=1)
 

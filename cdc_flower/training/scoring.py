@@ -128,7 +128,7 @@ class Scorer:
         scores = np.empty(candidates.shape, np.float32)
         inputs = torch.from_numpy(history).long(), torch.from_numpy(candidates).long()
         sets, place, num_events = np.unique(set_of_event, return_inverse=True, return_counts=True)
-        if len(sets) <= FEW_SETS:
+        if len(sets) <= FEW_SETS:  # a plain product of many events is faster than a batched one
             for index, chosen in enumerate(sets):
                 parameters = self._parameters(int(chosen))
                 events = np.flatnonzero(place == index)

@@ -1,8 +1,7 @@
 """Compares batches, cuts them, and puts them one after the other."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,9 +100,7 @@ def _same_columns(one: object, other: object) -> bool:
     return _same_lists(one, other)
 
 
-def _picked_records(
-    records: Mapping[str, Mapping[str, Any]], rows: NDArray[np.int64] | slice
-) -> dict[str, dict[str, Any]]:
+def _picked_records(records: Configs, rows: NDArray[np.int64] | slice) -> Configs:
     """Takes rows of each array; a value that all messages have stays."""
     return {
         name: {
@@ -275,7 +272,7 @@ def _has_no_schema(batch: BatchParts) -> bool:
     return len(batch) == len(batch.errors) and not batch.record_names()
 
 
-def _zeros(records: Mapping[str, Mapping[str, Any]], num_rows: int) -> dict[str, dict[str, Any]]:
+def _zeros(records: Configs, num_rows: int) -> Configs:
     return {
         name: {
             key: np.zeros((num_rows, *value.shape[1:]), value.dtype)

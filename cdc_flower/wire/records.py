@@ -52,11 +52,11 @@ FINE_TUNING_STEPS = "fine-tuning-steps"
 DEVICE_ID = "device-id"
 NUM_DEVICES = "num-devices"  # of the run, as a device was told
 DECODERS = "decoders"  # a setting: import paths of a method's own decoders
-DOUBT = "doubt"  # how unsure a device is of its own answers
+UNCERTAINTY = "uncertainty"  # how unsure a device is of its own answers
 
 #: Message types. The part before the dot is Flower's category.
 DEPLOY = "query.deploy"
-ANSWERS = "query.answers"  # of a device to itself, which no link sees
+QUERY_UNCERTAINTY = "query.uncertainty"  # of a device to itself, which no link sees
 TRAIN = "train"
 TRAIN_REPORT = "train.report"
 TRAIN_LOCAL = "train.local"

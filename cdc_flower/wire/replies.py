@@ -162,7 +162,7 @@ def joined(parts: Iterable[tuple[Iterable[Message], NDArray[np.int64]]]) -> Repl
         return whole
 
 
-def answers(replies: Iterable[Message]) -> MessageBatch | None:
+def ok_replies(replies: Iterable[Message]) -> MessageBatch | None:
     """Keeps the replies that carry content, as one batch; None if there are none.
 
     Raises:

@@ -124,10 +124,10 @@ def test_a_device_is_as_unsure_as_the_layers_that_it_uses_are_of_its_newest_ques
         )
     )
     asked = MessageBatch(
-        records.ANSWERS, nodes, configs={records.CLOCK: {records.SEGMENT: segment}}
+        records.QUERY_UNCERTAINTY, nodes, configs={records.CLOCK: {records.SEGMENT: segment}}
     )
     (replies, _), *_ = MessageBatch.group(grid.send_and_receive(asked))
-    found = replies.metrics[records.SCORES][records.DOUBT]
+    found = replies.metrics[records.SCORES][records.UNCERTAINTY]
 
     end = stream.table.bounds[IDS, segment + stream.table.num_historical]
     queries = (end[:, None] - 1 - np.arange(NUM_ANSWERS)).reshape(

@@ -273,7 +273,9 @@ def deployment(grid: Grid) -> MessageBatch:
 
 DOORS: dict[str, Callable[[Grid, int], Iterable[Message]]] = {
     "a deployment": lambda grid, _: grid.send_and_receive(deployment(grid)),
-    "own answers": lambda grid, segment: grid.send_and_receive(ask(records.ANSWERS, grid, segment)),
+    "own answers": lambda grid, segment: grid.send_and_receive(
+        ask(records.QUERY_UNCERTAINTY, grid, segment)
+    ),
     "work": lambda grid, segment: grid.send_and_receive(ask(records.TRAIN_LOCAL, grid, segment)),
 }
 EVALUATIONS: dict[str, Callable[[Grid, int], Iterable[Message]]] = {

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc_flower.wire.batch import MessageBatch
-from cdc_flower.wire.replies import MessageBatches, answers, concat, joined, unshared
+from cdc_flower.wire.replies import MessageBatches, concat, joined, ok_replies, unshared
 
 
 def batch(nodes: list[int], key: str = "x", shared: float | None = None) -> MessageBatch:
@@ -94,9 +94,9 @@ def test_unshared_messages_are_the_same_messages() -> None:
 
 def test_answers_are_those_with_content() -> None:
     failed = MessageBatch("train", np.array([5]), is_reply=True, errors={0: (2, "x")})
-    one = answers([*batch([2, 3]), *failed])
+    one = ok_replies([*batch([2, 3]), *failed])
     assert one is not None
     assert one.node_ids.tolist() == [2, 3]
     assert not one.errors
-    assert answers(failed) is None
-    assert answers([]) is None
+    assert ok_replies(failed) is None
+    assert ok_replies([]) is None

@@ -65,7 +65,7 @@ def decoders_of(settings: Mapping[str, object]) -> tuple[Decoder, ...]:
     return (*_SHARED, *_own(str(settings.get(records.DECODERS, ""))))
 
 
-@cache
+@cache  # each message asks for the decoders of its devices
 def _own(paths: str) -> tuple[Decoder, ...]:
     decoders = tuple(_imported(path.strip()) for path in paths.split(",") if path.strip())
     names: set[str] = set()

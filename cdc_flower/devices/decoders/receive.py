@@ -31,7 +31,7 @@ def receive(batch: MessageBatch, states: DeviceStates, adaptive: Shapes) -> Rece
     if len(readers) > 1:
         names = list(chain.from_iterable(found[decoder] for decoder in readers))
         raise ValueError(f"parameters must come in one form, got {' and '.join(names)}")
-    if not readers:
+    if not readers:  # a message of instruments alone
         return Received(states, {}, newest_of(states))
     return readers[0].decode(batch, states, adaptive)
 

@@ -70,6 +70,7 @@ class VideoModel(DeviceModel):
         static = {name: value for name, value in parameters.items() if name not in self.adaptive}
         if torch.is_grad_enabled() and any(value.requires_grad for value in static.values()):
             return parameters
+        # By value: each deployment brings the same numbers in arrays of its own.
         digest = hashlib.sha256()
         for name, value in static.items():
             digest.update(name.encode() + value.detach().numpy().tobytes())

@@ -82,15 +82,15 @@ class RequestGrid(Through):
     def _ask(self, device_ids: Ints, segment: int) -> Floats:
         """How unsure devices are of their own answers: between a device and itself, so no link sees it."""
         rows = np.searchsorted(self.device_ids, device_ids)
-        doubt = np.zeros(len(self.device_ids))
+        uncertainty = np.zeros(len(self.device_ids))
         asked = MessageBatch(
-            records.ANSWERS,
+            records.QUERY_UNCERTAINTY,
             self.node_ids[rows],
             configs={records.CLOCK: {records.SEGMENT: int(segment)}},
         )
         for replies, _ in groups_of(self._inner.send_and_receive(asked)):
-            doubt[self._rows(replies)] = replies.metrics[records.SCORES][records.DOUBT]
-        return doubt[rows]
+            uncertainty[self._rows(replies)] = replies.metrics[records.SCORES][records.UNCERTAINTY]
+        return uncertainty[rows]
 
     def _rows(self, batch: MessageBatch) -> NDArray[np.int64]:
         return np.array([self._row[int(node_id)] for node_id in batch.node_ids], np.int64)

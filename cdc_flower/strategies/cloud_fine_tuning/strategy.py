@@ -24,7 +24,7 @@ from cdc_flower.training.fit import LocalTraining
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
-from cdc_flower.wire.replies import answers
+from cdc_flower.wire.replies import ok_replies
 
 #: Devices whose layers are trained in one product.
 DEVICES_PER_CHUNK = 256
@@ -75,7 +75,7 @@ class CloudFineTuning(CloudStrategy):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Go on from each device's layers, on its own examples alone."""
         self._new = None
-        batch = answers(replies)
+        batch = ok_replies(replies)
         if batch is None:
             return None, None
         model, base = self.cloud.model, self.cloud.arrays()

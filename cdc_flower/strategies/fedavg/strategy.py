@@ -19,7 +19,7 @@ from cdc_flower.training.fit import LocalTraining
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
-from cdc_flower.wire.replies import answers
+from cdc_flower.wire.replies import ok_replies
 
 
 class FedAvg(OnDevices, FlowerFedAvg):
@@ -96,7 +96,7 @@ class FedAvg(OnDevices, FlowerFedAvg):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Σ num_examples · parameters / Σ num_examples, in the order of the nodes."""
-        batch = answers(replies)
+        batch = ok_replies(replies)
         if batch is None:
             return None, None
         batch = batch.select(

@@ -72,7 +72,7 @@ class Recommendation(Task):
     ) -> tuple[Columns, Columns]:
         return {records.HISTORY: stream.recent(states.device_ids, segment, lag)}, {}
 
-    def doubt(
+    def uncertainty(
         self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int
     ) -> NDArray[np.float64]:
         raise ValueError("task must be one in which devices answer questions, got recommendation")

@@ -89,7 +89,7 @@ class VideoTask(Task, TruthReader):
         static = {name: torch.from_numpy(np.array(value)) for name, value in states.static.items()}
         return how.make(model, static, clip_ids, stream.seed)
 
-    def doubt(
+    def uncertainty(
         self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int
     ) -> NDArray[np.float64]:
         """Measures the mean entropy of the newest answers, in nats.
