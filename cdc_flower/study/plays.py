@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.strategies import STRATEGIES
+from cdc_flower.strategies.registry import strategies as registered
 from cdc_flower.tasks.protocol import Task
 from cdc_flower.tasks.recommendation.task import Recommendation
 from cdc_flower.tasks.video.task import VideoAnswers, VideoSearch
@@ -28,7 +28,7 @@ def plays(strategy: Any, task: str) -> bool:
 
 def strategies_that_play(task: str) -> list[str]:
     """Names the registered strategies that play a task."""
-    return [name for name, kind in STRATEGIES.items() if plays(kind, task)]
+    return [entry.name for entry in registered.entries() if plays(entry.value, task)]
 
 
 def check_plays(strategies: Mapping[str, Any], task: str) -> None:
