@@ -19,10 +19,11 @@ from tiny import WIDTH, Around, cloud, inline, model, newly_trained, strategy, s
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import torch_generator
 from cdc_flower.models import DIN, GRU4Rec, SASRec
-from cdc_flower.strategies import Apg, build_strategy
+from cdc_flower.strategies.apg import Apg
 from cdc_flower.strategies.apg.decoder import CORE
 from cdc_flower.strategies.apg.strategy import base_start, composed, factored_head
 from cdc_flower.strategies.base import Cloud
+from cdc_flower.strategies.registry import build_strategy
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 

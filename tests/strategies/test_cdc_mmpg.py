@@ -18,10 +18,10 @@ from video_tiny import (
 from cdc_flower.core.errors import UserError
 from cdc_flower.models.layers import linear
 from cdc_flower.models.video.ranking import VideoQA
-from cdc_flower.strategies import build_strategy
 from cdc_flower.strategies.cdc_mmpg.adaptor import VARIANTS, FastDomainAdaptor
 from cdc_flower.strategies.cdc_mmpg.condition import ARMS, spread_of
 from cdc_flower.strategies.cdc_mmpg.reasoner import AnchorFrameReasoner
+from cdc_flower.strategies.registry import build_strategy
 from cdc_flower.tasks.video.clip_report import read_report
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch

@@ -19,9 +19,10 @@ from tiny import WIDTH, Around, cloud, inline, model, newly_trained, strategy, s
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import torch_generator
 from cdc_flower.models import DIN, GRU4Rec, SASRec
-from cdc_flower.strategies import Duet, build_strategy
+from cdc_flower.strategies.duet import Duet
 from cdc_flower.strategies.duet.decoders import Decoder
 from cdc_flower.strategies.duet.hypernetwork import Hypernetwork
+from cdc_flower.strategies.registry import build_strategy
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 

@@ -7,8 +7,9 @@ from flwr.app import ArrayRecord, ConfigRecord
 from tiny import Around, cloud, inline, strategy, table
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.strategies import FedAvg, build_strategy
+from cdc_flower.strategies.fedavg import FedAvg
 from cdc_flower.strategies.fedavg.strategy import weighted_mean
+from cdc_flower.strategies.registry import build_strategy
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 

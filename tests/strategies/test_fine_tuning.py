@@ -6,8 +6,8 @@ from tiny import cloud, fleet, model, strategy, stream, table
 from cdc_flower.core.errors import UserError
 from cdc_flower.devices.app import LabelBudget
 from cdc_flower.models import device_model
-from cdc_flower.strategies import build_strategy
 from cdc_flower.strategies.persona.editor import ParameterEditor
+from cdc_flower.strategies.registry import build_strategy
 from cdc_flower.training.fit import LocalTraining, cross_entropy, train_on_devices
 
 

@@ -10,10 +10,12 @@ import torch
 from tiny import Around, cloud, inline, model, same, strategy, stream, table
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.strategies import GroupFineTuning, Persona, build_strategy
+from cdc_flower.strategies.group_fine_tuning import GroupFineTuning
+from cdc_flower.strategies.persona import Persona
 from cdc_flower.strategies.persona.decoder import EDIT, HELD, PROTOTYPE, VERSION
 from cdc_flower.strategies.persona.prototypes import norms
 from cdc_flower.strategies.persona.stages import Groups, Stages
+from cdc_flower.strategies.registry import build_strategy
 from cdc_flower.training.checkpoints import Checkpoints
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch

@@ -13,8 +13,9 @@ from torch import Tensor
 from cdc_flower.core.seeds import torch_generator
 from cdc_flower.models.base import DeviceModel, item_embedding
 from cdc_flower.models.layers import Parameters, embed, last_valid
-from cdc_flower.strategies import GroupFineTuning, Persona
 from cdc_flower.strategies.base import Cloud
+from cdc_flower.strategies.group_fine_tuning import GroupFineTuning
+from cdc_flower.strategies.persona import Persona
 from cdc_flower.training.fit import cross_entropy
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.strategies import Duet, FineTuning, Static
+from cdc_flower.strategies.duet import Duet
+from cdc_flower.strategies.fine_tuning import FineTuning
+from cdc_flower.strategies.static import Static
 from cdc_flower.study.arms import arm, strategies_of
 
 CONFIGURED: dict[str, Any] = {

@@ -91,14 +91,23 @@ class CdcMmpg(CloudStrategy):
     arm: str = option(
         "anchor+adr",
         choices=ARMS,
-        doc="what conditions the adaptor: all frames, one, the distribution that is reasoned from it, "
-        "or the same for all clips, which is the control",
+        doc="full_clip: all frames go up, and their mean feature conditions the adaptor; "
+        "anchor_only: one frame's feature does; anchor+adr: what is reasoned from one; one_for_all: "
+        "nothing goes up or down, and the layer is trained further without telling clips apart",
     )
     variant: str = option(
         "oneM+bias", choices=VARIANTS, doc="of the adaptor: kernel and bias, or bias only"
     )
-    anchor: str = option("middle", choices=ANCHORS, doc="which frame goes up")
-    form: str = option("raw", choices=FORMS, changes_training=False, doc="how a frame goes up")
+    anchor: str = option(
+        "middle", choices=ANCHORS, doc="frame that goes up; medoid: the nearest to the others"
+    )
+    form: str = option(
+        "raw",
+        choices=FORMS,
+        changes_training=False,
+        doc="of a frame on its way up: pixels, a picture of a real encoder, or the feature that the "
+        "device's own static layers make",
+    )
     epochs: int = option(
         20,
         least=0,
