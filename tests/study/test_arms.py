@@ -60,7 +60,7 @@ def test_arms_stand_beside_methods_under_their_own_names() -> None:
         (
             ["x"],
             {"x": {"method": "fine_tuning", "steps": -1}},
-            "strategy.x: steps must be >= 0, got -1",
+            "strategy.x.steps must be a whole number >= 0, got -1",
         ),
         (
             ["duet"],
