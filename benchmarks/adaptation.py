@@ -36,9 +36,11 @@ from cdc_flower.devices.decoders.receive import receive
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.models import device_model
 from cdc_flower.models.layers import tanh_
-from cdc_flower.strategies import Apg, Duet, Persona
+from cdc_flower.strategies.apg import Apg
 from cdc_flower.strategies.base import Cloud, deployed_settings
+from cdc_flower.strategies.duet import Duet
 from cdc_flower.strategies.generation import GenerationStrategy
+from cdc_flower.strategies.persona import Persona
 from cdc_flower.strategies.persona.prototypes import Bank
 from cdc_flower.tasks.recommendation.events import EventTable
 from cdc_flower.tasks.recommendation.stream import event_stream

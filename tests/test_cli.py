@@ -15,11 +15,12 @@ from hydra.core.singleton import Singleton
 
 from cdc_flower import __version__
 from cdc_flower.cli import main
+from cdc_flower.configs.methods import method_files
 from cdc_flower.models import models
 from cdc_flower.report.folders import run_folders
 from cdc_flower.simulations.protocol.codecs import CODECS
 from cdc_flower.simulations.requests.policies import policies
-from cdc_flower.strategies import STRATEGIES
+from cdc_flower.strategies.registry import strategies
 from cdc_flower.study.catalog import entries_of
 from cdc_flower.study.command import folder_name
 from cdc_flower.study.options import GRIDS
@@ -283,7 +284,7 @@ def test_help_names_every_command_and_hydras_help_the_groups(command: Command) -
 
 
 def test_the_catalog_has_every_name_and_no_other() -> None:
-    assert set(entries_of("strategies")) == set(STRATEGIES)
+    assert set(entries_of("strategies")) == set(strategies)
     assert set(models) == set(entries_of("models"))
     assert set(entries_of("policies")) == set(policies)
     assert set(entries_of("tasks")) == set(tasks)
@@ -335,10 +336,13 @@ def test_runs_over_several_lists_have_folders_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}"
+    "path",
+    [*sorted(CONFIGS.glob("*/*.yaml")), *method_files().values()],
+    ids=lambda path: f"{path.parent.name}/{path.stem}",
 )
 def test_every_choice_of_every_group_composes(path: Path) -> None:
-    group, name = path.parent.name, path.stem
+    name = path.stem
+    group = "strategy" if path in method_files().values() else path.parent.name
     override = f"strategy=[{name}]" if group == "strategy" else f"{group}={name}"
     with initialize_config_module("cdc_flower.configs", version_base="1.3"):
         config = compose("config", overrides=[override])

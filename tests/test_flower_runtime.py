@@ -114,7 +114,7 @@ from flwr.serverapp import ServerApp
 
 from cdc_flower.study.flower import config_of, wait_for_nodes
 from cdc_flower.study.run import run
-from cdc_flower.strategies import Duet
+from cdc_flower.strategies.duet import Duet
 
 app = ServerApp()
 seen = set()

@@ -16,7 +16,7 @@ from cdc_flower.simulations.grids.base import InlineGrid
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CARDS = [*ROOT.glob("cdc_flower/strategies/**/*.md"), *ROOT.glob("docs/*.md")]
-YAMLS = [*ROOT.glob("cdc_flower/configs/**/*.yaml")]  # each composes in test_cli.py as well
+YAMLS = [*ROOT.glob("cdc_flower/**/*.yaml")]  # each composes in test_cli.py as well
 
 
 def commands(text: str) -> list[list[str]]:

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -18,9 +18,10 @@ from cdc_flower.devices.app import DeviceApp
 from cdc_flower.models import GRU4Rec
 from cdc_flower.simulations.fleet import Fleet, Network, Speeds
 from cdc_flower.simulations.grids.base import BlockingGrid, InlineGrid
-from cdc_flower.strategies import build_strategy
 from cdc_flower.strategies.base import Cloud
+from cdc_flower.strategies.registry import build_strategy, strategies
 from cdc_flower.study.play import play
+from cdc_flower.study.plays import strategies_that_play
 from cdc_flower.tasks.data.shifting_interests import InterestsOptions
 from cdc_flower.tasks.recommendation.interests import interests_stream
 from cdc_flower.tasks.recommendation.stream import EventStream, Ranking
@@ -30,21 +31,8 @@ from cdc_flower.wire.batch import MessageBatch
 
 NUM_DEVICES, NUM_SEGMENTS, WIDTH = 4, 6, 8
 #: Settings under which a strategy does something in little time.
-SETTINGS: dict[str, dict[str, Any]] = {
-    "static": {},
-    "fine_tuning": {"steps": 2, "rate": 0.05, "max_examples": 8},
-    "fedavg": {"num_train_devices": 3, "steps": 2, "rate": 0.05, "max_examples": 8},
-    "cloud_fine_tuning": {"steps": 2, "rate": 0.05, "max_examples": 8},
-    "duet": {"epochs": 2, "rate": 0.01, "width": 8, "decoder_width": 8},
-    "apg": {"epochs": 2, "rate": 0.01, "rank": 4, "width": 8},
-}
-SETTINGS["group_fine_tuning"] = {"num_groups": 2, "epochs": 2, "rate": 0.01, "width": 8}
-SETTINGS["persona"] = {
-    "num_prototypes": 2,
-    "refinement_rate": 0.5,
-    "epochs": 2,
-    "rate": 0.01,
-    "width": 8,
+SETTINGS: dict[str, Mapping[str, Any]] = {
+    name: strategies[name].facts.tiny for name in strategies_that_play("recommendation")
 }
 LABELS = {"run_id": "r", "experiment": "e", "seed": 0, "task": "t"}
 

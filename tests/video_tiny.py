@@ -10,37 +10,34 @@ import pandas as pd
 import torch
 from tiny import LABELS, NUM_DEVICES, NUM_SEGMENTS, fleet
 
+from cdc_flower.core.options import options_of
 from cdc_flower.core.seeds import torch_generator
 from cdc_flower.devices.app import DeviceApp
 from cdc_flower.models.video.ranking import VideoModel, VideoQA, VideoRetrieval
 from cdc_flower.simulations.grids.base import InlineGrid
-from cdc_flower.strategies import build_strategy
 from cdc_flower.strategies.base import Cloud
+from cdc_flower.strategies.registry import build_strategy, strategies
 from cdc_flower.study.play import play
+from cdc_flower.study.plays import strategies_that_play
 from cdc_flower.tasks.data.moving_digits import DigitsOptions
 from cdc_flower.tasks.video.moving_digits import digits_stream
 from cdc_flower.tasks.video.stream import VideoStream
 from cdc_flower.tasks.video.task import VideoAnswers, VideoSearch, VideoTask
 from cdc_flower.training.fit import fit
 
+#: Values of options that make a training on clips short, whatever strategy has them.
+SHORT: dict[str, Any] = {"layers": "head", "max_examples": 4, "joint": False}
+
+
+def _video_settings(name: str) -> dict[str, Any]:
+    entry = strategies[name]
+    options = options_of(entry.value)
+    short = {option: value for option, value in SHORT.items() if option in options}
+    return {**entry.facts.tiny, **short}
+
+
 #: Settings under which a strategy does something in little time.
-VIDEO_SETTINGS: dict[str, dict[str, Any]] = {
-    "static": {},
-    "fine_tuning": {"steps": 2, "rate": 0.05, "max_examples": 4},
-    "cloud_fine_tuning": {"steps": 2, "rate": 0.05, "max_examples": 4},
-    "fedavg": {
-        "layers": "head",
-        "num_train_devices": 3,
-        "steps": 2,
-        "rate": 0.05,
-        "max_examples": 4,
-    },
-    "duet": {"epochs": 2, "rate": 0.01, "width": 8, "decoder_width": 8, "joint": False},
-    "cdc_mmpg": {"epochs": 2, "rate": 0.02, "hidden": 8, "adr_hidden": 8},
-    "apg": {"epochs": 2, "rate": 0.01, "rank": 4, "width": 8, "joint": False},
-    "group_fine_tuning": {"num_groups": 2, "epochs": 2, "rate": 0.01, "width": 8},
-    "persona": {"num_prototypes": 2, "refinement_rate": 0.5, "epochs": 2, "rate": 0.01, "width": 8},
-}
+VIDEO_SETTINGS = {name: _video_settings(name) for name in strategies_that_play("video_qa")}
 SIZES = {"width": 16, "depth": 1, "heads": 2, "stem": 16}
 
 

@@ -1,1 +1,11 @@
-"""The YAML files of ``cdc-flower``. A package, so that Hydra can read them as ``pkg://cdc_flower.configs``."""
+"""The YAML files of ``cdc-flower``, a package so that Hydra reads them as ``pkg://cdc_flower.configs``.
+
+Files of the group ``strategy`` lie beside their methods. Importing this module lets Hydra find them.
+"""
+
+from hydra.core.plugins import Plugins
+
+from cdc_flower.configs.methods import MethodFiles, MethodsSearchPath
+
+for plugin in (MethodFiles, MethodsSearchPath):
+    Plugins.instance().register(plugin)

@@ -1,12 +1,12 @@
-"""What the strategies of this package share: what is deployed before the first round, and quiet defaults.
+"""Bases of the strategies: what is deployed before the first round, and quiet defaults.
 
 A strategy is Flower's. ``prepare`` trains its cloud side on historical data, ``deployment`` is the
 model that every device gets once, and from then on Flower's four verbs run the rounds: one round a
 segment.
 """
 
-from collections.abc import Iterable
-from typing import Any, ClassVar
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -14,6 +14,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.core.options import check_options
 from cdc_flower.core.packing import packed, unpacked
 from cdc_flower.core.saveable import Saved, part_of, prefixed
 from cdc_flower.devices.decoders.deployment import paths_of
@@ -31,7 +32,8 @@ from cdc_flower.wire.replies import ok_replies
 class OnDevices:
     """Declares what is deployed on devices before the first round, and what goes over the wire.
 
-    A mix-in beside one of Flower's strategies.
+    A mix-in beside one of Flower's strategies. A method is a dataclass whose fields are its options; see
+    :func:`~cdc_flower.core.options.option`.
     """
 
     #: Names of what devices may tell of their recent data that the method can read, any one of
@@ -39,7 +41,7 @@ class OnDevices:
     #: task.
     reads: ClassVar[frozenset[str]] = frozenset()
     #: Whether the cloud answers only when the last report is in, as averaging does.
-    waits_for_all = False
+    waits_for_all: ClassVar[bool] = False
 
     #: Names of attributes that a round reads and an earlier one wrote, so that a saved run needs
     #: them; those of Flower's own optimizers by default, where a strategy has them. They are made
@@ -49,35 +51,43 @@ class OnDevices:
     passing: ClassVar[frozenset[str]] = frozenset()
 
     #: The only records that its devices send up.
-    uplink: frozenset[str] = records.UPLINK
+    uplink: ClassVar[frozenset[str]] = records.UPLINK
+
+    def __post_init__(self) -> None:
+        """Checks the options.
+
+        Raises:
+            ValueError: If one has another type or is out of its range.
+        """
+        check_options(self)
 
     def prepare(self, cloud: Cloud) -> None:
-        """Train the cloud side on historical data. By default there is none to train."""
+        """Trains the cloud side on historical data. By default there is none to train."""
         self.cloud = cloud
 
     def deployment(self) -> Arrays:
-        """The device model, static and adaptive layers; the base model by default."""
+        """Gives the device model, static and adaptive layers; the base model by default."""
         return self.cloud.arrays()
 
     def initial_arrays(self) -> ArrayRecord:
-        """What Flower's ``start`` is given as the global model: the adaptive layers by default."""
+        """Gives Flower's ``start`` the global model: the adaptive layers by default."""
         model = self.deployment()
         return to_record({name: model[name] for name in self.cloud.model.adaptive})
 
     def settings(self) -> dict[str, Any]:
-        """Deployed beside the model; nothing by default."""
+        """Lists what is deployed beside the model; nothing by default."""
         return {}
 
     def decoders(self) -> tuple[type[Decoder], ...]:
-        """Decoders of its own payload records, deployed by import path. None by default."""
+        """Lists decoders of its own payload records, deployed by import path. None by default."""
         return ()
 
     def downlink_records(self) -> frozenset[str]:
-        """The only records that it sends down: shared ones, and those that its decoders read."""
+        """Lists the only records that it sends down: shared ones, and its decoders'."""
         return records.DOWNLINK.union(*(decoder.reads for decoder in self.decoders()))
 
     def state(self) -> Arrays:
-        """What the cloud learned while the stream went on, by name; a run folder keeps it. Nothing by default."""
+        """Gives what the cloud learned while the stream went on, by name; a run folder keeps it."""
         return {}
 
     def set_state(self, state: Saved) -> None:
@@ -134,37 +144,61 @@ class CloudStrategy(OnDevices, Strategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Ask nobody for anything."""
+        """Asks nobody for anything."""
         return []
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Learn nothing."""
+        """Learns nothing."""
         return None, None
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Let every device predict the segment with what it has."""
+        """Lets every device predict the segment with what it has."""
         return to_every_node(grid, records.EVALUATE, server_round)
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
-        """Events scored on all devices; the metrics themselves are collected for the results table."""
+        """Counts the events scored on all devices; metrics are collected for the results."""
         return count_events(replies)
 
     def summary(self) -> None:
-        """Flower's: logs the settings. The resolved configuration is in the run folder."""
+        """Logs nothing: the resolved configuration is in the run folder."""
 
 
 def to_every_node(grid: Grid, message_type: str, server_round: int) -> MessageBatch:
-    """One message to each node, with nothing in it but the number of the segment."""
+    """Makes one message to each node, with nothing in it but the number of the segment.
+
+    Args:
+        grid: Of the nodes.
+        message_type: Which of the device app's functions answers.
+        server_round: From 1; the segment is the one before.
+    """
     node_ids = np.array(list(grid.get_node_ids()), np.uint64)
     return MessageBatch(
         message_type, node_ids, configs={records.CLOCK: {records.SEGMENT: server_round - 1}}
     )
+
+
+def with_the_others(everyone: MessageBatch, down: Sequence[MessageBatch]) -> Iterable[Message]:
+    """Joins messages to some devices with those to the others, which have nothing in them.
+
+    Args:
+        everyone: A message to each device, from :func:`to_every_node`.
+        down: Messages of the same type to some of them, without a clock.
+
+    Returns:
+        One batch where one is enough, else several, as grids take them too.
+    """
+    batches = [batch.with_records(configs={**batch.configs, **everyone.configs}) for batch in down]
+    told = [np.asarray(batch.node_ids, np.uint64) for batch in down]
+    is_silent = ~np.isin(everyone.node_ids, np.concatenate([np.empty(0, np.uint64), *told]))
+    if is_silent.any() or not batches:
+        batches.append(everyone.select(is_silent))
+    return batches[0] if len(batches) == 1 else cast(Iterable[Message], batches)
 
 
 def count_events(replies: Iterable[Message]) -> MetricRecord | None:
@@ -177,5 +211,5 @@ def count_events(replies: Iterable[Message]) -> MetricRecord | None:
 
 
 def to_record(arrays: Arrays) -> ArrayRecord:
-    """Arrays by name as Flower's record."""
+    """Makes Flower's record of arrays by name."""
     return ArrayRecord({name: Array(np.ascontiguousarray(value)) for name, value in arrays.items()})

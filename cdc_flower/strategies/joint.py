@@ -1,26 +1,37 @@
-"""Hypernetworks that read a device's sequence: training with the static layers or without, and use for many devices.
+"""Training and use of hypernetworks that read a device's sequence, with the static layers or without.
 
 DUET's equation (5): on historical data, the loss of the device model with the layers that each
 device's own past generates.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from cdc_flower.core.options import option, training_values
 from cdc_flower.core.seeds import generator
 from cdc_flower.models.layers import Parameters
 from cdc_flower.strategies.base import Cloud, History, Stage
-from cdc_flower.strategies.checks import check_range, check_switches, check_whole
-from cdc_flower.strategies.generation import DEVICES_PER_CHUNK, Report, in_parts
+from cdc_flower.strategies.generation import DEVICES_PER_CHUNK, GenerationStrategy, Report, in_parts
+from cdc_flower.training.fit import Batch
 from cdc_flower.training.scoring import Arrays
 
 #: Historical sequences whose mean generated layers every device starts with.
 NUM_START_SEQUENCES = 4096
+
+
+class NumberedBatch(Batch, Protocol):
+    """Labelled examples with their numbers in the history."""
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """``[B]``."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +39,8 @@ class Examples:
     """Labelled examples, each with the sequence that its layers are generated from.
 
     Attributes:
-        history: ``[B, L]``; ``candidates``: ``[B, C]``, the true one first.
+        history: ``[B, L]``.
+        candidates: ``[B, C]``, the true one first.
         reported: ``[B, L]``, the history itself, or what it was some events earlier.
     """
 
@@ -37,46 +49,46 @@ class Examples:
     reported: Tensor
 
 
-@dataclass(frozen=True)
-class JointTraining:
-    """How a hypernetwork is trained on historical data.
+@dataclass(eq=False, repr=False)
+class JointGeneration(GenerationStrategy):
+    """Options and training of methods whose hypernetwork is trained on historical data."""
 
-    Args:
-        epochs: At most; 0 leaves everything as it is.
-        rate: Learning rate of Adam; 0 leaves everything as it is.
-        joint: Whether static layers are trained along with the hypernetwork. False keeps the base
-            model's.
-        max_lag: The sequence to generate from ends up to this many events before the one to
-            predict, as it does on a device that was adapted a while ago. 0 is the papers'.
-
-    Raises:
-        ValueError: If a value is out of its range.
-    """
-
-    epochs: int
-    rate: float
-    joint: bool
-    max_lag: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        check_whole(vars(self), epochs=0, max_lag=0)
-        check_range(vars(self), rate=0)
-        check_switches(vars(self), "joint")
+    epochs: int = option(
+        20,
+        least=0,
+        neutral=0,
+        doc="of training on historical data at most, as cloud.patience has it; 0 leaves everything "
+        "at its start",
+    )
+    rate: float = option(
+        1e-3, least=0, below=math.inf, neutral=0, doc="learning rate of Adam; 0 is epochs=0"
+    )
+    joint: bool = option(
+        True,
+        neutral=False,
+        doc="whether static layers are trained along, as in the papers; false keeps the base model's",
+    )
+    max_lag: int = option(
+        0,
+        least=0,
+        neutral=0,
+        doc="in training the sequence to generate from ends up to so many events earlier, as on a "
+        "device that was adapted a while ago; 0 is the papers'",
+    )
 
     def fit(
         self,
         cloud: Cloud,
         name: str,
-        settings: Mapping[str, Any],
         hypernetwork: Mapping[str, Tensor],
         logits: Callable[[Parameters, Examples], Tensor],
     ) -> tuple[Parameters, list[float]]:
-        """Train from the base model on, or take the result from the checkpoints.
+        """Trains from the base model on, or takes the result from the checkpoints.
 
         Args:
-            name: Of the strategy; ``settings``: all of its own that the result depends on.
-            hypernetwork: What is trained of it, changed in place.
+            cloud: Base model and historical data.
+            name: Of the method.
+            hypernetwork: Tensors of it that are trained, changed in place.
             logits: Parameters of the device model and ``B`` examples -> ``[B, C]``.
 
         Returns:
@@ -94,7 +106,7 @@ class JointTraining:
 
         stage = Stage(
             f"{name}: training the hypernetwork",
-            settings,
+            training_values(self),
             {**{f"hypernetwork.{key}": value for key, value in hypernetwork.items()}, **parameters},
             leaves,
             self.epochs,
@@ -115,19 +127,26 @@ class JointTraining:
         return parameters, curve
 
     def examples(
-        self, history: History, batches: Iterable[Any], lags: np.random.Generator
+        self, history: History, batches: Iterable[NumberedBatch], lags: np.random.Generator
     ) -> Iterator[Examples]:
-        """Batches of a history, with lags drawn one an example, uniform in 0 to ``max_lag``."""
+        """Makes examples of batches, with lags drawn one an example, uniform in 0 to ``max_lag``.
+
+        Args:
+            history: Whose batches they are.
+            batches: With ``rows``, ``history`` and ``candidates``.
+            lags: Draws them.
+        """
         for batch in batches:
             reported = history.lagged(
                 batch.rows, lags.integers(0, self.max_lag + 1, len(batch.rows))
             )
-            yield Examples(
-                *(
-                    torch.from_numpy(ids).long()
-                    for ids in (batch.history, batch.candidates, reported)
-                )
-            )
+            yield examples_of(batch, reported)
+
+
+def examples_of(batch: Batch, reported: NDArray[np.int32]) -> Examples:
+    """Makes examples of a historical batch and the sequences ``[B, L]`` to generate from."""
+    parts = (batch.history, batch.candidates, reported)
+    return Examples(*(torch.from_numpy(ids).long() for ids in parts))
 
 
 @torch.no_grad()
@@ -140,7 +159,10 @@ def in_chunks(generate: Callable[[Report], Parameters], report: Report) -> Array
 
 @torch.no_grad()
 def mean_generated(cloud: Cloud, generate: Callable[[Tensor], Parameters]) -> Parameters:
-    """The mean of what historical sequences generate; what does not depend on the sequence is kept to the bit."""
+    """Averages the layers that historical sequences generate.
+
+    Layers that do not depend on the sequence are kept to the bit.
+    """
     first = next(iter(cloud.train.batches(NUM_START_SEQUENCES, 0, cloud.seed, cloud.num_negatives)))
     generated = generate(torch.from_numpy(first.history).long())
     return {name: value[0] + (value - value[0]).mean(0) for name, value in generated.items()}

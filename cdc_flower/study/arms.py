@@ -1,4 +1,4 @@
-"""The strategies that a run compares: methods as they are configured, and arms that vary one.
+"""Strategies that a run compares: methods as they are configured, and arms that vary one.
 
 An arm is a name of the user's own with a ``method``. It has the settings of that method, and its
 own in their place::
@@ -10,14 +10,15 @@ own in their place::
 from collections.abc import Mapping
 from typing import Any
 
-from cdc_flower.core.errors import UserError, check_name, unknown_name
-from cdc_flower.strategies import STRATEGIES, build_strategy
+from cdc_flower.core.errors import UserError, check_name
+from cdc_flower.strategies.base import OnDevices
+from cdc_flower.strategies.registry import build_strategy, strategies
 
 METHOD = "method"
 
 
-def strategies_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The strategies that the configuration names, in its order.
+def strategies_of(config: Mapping[str, Any]) -> dict[str, OnDevices]:
+    """Builds the strategies that the configuration names, in its order.
 
     Raises:
         UserError: If one is unknown, named twice, no good name of a file, or has a wrong setting,
@@ -28,20 +29,18 @@ def strategies_of(config: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(
             f"strategies must be a list of at least one name, such as [static,duet], got {names}"
         )
-    built: dict[str, Any] = {}
+    built: dict[str, OnDevices] = {}
     for name in names:
         check_name(name, "strategies")  # what a strategy learned is kept in a file of its name
         if name in built:
             raise UserError(f"strategies must name each strategy once, got {name!r} twice")
         method, settings = arm(config["strategy"], name)
-        if method == "fedavg":
-            settings["seed"] = config["seed"]
         built[name] = build_strategy(method, settings, place=f"strategy.{name}")
     return built
 
 
 def arm(configured: Mapping[str, Any], name: str) -> tuple[str, dict[str, Any]]:
-    """The method of a configured name, and the settings to build it with.
+    """Finds the method of a configured name, and the settings to build it with.
 
     Args:
         configured: Settings by name; those of an arm have a ``method`` among them.
@@ -53,20 +52,17 @@ def arm(configured: Mapping[str, Any], name: str) -> tuple[str, dict[str, Any]]:
     own = dict(configured.get(name) or {})
     method = own.pop(METHOD, name)
     place = f"strategy.{name}.{METHOD}"
-    if method == name and name in STRATEGIES:
+    if method == name and name in strategies:
         return name, own
-    if name in STRATEGIES:
+    if name in strategies:
         raise UserError(
             f"{place} must be left out, since {name} is a method itself, got {method!r}"
         )
-    if method not in STRATEGIES:
-        raise unknown_name(
-            "strategy", method, STRATEGIES, "strategies" if method == name else place
-        )
+    strategies.find(str(method), "strategies" if method == name else place)
     return method, {**dict(configured.get(method) or {}), **own}
 
 
-def method_of(configured: Mapping[str, Any], name: str) -> type:
+def method_of(configured: Mapping[str, Any], name: str) -> type[OnDevices]:
     """Finds the class of a configured method or arm.
 
     Args:
@@ -76,4 +72,4 @@ def method_of(configured: Mapping[str, Any], name: str) -> type:
     Raises:
         UserError: As :func:`arm`.
     """
-    return STRATEGIES[arm(configured, name)[0]]
+    return strategies[arm(configured, name)[0]].value

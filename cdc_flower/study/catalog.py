@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from cdc_flower.configs.methods import method_files
 from cdc_flower.core.errors import UserError, nearest_name, unknown_name
+from cdc_flower.core.options import option_rows, options_of
 
 #: Kind -> the configuration group whose files are its names.
 GROUPS = {
@@ -120,21 +123,33 @@ def described(name: str) -> list[Entry]:
 def entries_of_group(group: str) -> Entries:
     """The files of one of the package's configuration groups by name."""
     kind = next((kind for kind, known in GROUPS.items() if known == group), group)
-    folder = files("cdc_flower.configs") / group
-    if not folder.is_dir():
-        return {}
-    names = sorted(path.name for path in folder.iterdir() if path.name.endswith(".yaml"))
-    texts = {name.removesuffix(".yaml"): (folder / name).read_text("utf-8") for name in names}
+    paths = _files_of(group)
+    texts = {name: path.read_text("utf-8") for name, path in paths.items()}
     return {
         name: Entry(
             kind,
             name,
             *_header(text),
             options=tuple(_options(text, texts)),
-            place=f"cdc_flower/configs/{group}/{name}.yaml",
+            place=_place(paths[name]),
         )
         for name, text in texts.items()
     }
+
+
+def _files_of(group: str) -> Mapping[str, Path]:
+    """Lists the YAML files of a group by name; those of methods lie beside their code."""
+    if group == GROUPS["strategies"]:
+        return method_files()
+    folder = Path(str(files("cdc_flower.configs"))) / group
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def _place(path: Path) -> str:
+    """Names a file from the package on; one of another package by its whole path."""
+    package = Path(str(files("cdc_flower")))
+    inside = path.is_relative_to(package)
+    return (path.relative_to(package.parent) if inside else path).as_posix()
 
 
 def _header(text: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
@@ -220,10 +235,14 @@ def _references() -> Entries:
 
 
 def _cited(entry: Entry) -> Entry:
-    """The entry with its paper."""
+    """Adds the paper of a method, and the range of each option, as its class says them."""
     if entry.kind != "strategies":
         return entry
-    from cdc_flower.report.comparison.papers import PAPERS
+    from cdc_flower.strategies.registry import strategies
 
-    paper = PAPERS.get(entry.name)
-    return replace(entry, paper=f"{paper.text} arXiv:{paper.arxiv}") if paper else entry
+    known = strategies[entry.name]
+    rows = option_rows(options_of(known.value))
+    options = tuple(Option(name, default, doc, words) for name, default, words, doc in rows)
+    paper = known.facts.paper
+    cited = f"{paper.text} arXiv:{paper.arxiv}" if paper else ""
+    return replace(entry, options=options, paper=cited)

@@ -17,10 +17,11 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+import cdc_flower.configs
 from cdc_flower.core.errors import UserError, unknown_name
 from cdc_flower.study.trees import Tree
 
-CONFIGS = "pkg://cdc_flower.configs"
+CONFIGS = f"pkg://{cdc_flower.configs.__name__}"
 VERSION_BASE = "1.3"
 ROOT = "config"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.models.registry import models
-from cdc_flower.strategies import STRATEGIES
+from cdc_flower.strategies.registry import strategies as registered
 from cdc_flower.tasks.data import data, find_data
 from cdc_flower.tasks.registry import tasks
 
@@ -34,7 +34,7 @@ def tells(task: str) -> frozenset[str]:
 
 def strategies_that_play(task: str) -> list[str]:
     """Names the registered strategies that play a task."""
-    return [name for name, kind in STRATEGIES.items() if plays(kind, task)]
+    return [entry.name for entry in registered.entries() if plays(entry.value, task)]
 
 
 def check_plays(strategies: Mapping[str, Any], task: str) -> None:

@@ -9,16 +9,17 @@ from decoder_cases import by_rows, messages, with_sides
 from device_cases import EVERYONE, NUM_DEVICES, app_of, to_devices, used
 from flwr.app import Context
 
-import cdc_flower.strategies  # noqa: F401  (registers the decoders of methods)
 from cdc_flower.core.errors import UserError
 from cdc_flower.devices.app import DeviceApp
 from cdc_flower.devices.decoders.deployment import decoders_of, paths_of
 from cdc_flower.devices.decoders.receive import receive
 from cdc_flower.devices.decoders.registry import DECODERS
 from cdc_flower.devices.state import DeviceStates
+from cdc_flower.strategies.registry import strategies
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 
+assert len(strategies)  # finding them registers their decoders
 CASES = [(name, kind) for name, kinds in messages(app_of()).items() for kind in kinds]
 every_decoder = pytest.mark.parametrize(("decoder", "kind"), CASES)
 

@@ -19,8 +19,9 @@ from cdc_flower.report.comparison.figure_data import ecdf, panels_of, pareto_fro
 from cdc_flower.report.comparison.narrative import reading
 from cdc_flower.report.comparison.page import _title, render
 from cdc_flower.report.comparison.papers import papers_for
-from cdc_flower.report.drawing.style import COLORS, spread, strategy_colors
+from cdc_flower.report.drawing.style import spread, strategy_colors
 from cdc_flower.report.folders import pooled_results, run_labels, silent_differences
+from cdc_flower.strategies.registry import strategies
 from cdc_flower.tables.long_table import ResultsWriter
 from cdc_flower.tables.results import Results
 from cdc_flower.tables.summary import summarize
@@ -292,14 +293,14 @@ def test_labels_that_are_apart_already_do_not_move() -> None:
 
 def test_a_strategy_has_its_color_whoever_runs_beside_it() -> None:
     colors = strategy_colors(["static", "zeta", "persona", "alpha"])
-    assert colors["persona"] == COLORS["persona"] and colors["static"] == "#7f7f7f"
+    assert colors["persona"] == strategies["persona"].facts.color and colors["static"] == "#7f7f7f"
     assert len(set(colors.values())) == 4
     assert strategy_colors(["alpha", "persona", "zeta", "static"]) == colors
 
 
 def test_ten_arms_have_ten_colors() -> None:
     assert (
-        len(set(strategy_colors([*list(COLORS)[:5], *(f"arm_{k}" for k in range(5))]).values()))
+        len(set(strategy_colors([*list(strategies)[:5], *(f"arm_{k}" for k in range(5))]).values()))
         == 10
     )
 

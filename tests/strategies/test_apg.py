@@ -16,10 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import WIDTH, Around, cloud, inline, model, newly_trained, strategy, stream, table
 
-from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import torch_generator
 from cdc_flower.models import DIN, GRU4Rec, SASRec
-from cdc_flower.strategies import Apg, build_strategy
+from cdc_flower.strategies.apg import Apg
 from cdc_flower.strategies.apg.decoder import CORE
 from cdc_flower.strategies.apg.strategy import base_start, composed, factored_head
 from cdc_flower.strategies.base import Cloud
@@ -270,19 +269,3 @@ def test_it_finds_a_head_that_is_a_function_of_the_sequence_and_only_from_the_ri
     assert before > 0.9 * chance
     assert loss < 0.1 * chance
     assert loss_of_known_optimum(build(), is_shuffled=True)[1] == pytest.approx(chance, abs=0.03)
-
-
-@pytest.mark.parametrize(
-    ("setting", "rule"),
-    [
-        ({"epochs": -1}, "epochs must be >= 0, got -1"),
-        ({"rank": 0}, "rank must be >= 1, got 0"),
-        ({"rank": 2.5}, "rank must be a whole number, got 2.5"),
-        ({"width": 0}, "width must be >= 1, got 0"),
-        ({"report_lag": -1}, "report_lag must be >= 0, got -1"),
-        ({"released_code": "no"}, "released_code must be true or false, got 'no'"),
-    ],
-)
-def test_a_setting_out_of_its_range_is_refused(setting: dict[str, Any], rule: str) -> None:
-    with pytest.raises(UserError, match=f"strategy.apg: {rule}"):
-        build_strategy("apg", setting)

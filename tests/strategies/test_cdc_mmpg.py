@@ -18,10 +18,10 @@ from video_tiny import (
 from cdc_flower.core.errors import UserError
 from cdc_flower.models.layers import linear
 from cdc_flower.models.video.ranking import VideoQA
-from cdc_flower.strategies import build_strategy
 from cdc_flower.strategies.cdc_mmpg.adaptor import VARIANTS, FastDomainAdaptor
 from cdc_flower.strategies.cdc_mmpg.condition import ARMS, spread_of
 from cdc_flower.strategies.cdc_mmpg.reasoner import AnchorFrameReasoner
+from cdc_flower.strategies.registry import build_strategy
 from cdc_flower.tasks.video.clip_report import read_report
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
@@ -353,8 +353,8 @@ def test_what_a_device_applies_is_what_the_cloud_generated_after_the_wire() -> N
     built, grid = video_strategy("cdc_mmpg", stream), video_inline(stream)
     video_table("cdc_mmpg", grid=grid, built=built)
     states: Any = grid.states
-    nodes, generated = built._generated
-    sent = MessageBatch(records.EVALUATE, nodes, {records.PARAMETERS: generated})
+    made = built._generated
+    sent = MessageBatch(records.EVALUATE, made.node_ids, {records.PARAMETERS: made.layers})
     for row, message in enumerate(sent):
         for name, array in message.content[records.PARAMETERS].items():  # type: ignore[union-attr]
             np.testing.assert_array_equal(array.numpy(), states.pool[name][states.in_use[row]])
@@ -412,26 +412,6 @@ def test_the_adaptor_is_in_evaluation_mode_once_it_is_prepared() -> None:
     built = video_strategy("cdc_mmpg", video_stream())
     assert not built.adaptor.training
     assert not any(value.requires_grad for value in built.adaptor.parameters())
-
-
-@pytest.mark.parametrize(
-    ("setting", "rule"),
-    [
-        (
-            {"arm": "half"},
-            "arm must be one of full_clip, anchor_only, anchor.adr, one_for_all, got 'half'",
-        ),
-        ({"variant": "threeM"}, "variant must be one of .*, got 'threeM'"),
-        ({"anchor": "last"}, "anchor must be one of middle, first, random, medoid, got 'last'"),
-        ({"form": "gif"}, "form must be one of raw, png, jpeg, feature, got 'gif'"),
-        ({"epochs": -1}, "epochs must be >= 0, got -1"),
-        ({"hidden": 0}, "hidden must be >= 1, got 0"),
-        ({"adr_weight": -0.1}, "adr_weight must be >= 0, got -0.1"),
-    ],
-)
-def test_a_wrong_setting_is_refused_with_its_key_and_value(setting: dict, rule: str) -> None:
-    with pytest.raises(UserError, match="strategy.cdc_mmpg: .*" + rule):
-        build_strategy("cdc_mmpg", setting)
 
 
 def test_recommendation_is_refused() -> None:

@@ -8,9 +8,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from video_tiny import video_cloud, video_strategy, video_stream, video_table
 
-from cdc_flower.strategies import build_strategy
 from cdc_flower.strategies.cdc_mmpg.condition import ARMS
 from cdc_flower.strategies.cdc_mmpg.reasoner import AnchorFrameReasoner
+from cdc_flower.strategies.registry import build_strategy
 from cdc_flower.tasks.video.clip_report import read_report
 
 # Sizes of the tiny model: features of 16, a head from 24 to 16 answers, 8 between the maps of

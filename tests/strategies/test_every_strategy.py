@@ -31,11 +31,11 @@ from cdc_flower.core.stream import TruthAccessError
 from cdc_flower.devices.app import DeviceApp
 from cdc_flower.simulations.grids.base import InlineGrid
 from cdc_flower.simulations.grids.strategy import StrategyGrid
-from cdc_flower.strategies import STRATEGIES, CloudStrategy, build_strategy
-from cdc_flower.strategies.apg.decoder import CORE
+from cdc_flower.strategies.base import CloudStrategy
 from cdc_flower.strategies.generation import GenerationStrategy
+from cdc_flower.strategies.registry import build_strategy, strategies
 from cdc_flower.study.play import deploy
-from cdc_flower.study.plays import plays, strategies_that_play
+from cdc_flower.study.plays import plays
 from cdc_flower.tasks.recommendation.stream import EventStream
 from cdc_flower.tasks.recommendation.task import RECOMMENDATION
 from cdc_flower.tasks.registry import tasks
@@ -43,19 +43,17 @@ from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 
 every_strategy = pytest.mark.parametrize("name", SETTINGS)
-
-
-def test_each_that_plays_recommendation_has_settings_here() -> None:
-    assert set(SETTINGS) == set(strategies_that_play("recommendation"))
+#: Those whose cloud answers reports. No gradient runs once they are prepared.
+ANSWERING = [name for name in SETTINGS if strategies[name].value.reads]
 
 
 def test_each_that_answers_reports_declares_what_it_reads_and_plays_a_task() -> None:
-    for kind in STRATEGIES.values():
-        assert not issubclass(kind, GenerationStrategy) or kind.reads
-        assert any(plays(kind, task) for task in tasks)
+    for entry in strategies.entries():
+        assert not issubclass(entry.value, GenerationStrategy) or entry.value.reads
+        assert any(plays(entry.value, task) for task in tasks)
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", strategies)
 def test_it_is_flowers_strategy_and_its_defaults_work(name: str) -> None:
     assert isinstance(build_strategy(name, {}), Strategy)
 
@@ -164,7 +162,8 @@ def test_only_declared_records_cross_the_link_and_no_label_goes_up(name: str) ->
     for replies in around.replies[1:]:
         for batch, _ in MessageBatch.group(replies):
             assert set(batch.record_names()) <= built.uplink
-    assert (records.LABELLED in built.uplink) == (name == "cloud_fine_tuning")
+    sends_labels = any(records.LABELLED in up for _, up in inventory_of(name).values())
+    assert (records.LABELLED in built.uplink) == sends_labels
 
 
 #: What comes from a device before a segment is evaluated: kind of message, segment, device, record,
@@ -195,22 +194,28 @@ def told_before_segments(name: str, events: EventStream) -> Told:
     return told
 
 
-#: What a method sends: message type -> payload down, payload up.
-LAYERS = {records.EVALUATE: ({records.PARAMETERS}, set[str]())}
-REPORTS = {records.TRAIN_REPORT: (set[str](), {records.REPORT})}
-INVENTORY: dict[str, dict[str, tuple[set[str], set[str]]]] = {
-    "static": {},
-    "fine_tuning": {},
+#: What a method sends beside instruments: message type -> payload down, payload up.
+Inventory = dict[str, tuple[set[str], set[str]]]
+LAYERS: Inventory = {records.EVALUATE: ({records.PARAMETERS}, set[str]())}
+REPORTS: Inventory = {records.TRAIN_REPORT: (set[str](), {records.REPORT})}
+#: Of methods that send something else than answers to reports.
+INVENTORY: dict[str, Inventory] = {
     "fedavg": {
         records.TRAIN: ({records.ARRAYS}, {records.ARRAYS, records.METRICS}),
         records.EVALUATE: ({records.ARRAYS}, set()),
     },
     "cloud_fine_tuning": {records.TRAIN_UPLOAD: (set(), {records.LABELLED}), **LAYERS},
-    "duet": REPORTS | LAYERS,
-    "apg": REPORTS | {records.EVALUATE: ({CORE}, set())},
-    "group_fine_tuning": REPORTS | LAYERS,
-    "persona": REPORTS | LAYERS,
 }
+
+
+def inventory_of(name: str) -> Inventory:
+    """What it may send: a method that answers reports sends layers, or what its decoders read."""
+    if name in INVENTORY:
+        return INVENTORY[name]
+    if name not in ANSWERING:
+        return {}
+    own = {record for decoder in strategy(name).decoders() for record in decoder.reads}
+    return REPORTS | ({records.EVALUATE: (own, set())} if own else LAYERS)
 
 
 @every_strategy
@@ -223,7 +228,7 @@ def test_what_it_sends_and_gets_is_in_its_inventory(name: str) -> None:
         for batch in batches:
             payload = set(batch.record_names()) - records.INSTRUMENTS
             found.setdefault(batch.message_type, (set(), set()))[way].update(payload)
-    assert {kind: both for kind, both in found.items() if any(both)} == INVENTORY[name]
+    assert {kind: both for kind, both in found.items() if any(both)} == inventory_of(name)
 
 
 @every_strategy
@@ -239,7 +244,7 @@ def test_reports_hold_nothing_that_the_device_has_not_seen(name: str) -> None:
         told_before_segments(name, events),
         told_before_segments(name, other),
     )
-    assert bool(told) == (name not in ("static", "fine_tuning"))  # these send nothing
+    assert bool(told) == any(up for _, up in inventory_of(name).values())
     assert told.keys() == with_another_future.keys()
     for key, numbers in told.items():
         _, asked, device, record, what = key
@@ -265,11 +270,8 @@ def test_reports_hold_nothing_that_the_device_has_not_seen(name: str) -> None:
     [
         ("static", {}),
         ("fine_tuning", {}),
-        ("duet", {}),
-        ("apg", {}),
-        ("persona", {}),
-        ("group_fine_tuning", {}),
         ("fedavg", {"layers": "head"}),
+        *((name, {}) for name in ANSWERING),
     ],
 )
 def test_static_layers_on_devices_stay_as_deployed(name: str, settings: dict) -> None:
@@ -282,7 +284,7 @@ def test_static_layers_on_devices_stay_as_deployed(name: str, settings: dict) ->
         np.testing.assert_array_equal(value, deployed[key])
 
 
-@pytest.mark.parametrize("name", ["static", "duet", "apg", "persona", "group_fine_tuning"])
+@pytest.mark.parametrize("name", ["static", *ANSWERING])
 def test_no_gradient_runs_once_it_is_prepared(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     built = strategy(name)
 

@@ -12,7 +12,7 @@ import pytest
 from tiny import SETTINGS, fleet, table
 from video_tiny import video_table
 
-from cdc_flower.strategies import STRATEGIES
+from cdc_flower.strategies.registry import strategies
 from cdc_flower.tables.columns import COLUMNS
 
 FOLDER = Path(__file__).parents[1] / "golden"
@@ -49,7 +49,7 @@ def golden_of(rows: pd.DataFrame) -> pd.DataFrame:
     return facts.merge(wide.reset_index(), on=KEY, validate="one_to_one")
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", strategies)
 def test_the_numbers_are_those_of_the_golden_table(name: str) -> None:
     links = fleet(
         up_bps=31.2e6, down_bps=117.2e6, rtt_s=0.089, device_flops_per_s=1e9, cloud_flops_per_s=1e11
@@ -70,4 +70,4 @@ def test_the_numbers_are_those_of_the_golden_table(name: str) -> None:
 
 
 def test_there_is_a_golden_table_of_each_strategy_and_no_other() -> None:
-    assert {path.stem for path in FOLDER.iterdir()} == set(STRATEGIES)
+    assert {path.stem for path in FOLDER.iterdir()} == set(strategies)

@@ -10,9 +10,11 @@ import torch
 from tiny import SETTINGS, cloud, strategy
 
 from cdc_flower.core.seeds import generator
-from cdc_flower.strategies import build_strategy
+from cdc_flower.strategies.apg import Apg
+from cdc_flower.strategies.duet import Duet
 from cdc_flower.strategies.generation import Report
-from cdc_flower.strategies.joint import JointTraining, in_chunks, mean_generated
+from cdc_flower.strategies.joint import in_chunks, mean_generated
+from cdc_flower.strategies.registry import build_strategy
 from cdc_flower.training.checkpoints import Checkpoints
 
 
@@ -63,7 +65,7 @@ def test_a_lag_reads_the_past_of_the_very_example_and_all_lags_occur() -> None:
     duet = strategy("duet", max_lag=3)
     for history in (duet.cloud.train, duet.cloud.validation):
         plain = list(history.batches(32, 0, 0, 4))
-        batches = list(duet.training.examples(history, plain, np.random.default_rng(0)))
+        batches = list(duet.examples(history, plain, np.random.default_rng(0)))
         num_of_lag = np.zeros(4)
         for batch, one in zip(batches, plain, strict=True):
             np.testing.assert_array_equal(batch.history, one.history)
@@ -78,7 +80,7 @@ def test_a_lag_reads_the_past_of_the_very_example_and_all_lags_occur() -> None:
 def test_without_a_lag_layers_come_from_the_example_s_own_past() -> None:
     duet = strategy("duet")
     plain = list(duet.cloud.train.batches(32, 0, 0, 4))
-    for batch in duet.training.examples(duet.cloud.train, plain, generator(0, "unused")):
+    for batch in duet.examples(duet.cloud.train, plain, generator(0, "unused")):
         assert torch.equal(batch.reported, batch.history)
 
 
@@ -111,13 +113,15 @@ def test_the_mean_is_over_historical_sequences() -> None:
 @pytest.mark.parametrize(
     ("settings", "rule"),
     [
-        ({"epochs": -1}, "epochs must be >= 0, got -1"),
-        ({"epochs": 1.5}, "epochs must be a whole number, got 1.5"),
-        ({"rate": float("nan")}, "rate must be >= 0, got nan"),
+        ({"epochs": -1}, "epochs must be a whole number >= 0, got -1"),
+        ({"epochs": 1.5}, "epochs must be a whole number >= 0, got 1.5"),
+        ({"rate": float("nan")}, "rate must be a number >= 0 and finite, got nan"),
+        ({"rate": float("inf")}, "rate must be a number >= 0 and finite, got inf"),
         ({"joint": 1}, "joint must be true or false, got 1"),
-        ({"max_lag": -2}, "max_lag must be >= 0, got -2"),
+        ({"max_lag": -2}, "max_lag must be a whole number >= 0, got -2"),
     ],
 )
-def test_a_wrong_setting_is_refused(settings: dict[str, Any], rule: str) -> None:
+@pytest.mark.parametrize("kind", [Duet, Apg])
+def test_a_wrong_setting_is_refused(kind: Any, settings: dict[str, Any], rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
-        JointTraining(**{"epochs": 1, "rate": 0.1, "joint": True, **settings})
+        kind(**settings)

@@ -279,11 +279,11 @@ def test_work_is_that_of_the_feature_the_transfer_and_the_decoders() -> None:
     [
         (
             {"transfer": "lstm"},
-            "transfer must be one of gru, transformer, none, cloned, got 'lstm'",
+            "transfer must be one of gru, transformer, none, cloned, got lstm",
         ),
-        ({"transfer": "transformer", "width": 6}, "width must be >= 1 .*, got 6"),
-        ({"clip": -1}, "clip must be >= 0, got -1"),
-        ({"low_rank": 0}, "low_rank must be >= 1 or null, got 0"),
+        ({"transfer": "transformer", "width": 6}, "width must be a multiple of 4 .*, got 6"),
+        ({"clip": -1}, "clip must be a number >= 0, got -1"),
+        ({"low_rank": 0}, "low_rank must be a whole number >= 1 or null, got 0"),
     ],
 )
 def test_a_setting_out_of_its_range_is_refused(settings: dict[str, Any], rule: str) -> None:

@@ -19,8 +19,8 @@ from video_tiny import (
 )
 
 from cdc_flower.models.sequence_feature import feature_flops, sequence_feature, with_table
-from cdc_flower.strategies import build_strategy
 from cdc_flower.strategies.persona.stages import examples_of
+from cdc_flower.strategies.registry import build_strategy
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 

@@ -13,8 +13,9 @@ from torch import Tensor
 from cdc_flower.core.seeds import torch_generator
 from cdc_flower.models.base import DeviceModel, item_embedding
 from cdc_flower.models.layers import Parameters, embed, last_valid
-from cdc_flower.strategies import GroupFineTuning, Persona
 from cdc_flower.strategies.base import Cloud
+from cdc_flower.strategies.group_fine_tuning import GroupFineTuning
+from cdc_flower.strategies.persona import Persona
 from cdc_flower.training.fit import cross_entropy
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
@@ -159,7 +160,8 @@ def test_as_many_prototypes_as_clusters_come_close_without_any_edit() -> None:
 
 def test_edits_of_prototypes_that_fit_reach_as_far_and_are_smaller() -> None:
     one, four = (
-        prepared(Persona(number, assignment="static", **TRAINING)) for number in (1, NUM_CLUSTERS)
+        prepared(Persona(num_prototypes=number, assignment="static", **TRAINING))
+        for number in (1, NUM_CLUSTERS)
     )
     assert [loss_on_devices(persona) for persona in (one, four)] == pytest.approx(
         [ORACLE, ORACLE], abs=0.05
@@ -169,7 +171,7 @@ def test_edits_of_prototypes_that_fit_reach_as_far_and_are_smaller() -> None:
 
 
 def test_the_prototype_that_needs_the_smallest_edit_needs_less_than_the_nearest_one() -> None:
-    four, sizes = prepared(Persona(NUM_CLUSTERS, **TRAINING)), {}
+    four, sizes = prepared(Persona(num_prototypes=NUM_CLUSTERS, **TRAINING)), {}
     for four.assignment in ("static", "dynamic"):
         four.answer(report_of_held_out())
         sizes[four.assignment] = four.seen["mean-edit-norm"]

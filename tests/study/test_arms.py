@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.strategies import Duet, FineTuning, Static
+from cdc_flower.strategies.duet import Duet
+from cdc_flower.strategies.fine_tuning import FineTuning
+from cdc_flower.strategies.static import Static
 from cdc_flower.study.arms import arm, strategies_of
 
 CONFIGURED: dict[str, Any] = {
@@ -58,7 +60,7 @@ def test_arms_stand_beside_methods_under_their_own_names() -> None:
         (
             ["x"],
             {"x": {"method": "fine_tuning", "steps": -1}},
-            "strategy.x: steps must be >= 0, got -1",
+            "strategy.x.steps must be a whole number >= 0, got -1",
         ),
         (
             ["duet"],

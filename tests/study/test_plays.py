@@ -7,13 +7,13 @@ from flwr.serverapp.strategy import FedAvg as FlowersFedAvg
 from hydra import compose, initialize_config_module
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.strategies import STRATEGIES, build_strategy
+from cdc_flower.strategies.registry import build_strategy, strategies
 from cdc_flower.study.plays import check_plays, plays, strategies_that_play
 from cdc_flower.study.setup import prepare, resolved
 from cdc_flower.tasks.registry import tasks
 
-PAIRS = [(name, task) for name in STRATEGIES for task in tasks]
-WRONG = [(name, task) for name, task in PAIRS if not plays(STRATEGIES[name], task)]
+PAIRS = [(name, task) for name in strategies for task in tasks]
+WRONG = [(name, task) for name, task in PAIRS if not plays(strategies[name].value, task)]
 
 
 class DataRead(Exception):
@@ -40,7 +40,7 @@ def test_a_pair_that_does_not_fit_is_refused_before_the_data_are_read(
     text = str(refused.value)
     assert text.startswith(f"strategies: {name} cannot play task={task}") and "\n" not in text
     assert all(other in text for other in strategies_that_play(task))
-    assert all(other in text for other in tasks if plays(STRATEGIES[name], other))
+    assert all(other in text for other in tasks if plays(strategies[name].value, other))
 
 
 @pytest.mark.parametrize(("name", "task"), [pair for pair in PAIRS if pair not in WRONG])

@@ -10,19 +10,10 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from cdc_flower.report.drawing.svg_minify import compact
+from cdc_flower.strategies.registry import looks
 
-#: Okabe and Ito's colours, which colour-blind readers can tell apart; yellow is too pale for a thin
-#: line.
-COLORS = {
-    "static": "#7f7f7f",
-    "fine_tuning": "#E69F00",
-    "fedavg": "#56B4E9",
-    "fedprox": "#CC79A7",
-    "duet": "#0072B2",
-    "cdc_mmpg": "#009E73",
-    "persona": "#D55E00",
-}
-#: Theirs that are free, then some of Paul Tol's "muted" scheme, for comparisons of many arms.
+#: Okabe and Ito's colours, which colour-blind readers can tell apart (yellow is too pale for a thin
+#: line), then some of Paul Tol's "muted" scheme. Methods register their own; these are for the others.
 SPARE_COLORS = (
     *("#000000", "#CC79A7", "#56B4E9", "#E69F00", "#009E73", "#0072B2", "#D55E00"),
     *("#882255", "#332288", "#999933", "#44AA99", "#AA4499", "#661100"),
@@ -76,11 +67,12 @@ def figure_style() -> AbstractContextManager[None]:
 
 
 def strategy_colors(names: Iterable[str]) -> dict[str, str]:
-    """A colour for each strategy; unknown names take the spare colours that are free, in alphabetical order."""
+    """Gives each strategy a colour: its own, else in alphabetical order spare ones that are free."""
     names = list(dict.fromkeys(names))
-    colors = {name: COLORS[name] for name in names if name in COLORS}
+    own = {name: look.color for name, look in looks().items() if look.color}
+    colors = {name: own[name] for name in names if name in own}
     free = [color for color in SPARE_COLORS if color not in colors.values()] or list(SPARE_COLORS)
-    for position, name in enumerate(sorted(name for name in names if name not in COLORS)):
+    for position, name in enumerate(sorted(name for name in names if name not in own)):
         colors[name] = free[position % len(free)]
     return colors
 

@@ -4,49 +4,46 @@ Yan et al., APG: Adaptive Parameter Generation Network for Click-Through Rate Pr
 2022, https://arxiv.org/abs/2203.16218, as a baseline of DUET and Persona (Persona's released code,
 module/common.py).
 
-Equations and choices: see apg.md beside this file.
+Equations and choices: see README.md beside this file.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cdc_flower.core.options import option
 from cdc_flower.core.seeds import torch_generator
 from cdc_flower.devices.decoders.protocol import Decoder
 from cdc_flower.models.layers import Parameters, linear, tanh_, uniform_linear
 from cdc_flower.models.sequence_feature import feature_flops, init_feature, sequence_feature
 from cdc_flower.strategies.apg.decoder import CORE, CoreDecoder
 from cdc_flower.strategies.base import Cloud
-from cdc_flower.strategies.checks import check_switches, check_whole
-from cdc_flower.strategies.generation import GenerationStrategy, Report, report_of
-from cdc_flower.strategies.joint import Examples, JointTraining, in_chunks, mean_generated
+from cdc_flower.strategies.generation import Report, report_of
+from cdc_flower.strategies.joint import Examples, JointGeneration, in_chunks, mean_generated
 from cdc_flower.strategies.reference_code import random_numbers
+from cdc_flower.strategies.registry import strategies
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 
 
-class Apg(GenerationStrategy):
+@strategies.register(
+    "apg",
+    up="10 items, or a clip",
+    down="256 numbers a layer",
+    tiny={"epochs": 2, "rate": 0.01, "rank": 4, "width": 8},
+)
+@dataclass(eq=False, repr=False)
+class Apg(JointGeneration):
     """Generation of a ``k × k`` core for each adaptive layer.
 
     Up goes a device's recent data (its last items, or the frames of a clip); down come ``k²``
     numbers a layer. The device puts them between its own two maps. No gradient runs on the device
-    and no label leaves it.
-
-    Args:
-        epochs: Of training on historical data. 0 leaves the base model's head in its best
-            approximation of rank k.
-        rate: Learning rate of Adam.
-        joint: Whether static layers are trained along. False keeps the base model's.
-        max_lag: In training, the sequence to generate from ends up to this many events before the
-            one to predict. 0 is the papers'.
-        rank: k. From the smaller side of a layer on, the layer starts as the base model's.
-        width: Of the sequence encoder.
-        report_lag: How many events before the segment a report ends. 0 is the present, 1 the stale
-            arm.
-        released_code: Whether to do as the released code does, with random decoders that are never
-            trained.
+    and no label leaves it. Without training a layer is the base model's in its best approximation of
+    rank k.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -54,46 +51,39 @@ class Apg(GenerationStrategy):
 
     reads = frozenset({records.HISTORY, records.FRAMES})
 
-    def __init__(
-        self,
-        epochs: int = 20,
-        rate: float = 1e-3,
-        joint: bool = True,
-        max_lag: int = 0,
-        rank: int = 16,
-        width: int = 32,
-        report_lag: int = 0,
-        released_code: bool = False,
-    ) -> None:
-        self.training = JointTraining(epochs, rate, joint, max_lag)
-        self.knobs = {"rank": rank, "width": width, "released_code": released_code}
-        check_whole(self.knobs, rank=1, width=1)
-        check_whole({"report_lag": report_lag}, report_lag=0)
-        check_switches(self.knobs, "released_code")
-        self.rank, self.width, self.report_lag = rank, width, report_lag
+    rank: int = option(
+        16,
+        least=1,
+        doc="rank² numbers a layer travel; from the smaller side of a layer on, the layer starts as "
+        "the base model's",
+    )
+    width: int = option(32, least=1, doc="of the sequence encoder")
+    released_code: bool = option(
+        False,
+        neutral=False,
+        doc="whether decoders are random and never trained, as in the released code; false trains "
+        "them",
+    )
 
     def prepare(self, cloud: Cloud) -> None:
-        """Train encoder, decoders and outer maps, and the static layers with them, on historical data."""
+        """Trains encoder, decoders and outer maps, and the static layers with them."""
         super().prepare(cloud)
         draws = torch_generator(cloud.seed, "apg")
         encoder = init_feature(draws, cloud.model.width, self.width)
-        start = random_start if self.knobs["released_code"] else base_start
+        start = random_start if self.released_code else base_start
         decoders, self.maps = start(cloud, self.width, self.rank, draws)
-        trained = {**encoder, **({} if self.knobs["released_code"] else decoders), **self.maps}
+        trained = {**encoder, **({} if self.released_code else decoders), **self.maps}
         self.hypernetwork = {**encoder, **decoders}
-        settings = {**vars(self.training), **self.knobs}
-        self.parameters, self.validation_curve = self.training.fit(
-            cloud, "apg", settings, trained, self._logits
-        )
+        self.parameters, self.validation_curve = self.fit(cloud, "apg", trained, self._logits)
         cores = mean_generated(cloud, lambda history: self._cores(self.parameters, history))
         self.parameters |= {**self.maps, **composed(cores, self.maps)}
 
     def _cores(self, parameters: Parameters, history: Tensor) -> Parameters:
-        """Generated cores ``[B, k, k]`` for sequences ``[B, L]``."""
+        """Generates cores ``[B, k, k]`` for sequences ``[B, L]``."""
         return self._cores_of(*self.cloud.model.sequence(parameters, history))
 
     def _cores_of(self, states: Tensor, num_steps: Tensor) -> Parameters:
-        """Generates cores ``[B, k, k]`` from states ``[B, L, d]``, of which ``num_steps`` ``[B]`` count."""
+        """Generates cores ``[B, k, k]`` from states ``[B, L, d]``, of which ``[B]`` steps count."""
         feature = sequence_feature(self.hypernetwork, states, num_steps)
         cores: Parameters = {}
         for layer in range(len(self.cloud.model.head_sizes)):
@@ -106,32 +96,32 @@ class Apg(GenerationStrategy):
         return cores
 
     def _logits(self, parameters: Parameters, examples: Examples) -> Tensor:
-        """Logits ``[B, C]``, each example with cores of its own."""
+        """Makes logits ``[B, C]``, each example with cores of its own."""
         model = self.cloud.model
         cores = self._cores(parameters, examples.reported)
         x, targets = model.encode(model.tabulate(parameters), examples.history, examples.candidates)
         return model.match(factored_head(x, list(cores.values()), self.maps), targets)
 
     def generate(self, history: NDArray[np.int32]) -> Arrays:
-        """Sequences ``[n, L]`` -> cores ``[n, k, k]`` of each layer, each from its own sequence alone."""
+        """Generates cores ``[n, k, k]`` of each layer from sequences ``[n, L]``, each from its own."""
         return self.generate_from({records.HISTORY: history})
 
     def generate_from(self, report: Report) -> Arrays:
-        """As :meth:`generate`, from what devices report, ``[n, ...]`` each."""
+        """Generates as :meth:`generate`, from what devices report, ``[n, ...]`` each."""
         model = self.cloud.model
         return in_chunks(
             lambda part: self._cores_of(*model.reported(self.parameters, part)), report
         )
 
     def flops(self) -> float:
-        """Floating-point operations of one generation, counting a multiply-add as two."""
+        """Counts floating-point operations of one generation, a multiply-add as two."""
         model = self.cloud.model
         decoders = 2.0 * len(model.head_sizes) * self.width * self.rank**2
         feature = feature_flops(model.width, self.width, model.history_length)
         return model.sequence_flops() + feature + decoders
 
     def answer(self, reports: MessageBatch) -> list[MessageBatch]:
-        """To each device the cores that its report generates."""
+        """Answers each device with the cores that its report generates."""
         cores = self.generate_from(report_of(reports))
         return [
             MessageBatch(
@@ -143,7 +133,7 @@ class Apg(GenerationStrategy):
         ]
 
     def deployment(self) -> Arrays:
-        """Static layers as trained, outer maps, and adaptive layers with the mean generated cores to start with."""
+        """Deploys static layers, outer maps, and adaptive layers with the mean generated cores."""
         return self.cloud.arrays(self.parameters)
 
     def decoders(self) -> tuple[type[Decoder], ...]:
@@ -154,12 +144,18 @@ class Apg(GenerationStrategy):
 def base_start(
     cloud: Cloud, width: int, rank: int, draws: torch.Generator
 ) -> tuple[Parameters, Parameters]:
-    """Decoders and outer maps that give the base model's head in its best approximation of rank k for any sequence.
+    """Makes decoders and outer maps that give the base model's head for any sequence.
 
-    Cores are the identity. Around them are U √S and √S Vᵀ of the k largest singular values of the
-    base layer's weight (Eckart and Young, 1936). Where k is more than there are, the left map has
-    fresh columns and the right one zeros beside them: the product is the weight, and training can
-    use them.
+    It is in its best approximation of rank k. Cores are the identity. Around them are U √S and
+    √S Vᵀ of the k largest singular values of the base layer's weight (Eckart and Young, 1936). Where
+    k is more than there are, the left map has fresh columns and the right one zeros beside them: the
+    product is the weight, and training can use them.
+
+    Args:
+        cloud: The base model.
+        width: w, of the feature that decoders read.
+        rank: k.
+        draws: Of what is drawn.
 
     Returns:
         ``decoder.l.weight`` ``[w, k²]`` and ``decoder.l.bias`` ``[k²]``; and ``apg.l.left`` ``[in,
@@ -188,7 +184,17 @@ def base_start(
 def random_start(
     cloud: Cloud, width: int, rank: int, draws: torch.Generator
 ) -> tuple[Parameters, Parameters]:
-    """Decoders of the released code and fresh outer maps, which do not know the base model; as :func:`base_start`."""
+    """Draws decoders as the released code does, and outer maps that do not know the base model.
+
+    Args:
+        cloud: The base model, for its shapes.
+        width: w, of the feature that decoders read.
+        rank: k.
+        draws: Of what is drawn.
+
+    Returns:
+        As :func:`base_start`.
+    """
     decoders: Parameters = {}
     maps: Parameters = {}
     for layer, (num_inputs, num_outputs) in enumerate(cloud.model.head_sizes):
@@ -207,10 +213,11 @@ def _named(layer: str, **tensors: Tensor) -> Parameters:
 
 
 def factored_head(x: Tensor, cores: list[Tensor], maps: Parameters) -> Tensor:
-    """The head with three maps a layer: x ← Tanh(((x L + a) C) R + b), no Tanh after the last.
+    """Applies the head with three maps a layer: x ← Tanh(((x L + a) C) R + b), no last Tanh.
 
     Args:
-        x: ``[B, c, in]``; ``cores``: C, ``[B, k, k]`` a layer.
+        x: ``[B, c, in]``.
+        cores: C, ``[B, k, k]`` a layer.
         maps: ``apg.l.left`` L, ``apg.l.left_bias`` a, ``apg.l.right`` R and ``apg.l.right_bias`` b,
             which all share.
     """
@@ -222,7 +229,7 @@ def factored_head(x: Tensor, cores: list[Tensor], maps: Parameters) -> Tensor:
 
 
 def composed(cores: Parameters, maps: Parameters) -> Parameters:
-    """One set of adaptive layers from one core ``[k, k]`` a layer: K = L C R, k = a C R + b."""
+    """Makes adaptive layers of one core ``[k, k]`` a layer: K = L C R, k = a C R + b."""
     layers: Parameters = {}
     for layer, core in enumerate(cores.values()):
         left, left_bias, right, right_bias = _sides(maps, layer)

@@ -25,10 +25,12 @@ class FastDomainAdaptor(nn.Module):
 
     Args:
         variant: One of ``VARIANTS``.
-        weight: ``[U, A]``, the base model's adaptive layer; ``bias``: ``[A]``.
-        feature_width: ``Z``; ``hidden``: ``H``, 128 in the code that the variants are known from.
-        mean: ``[Z]`` of features over historical data, taken off first; ``scale``: ``[Z]``, their
-            spread.
+        weight: ``[U, A]``, the base model's adaptive layer.
+        bias: ``[A]``, of that layer.
+        feature_width: ``Z``.
+        hidden: ``H``, 128 in the code that the variants are known from.
+        mean: ``[Z]``, of features over historical data, taken off first; None is 0.
+        scale: ``[Z]``, their spread; None is 1.
         generator: Of the initialization.
 
     Raises:
@@ -85,7 +87,7 @@ class FastDomainAdaptor(nn.Module):
                 norm.bias.copy_(start)
 
     def forward(self, feature: Tensor) -> Parameters:
-        """``[B, Z]`` -> ``head.0.weight`` ``[B, U, A]`` (if there is a kernel) and ``head.0.bias`` ``[B, A]``.
+        """Makes ``head.0.weight`` ``[B, U, A]``, if there is a kernel, and ``head.0.bias`` ``[B, A]``.
 
         In training mode normalization uses the batch and needs at least two rows; in evaluation
         mode each row counts by itself alone.
@@ -105,7 +107,7 @@ class FastDomainAdaptor(nn.Module):
 
     @torch.no_grad()
     def settle(self, features: Tensor, batch_size: int = 1024) -> None:
-        """Take the statistics of evaluation mode from these features ``[M, Z]`` anew, by their cumulative mean."""
+        """Takes the statistics of evaluation mode anew, by the cumulative mean over ``[M, Z]``."""
         norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm1d)]
         was_training = self.training
         self.train()
@@ -121,17 +123,17 @@ class FastDomainAdaptor(nn.Module):
 
     @property
     def num_generated(self) -> int:
-        """Numbers that go down to a device: 97 A with U = 96, or A."""
+        """Counts the numbers that go down to a device: 97 A with U = 96, or A."""
         num_inputs, num_outputs = self.shape
         return (num_inputs + 1) * num_outputs if self.has_kernel else num_outputs
 
     @property
     def num_parameters(self) -> int:
-        """Numbers that are trained."""
+        """Counts the numbers that are trained."""
         return sum(value.numel() for value in self.parameters())
 
     def flops(self) -> float:
-        """Floating-point operations of one generation, counting a multiply-add as two."""
+        """Counts floating-point operations of one generation, a multiply-add as two."""
         first = len(self.mean) * self.hidden if self.is_two_stage else 0
         inner = self.hidden if self.is_two_stage else len(self.mean)
         return 2.0 * (first + inner * self.num_generated)

@@ -1,4 +1,4 @@
-"""What the adaptor is conditioned on: the frames of a clip, one anchor frame, or what is reasoned from it."""
+"""Conditions the adaptor: on the frames of a clip, an anchor frame, or what is reasoned from it."""
 
 from dataclasses import dataclass
 
@@ -35,8 +35,8 @@ class Condition:
     Where all frames are alike the first two are the same, up to rounding.
 
     Attributes:
-        arm: One of ``ARMS``; ``anchor``: which frame, see
-            :class:`~cdc_flower.tasks.video.clip_report.ClipReport`.
+        arm: One of ``ARMS``.
+        anchor: Which frame; see :class:`~cdc_flower.tasks.video.clip_report.ClipReport`.
         reasoner: None except with ``anchor+adr``.
         seed: Of the run.
         num_samples: Of which the mean is taken in training; 0 for μ itself.
@@ -51,7 +51,7 @@ class Condition:
     mean: Tensor
 
     def of_report(self, features: Tensor) -> Tensor:
-        """``[B, m, Z]`` features of the frames that were told (m = n, or 1 with an anchor) -> ``[B, Z]``."""
+        """Makes ``[B, Z]`` of frames' features ``[B, m, Z]``; m is 1 with an anchor."""
         if self.arm == "full_clip":
             return features.mean(1)
         if self.arm == "one_for_all":
@@ -63,9 +63,11 @@ class Condition:
     def in_training(
         self, features: Tensor, clip_ids: NDArray[np.int64], noise: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """``[B, n, Z]`` features of all frames -> ``[B, Z]`` and the mismatch of what was reasoned ``[B]``.
+        """Makes ``[B, Z]``, and the mismatch ``[B]`` of what was reasoned.
 
         Args:
+            features: Of all frames, ``[B, n, Z]``.
+            clip_ids: ``[B]``.
             noise: ``[B, Z]``, standard normal; z = μ + σ ⊙ noise / √num_samples. Zeros give μ.
         """
         none = features.new_zeros(len(features))
@@ -75,18 +77,15 @@ class Condition:
         if self.reasoner is None:
             return anchor, none
         mu, variance = self.reasoner(anchor)
+        mismatch = self.reasoner.mismatch(mu, variance, features)
         if not self.num_samples:
-            return mu, self.reasoner.mismatch(mu, variance, features)
-        return mu + (variance / self.num_samples).sqrt() * noise, self.reasoner.mismatch(
-            mu, variance, features
-        )
+            return mu, mismatch
+        return mu + (variance / self.num_samples).sqrt() * noise, mismatch
 
     def anchors(self, features: Tensor, clip_ids: NDArray[np.int64]) -> Tensor:
-        """``[B, n, Z] -> [B, Z]``: the feature of each clip's anchor frame."""
-        chosen = torch.from_numpy(
-            choose(self.anchor, features, clip_ids, features.shape[1], self.seed)
-        )
-        return features[torch.arange(len(features)), chosen]
+        """Chooses the feature ``[B, Z]`` of each clip's anchor frame from ``[B, n, Z]``."""
+        chosen = choose(self.anchor, features, clip_ids, features.shape[1], self.seed)
+        return features[torch.arange(len(features)), torch.from_numpy(chosen)]
 
 
 def spread_of(features: Tensor) -> Tensor:
@@ -103,20 +102,19 @@ class FrameTable:
     """Features of the frames of clips, made once for each clip with the base model's static layers.
 
     Args:
-        model: The device model; ``parameters``: its static layers.
+        model: The device model.
+        parameters: Its static layers.
     """
 
     def __init__(self, model: VideoModel, parameters: Parameters) -> None:
         self.model, self.parameters = model, parameters
         shape = model.clips.num_clips, model.clips.num_frames, model.width
-        self._features, self._is_known = (
-            torch.zeros(shape),
-            np.zeros(model.clips.num_clips, np.bool_),
-        )
+        self._features = torch.zeros(shape)
+        self._is_known = np.zeros(model.clips.num_clips, np.bool_)
 
     @torch.no_grad()
     def __call__(self, clip_ids: NDArray[np.int64]) -> Tensor:
-        """``[B] -> [B, n, Z]``."""
+        """Gives features ``[B, n, Z]`` of clips ``[B]``."""
         missing = np.unique(clip_ids[~self._is_known[clip_ids]])
         for start in range(0, len(missing), _CLIPS_PER_CHUNK):
             part = missing[start : start + _CLIPS_PER_CHUNK]

@@ -1,4 +1,7 @@
-"""The reasoner by itself: what a clip's frames are distributed like, from one of them. No label is needed for it."""
+"""Trains the reasoner by itself, to tell from one frame how a clip's frames are distributed.
+
+No label is needed for it.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,20 +25,29 @@ class Seen:
     history: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """Epochs of training at most, and the learning rate of Adam."""
+
+    epochs: int
+    rate: float
+
+
 def match_clips(
     cloud: Cloud,
     condition: Condition,
     frames: FrameTable,
-    knobs: Mapping[str, Any],
-    *,
-    epochs: int,
-    rate: float,
+    settings: Mapping[str, object],
+    schedule: Schedule,
 ) -> list[float]:
-    """Train the reasoner of a condition to match the frames of historical clips, in place.
+    """Trains the reasoner of a condition to match the frames of historical clips, in place.
 
     Args:
-        frames: Features by clip; ``knobs``: what the result depends on beside the base model.
-        epochs: At most. 0 leaves the reasoner as it is, so that the anchor stands for its clip.
+        cloud: Historical data.
+        condition: With a reasoner.
+        frames: Features by clip.
+        settings: All that the result depends on beside the base model.
+        schedule: Without epochs the reasoner stays as it is: the anchor stands for its clip.
 
     Returns:
         The mismatch over held-out clips before training and after each epoch.
@@ -58,7 +70,14 @@ def match_clips(
 
     trained = dict(reasoner.named_parameters())
     return cloud.fit(
-        Stage("cdc_mmpg: reasoner", knobs, trained, list(trained.values()), epochs, rate),
+        Stage(
+            "cdc_mmpg: reasoner",
+            settings,
+            trained,
+            list(trained.values()),
+            schedule.epochs,
+            schedule.rate,
+        ),
         loss,
         batches=lambda epoch: batches(
             generator(cloud.seed, "cdc_mmpg", "clips", epoch).permutation(clip_ids)

@@ -1,4 +1,4 @@
-"""AnchorFrame Distribution Reasoner (ADR): from one frame's feature to a distribution over the clip's frames."""
+"""AnchorFrame Distribution Reasoner (ADR): from one frame to a distribution over its clip's."""
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,10 @@ class AnchorFrameReasoner(nn.Module):
     ``μ = f_a + M(f_a)``: the last map starts at 0, so at first the anchor stands for its clip.
 
     Args:
-        width: ``Z``, of features; ``hidden``: between the maps.
-        mean: ``[Z]``, and ``scale`` ``[Z]``: of features over historical data.
+        width: ``Z``, of features.
+        hidden: Width between the maps.
+        mean: ``[Z]``, of features over historical data.
+        scale: ``[Z]``, their spread.
         seed: Of the initialization.
     """
 
@@ -37,22 +39,27 @@ class AnchorFrameReasoner(nn.Module):
             self.last.bias.zero_()
 
     def forward(self, anchor: Tensor) -> tuple[Tensor, Tensor]:
-        """``[B, Z]`` -> μ ``[B, Z]`` and σ² ``[B, Z]``."""
+        """Makes μ ``[B, Z]`` and σ² ``[B, Z]`` of anchors ``[B, Z]``."""
         z = (anchor - self.mean) / self.scale
         shift, log_variance = self.last(self.body(z)).chunk(2, -1)
         variance = log_variance.clamp(*LOG_VARIANCE).exp() * self.scale.square()
         return anchor + shift * self.scale, variance
 
     def mismatch(self, mu: Tensor, variance: Tensor, frames: Tensor) -> Tensor:
-        """``[B]``: mean negative log-likelihood of the true frames' features ``[B, n, Z]``, without its constant.
+        """Measures ``[B]`` the negative log-likelihood of true frames, without its constant.
 
         ½ mean_z [log σ² + ((m − μ)² + s²) / σ²] with m and s² the mean and variance over the clip's
         frames, in units of the features' spread. It is least at μ = m and σ² = s².
+
+        Args:
+            mu: ``[B, Z]``.
+            variance: σ², ``[B, Z]``.
+            frames: Features of the true frames, ``[B, n, Z]``.
         """
         m, s2 = frames.mean(1), frames.var(1, unbiased=False)
         unit = self.scale.square()
         return 0.5 * ((variance / unit).log() + ((m - mu).square() + s2) / variance).mean(-1)
 
     def flops(self) -> float:
-        """Floating-point operations of one reasoning, counting a multiply-add as two."""
+        """Counts floating-point operations of one reasoning, a multiply-add as two."""
         return 2.0 * self.hidden * (3 * self.width + self.hidden)

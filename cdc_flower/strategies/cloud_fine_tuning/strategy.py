@@ -1,4 +1,4 @@
-"""Cloud fine-tuning: devices send what they have seen *with its labels*, and the cloud takes the gradient steps.
+"""Cloud fine-tuning: devices send what they have seen *with its labels*; the cloud trains on it.
 
 The counterpart of fine-tuning on the device: the same steps on the same examples, but clips and
 labels cross the link, and the adaptive layers come back. What it sends up is what CDC-MMPG and DUET
@@ -6,7 +6,7 @@ avoid.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,9 @@ from torch import Tensor
 from cdc_flower.devices.decoders.protocol import names_of
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.layers import Parameters
-from cdc_flower.strategies.base import Cloud, CloudStrategy, to_every_node
+from cdc_flower.strategies.base import Cloud, CloudStrategy, to_every_node, with_the_others
+from cdc_flower.strategies.labelled_steps import LabelledSteps
+from cdc_flower.strategies.registry import strategies
 from cdc_flower.training.fit import LocalTraining
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
@@ -30,13 +32,28 @@ from cdc_flower.wire.replies import ok_replies
 DEVICES_PER_CHUNK = 256
 
 
-class CloudFineTuning(CloudStrategy):
-    """Gradient steps in the cloud on each device's own labelled examples, on its adaptive layers.
+@dataclass(frozen=True)
+class Tuned:
+    """Layers of the devices that sent examples, ``[n, ...]``."""
 
-    Args:
-        steps: Gradient steps a segment. 0 is ``static``, and then nothing is sent.
-        rate: Learning rate of Adam. 0 sends as much and changes nothing.
-        max_examples: Labels that a device sends in a segment at most; ``num_negatives``: for each.
+    node_ids: NDArray[np.uint64]
+    layers: Arrays
+    flops: NDArray[np.float64]
+
+
+@strategies.register(
+    "cloud_fine_tuning",
+    up="examples and labels",
+    down="adaptive layers",
+    labels="every example",
+    tiny={"steps": 2, "rate": 0.05, "max_examples": 8},
+)
+@dataclass(eq=False, repr=False)
+class CloudFineTuning(LabelledSteps, CloudStrategy):
+    """Gradient steps of Adam in the cloud on each device's own labelled examples.
+
+    They change its adaptive layers. Without steps nothing is sent; with a rate of 0 as much is sent as
+    with any other.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -46,26 +63,22 @@ class CloudFineTuning(CloudStrategy):
     carried = ("_layers",)
     passing = frozenset({"_new"})
 
-    def __init__(
-        self, steps: int = 5, rate: float = 1e-3, max_examples: int = 64, num_negatives: int = 4
-    ) -> None:
-        self.how = LocalTraining("head", steps, rate, "adam", max_examples, num_negatives)
-        self._layers: dict[int, Arrays] = {}
-        self._new: tuple[NDArray[np.uint64], Arrays, NDArray[np.float64]] | None = None
+    _layers: dict[int, Arrays] = field(default_factory=dict, init=False)
+    _new: Tuned | None = field(default=None, init=False)
 
     def prepare(self, cloud: Cloud) -> None:
-        """Nothing is trained on historical data."""
+        """Trains nothing on historical data."""
         super().prepare(cloud)
         self._layers, self._new = {}, None
 
     def settings(self) -> dict[str, Any]:
-        """How many labels to send, deployed once beside the model."""
+        """Says how many labels to send, deployed once beside the model."""
         return self.how.to_settings()
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Every device sends its newest labelled examples."""
+        """Asks every device for its newest labelled examples."""
         if server_round == 1:
             self._layers = {}
         return to_every_node(grid, records.TRAIN_UPLOAD, server_round) if self.how.steps else []
@@ -73,58 +86,75 @@ class CloudFineTuning(CloudStrategy):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Go on from each device's layers, on its own examples alone."""
+        """Goes on from each device's layers, on its own examples alone."""
         self._new = None
         batch = ok_replies(replies)
         if batch is None:
             return None, None
-        model, base = self.cloud.model, self.cloud.arrays()
+        model = self.cloud.model
         node_ids = np.asarray(batch.node_ids, np.uint64)
-        upload = {
-            name: batch.array(records.LABELLED, name) for name in names_of(batch, records.LABELLED)
-        }
-        held = [self._layers.get(int(node_id), base) for node_id in node_ids]
-        start = {name: np.stack([layers[name] for layers in held]) for name in model.adaptive}
-        parts = []
-        for first in range(0, len(node_ids), DEVICES_PER_CHUNK):
-            chunk = slice(first, first + DEVICES_PER_CHUNK)
-            some = {name: np.array(value[chunk]) for name, value in upload.items()}
-            layers = {name: torch.from_numpy(value[chunk].copy()) for name, value in start.items()}
-            parts.append(tune(model, self.cloud.parameters, layers, some, self.how))
-        tuned = {name: torch.cat([part[name] for part in parts]).numpy() for name in start}
+        names = names_of(batch, records.LABELLED)
+        upload = {name: batch.array(records.LABELLED, name) for name in names}
+        tuned = self._tuned(upload, self._start(node_ids))
         for row, node_id in enumerate(node_ids):
             self._layers[int(node_id)] = {name: value[row] for name, value in tuned.items()}
         num_examples = np.asarray(upload[records.NUM_EXAMPLES], np.int64)
-        self._new = node_ids, tuned, replace(self.how, layers="head").flops(model, num_examples)
+        self._new = Tuned(node_ids, tuned, self.how.flops(model, num_examples))
         return None, None
+
+    def _start(self, node_ids: NDArray[np.uint64]) -> Arrays:
+        """Stacks the layers ``[n, ...]`` that devices have now."""
+        base = self.cloud.arrays()
+        held = [self._layers.get(int(node_id), base) for node_id in node_ids]
+        names = self.cloud.model.adaptive
+        return {name: np.stack([layers[name] for layers in held]) for name in names}
+
+    def _tuned(self, upload: Arrays, start: Arrays) -> Arrays:
+        """Trains layers ``[n, ...]`` on examples ``[n, E, ...]``, in parts that bound the memory."""
+        parts = []
+        for first in range(0, len(upload[records.NUM_EXAMPLES]), DEVICES_PER_CHUNK):
+            chunk = slice(first, first + DEVICES_PER_CHUNK)
+            some = {name: np.array(value[chunk]) for name, value in upload.items()}
+            layers = {name: torch.from_numpy(value[chunk].copy()) for name, value in start.items()}
+            parts.append(tune(self.cloud.model, self.cloud.parameters, layers, some, self.how))
+        return {name: torch.cat([part[name] for part in parts]).numpy() for name in start}
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """To each device that sent examples, its layers; the others go on with what they have."""
+        """Sends each device that sent examples its layers; the others go on with what they have."""
         everyone = to_every_node(grid, records.EVALUATE, server_round)
         if self._new is None:
             return everyone
-        node_ids, tuned, flops = self._new
-        configs = {**everyone.configs, records.WORK: {records.FLOPS: flops}}
         adapted = MessageBatch(
-            records.EVALUATE, node_ids, {records.PARAMETERS: tuned}, configs=configs
+            records.EVALUATE,
+            self._new.node_ids,
+            {records.PARAMETERS: self._new.layers},
+            configs={records.WORK: {records.FLOPS: self._new.flops}},
         )
-        silent = ~np.isin(everyone.node_ids, node_ids)
-        both: list[Any] = [adapted, everyone.select(silent)]
-        return both if silent.any() else adapted
+        return with_the_others(everyone, [adapted])
 
 
 def tune(
     model: DeviceModel,
     static: Parameters,
     start: Parameters,
-    upload: dict[str, NDArray[Any]],
+    upload: Arrays,
     how: LocalTraining,
 ) -> Parameters:
-    """Adaptive layers ``[n, ...]`` after some steps of Adam, each device's on its own examples ``[n, E, ...]``.
+    """Takes steps of Adam on the adaptive layers of ``n`` devices, each on its own examples.
 
     A device without an example keeps what it has.
+
+    Args:
+        model: The device model.
+        static: Its other layers, which all share.
+        start: Adaptive layers, ``[n, ...]``.
+        upload: Labelled examples, ``[n, E, ...]``, and how many there are of each device.
+        how: Steps and their rate.
+
+    Returns:
+        Adaptive layers, ``[n, ...]``.
     """
     with torch.no_grad():
         x, targets = model.uploaded(static, upload)

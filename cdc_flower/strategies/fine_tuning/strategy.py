@@ -7,47 +7,40 @@ done the old parameters answer.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 
 from cdc_flower.strategies.base import CloudStrategy, to_every_node
-from cdc_flower.training.fit import LocalTraining
+from cdc_flower.strategies.labelled_steps import LabelledSteps, layers_option
+from cdc_flower.strategies.registry import strategies
 from cdc_flower.wire import records
 
 
-class FineTuning(CloudStrategy):
-    """Gradient steps on the device.
-
-    Args:
-        layers: ``head`` trains the adaptive layers, ``all`` the whole model (each device then keeps
-            a model of its own).
-        steps: Gradient steps a segment. 0 is ``static``.
-        rate: Learning rate of Adam. 0 is ``static``.
-        max_examples: Labels to use in a segment at most.
-        num_negatives: For each labelled example.
+@strategies.register(
+    "fine_tuning",
+    color="#E69F00",
+    labels="every example",
+    tiny={"steps": 2, "rate": 0.05, "max_examples": 8},
+)
+@dataclass(eq=False, repr=False)
+class FineTuning(LabelledSteps, CloudStrategy):
+    """Gradient steps of Adam on the device. With ``all`` layers each device keeps a model of its own.
 
     Raises:
         ValueError: If a value is out of its range.
     """
 
-    def __init__(
-        self,
-        layers: str = "head",
-        steps: int = 5,
-        rate: float = 1e-3,
-        max_examples: int = 64,
-        num_negatives: int = 4,
-    ) -> None:
-        self.how = LocalTraining(layers, steps, rate, "adam", max_examples, num_negatives)
+    layers: str = layers_option("head")
 
     def settings(self) -> dict[str, Any]:
-        """How to train, deployed once beside the model."""
+        """Says how to train, deployed once beside the model."""
         return self.how.to_settings()
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """A new segment begins: every device trains in place."""
+        """Lets every device train in place, now that a new segment begins."""
         return to_every_node(grid, records.TRAIN_LOCAL, server_round)

@@ -1,4 +1,4 @@
-"""Group fine-tuning: the cloud clusters historical samples and trains a model for each group of them.
+"""Group fine-tuning: the cloud clusters historical samples and trains a model for each group.
 
 A baseline of Persona, which is the same without the edits. The groups are Persona's, so it is the
 parameter editor that tells where a device belongs; the editor's output is not used for anything
@@ -6,18 +6,21 @@ else.
 """
 
 import logging
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cdc_flower.core.options import option
 from cdc_flower.strategies.base import Cloud
-from cdc_flower.strategies.checks import check_choices, check_range
-from cdc_flower.strategies.generation import GenerationStrategy, Report, report_of
+from cdc_flower.strategies.generation import Report, report_of
 from cdc_flower.strategies.persona.downlink import as_arrays
 from cdc_flower.strategies.persona.editor import ParameterEditor
+from cdc_flower.strategies.persona.grouping import GroupingStrategy
 from cdc_flower.strategies.persona.prototypes import nearest
 from cdc_flower.strategies.persona.stages import Stages, points
+from cdc_flower.strategies.registry import strategies
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
@@ -25,18 +28,15 @@ from cdc_flower.wire.batch import MessageBatch
 log = logging.getLogger("cdc_flower")
 
 
-class GroupFineTuning(GenerationStrategy):
+@strategies.register(
+    "group_fine_tuning",
+    up="10 items, or a clip",
+    down="adaptive layers",
+    tiny={"num_groups": 2, "epochs": 2, "rate": 0.01, "width": 8},
+)
+@dataclass(eq=False, repr=False)
+class GroupFineTuning(GroupingStrategy):
     """One model a group, by the nearest center.
-
-    Args:
-        num_groups: N; with 1 the base model is trained a little longer.
-        layers: ``head`` trains and sends the adaptive layers, ``all`` the whole model.
-        cluster_on: ``edits`` or ``embeddings``, as Persona does.
-        epochs: Of each stage at most; 0 is ``static``.
-        rate: Learning rate of Adam.
-        width: Of the editor that clusters.
-        max_samples: Samples that k-means is fitted on.
-        report_lag: How many events before the segment the report ends.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -44,43 +44,25 @@ class GroupFineTuning(GenerationStrategy):
 
     reads = frozenset({records.HISTORY, records.FRAMES})
 
-    def __init__(
-        self,
-        num_groups: int = 5,
-        layers: str = "head",
-        cluster_on: str = "edits",
-        epochs: int = 20,
-        rate: float = 1e-3,
-        width: int = 32,
-        max_samples: int = 100_000,
-        report_lag: int = 0,
-    ) -> None:
-        knobs = {
-            name: value for name, value in locals().items() if name not in ("self", "__class__")
-        }
-        check_range(knobs, num_groups=1, epochs=0, rate=0, width=1, max_samples=1, report_lag=0)
-        check_choices(knobs, layers=("head", "all"), cluster_on=("edits", "embeddings"))
-        self.num_groups, self.layers, self.cluster_on, self.epochs = (
-            num_groups,
-            layers,
-            cluster_on,
-            epochs,
-        )
-        self.rate, self.width, self.max_samples, self.report_lag = (
-            rate,
-            width,
-            max_samples,
-            report_lag,
-        )
+    num_groups: int = option(5, least=1, doc="with 1 the base model is trained a little longer")
+    layers: str = option(
+        "head",
+        choices=("head", "all"),
+        doc="head: the adaptive layers are trained and sent; all: the whole model",
+    )
 
     def prepare(self, cloud: Cloud) -> None:
-        """Train the editor that clusters, cluster samples, train each group's model."""
+        """Trains the editor that clusters, clusters samples, and trains each group's model."""
         super().prepare(cloud)
         self.editor = ParameterEditor(cloud.model, self.width)
         stages = Stages(cloud, self.editor, self.epochs, self.rate, joint=False)
         self.parameters, self.own = stages.global_editor()
         groups = stages.group(
-            self.parameters, self.own, self.num_groups, self.cluster_on, self.max_samples
+            self.parameters,
+            self.own,
+            self.num_groups,
+            cluster_on=self.cluster_on,
+            max_samples=self.max_samples,
         )
         log.info("group_fine_tuning: training examples of each group: %s", groups.sizes)
         names = cloud.model.adaptive if self.layers == "head" else list(self.parameters)
@@ -95,7 +77,7 @@ class GroupFineTuning(GenerationStrategy):
         return nearest(points(self.editor, self.own, feature, self.cluster_on), self.centers)
 
     def answer(self, reports: MessageBatch) -> list[MessageBatch]:
-        """The model of each device's group; those of one group share it."""
+        """Answers each device with the model of its group, which a group shares."""
         torch.set_num_threads(1)
         model, group_of = self.cloud.model, self.group(report_of(reports))
         flops = model.sequence_flops() + self.editor.feature_flops(model.history_length)

@@ -1,4 +1,4 @@
-"""What goes down: whole layers, an edit of the prototype that the device holds, or that prototype's number alone.
+"""The downlink: whole layers, an edit of the prototype that a device holds, or its number alone.
 
 A device says in its report which prototype it holds, and in which version. It gets
 
@@ -10,6 +10,8 @@ A device says in its report which prototype it holds, and in which version. It g
 so a message that was lost costs bytes, never agreement.
 """
 
+from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -28,57 +30,66 @@ from cdc_flower.wire.batch import MessageBatch
 DOWNLINKS = ("full", "edit", "index")
 
 
-def messages(
-    downlink: str,
-    edit_threshold: float,
-    reports: MessageBatch,
-    bank: Bank,
-    group_of: NDArray[np.int64],
-    made: Edited,
-    flops: float,
-) -> list[MessageBatch]:
-    """Answers to ``n`` reports, in one batch for each form.
+@dataclass(frozen=True)
+class Downlink:
+    """Makes answers to reports.
 
-    Args:
-        downlink: One of ``DOWNLINKS``.
+    Attributes:
+        form: One of ``DOWNLINKS``.
         edit_threshold: With ``index``: the largest entry of an edit that is left out.
-        reports: The reports, with what each device holds unless ``downlink`` is ``full``.
-        bank: The prototypes that the edits belong to.
-        group_of: ``[n]``, the prototype of each device.
-        made: The edits.
         flops: Work in the cloud for each device.
     """
-    node_ids, index = np.asarray(reports.node_ids, np.uint64), torch.from_numpy(group_of)
-    if downlink == "full":
-        return [parameters_message(node_ids, made.layers, flops)]
-    version = bank.version[group_of]
-    held = np.asarray(reports.array(records.REPORT, HELD), np.int64)
-    holds = (held[:, 0] == group_of) & (held[:, 1] == version)
-    needs_edit = (
-        (made.largest.numpy() > edit_threshold)
-        if downlink == "index"
-        else np.ones(len(node_ids), bool)
-    )
-    down = []
-    for gets_prototype, gets_edit in ((True, True), (True, False), (False, True), (False, False)):
-        rows = np.flatnonzero((holds != gets_prototype) & (needs_edit == gets_edit))
-        if not len(rows):
-            continue
-        arrays: dict[str, Arrays] = {}
-        if gets_prototype:
-            arrays[PROTOTYPE] = as_arrays(
-                {n: value[index[rows]] for n, value in bank.layers.items()}
+
+    form: str
+    edit_threshold: float
+    flops: float
+
+    def messages(
+        self, reports: MessageBatch, bank: Bank, group_of: NDArray[np.int64], made: Edited
+    ) -> list[MessageBatch]:
+        """Makes answers to ``n`` reports, in one batch for each kind of content.
+
+        Args:
+            reports: With what each device holds, unless whole layers travel.
+            bank: The prototypes that the edits belong to.
+            group_of: ``[n]``, the prototype of each device.
+            made: The edits.
+        """
+        node_ids = np.asarray(reports.node_ids, np.uint64)
+        if self.form == "full":
+            return [parameters_message(node_ids, made.layers, self.flops)]
+        version = bank.version[group_of]
+        held = np.asarray(reports.array(records.REPORT, HELD), np.int64)
+        holds = (held[:, 0] == group_of) & (held[:, 1] == version)
+        needs_edit = self._needs_edit(made)
+        down = []
+        for gets_prototype, gets_edit in product((True, False), repeat=2):
+            rows = np.flatnonzero((holds != gets_prototype) & (needs_edit == gets_edit))
+            if not len(rows):
+                continue
+            arrays: dict[str, Arrays] = {}
+            if gets_prototype:
+                index = torch.from_numpy(group_of[rows])
+                arrays[PROTOTYPE] = as_arrays({n: value[index] for n, value in bank.layers.items()})
+            if gets_edit:
+                arrays[EDIT] = {name: value[rows] for name, value in made.factors.items()}
+            configs: dict[str, dict[str, Any]] = {
+                VERSION: {INDEX: group_of[rows], VERSION: version[rows]},
+                records.WORK: {records.FLOPS: self.flops},
+            }
+            down.append(
+                MessageBatch(records.EVALUATE, node_ids[rows], arrays=arrays, configs=configs)
             )
-        if gets_edit:
-            arrays[EDIT] = {name: value[rows] for name, value in made.factors.items()}
-        configs: dict[str, Any] = {
-            VERSION: {INDEX: group_of[rows], VERSION: version[rows]},
-            records.WORK: {records.FLOPS: flops},
-        }
-        down.append(MessageBatch(records.EVALUATE, node_ids[rows], arrays=arrays, configs=configs))
-    return down
+        return down
+
+    def _needs_edit(self, made: Edited) -> NDArray[np.bool_]:
+        """Tells which devices ``[n]`` get their edit."""
+        largest = made.largest.numpy()
+        return (
+            largest > self.edit_threshold if self.form == "index" else np.full(len(largest), True)
+        )
 
 
 def as_arrays(parameters: Parameters) -> Arrays:
-    """Tensors as arrays."""
+    """Takes tensors as arrays."""
     return {name: value.detach().contiguous().numpy() for name, value in parameters.items()}

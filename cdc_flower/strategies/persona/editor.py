@@ -7,14 +7,12 @@
 Decoders P, p are registered and trained, and start at zero, so every first edit is zero.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from cdc_flower.core.options import check_options, option
 from cdc_flower.models.base import DeviceModel, init_layers
 from cdc_flower.models.generated_layers import generated, generated_head, split_layer
 from cdc_flower.models.layers import Parameters
@@ -24,6 +22,7 @@ from cdc_flower.models.sequence_feature import (
     init_feature,
     reported_feature,
 )
+from cdc_flower.strategies.generation import Report
 from cdc_flower.strategies.persona.transfer import (
     KINDS,
     NUM_HEADS,
@@ -37,43 +36,35 @@ from cdc_flower.strategies.persona.transfer import (
 class ParameterEditor:
     """Functions of an editor; its parameters are given to them.
 
+    With low rank two factors travel instead of a matrix.
+
     Attributes:
         model: The device model, whose head is edited.
-        width: w, of the feature and of the layer embeddings.
-        transfer: Between layers; one of ``gru``, ``transformer``, ``none``, or ``cloned`` as in the
-            released code.
-        clip: γ; 0 makes every edit zero, infinity clips nothing.
-        low_rank: Rank of the editing matrices; None for full rank. The two factors travel instead
-            of the matrix.
-        random_decoders: Whether decoders are random and not trained, as in the released code.
 
     Raises:
         ValueError: If a value is out of its range.
     """
 
-    model: DeviceModel
-    width: int = 32
-    transfer: str = "gru"
-    clip: float = 1.0
-    low_rank: int | None = None
-    random_decoders: bool = False
+    model: DeviceModel = option(changes_training=False)
+    width: int = option(32, least=1, doc="w, of the feature and of the layer embeddings")
+    transfer: str = option("gru", choices=KINDS, doc="between layers; cloned: the released code's")
+    clip: float = option(1.0, least=0, doc="γ; 0 makes every edit zero, infinity clips nothing")
+    low_rank: int | None = option(None, least=1, doc="of the editing matrices; null: full rank")
+    random_decoders: bool = option(
+        False, doc="whether decoders are random and not trained, as in the released code"
+    )
 
     def __post_init__(self) -> None:
-        """Check the values."""
-        if self.transfer not in KINDS:
-            raise ValueError(f"transfer must be one of {', '.join(KINDS)}, got {self.transfer!r}")
-        if self.width < 1 or (self.transfer == "transformer" and self.width % NUM_HEADS):
+        check_options(self)
+        if self.transfer == "transformer" and self.width % NUM_HEADS:
             raise ValueError(
-                f"width must be >= 1 (a multiple of {NUM_HEADS} for transformer), got {self.width}"
+                f"width must be a multiple of {NUM_HEADS} with transfer=transformer, "
+                f"got {self.width}"
             )
-        if not self.clip >= 0:
-            raise ValueError(f"clip must be >= 0, got {self.clip}")
-        if self.low_rank is not None and self.low_rank < 1:
-            raise ValueError(f"low_rank must be >= 1 or null, got {self.low_rank}")
 
     @property
     def num_layers(self) -> int:
-        """L, how many adaptive layers."""
+        """Counts the adaptive layers, L."""
         return len(self.model.head_sizes)
 
     def _decoder_sizes(self) -> dict[str, tuple[int, int]]:
@@ -88,7 +79,7 @@ class ParameterEditor:
         return sizes
 
     def init(self, generator: torch.Generator) -> Parameters:
-        """Fresh parameters: ``feature.*``, ``transfer.*`` and ``decoder.*``. Every edit is zero at first.
+        """Draws parameters ``feature.*``, ``transfer.*``, ``decoder.*``. Every edit is zero at first.
 
         With low rank the left factor starts as drawn and the right one at zero. Random decoders are
         drawn from a standard normal distribution, remainders by 2, and edit from the start.
@@ -104,20 +95,28 @@ class ParameterEditor:
         return parameters
 
     def trained(self, parameters: Parameters) -> dict[str, Tensor]:
-        """Those that are trained: all but random decoders."""
+        """Lists the trained ones: all but random decoders."""
         kept = {
             name: value for name, value in parameters.items() if not name.startswith("decoder.")
         }
         return kept if self.random_decoders else dict(parameters)
 
     def feature(self, parameters: Parameters, static: Parameters, history: Tensor) -> Tensor:
-        """Makes z ``[B, w]`` of histories ``[B, L]``, from a table where there is one."""
+        """Makes z ``[B, w]`` of histories, from a table where there is one.
+
+        Args:
+            parameters: Of the editor.
+            static: Of the device model.
+            history: ``[B, L]``.
+        """
         return history_feature(parameters, self.model, static, history)
 
     def reported_feature(
-        self, parameters: Parameters, static: Parameters, report: Mapping[str, NDArray[Any]]
+        self, parameters: Parameters, static: Parameters, report: Report
     ) -> Tensor:
-        """Makes z ``[n, w]`` of what devices report; see :func:`~cdc_flower.models.sequence_feature.reported_feature`.
+        """Makes z ``[n, w]`` of what devices report.
+
+        See :func:`~cdc_flower.models.sequence_feature.reported_feature`.
 
         Args:
             parameters: Of the editor.
@@ -127,11 +126,11 @@ class ParameterEditor:
         return reported_feature(parameters, self.model, static, report)
 
     def embeddings(self, parameters: Parameters, feature: Tensor) -> list[Tensor]:
-        """e(1), ..., e(L), each ``[B, w]``."""
+        """Makes e(1), ..., e(L), each ``[B, w]``."""
         return layer_embeddings(parameters, self.transfer, feature, self.num_layers)
 
     def factors(self, parameters: Parameters, embeddings: list[Tensor]) -> Parameters:
-        """What travels of the edits of ``B`` devices: matrices and biases, or with low rank two factors a matrix.
+        """Makes what travels of the edits of ``B`` devices: matrices, or two factors each, and biases.
 
         Names are those of the layers; factors are ``head.l.left`` ``[B, in, r]`` and
         ``head.l.right`` ``[B, r, out]``, each clipped to ±√(γ/r), so that no entry of their product
@@ -154,7 +153,7 @@ class ParameterEditor:
         return edits
 
     def edits(self, parameters: Parameters, embeddings: list[Tensor]) -> Parameters:
-        """G ``[B, in, out]`` and ``[B, out]`` under the names of the layers."""
+        """Makes G ``[B, in, out]`` and ``[B, out]`` under the names of the layers."""
         factors = self.factors(parameters, embeddings)
         if self.low_rank is None:
             return factors
@@ -169,9 +168,15 @@ class ParameterEditor:
     def head(
         self, parameters: Parameters, embeddings: list[Tensor], prototype: Parameters, x: Tensor
     ) -> Tensor:
-        """The edited head on ``x`` ``[B, k, in]``: the layers of the prototype, and on each row an edit of its own.
+        """Applies the edited head: the layers of the prototype, with an edit of its own on each row.
 
         The same as adding :meth:`edits` to the prototype, made for training.
+
+        Args:
+            parameters: Of the editor.
+            embeddings: From :meth:`embeddings`.
+            prototype: The layers that are edited.
+            x: ``[B, k, in]``.
         """
         if self.low_rank is not None:
             edits = self.edits(parameters, embeddings)
@@ -187,7 +192,7 @@ class ParameterEditor:
         return generated_head(x, bases, embeddings, decoders, self.clip)
 
     def coordinates(self, parameters: Parameters, embeddings: list[Tensor]) -> Tensor:
-        """Points ``[B, c]`` that lie as far from each other as the editing matrices before clipping do.
+        """Makes points ``[B, c]`` as far from each other as editing matrices are before clipping.
 
         With full rank ``‖e P - e' P‖ = ‖(e - e') R‖`` where ``R Rᵀ = P Pᵀ``, so L w numbers stand
         for all entries. Biases do not count. With low rank these are the entries themselves.
@@ -206,7 +211,7 @@ class ParameterEditor:
         return torch.cat(points, -1)
 
     def flops(self, history_length: int) -> float:
-        """Floating-point operations of the edits of one device, counting a multiply-add as two."""
+        """Counts floating-point operations of the edits of a device, a multiply-add as two."""
         return self.feature_flops(history_length) + self._transfer_flops() + self._decoder_flops()
 
     def comparison_flops(self) -> float:

@@ -26,8 +26,10 @@ class Group:
     """One prototype of a bank, with the parameters of its editor.
 
     Attributes:
-        editor: Functions of the editor; ``parameters``: those of the group's own.
-        bank: The prototypes; ``index``: of this one.
+        editor: Functions of the editor.
+        parameters: Of the group's own.
+        bank: The prototypes.
+        index: Of this one.
     """
 
     editor: ParameterEditor
@@ -36,20 +38,26 @@ class Group:
     index: int
 
     def embeddings(self, feature: Tensor) -> list[Tensor]:
-        """e(1), ..., e(L), each ``[n, w]``, of features ``[n, w]``."""
+        """Makes e(1), ..., e(L), each ``[n, w]``, of features ``[n, w]``."""
         return self.editor.embeddings(self.parameters, feature)
 
+    def prototype(self) -> Parameters:
+        """Gives P of this group by name."""
+        return {
+            name: value[self.index] + self.bank.drift[name][self.index]
+            for name, value in self.bank.trained.items()
+        }
+
     def edits(self, embeddings: list[Tensor]) -> tuple[Parameters, Parameters]:
-        """What travels of the edits ``[n, ...]``, and the edits ``K - P`` themselves."""
+        """Makes what travels of the edits ``[n, ...]``, and the edits ``K - P`` themselves."""
         edits = self.editor.edits(self.parameters, embeddings)
         residual = self.bank.residual(self.index, edits, self.editor.clip)
-        has_factors = self.editor.low_rank is not None
-        return (
-            self.editor.factors(self.parameters, embeddings) if has_factors else residual
-        ), residual
+        if self.editor.low_rank is None:
+            return residual, residual
+        return self.editor.factors(self.parameters, embeddings), residual
 
     def is_free(self, embeddings: list[Tensor]) -> bool:
-        """Whether clipping surely changes no edit of these devices. False with low rank."""
+        """Tells whether clipping surely changes no edit of these devices. False with low rank."""
         if self.editor.low_rank is not None:
             return False
         return all(
@@ -58,7 +66,7 @@ class Group:
         )
 
     def layers(self, embeddings: list[Tensor]) -> Parameters:
-        """K ``[n, ...]`` by name, where :meth:`is_free`: e P + (p + W)."""
+        """Makes K ``[n, ...]`` by name, where :meth:`is_free`: e P + (p + W)."""
         layers: Parameters = {}
         for layer, (num_inputs, num_outputs) in enumerate(self.editor.model.head_sizes):
             base = self._flat(self.bank.trained, layer)
@@ -67,11 +75,11 @@ class Group:
         return layers
 
     def norms(self, embeddings: list[Tensor]) -> Tensor:
-        """``[n]``: as :func:`~cdc_flower.strategies.persona.prototypes.norms` of the edits, mostly without making them.
+        """Measures edits as :func:`~cdc_flower.strategies.persona.prototypes.norms`, ``[n]``.
 
-        For columns within reach of no clipping all devices share one small matrix: ``Σ_k (e P_k +
-        q_k)² = e (P Pᵀ) eᵀ + 2 e (P qᵀ) + q qᵀ`` with ``q = p - D``. The others are made and
-        clipped.
+        Most are not made for it. For columns within reach of no clipping all devices share one
+        small matrix: ``Σ_k (e P_k + q_k)² = e (P Pᵀ) eᵀ + 2 e (P qᵀ) + q qᵀ`` with ``q = p - D``.
+        The others are made and clipped.
 
         Returns:
             In double precision.
@@ -91,15 +99,15 @@ class Group:
         return total.clamp_(min=0).sqrt_()
 
     def _decoder(self, layer: int) -> tuple[Tensor, Tensor]:
-        """P and p of a layer."""
+        """Gives P and p of a layer."""
         return decoder_of(self.parameters, f"decoder.{layer}")
 
     def _drift(self, layer: int) -> Tensor | None:
-        """D of a layer, ``[(in + 1) out]``; None where the prototype has not moved."""
+        """Gives D of a layer, ``[(in + 1) out]``; None where the prototype has not moved."""
         return self._flat(self.bank.drift, layer) if self.bank.version[self.index] else None
 
     def _flat(self, stacked: Parameters, layer: int) -> Tensor:
-        """One layer of this prototype, ``[(in + 1) out]``."""
+        """Flattens one layer of this prototype, ``[(in + 1) out]``."""
         parts = (
             stacked[f"head.{layer}.{part}"][self.index].flatten() for part in ("weight", "bias")
         )
@@ -107,23 +115,25 @@ class Group:
 
 
 def rows_per_chunk(num_numbers: int) -> int:
-    """Devices whose adaptive layers, of so many numbers each, are made at a time."""
+    """Counts the devices whose layers, of so many numbers each, are made at a time."""
     return max(1, NUMBERS_PER_CHUNK // max(1, num_numbers))
 
 
 def reach(e: Tensor, weight: Tensor, bias: Tensor, drift: Tensor | None) -> Tensor:
-    """``[columns]``: what no ``|e P_k + p_k|`` of these devices is beyond, nor ``|e P_k + p_k - D_k|``.
+    """Bounds ``|e P_k + p_k|`` and ``|e P_k + p_k - D_k|`` of these devices, by column k.
 
     Args:
-        e: ``[n, w]``; ``weight``: P, ``[w, columns]``; ``bias``: p, and ``drift``: D,
-            ``[columns]``.
+        e: ``[n, w]``.
+        weight: P, ``[w, columns]``.
+        bias: p, ``[columns]``.
+        drift: D, ``[columns]``; None for zero.
     """
     offset = bias.abs() if drift is None else torch.maximum(bias.abs(), (bias - drift).abs())
     return offset + e.abs().amax(0) @ weight.abs()
 
 
 def _squares(e: Tensor, weight: Tensor, bias: Tensor, drift: Tensor | None, clip: float) -> Tensor:
-    """``[n]``: the sum of squares of ``clip(clip(e P + p) - D)`` over its columns."""
+    """Sums the squares ``[n]`` of ``clip(clip(e P + p) - D)`` over columns; see :func:`reach`."""
     is_free = reach(e, weight, bias, drift) <= clip
     if len(e) < e.shape[1]:  # making so few edits costs less than P Pᵀ does
         is_free.zero_()

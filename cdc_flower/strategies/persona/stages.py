@@ -3,7 +3,7 @@
     S1   global editor        on the base model; frozen static layers, or with ``joint`` trained along
     S2   groups               k-means over historical samples
     S3a  group prototypes     the base model's head, trained on each group's samples
-    S3b  group editors        the global editor without its feature part, trained on top of each prototype
+    S3b  group editors        the global editor, except for its feature, on top of each prototype
 
 The base model itself (S0) is trained before any strategy.
 """
@@ -11,17 +11,18 @@ The base model itself (S0) is trained before any strategy.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cdc_flower.core.options import training_values
 from cdc_flower.core.seeds import generator, torch_generator
 from cdc_flower.models.layers import Parameters
 from cdc_flower.strategies.base import Cloud, History, Stage
-from cdc_flower.strategies.joint import Examples
+from cdc_flower.strategies.joint import Examples, NumberedBatch
+from cdc_flower.strategies.joint import examples_of as with_reported
 from cdc_flower.strategies.persona.editor import ParameterEditor
 from cdc_flower.strategies.persona.prototypes import cluster, nearest
 
@@ -36,28 +37,31 @@ class Groups:
     Attributes:
         settings: All that it depends on beside S1, as plain values.
         centers: ``[N, c]``.
-        train: ``[M]``, the group of each training example; ``validation``: of each held-out one.
+        train: ``[M]``, the group of each training example.
+        validation: The same of held-out ones.
     """
 
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     centers: Tensor
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
 
     @property
     def sizes(self) -> list[int]:
-        """Training examples of each group."""
+        """Counts the training examples of each group."""
         return [int(count) for count in np.bincount(self.train, minlength=len(self.centers))]
 
 
 @dataclass(frozen=True)
 class Stages:
-    """What the stages have in common.
+    """Stages of one training: data and options that they have in common.
 
     Attributes:
-        cloud: Data and base model; ``editor``: functions of the editor.
-        epochs: Of every stage at most; ``rate``: of Adam; ``joint``: whether S1 trains the static
-            layers along.
+        cloud: Data and base model.
+        editor: Functions of the editor.
+        epochs: Of every stage at most.
+        rate: Of Adam.
+        joint: Whether S1 trains the static layers along.
     """
 
     cloud: Cloud
@@ -67,13 +71,13 @@ class Stages:
     joint: bool
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """All that S1 depends on beside the cloud, as plain values."""
-        editor = {key: value for key, value in vars(self.editor).items() if key != "model"}
-        return {**editor, "epochs": self.epochs, "rate": self.rate, "joint": self.joint}
+    def settings(self) -> dict[str, object]:
+        """Lists all that S1 depends on beside the cloud, as plain values."""
+        own = {"epochs": self.epochs, "rate": self.rate, "joint": self.joint}
+        return {**training_values(self.editor), **own}
 
     def global_editor(self) -> tuple[Parameters, Parameters]:
-        """S1: the whole device model (head of the base model) and the editor's parameters."""
+        """Trains S1: the whole device model (head of the base model) and the editor's parameters."""
         cloud, editor = self.cloud, self.editor
         model = {name: value.detach().clone() for name, value in cloud.parameters.items()}
         own = editor.init(torch_generator(cloud.seed, "persona"))
@@ -97,24 +101,43 @@ class Stages:
         return model, own
 
     def group(
-        self, model: Parameters, own: Parameters, num_groups: int, cluster_on: str, max_samples: int
+        self,
+        model: Parameters,
+        own: Parameters,
+        num_groups: int,
+        *,
+        cluster_on: str,
+        max_samples: int,
     ) -> Groups:
-        """S2: k-means over samples, fitted on at most ``max_samples`` of them; every sample to its nearest center."""
+        """Makes S2: k-means over samples, and for every sample its nearest center.
+
+        Args:
+            model: Of S1.
+            own: The editor's parameters of S1.
+            num_groups: N.
+            cluster_on: ``edits`` or ``embeddings``.
+            max_samples: That k-means is fitted on at most.
+        """
         train, validation = (
             points_of(self.editor, model, own, part, cluster_on)
             for part in (self.cloud.train, self.cloud.validation)
         )
-        chosen = generator(self.cloud.seed, "persona", "samples").permutation(len(train))[
-            :max_samples
-        ]
-        centers = cluster(train[torch.from_numpy(np.sort(chosen))], num_groups, self.cloud.seed)
+        order = generator(self.cloud.seed, "persona", "samples").permutation(len(train))
+        chosen = torch.from_numpy(np.sort(order[:max_samples]))
+        centers = cluster(train[chosen], num_groups, self.cloud.seed)
         settings = {"num_groups": num_groups, "cluster_on": cluster_on, "max_samples": max_samples}
         return Groups(settings, centers, nearest(train, centers), nearest(validation, centers))
 
     def prototypes(
         self, model: Parameters, groups: Groups, names: Iterable[str]
     ) -> list[Parameters]:
-        """S3a: for each group its own copy of these layers of the model, trained on the group's samples."""
+        """Trains S3a: for each group a copy of layers of the model, on the group's samples.
+
+        Args:
+            model: Of S1.
+            groups: Of S2.
+            names: Of the layers.
+        """
         names, device_model, trained = list(names), self.cloud.model, []
         only_head = set(names) <= set(device_model.adaptive)
         fixed = device_model.tabulate(model) if only_head else None
@@ -139,7 +162,14 @@ class Stages:
     def group_editors(
         self, model: Parameters, own: Parameters, prototypes: list[Parameters], groups: Groups
     ) -> list[Parameters]:
-        """S3b: for each group its own copy of the editor behind the feature, on top of the group's prototype."""
+        """Trains S3b: for each group a copy of the editor behind the feature, on its prototype.
+
+        Args:
+            model: Of S1.
+            own: The editor's parameters of S1.
+            prototypes: Of S3a.
+            groups: Of S2.
+        """
         editor, device_model, trained = self.editor, self.cloud.model, []
         fixed, seen_with = device_model.tabulate(model), device_model.tabulate_sequences(model)
         for index, prototype in enumerate(prototypes):
@@ -174,10 +204,19 @@ class Stages:
         groups: Groups | None = None,
         index: int = 0,
     ) -> None:
-        """One stage, on all examples or on those of a group. A group without examples keeps what it has."""
+        """Trains one stage. A group without examples keeps what it has.
+
+        Args:
+            what: Name of the stage.
+            kept: Tensors that make the result, changed in place.
+            leaves: Those that are trained.
+            loss: Mean loss of a batch.
+            groups: Of S2; None: on all examples.
+            index: Of the group on whose examples it is trained.
+        """
         cloud = self.cloud
-        batches: Callable[[int], Iterable[Any]] = cloud.batches
-        held_out: Callable[[], Iterable[Any]] = cloud.held_out
+        batches: Callable[[int], Iterable[NumberedBatch]] = cloud.batches
+        held_out: Callable[[], Iterable[NumberedBatch]] = cloud.held_out
         count: int | None = None
         if groups is not None:
             train, validation = (
@@ -212,11 +251,15 @@ def rows_in_batches(
     rows: NDArray[np.int64],
     epoch: int = 0,
     num_batches: int | None = None,
-) -> Iterable[Any]:
-    """Some examples in a new order for each epoch, in batches of which the last may be smaller.
+) -> Iterable[NumberedBatch]:
+    """Makes batches of some examples in a new order for each pass; the last may be smaller.
 
-    With ``num_batches`` below those of a pass, passes go on from epoch to epoch; None is one pass,
-    in order.
+    Args:
+        cloud: Size of the batches, and the seed.
+        history: Of the examples.
+        rows: ``[m]``, which examples.
+        epoch: Where passes are longer than an epoch, they go on from epoch to epoch.
+        num_batches: Of an epoch; None: one pass, in order.
     """
     size = cloud.batch_size
     whole = -(-len(rows) // size)
@@ -231,20 +274,25 @@ def rows_in_batches(
         yield history.batch(chosen, done, cloud.seed, cloud.num_negatives)
 
 
-def examples_of(history: History, batches: Iterable[Any]) -> Iterator[Examples]:
+def examples_of(history: History, batches: Iterable[NumberedBatch]) -> Iterator[Examples]:
     """Adds to batches what the devices would have reported, which is all that an editor reads."""
     for batch in batches:
-        reported = history.lagged(batch.rows, np.zeros_like(batch.rows))
-        yield Examples(
-            *(torch.from_numpy(ids).long() for ids in (batch.history, batch.candidates, reported))
-        )
+        yield with_reported(batch, history.lagged(batch.rows, np.zeros_like(batch.rows)))
 
 
 @torch.no_grad()
 def points_of(
     editor: ParameterEditor, model: Parameters, own: Parameters, history: History, cluster_on: str
 ) -> Tensor:
-    """Where historical samples lie, ``[M, c]``; see :func:`points`."""
+    """Places historical samples, ``[M, c]``; see :func:`points`.
+
+    Args:
+        editor: Functions of the editor.
+        model: Parameters of the device model.
+        own: Parameters of the editor.
+        history: The samples.
+        cluster_on: ``edits`` or ``embeddings``.
+    """
     parts, seen_with = [], editor.model.tabulate_sequences(model)
     for start in range(0, history.num_examples, SAMPLES_PER_CHUNK):
         rows = np.arange(start, min(start + SAMPLES_PER_CHUNK, history.num_examples))
@@ -254,7 +302,14 @@ def points_of(
 
 
 def points(editor: ParameterEditor, own: Parameters, feature: Tensor, cluster_on: str) -> Tensor:
-    """Where devices with these features ``[n, w]`` lie: by the coordinates of their ``edits``, or by ``embeddings``."""
+    """Places devices, ``[n, c]``: by the coordinates of their edits, or by their embeddings.
+
+    Args:
+        editor: Functions of the editor.
+        own: Its parameters.
+        feature: ``[n, w]``.
+        cluster_on: ``edits`` or ``embeddings``.
+    """
     embeddings = editor.embeddings(own, feature)
     return (
         editor.coordinates(own, embeddings) if cluster_on == "edits" else torch.cat(embeddings, -1)

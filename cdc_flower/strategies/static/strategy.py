@@ -1,7 +1,12 @@
-"""Static: the base model stays as it was deployed. The line that every adaptation is measured against."""
+"""Static: the base model stays as it was deployed, the line that adaptations are measured against."""
+
+from dataclasses import dataclass
 
 from cdc_flower.strategies.base import CloudStrategy
+from cdc_flower.strategies.registry import strategies
 
 
+@strategies.register("static", color="#7f7f7f")
+@dataclass(eq=False, repr=False)
 class Static(CloudStrategy):
     """No adaptation: nothing is sent, nothing is learned, no label is used."""
