@@ -13,7 +13,7 @@ from tiny import LABELS, NUM_DEVICES, NUM_SEGMENTS, fleet
 from cdc_flower.core.seeds import torch_generator
 from cdc_flower.devices.app import DeviceApp
 from cdc_flower.models.video.ranking import VideoModel, VideoQA, VideoRetrieval
-from cdc_flower.simulations.grids.base import InlineGrid
+from cdc_flower.simulations.grids.inline import InlineGrid
 from cdc_flower.strategies import build_strategy
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.study.play import play

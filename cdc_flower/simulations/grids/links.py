@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from cdc_flower.devices.app import segment_of
 from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.simulations.grids.base import without_repeats
+from cdc_flower.simulations.grids.flower import with_nodes
 from cdc_flower.simulations.grids.through import Through
 from cdc_flower.simulations.links.accounting import Floats, Ints, Round, Rounds, Usage, work_of
 from cdc_flower.simulations.links.in_flight import Ages, InFlight, Payload
@@ -41,7 +42,7 @@ class LinkGrid(Through):
     """Any grid, with each device behind a link.
 
     Args:
-        inner: Where the devices are played.
+        inner: Where the devices are played; Flower's own grid too.
         fleet: Links and speeds, in the order of ``inner.get_node_ids()`` or of ``node_ids``.
         segment_starts_s: ``[num_segments + 1]``, virtual time of the decision points. None: rounds
             follow one another from 0 s on, and each lasts as long as it takes.
@@ -62,15 +63,15 @@ class LinkGrid(Through):
         *,
         waits_for_all: bool = True,
         observer: Observer | None = None,
-        node_ids: ArrayLike | None = None,
+        node_ids: NDArray[np.uint64] | None = None,
     ) -> None:
-        super().__init__(inner)
+        super().__init__(with_nodes(inner, node_ids))
         self.fleet, self.waits_for_all, self.observer = fleet, waits_for_all, observer
         self.starts_s = (
             None if segment_starts_s is None else np.asarray(segment_starts_s, np.float64)
         )
         self.node_ids = np.array(
-            list(inner.get_node_ids()) if node_ids is None else node_ids, np.uint64
+            list(self._inner.get_node_ids()) if node_ids is None else node_ids, np.uint64
         )
         if len(self.node_ids) != len(fleet):
             raise ValueError(
