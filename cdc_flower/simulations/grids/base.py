@@ -44,7 +44,7 @@ class Handler(Protocol[Held]):
 
 
 def without_repeats(groups: Iterable[Group]) -> list[Group]:
-    """Splits groups where a node has several messages: its second one comes in a group after its first."""
+    """Splits groups in which a node has several messages: its second one comes in a later group."""
     parts: list[Group] = []
     for batch, positions in groups:
         _, first, place = np.unique(batch.node_ids, return_index=True, return_inverse=True)
@@ -116,7 +116,7 @@ class BatchedGrid(BlockingGrid):
 
     @abstractmethod
     def _exchange(self, batches: list[Group]) -> list[Replies]:
-        """Plays batches, each with the rows ``[k]`` of its devices; states change when all are done."""
+        """Plays batches, each with the rows of its devices; states change when all are done."""
 
     def set_run(self, run: object) -> None:
         """Flower's: remembered and not used."""
@@ -155,7 +155,7 @@ class BatchedGrid(BlockingGrid):
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        """Plays messages, and gives the replies in their order: one :class:`MessageBatch` where they are alike.
+        """Plays messages, and gives the replies in their order: one batch where they are alike.
 
         A node that gets several messages answers one after the other.
 
@@ -189,7 +189,8 @@ class BatchedGrid(BlockingGrid):
         )
         if not known.all():
             raise ValueError(
-                f"dst_node_id must be one of the grid's nodes, got {np.asarray(node_ids)[~known][0]}"
+                "dst_node_id must be one of the grid's nodes, "
+                f"got {np.asarray(node_ids)[~known][0]}"
             )
         return rows
 

@@ -56,7 +56,7 @@ class CodecPipeline:
         return np.array([self._row[int(node_id)] for node_id in batch.node_ids], np.int64)
 
     def encode_down(self, batch: MessageBatch) -> list[MessageBatch]:
-        """Encodes messages to devices; those that share an array but not what it differs from, apart."""
+        """Encodes messages to devices, apart where a shared array differs from several versions."""
         if batch.message_type == records.DEPLOY:
             return [batch]
         batch = self._encode_others(batch)
@@ -209,7 +209,7 @@ class CodecPipeline:
     def _unpacked(
         self, batch: MessageBatch, record: str, differs: Callable[[str], bool]
     ) -> dict[str, Parts]:
-        """Takes a record apart: name -> parts ``[k, ...]``, or ``[1, ...]`` where all messages share them."""
+        """Takes a record apart: name -> parts ``[k, ...]``; ``[1, ...]`` where they are shared."""
         held = batch.arrays.get(record) or {
             name: value[None] for name, value in batch.shared[record].items()
         }

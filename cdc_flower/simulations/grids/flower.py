@@ -1,4 +1,4 @@
-"""Flower's own grid for strategies that think in nodes: every reply belongs to a node that was asked.
+"""Flower's own grid for strategies that think in nodes: a reply belongs to a node that was asked.
 
 For a node that is gone, and for a message that came too late, Flower answers itself, and signs with
 the cloud's node id; only the id of the message says whom it was for.

@@ -28,12 +28,12 @@ MAX_RETRIES = 3
 def _play(
     handler: Any, batch: MessageBatch, shared: dict[str, Any], states: Any, rows: NDArray[np.int64]
 ) -> tuple[Replies, Any]:
-    """One task: messages, without what they share, and that beside them, since it is the same for all shards."""
+    """Plays one shard: its messages, and beside them what those of all shards share."""
     return play_rows(handler, replace(batch, shared=shared), states, rows)
 
 
 class RayGrid(BatchedGrid):
-    """Devices in shards over Ray workers, on this machine or on a cluster.
+    """Plays devices in shards over Ray workers, on this machine or on a cluster.
 
     Args:
         app: As in ``InlineGrid``.
@@ -92,14 +92,14 @@ class RayGrid(BatchedGrid):
         return replies
 
     def close(self) -> None:
-        """Let go of the states, and of Ray if this grid started it."""
+        """Lets go of the states, and of Ray if this grid started it."""
         self._states = []
         if self._started and ray.is_initialized():
             ray.shutdown()
 
 
 def start_ray(num_workers: int, address: str | None = None) -> None:
-    """Start Ray quietly, without its dashboard, or join the cluster at an address.
+    """Starts Ray quietly, without its dashboard, or joins the cluster at an address.
 
     Workers that are started here import from the folders that this process does, such as a user's
     own decoder.

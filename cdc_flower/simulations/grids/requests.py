@@ -84,7 +84,7 @@ class RequestGrid(Through):
         return super().up(batch)
 
     def _ask(self, device_ids: Ints, segment: int) -> Floats:
-        """Asks devices how unsure they are; it is between a device and itself, so no link sees it."""
+        """Asks devices how unsure they are: between a device and itself, so no link sees it."""
         rows = np.searchsorted(self.device_ids, device_ids)
         doubt = np.zeros(len(self.device_ids))
         asked = MessageBatch(

@@ -61,7 +61,8 @@ class StrategyGrid(Through):
                 continue
             if segment < self._first_open:
                 raise ValueError(
-                    f"segment must be {self._first_open} or later, as those before are over, got {segment}"
+                    f"segment must be {self._first_open} or later, as those before are over, "
+                    f"got {segment}"
                 )
             ends = batch.message_type.split(".")[0] == records.EVALUATE
             first_open = max(first_open, segment + ends)
@@ -102,7 +103,7 @@ def check_instruments(batch: MessageBatch) -> None:
 
 
 def plain_batch(batch: MessageBatch) -> MessageBatch:
-    """Takes instrument records out of replies; the number of examples joins Flower's other metrics."""
+    """Takes instrument records out of replies; the number of examples joins Flower's metrics."""
     if records.INSTRUMENTS.isdisjoint(batch.record_names()):
         return batch
     plain = batch.without(records.INSTRUMENTS)

@@ -1,4 +1,4 @@
-"""A grid around another: Flower's verbs, handed on once for all between a strategy and its devices."""
+"""A grid around another: Flower's verbs are handed on, once for all that stand in between."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
@@ -73,13 +73,13 @@ class Through(Forwarding, BlockingGrid):
         return [batch]
 
     def up(self, batch: MessageBatch) -> list[Group]:
-        """Makes the replies that go back, each part with its places ``[k]`` in the batch; these by default."""
+        """Makes the replies that go back, with their places in the batch; these by default."""
         return [(batch, np.arange(len(batch)))]
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        """Sends what becomes of the messages, and gives back what becomes of the replies, in their order."""
+        """Sends what becomes of messages, and gives what becomes of the replies, in their order."""
         groups = without_repeats(groups_of(messages))
         sent = [part for batch, _ in groups for part in self.down(batch) if len(part)]
         if not sent:

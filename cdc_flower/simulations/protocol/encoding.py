@@ -110,11 +110,12 @@ class Codecs:
             return value
         steps = zip(self._arrays, self._inputs_of(shape), strict=True)
         for (facts, codec), before in reversed(list(steps)):
-            value = codec.decode(value, parts, self._about(facts, before, reference))
+            about = replace(self._about(facts, before, reference), parts=parts)
+            value = codec.decode(value, about)
         return value.reshape(len(value), *shape)
 
     def layout(self, shape: tuple[int, ...], dtype: DTypeLike, has_reference: bool) -> Layout:
-        """Lays out the parts of an array: names, shapes and types, as a receiver knows them beforehand.
+        """Lays out the parts of an array, as a receiver knows them beforehand.
 
         Args:
             shape: Of the array in one message.
@@ -131,7 +132,7 @@ class Codecs:
         return self._layouts[key]
 
     def compress(self, parts: Sequence[NDArray]) -> tuple[NDArray[np.uint8], Ints]:
-        """Compresses all parts ``[k, ...]`` of each message: padded bytes ``[k, longest]``, and lengths ``[k]``."""
+        """Compresses all parts of each message: padded bytes ``[k, longest]``, and lengths ``[k]``."""
         assert self._packer is not None
         k = len(parts[0])
         raw = np.concatenate(
@@ -189,7 +190,7 @@ class Codecs:
 
 
 def protocol_options() -> dict[str, Option]:
-    """Lists the options of the protocol: its codecs, and those of every codec with its name before theirs."""
+    """Lists the options: the codecs, and those of each, with its name before theirs."""
     own = {
         _key(entry, name): replace(each, name=_key(entry, name))
         for entry in codecs.entries()
@@ -208,7 +209,8 @@ def codecs_of(config: Mapping[str, object]) -> Codecs:
     is_list = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
     if not is_list:
         raise UserError(f"protocol.codecs must be a list such as [float16,zstd], got {names}")
-    return Codecs(names, **{key: value for key, value in config.items() if key != "codecs"})  # type: ignore[arg-type]
+    options = {key: value for key, value in config.items() if key != "codecs"}
+    return Codecs(names, **options)  # type: ignore[arg-type]
 
 
 def ordered_codecs() -> list[str]:

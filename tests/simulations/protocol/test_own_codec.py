@@ -33,9 +33,9 @@ class Sign(ArrayCodec):
         mean = self.factor * np.abs(flat).mean(1, keepdims=True)
         return np.packbits(flat > 0, axis=1), {"mean": mean.astype(np.float32)}
 
-    def decode(self, value: NDArray, parts: Parts, about: About) -> NDArray:
+    def decode(self, value: NDArray, about: About) -> NDArray:
         bits = np.unpackbits(value, axis=1, count=int(np.prod(about.shape)))
-        flat = np.where(bits > 0, parts["mean"], -parts["mean"])
+        flat = np.where(bits > 0, about.parts["mean"], -about.parts["mean"])
         return flat.reshape(len(value), *about.shape)
 
 
@@ -121,7 +121,7 @@ def test_its_options_are_keys_of_the_protocol_with_its_name_before_them() -> Non
 def test_its_options_are_keys_of_the_command_line() -> None:
     with hydra_at():
         check_overrides(["protocol.codecs=[sign]", "+protocol.sign_factor=2"])
-        with pytest.raises(UserError, match="protocol.sign_facto is no key of protocol; did you"):
+        with pytest.raises(UserError, match="sign_facto is no key of protocol; did you"):
             check_overrides(["+protocol.sign_facto=2"])
 
 

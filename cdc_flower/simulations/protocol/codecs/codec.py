@@ -1,7 +1,7 @@
 """The two bases of codecs, for arrays and for bytes, and their registry."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ Parts = dict[str, NDArray]
 
 @dataclass(frozen=True)
 class CodecFacts:
-    """What has to be known of a codec before it is used.
+    """Facts of a codec that are known before it is used.
 
     Attributes:
         stage: One of ``STAGES``.
@@ -38,17 +38,19 @@ class CodecFacts:
 
 @dataclass(frozen=True)
 class About:
-    """What both ends know of an array beforehand.
+    """Facts of an array that both ends know.
 
     Attributes:
         shape: Of what a codec is given of one message, ``[k, *shape]``.
         reference: ``[k, *shape]``, what each receiver holds; None: nothing that is known.
         is_lossy: Whether any codec of the protocol is.
+        parts: Where it is decoded, what came beside the array, of all codecs.
     """
 
     shape: tuple[int, ...]
     reference: NDArray | None = None
     is_lossy: bool = False
+    parts: Parts = field(default_factory=dict)
 
 
 class ArrayCodec(ABC):
@@ -78,13 +80,12 @@ class ArrayCodec(ABC):
         """
 
     @abstractmethod
-    def decode(self, value: NDArray, parts: Parts, about: About) -> NDArray:
+    def decode(self, value: NDArray, about: About) -> NDArray:
         """Makes the array ``[k, *about.shape]`` again.
 
         Args:
             value: ``[k, ...]``, of :meth:`encode`.
-            parts: Of all codecs of the protocol.
-            about: What both ends know.
+            about: What both ends know, and what came beside it.
         """
 
 

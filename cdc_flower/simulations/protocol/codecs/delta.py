@@ -11,7 +11,7 @@ from cdc_flower.simulations.protocol.codecs.codec import About, ArrayCodec, Part
 @codecs.register("delta", stage="difference")
 @dataclass(frozen=True)
 class Delta(ArrayCodec):
-    """The difference from what the receiver holds (bits that differ, if nothing below loses any)."""
+    """Sends the difference from what the receiver holds; of bits, where no codec loses any."""
 
     def encode(self, value: NDArray, about: About) -> tuple[NDArray, Parts]:
         """Subtracts what the receiver holds, or takes the exclusive or of the bits."""
@@ -21,7 +21,7 @@ class Delta(ArrayCodec):
             return value - about.reference, {}
         return _bits(value) ^ _bits(about.reference), {}
 
-    def decode(self, value: NDArray, parts: Parts, about: About) -> NDArray:
+    def decode(self, value: NDArray, about: About) -> NDArray:
         """Adds what the receiver holds, or turns the bits that differ."""
         if about.reference is None:
             return value

@@ -13,7 +13,7 @@ SCALE = "scale"
 @codecs.register("int8", stage="numbers", is_lossy=True)
 @dataclass(frozen=True)
 class Int8(ArrayCodec):
-    """Whole numbers from -127 to 127 and one scale a channel (a row of a matrix; a vector is one)."""
+    """Sends whole numbers from -127 to 127, and one scale a channel: a row, or a vector."""
 
     def encode(self, value: NDArray, about: About) -> tuple[NDArray, Parts]:
         """Divides each channel by its largest magnitude, and rounds to a 127th of it."""
@@ -22,6 +22,6 @@ class Int8(ArrayCodec):
         whole = np.round(value / np.where(scale > 0, scale, 1)).astype(np.int8)
         return whole, {SCALE: scale.astype(np.float32)}
 
-    def decode(self, value: NDArray, parts: Parts, about: About) -> NDArray:
+    def decode(self, value: NDArray, about: About) -> NDArray:
         """Multiplies each channel by its scale."""
-        return np.asarray(value * parts[SCALE])
+        return np.asarray(value * about.parts[SCALE])

@@ -14,7 +14,7 @@ INDEX = "index"
 @codecs.register("top_k", stage="selection", is_lossy=True)
 @dataclass(frozen=True)
 class TopK(ArrayCodec):
-    """The numbers that are largest in magnitude, and where they are; the others are 0 (no difference)."""
+    """Sends the numbers that are largest in magnitude, and where they are; the others are 0."""
 
     share: float = option(
         0.1, above=0, most=1, neutral=1, doc="of the numbers of each array that top_k sends"
@@ -28,10 +28,10 @@ class TopK(ArrayCodec):
         where = np.sort(np.argpartition(-np.abs(flat), count - 1, 1)[:, :count], 1)
         return np.take_along_axis(flat, where, 1), {INDEX: where.astype(index_dtype(size))}
 
-    def decode(self, value: NDArray, parts: Parts, about: About) -> NDArray:
+    def decode(self, value: NDArray, about: About) -> NDArray:
         """Puts the numbers in their places."""
         flat = np.zeros((len(value), int(np.prod(about.shape))), np.float32)
-        np.put_along_axis(flat, parts[INDEX].astype(np.int64), value, 1)
+        np.put_along_axis(flat, about.parts[INDEX].astype(np.int64), value, 1)
         return flat.reshape(len(value), *about.shape)
 
 

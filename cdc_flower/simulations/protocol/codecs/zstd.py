@@ -12,7 +12,7 @@ from cdc_flower.simulations.protocol.codecs.codec import BytesCodec, codecs
 @codecs.register("zstd", stage="bytes")
 @dataclass(frozen=True)
 class Zstd(BytesCodec):
-    """All bytes of a message, compressed without loss."""
+    """Compresses all bytes of a message, without loss."""
 
     def compress(self, raw: NDArray[np.uint8]) -> list[bytes]:
         """Compresses each message by itself."""
