@@ -30,7 +30,13 @@ class Playable(Deployable, Protocol):
         """Gives the global model that it starts with."""
 
     def start(self, grid: Grid, initial_arrays: ArrayRecord, num_rounds: int = 3) -> object:
-        """Plays its rounds on a grid."""
+        """Plays its rounds.
+
+        Args:
+            grid: Where its devices are.
+            initial_arrays: The global model that it starts with.
+            num_rounds: One a segment.
+        """
 
 
 def play(
