@@ -23,7 +23,8 @@ from benchmarks.support import workload
 from benchmarks.support.by_hand import round_by_hand
 from benchmarks.support.flower_runtime import device_rounds_per_cpu_s
 from benchmarks.support.measure import close, interleaved, own_cpu_s, tree_cpu_s
-from cdc_flower.simulations.grids.base import BatchedGrid, InlineGrid
+from cdc_flower.simulations.grids.base import BatchedGrid
+from cdc_flower.simulations.grids.inline import InlineGrid
 from cdc_flower.simulations.grids.ray import RayGrid
 from cdc_flower.tasks.recommendation.metrics import METRICS
 from cdc_flower.wire import records

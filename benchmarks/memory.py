@@ -19,7 +19,8 @@ import numpy as np
 
 from benchmarks.support import workload
 from benchmarks.support.measure import close, tree_memory_bytes
-from cdc_flower.simulations.grids.base import BatchedGrid, InlineGrid
+from cdc_flower.simulations.grids.base import BatchedGrid
+from cdc_flower.simulations.grids.inline import InlineGrid
 from cdc_flower.simulations.grids.ray import RayGrid
 
 NUM_DEVICES = 10_000

@@ -38,8 +38,8 @@ def private(work: Workload) -> np.ndarray:
     down_bytes = np.full(work.num_devices, work.down_bytes)
     now_s = np.zeros(work.num_devices)
     for think_s in work.think_s:
-        told_s, _, _ = up.send(rows, now_s + think_s, up_bytes, for_ever)
-        now_s, _, _ = down.send(rows, told_s + work.cloud_s, down_bytes, for_ever)
+        report_arrival_s, _, _ = up.send(rows, now_s + think_s, up_bytes, for_ever)
+        now_s, _, _ = down.send(rows, report_arrival_s + work.cloud_s, down_bytes, for_ever)
     return now_s
 
 
@@ -71,10 +71,10 @@ def shared(
             answers = np.append(answers, down.tickets(rows, for_ever))
         until_s = (number + 1) * work.segment_s if number < work.num_rounds else np.inf
         up.run(until_s)
-        told_s = up.arrival_s[waiting]
-        here = told_s <= min(until_s, 1e300)
-        order = np.flatnonzero(here)[np.argsort(told_s[here], kind="stable")]
-        done_s = workers.serve(told_s[order], np.full(len(order), work.cloud_s))
+        report_arrival_s = up.arrival_s[waiting]
+        here = report_arrival_s <= min(until_s, 1e300)
+        order = np.flatnonzero(here)[np.argsort(report_arrival_s[here], kind="stable")]
+        done_s = workers.serve(report_arrival_s[order], np.full(len(order), work.cloud_s))
         down.send(answers[order], np.full(len(order), work.down_bytes), done_s)
         waiting = waiting[~here]
         answers = answers[~here]

@@ -22,7 +22,7 @@ from benchmarks.support.measure import close, own_cpu_s
 from cdc_flower.core.seeds import torch_generator
 from cdc_flower.devices.app import DeviceApp
 from cdc_flower.models.video.ranking import VideoQA
-from cdc_flower.simulations.grids.base import InlineGrid
+from cdc_flower.simulations.grids.inline import InlineGrid
 from cdc_flower.tasks.video.moving_digits import DrawnClips, digits_stream
 from cdc_flower.tasks.video.task import VideoAnswers
 from cdc_flower.wire import records

@@ -12,9 +12,9 @@ from tiny import inline, model, stream
 
 from cdc_flower.core.seeds import torch_generator
 from cdc_flower.models import GRU4Rec
+from cdc_flower.simulations.deployment import deploy
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.strategies.joint import Examples
-from cdc_flower.study.play import deploy
 from cdc_flower.training.fit import cross_entropy
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records

@@ -13,7 +13,7 @@ from tiny import counting_app
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.simulations.fleet import Conditions
-from cdc_flower.simulations.grids.base import InlineGrid
+from cdc_flower.simulations.grids.inline import InlineGrid
 from cdc_flower.study.any_app import under_trace
 
 EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "any_app"

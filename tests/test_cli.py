@@ -18,12 +18,12 @@ from cdc_flower.cli import main
 from cdc_flower.configs.methods import method_files
 from cdc_flower.models import models
 from cdc_flower.report.folders import run_folders
-from cdc_flower.simulations.protocol.codecs import CODECS
+from cdc_flower.simulations.grids.kinds import grids
+from cdc_flower.simulations.protocol.codecs import codecs
 from cdc_flower.simulations.requests.policies import policies
 from cdc_flower.strategies.registry import strategies
 from cdc_flower.study.catalog import entries_of
 from cdc_flower.study.command import folder_name
-from cdc_flower.study.options import GRIDS
 from cdc_flower.tasks.recommendation.references import REFERENCES
 from cdc_flower.tasks.registry import tasks
 
@@ -288,8 +288,8 @@ def test_the_catalog_has_every_name_and_no_other() -> None:
     assert set(models) == set(entries_of("models"))
     assert set(entries_of("policies")) == set(policies)
     assert set(entries_of("tasks")) == set(tasks)
-    assert set(entries_of("grids")) == set(GRIDS)
-    assert set(entries_of("codecs")) == set(CODECS)
+    assert set(entries_of("grids")) == set(grids)
+    assert set(entries_of("codecs")) == set(codecs)
     assert set(entries_of("references")) == set(REFERENCES)
     for kind in ("strategies", "models", "networks", "data", "codecs", "references"):
         assert all(entry.summary and entry.commands for entry in entries_of(kind).values()), kind

@@ -11,7 +11,7 @@ from flwr.serverapp.strategy import FedAvg
 from hydra import compose, initialize_config_module
 from tiny import counting_app
 
-from cdc_flower.simulations.grids.base import InlineGrid
+from cdc_flower.simulations.grids.inline import InlineGrid
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -17,7 +17,8 @@ from cdc_flower.core.seeds import torch_generator
 from cdc_flower.devices.app import DeviceApp
 from cdc_flower.models import GRU4Rec
 from cdc_flower.simulations.fleet import Fleet, Network, Speeds
-from cdc_flower.simulations.grids.base import BlockingGrid, InlineGrid
+from cdc_flower.simulations.grids.base import BlockingGrid
+from cdc_flower.simulations.grids.inline import InlineGrid
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.strategies.registry import build_strategy, strategies
 from cdc_flower.study.play import play

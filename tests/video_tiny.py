@@ -14,7 +14,7 @@ from cdc_flower.core.options import options_of
 from cdc_flower.core.seeds import torch_generator
 from cdc_flower.devices.app import DeviceApp
 from cdc_flower.models.video.ranking import VideoModel, VideoQA, VideoRetrieval
-from cdc_flower.simulations.grids.base import InlineGrid
+from cdc_flower.simulations.grids.inline import InlineGrid
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.strategies.registry import build_strategy, strategies
 from cdc_flower.study.play import play

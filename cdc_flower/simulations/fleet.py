@@ -22,8 +22,7 @@ class Network:
 
     Args:
         name: Of the profile.
-        rate_up_bps: Bits per second from a device to the cloud; ``math.inf`` is a link that takes no
-            time.
+        rate_up_bps: Bits per second from a device to the cloud; ``math.inf`` takes no time.
         rate_down_bps: Bits per second from the cloud to a device.
         rtt_s: Round-trip time in seconds; half of it is added each way.
         spread: Standard deviation of the logarithm of a device's rates around these. 0: all links
@@ -211,7 +210,7 @@ class Fleet:
         )
 
     def channels(self) -> tuple[Channel, Channel]:
-        """The uplinks and the downlinks."""
+        """Gives the uplinks and the downlinks."""
         ids = np.arange(len(self))
         return (
             self.up or Channel(self.rate_up_bps, self.rtt_s, ids),
@@ -219,7 +218,7 @@ class Fleet:
         )
 
     def select(self, device_ids: NDArray[np.int64]) -> "Fleet":
-        """The links and phones of these devices, in their order."""
+        """Selects the links and phones of these devices, in their order."""
         up, down = self.channels()
         return replace(
             self,
@@ -232,7 +231,7 @@ class Fleet:
         )
 
     def median_rates_bps(self) -> tuple[float, float]:
-        """Medians over the devices, of the median over seconds of the rate up, and of the rate down."""
+        """Gives the medians over devices of the median over seconds of the rates up and down."""
         up, down = (float(np.median(channel.median_bps())) for channel in self.channels())
         return up, down
 
@@ -273,7 +272,7 @@ def _channel(
 def _relative_speeds(
     quantiles: Sequence[float] | None, ids: NDArray[np.int64], seed: int
 ) -> NDArray[np.float64]:
-    """Speeds of phones, by the inverse of the cumulative distribution, interpolated on the logarithm."""
+    """Draws speeds by the inverse of their distribution, interpolated on the logarithm."""
     if quantiles is None:
         return np.ones(len(ids))
     values = np.asarray(quantiles, np.float64)

@@ -1,4 +1,4 @@
-"""Kinds of links: constant rates, and recordings. Profiles such as ``lte`` are YAML files of one kind."""
+"""Kinds of links: constant rates and recordings. A profile such as ``lte`` is a YAML of a kind."""
 
 from dataclasses import asdict, dataclass
 from functools import lru_cache

@@ -50,7 +50,7 @@ def under_trace(
         UserError: If there is no recording, one has a mistake, or no node comes.
     """
     traces = read_recordings(path, format, **reading)
-    if not isinstance(grid, BlockingGrid):
+    if not isinstance(grid, BlockingGrid | FlowerGrid):
         grid = FlowerGrid(grid, wait_for_nodes(grid))
     num_nodes = len(list(grid.get_node_ids()))
     fleet = Fleet.build(

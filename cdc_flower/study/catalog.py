@@ -199,19 +199,19 @@ def _comments(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _codecs() -> Entries:
-    """Codecs, with the words of the table at the top of their module."""
-    from cdc_flower.simulations.protocol import codecs
+    """Lists codecs in the order of their stages, with the first line of each."""
+    from cdc_flower.simulations.protocol.codecs import codecs
+    from cdc_flower.simulations.protocol.encoding import ordered_codecs
 
-    words = dict(re.findall(r"^(\w+) {2,}(.*)$", codecs.__doc__ or "", re.MULTILINE))
     return {
         name: Entry(
             "codecs",
             name,
-            words.get(name, ""),
+            (codecs[name].value.__doc__ or "").splitlines()[0],
             commands=(f"cdc-flower protocol.codecs=[{name}]",),
-            place="cdc_flower/simulations/protocol/codecs.py",
+            place=f"{codecs[name].value.__module__.replace('.', '/')}.py",
         )
-        for name in codecs.CODECS
+        for name in ordered_codecs()
     }
 
 

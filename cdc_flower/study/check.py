@@ -3,17 +3,17 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.core.errors import UserError
 from cdc_flower.core.options import Option, checked_values, options_of
 from cdc_flower.models.registry import checked_model
 from cdc_flower.simulations.fleet import Conditions
+from cdc_flower.simulations.grids.kinds import grids
 from cdc_flower.simulations.networks import kind_of_network, networks
-from cdc_flower.simulations.protocol.codecs import ProtocolOptions
+from cdc_flower.simulations.protocol.encoding import protocol_options
 from cdc_flower.simulations.requests.policies import policies
 from cdc_flower.study.arms import METHOD, method_of
 from cdc_flower.study.options import (
     EACH_TASK,
-    GRIDS,
     AdaptationOptions,
     CloudOptions,
     FleetOptions,
@@ -87,10 +87,8 @@ def _cloud(node: Node) -> dict[str, object]:
 
 
 def _grid(node: Node) -> dict[str, Any]:
-    name = node.get("name")
-    if name not in GRIDS:
-        raise unknown_name("grid", str(name), GRIDS, "grid.name")
-    return checked_values(options_of(GRIDS[name]), node, "grid")
+    kind = grids.find(str(node.get("name")), "grid.name").value
+    return checked_values(options_of(kind), node, "grid")
 
 
 def _policy(node: Node) -> dict[str, object]:
@@ -120,6 +118,6 @@ _GROUPS: dict[str, Callable[[Node], dict[str, Any]]] = {
     "model": checked_model,
     "network": _network,
     "policy": _policy,
-    "protocol": lambda node: checked_values(options_of(ProtocolOptions), node, "protocol"),
+    "protocol": lambda node: checked_values(protocol_options(), node, "protocol"),
     "strategy": _strategy,
 }

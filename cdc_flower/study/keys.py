@@ -34,6 +34,7 @@ from cdc_flower.study.overrides import (
 from cdc_flower.tasks.data import find_data
 
 METHOD, TARGET = "method", "_target_"
+PROTOCOL = "protocol"
 #: Groups whose files only set keys of other places, and the choice that sets none.
 OVERLAYS = {"task": "recommendation", "experiment": "none"}
 
@@ -115,6 +116,11 @@ def _known_keys(names: Mapping[str, str], full: Keys, chosen: Sequence[str]) -> 
         )
     )
     known["data"] = dict.fromkeys(options_of(find_data(known["data"]).value)) | known["data"]
+    given = full.get(PROTOCOL)
+    if isinstance(given, Mapping) and set(given) - set(known[PROTOCOL]):  # of a codec of one's own
+        from cdc_flower.simulations.protocol.encoding import protocol_options
+
+        known[PROTOCOL] = dict.fromkeys(protocol_options()) | known[PROTOCOL]
     for keys in known[STRATEGY].values():
         keys.setdefault(METHOD, None)
     _add_arms(known[STRATEGY], full.get(STRATEGY, {}))

@@ -87,25 +87,3 @@ class CloudOptions:
         "devices", choices=("devices", "last"), doc="held out: devices, or the last event of each"
     )
     validation_fraction: float = option(0.05, above=0, below=1, doc="share that is held out")
-
-
-@dataclass(frozen=True, kw_only=True)
-class InlineOptions:
-    """All devices in one process."""
-
-    name: str = option("inline", changes_results=False, doc="inline")
-    num_workers: int = option(1, least=1, changes_results=False, doc="always one process")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RayOptions:
-    """Devices in shards over Ray workers, on this machine or on a cluster."""
-
-    name: str = option("ray", changes_results=False, doc="ray")
-    num_workers: int = option(2, least=1, changes_results=False, doc="processes")
-    address: str | None = option(
-        None, changes_results=False, doc="of a running Ray cluster; null starts one here"
-    )
-
-
-GRIDS: dict[str, type] = {"inline": InlineOptions, "ray": RayOptions}

@@ -17,7 +17,9 @@ from rich.console import Console
 
 from cdc_flower.core.progress import Bars, table_console
 from cdc_flower.report import Comparison, read_folder, write_report
-from cdc_flower.simulations.protocol.codecs import codecs_of
+from cdc_flower.simulations.grids.codecs import WithCodecs
+from cdc_flower.simulations.grids.requests import WithRequests
+from cdc_flower.simulations.protocol.encoding import codecs_of
 from cdc_flower.simulations.requests.setup import requests_of
 from cdc_flower.study import folder
 from cdc_flower.study.cloud import train_cloud
@@ -133,8 +135,7 @@ def play_all(
                     labels={**shared, "strategy": name},
                     collect=collect,
                     task=setup.task,
-                    codecs=codecs_of(config["protocol"]),
-                    requests=requests,
+                    chain=[WithCodecs(codecs_of(config["protocol"])), WithRequests(requests)],
                 )
                 folder.save_state(strategy.state(), state_folder / f"{name}.safetensors")
                 log.info("%s: done", name)

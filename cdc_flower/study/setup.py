@@ -3,7 +3,7 @@
 Everything is checked here, before anything is written or trained.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,8 @@ from cdc_flower.core.errors import UserError
 from cdc_flower.devices.app import DeviceApp
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.simulations.fleet import Fleet
-from cdc_flower.simulations.grids.base import InlineGrid
-from cdc_flower.simulations.protocol.codecs import codecs_of
+from cdc_flower.simulations.grids.kinds import GridOptions, grids
+from cdc_flower.simulations.protocol.encoding import codecs_of
 from cdc_flower.simulations.requests.setup import policy_of
 from cdc_flower.study.arms import strategies_of
 from cdc_flower.study.check import checked_config
@@ -107,12 +107,6 @@ def resolved(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any
 
 def grid_of(config: Mapping[str, Any], setup: Setup) -> Grid:
     """Makes the grid that plays the devices."""
+    make: Callable[..., GridOptions] = grids.find(config["grid"]["name"], "grid.name").value
     app = DeviceApp(setup.model, setup.stream, setup.task)
-    if config["grid"]["name"] == "inline":
-        return InlineGrid(app, setup.device_ids)
-    from cdc_flower.simulations.grids.ray import RayGrid
-
-    grid = config["grid"]
-    return RayGrid(
-        app, setup.device_ids, num_workers=grid["num_workers"], address=grid.get("address")
-    )
+    return make(**config["grid"]).grid(app, setup.device_ids)

@@ -35,7 +35,7 @@ from cdc_flower.devices.decoders.receive import receive
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.models import device_model
 from cdc_flower.simulations.fleet import Fleet
-from cdc_flower.simulations.grids.base import InlineGrid
+from cdc_flower.simulations.grids.inline import InlineGrid
 from cdc_flower.simulations.grids.links import LinkGrid
 from cdc_flower.strategies.persona.decoder import HELD, INDEX, PROTOTYPE, VERSION
 from cdc_flower.tasks.recommendation.task import RECOMMENDATION

@@ -18,7 +18,7 @@ from cdc_flower.devices.decoders.deployment import decoders_of, paths_of
 from cdc_flower.devices.decoders.protocol import Decoder, Received
 from cdc_flower.devices.decoders.registry import DECODERS, register
 from cdc_flower.devices.state import DeviceStates
-from cdc_flower.study.play import deploy
+from cdc_flower.simulations.deployment import deploy
 from cdc_flower.wire import records
 
 MODULE = '''

@@ -24,7 +24,7 @@ class Trip:
     work_s: float
     down_bytes: int
     expiry_s: float = float("inf")
-    told_s: float = float("-inf")
+    report_arrival_s: float = float("-inf")
     arrival_s: float = float("-inf")
 
 
@@ -119,7 +119,7 @@ class Model:
         if self.env.now > trip.expiry_s:
             self.num_dropped[trip.device] += 1
             return
-        trip.told_s = self.env.now
+        trip.report_arrival_s = self.env.now
         if trip.work_s and self.workers is not None:
             with self.workers.request() as mine:
                 yield mine

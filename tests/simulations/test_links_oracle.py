@@ -118,10 +118,16 @@ def test_the_engine_equals_a_model_that_plays_every_event(tenth: int) -> None:
             links.ttl_s,
         )
         model.play(trips)
-        told = np.concatenate([links.told_s(reports) for reports, _ in tickets] or [np.empty(0)])
+        told = np.concatenate(
+            [links.report_arrival_s(reports) for reports, _ in tickets] or [np.empty(0)]
+        )
         came = np.concatenate([links.arrival_s(answers) for _, answers in tickets] or [np.empty(0)])
         np.testing.assert_allclose(
-            told, [trip.told_s for trip in trips], rtol=1e-9, atol=1e-9, err_msg=f"case {case}"
+            told,
+            [trip.report_arrival_s for trip in trips],
+            rtol=1e-9,
+            atol=1e-9,
+            err_msg=f"case {case}",
         )
         np.testing.assert_allclose(
             came, [trip.arrival_s for trip in trips], rtol=1e-9, err_msg=f"case {case}"

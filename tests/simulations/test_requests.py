@@ -8,6 +8,7 @@ import pytest
 from tiny import LABELS, cloud, fleet, inline, same, strategy, stream, table
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.simulations.grids.requests import WithRequests
 from cdc_flower.simulations.requests.policies import Devices
 from cdc_flower.simulations.requests.policies.every import Every
 from cdc_flower.simulations.requests.policies.on_drift import OnDrift
@@ -35,7 +36,7 @@ def played(requests: Requests | None, name: str = "duet") -> pd.DataFrame:
         starts_s,
         labels=labels,
         collect=frames.append,
-        requests=requests,
+        chain=[] if requests is None else [WithRequests(requests)],
     )
     return pd.concat(frames, ignore_index=True)
 

@@ -17,6 +17,7 @@ from video_tiny import (
     video_task,
 )
 
+from cdc_flower.simulations.grids.requests import WithRequests
 from cdc_flower.simulations.requests.policies import Devices
 from cdc_flower.simulations.requests.policies.uncertainty import Uncertainty
 from cdc_flower.simulations.requests.setup import Requests, requests_of
@@ -51,7 +52,7 @@ def played(name: str, stream: VideoStream, **settings) -> pd.DataFrame:
         labels={**LABELS, "strategy": "cdc_mmpg"},
         collect=frames.append,
         task=video_task(stream),
-        requests=requests(name, stream, **settings),
+        chain=[WithRequests(requests(name, stream, **settings))],
     )
     return pd.concat(frames, ignore_index=True)
 

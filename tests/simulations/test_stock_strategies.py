@@ -11,10 +11,10 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, FedProx
 from tiny import Around, app, fleet, inline, strategy, stream
 
-from cdc_flower.simulations.grids.base import InlineGrid
+from cdc_flower.simulations.deployment import deploy
+from cdc_flower.simulations.grids.inline import InlineGrid
 from cdc_flower.simulations.grids.links import LinkGrid
 from cdc_flower.simulations.grids.strategy import StrategyGrid
-from cdc_flower.study.play import deploy
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 

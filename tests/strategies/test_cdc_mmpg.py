@@ -324,7 +324,7 @@ def test_png_tells_the_same_as_raw_pixels_and_a_feature_nearly() -> None:
 def test_what_goes_up_is_the_middle_frame_of_the_clip_that_the_segment_opens_with() -> None:
     stream = video_stream()
     grid, built = video_inline(stream), video_strategy("cdc_mmpg", stream)
-    from cdc_flower.study.play import deploy
+    from cdc_flower.simulations.deployment import deploy
 
     deploy(grid, built)
     asked = MessageBatch(

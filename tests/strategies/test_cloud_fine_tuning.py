@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tiny import NUM_DEVICES, NUM_SEGMENTS, Around, app, fleet, inline, strategy, table
 
-from cdc_flower.study.play import deploy
+from cdc_flower.simulations.deployment import deploy
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 

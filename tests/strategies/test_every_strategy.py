@@ -29,12 +29,12 @@ from tiny import (
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.stream import TruthAccessError
 from cdc_flower.devices.app import DeviceApp
-from cdc_flower.simulations.grids.base import InlineGrid
+from cdc_flower.simulations.deployment import deploy
+from cdc_flower.simulations.grids.inline import InlineGrid
 from cdc_flower.simulations.grids.strategy import StrategyGrid
 from cdc_flower.strategies.base import CloudStrategy
 from cdc_flower.strategies.generation import GenerationStrategy
 from cdc_flower.strategies.registry import build_strategy, strategies
-from cdc_flower.study.play import deploy
 from cdc_flower.study.plays import plays
 from cdc_flower.tasks.recommendation.stream import EventStream
 from cdc_flower.tasks.recommendation.task import RECOMMENDATION

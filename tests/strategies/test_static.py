@@ -1,8 +1,8 @@
 import numpy as np
 from tiny import cloud, inline, strategy, table
 
+from cdc_flower.simulations.deployment import deploy
 from cdc_flower.simulations.grids.strategy import StrategyGrid
-from cdc_flower.study.play import deploy
 
 
 def test_the_deployment_is_the_base_model() -> None:

@@ -2,7 +2,7 @@
 
 import inspect
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,11 @@ from video_tiny import (
     video_task,
 )
 
-from cdc_flower.simulations.grids.base import InlineGrid
-from cdc_flower.simulations.protocol.codecs import Codecs
+from cdc_flower.simulations.chain import ChainLink
+from cdc_flower.simulations.grids.codecs import WithCodecs
+from cdc_flower.simulations.grids.inline import InlineGrid
+from cdc_flower.simulations.grids.requests import WithRequests
+from cdc_flower.simulations.protocol.encoding import Codecs
 from cdc_flower.simulations.requests.policies.random import Random
 from cdc_flower.simulations.requests.setup import Requests
 from cdc_flower.strategies.base import CloudStrategy, OnDevices
@@ -55,13 +58,15 @@ STACKS: dict[str, dict[str, Any]] = {
     "single messages": {"grid": lambda: Around(inline(), single)},
     "one by one": {"grid": lambda: InlineGrid(OneByOne(), np.arange(NUM_DEVICES))},
     "slow links": {"rate": 3e3},
-    "codecs": {"codecs": Codecs(("delta", "zstd"))},
-    "requests": {"requests": Requests(Random(rate=0.5))},
+    "codecs": {"chain": [WithCodecs(Codecs(("delta", "zstd")))]},
+    "requests": {"chain": [WithRequests(Requests(Random(rate=0.5)))]},
     "all of them": {
         "grid": lambda: Around(inline(), single),
         "rate": 3e3,
-        "codecs": Codecs(("delta", "float16", "zstd")),
-        "requests": Requests(Random(rate=0.5)),
+        "chain": [
+            WithCodecs(Codecs(("delta", "float16", "zstd"))),
+            WithRequests(Requests(Random(rate=0.5))),
+        ],
     },
 }
 
@@ -70,8 +75,7 @@ def played(
     built: Any,
     grid: Callable[[], Grid] = inline,
     rate: float = 1e6,
-    codecs: Codecs | None = None,
-    requests: Requests | None = None,
+    chain: Sequence[ChainLink] = (),
 ) -> pd.DataFrame:
     """The table of a strategy on a stack of grids."""
     frames: list[pd.DataFrame] = []
@@ -84,8 +88,7 @@ def played(
         starts_s,
         labels=labels,
         collect=frames.append,
-        codecs=codecs,
-        requests=requests,
+        chain=chain,
     )
     return pd.concat(frames, ignore_index=True)
 

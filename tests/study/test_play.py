@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from tiny import LABELS, NUM_SEGMENTS, Around, fleet, inline, strategy, stream, table
 
+from cdc_flower.simulations.deployment import deploy
 from cdc_flower.simulations.fleet import Fleet
-from cdc_flower.study.play import deploy, play
+from cdc_flower.study.play import play
 from cdc_flower.tables.columns import COLUMNS
 from cdc_flower.tasks.recommendation.task import RECOMMENDATION
 from cdc_flower.wire import records
@@ -70,8 +71,9 @@ def test_a_segment_that_nobody_answers_has_no_rows() -> None:
 
 
 def test_a_deployment_reaches_every_node_or_fails_with_its_number() -> None:
-    node_ids, device_ids = deploy(inline(), strategy("static"))
-    assert (node_ids.tolist(), device_ids.tolist()) == ([2, 3, 4, 5], [0, 1, 2, 3])
+    nodes = deploy(inline(), strategy("static"))
+    assert nodes.node_ids.tolist() == [2, 3, 4, 5]
+    assert nodes.device_ids.tolist() == [0, 1, 2, 3]
     with pytest.raises(RuntimeError, match="got no answer from 3"):
         deploy(Around(inline(), lambda _, replies: replies.select([0, 2, 3])), strategy("static"))
     failing = Around(

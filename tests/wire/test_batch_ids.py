@@ -17,7 +17,7 @@ from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.server.utils.validator import validate_message
 
 from cdc_flower.devices.app import DeviceApp
-from cdc_flower.simulations.grids.base import InlineGrid
+from cdc_flower.simulations.grids.inline import InlineGrid
 from cdc_flower.wire.batch import MessageBatch
 from cdc_flower.wire.identity import Identity, ensure_identity, given_id
 

@@ -7,7 +7,7 @@ strategy that makes single messages, such as Flower's stock ones, has them batch
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
 
 import numpy as np
 from flwr.app import Message, RecordDict
@@ -36,14 +36,31 @@ class States(Protocol):
     """States of some devices, which a handler turns into new ones."""
 
     def __len__(self) -> int: ...
-    def select(self, rows: NDArray[np.int64]) -> Any: ...
-    def update(self, rows: NDArray[np.int64], changed: Any) -> Any: ...
-    def to_arrays(self) -> Arrays: ...
-    def from_arrays(self, arrays: Saved) -> Any: ...
+    def select(self, rows: NDArray[np.int64]) -> Self:
+        """Selects the states of some devices."""
+
+    def update(self, rows: NDArray[np.int64], changed: Self) -> Self:
+        """Replaces the states of some devices."""
+
+    def to_arrays(self) -> Arrays:
+        """Takes the states as arrays."""
+
+    def from_arrays(self, arrays: Saved) -> Self:
+        """Makes the states that were saved."""
+
+
+Held = TypeVar("Held", bound=States)
+
+
+class Handler(Protocol[Held]):
+    """An app that is handed whole batches."""
+
+    def handle(self, batch: MessageBatch, states: Held) -> tuple[Replies, Held]:
+        """Plays messages, one a device, and gives replies and the states after them."""
 
 
 def without_repeats(groups: Iterable[Group]) -> list[Group]:
-    """The groups with at most one message a node in each: a node's second message comes after its first."""
+    """Splits groups in which a node has several messages: its second one comes in a later group."""
     parts: list[Group] = []
     for batch, positions in groups:
         _, first, place = np.unique(batch.node_ids, return_index=True, return_inverse=True)
@@ -88,29 +105,27 @@ class BlockingGrid(Grid):
         restore_fields(self, ("_num_named",), arrays)
 
     def _new_ids(self, count: int) -> list[str]:
-        """Ids for messages that have none: numbers, which cost less than Flower's hashes."""
+        """Makes ids for messages that have none: numbers, which cost less than Flower's hashes."""
         start = self._num_named
         self._num_named += count
         return [f"message-{start + k}" for k in range(count)]
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
-        """Play the messages now; :meth:`pull_messages` gives the replies."""
+        """Plays the messages now; :meth:`pull_messages` gives the replies."""
         groups = groups_of(messages)
         ids = self._new_ids(sum(len(batch) for batch, _ in groups))
-        named: list[Any] = [
-            replace(batch, message_ids=[ids[k] for k in where]) for batch, where in groups
-        ]
-        for reply in self.send_and_receive(named):
+        named = [replace(batch, message_ids=[ids[k] for k in where]) for batch, where in groups]
+        for reply in self.send_and_receive(cast(Iterable[Message], named)):
             self._pushed[reply.metadata.reply_to_message_id] = reply
         return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        """Replies to pushed messages; each is given once."""
+        """Gives the replies to pushed messages, each once."""
         return [self._pushed.pop(name) for name in message_ids if name in self._pushed]
 
 
 class BatchedGrid(BlockingGrid):
-    """What the grids share: node ids, Flower's verbs, and grouping of single messages.
+    """Numbers nodes, groups single messages, and gives a subclass the batches to play.
 
     Args:
         app: A :class:`~cdc_flower.devices.app.DeviceApp` (or another app with ``handle``), which is
@@ -130,10 +145,10 @@ class BatchedGrid(BlockingGrid):
         if not len(self.device_ids) or (np.diff(self.device_ids) <= 0).any():
             raise ValueError(f"device_ids must be at least one and ascend, got {self.device_ids}")
         self.handler: Any = app if hasattr(app, "handle") else MessageLoop(app)
-        self._run: Any = None
+        self._run: object = None
 
-    def fresh_states(self, device_ids: NDArray[np.int64]) -> Any:
-        """States before anything was deployed."""
+    def fresh_states(self, device_ids: NDArray[np.int64]) -> Contexts | DeviceStates:
+        """Makes the states before anything was deployed."""
         if isinstance(self.handler, MessageLoop):
             return Contexts.fresh(device_ids, len(self.device_ids))
         return DeviceStates(device_ids)
@@ -172,9 +187,9 @@ class BatchedGrid(BlockingGrid):
 
     @abstractmethod
     def _exchange(self, batches: list[Group]) -> list[Replies]:
-        """Play batches, each with the rows ``[k]`` of its devices, and commit the states when all are done."""
+        """Plays batches, each with the rows of its devices; states change when all are done."""
 
-    def set_run(self, run: Any) -> None:
+    def set_run(self, run: object) -> None:
         """Flower's: remembered and not used."""
         self._run = run
 
@@ -191,19 +206,27 @@ class BatchedGrid(BlockingGrid):
         group_id: str,
         ttl: float | None = None,
     ) -> Message:
-        """Flower's: a message to a node."""
+        """Flower's: a message to a node.
+
+        Args:
+            content: Records.
+            message_type: Such as ``train``.
+            dst_node_id: The node.
+            group_id: Flower's.
+            ttl: Flower's; nothing here waits.
+        """
         return Message(
             content, dst_node_id=dst_node_id, message_type=message_type, group_id=group_id, ttl=ttl
         )
 
     def get_node_ids(self) -> list[int]:
-        """Node ids in the order of the devices."""
+        """Lists node ids in the order of the devices."""
         return [int(node_id) for node_id in self.device_ids + FIRST_NODE_ID]
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        """Replies in the order of the messages: one :class:`MessageBatch` where they are alike.
+        """Plays messages, and gives the replies in their order: one batch where they are alike.
 
         A node that gets several messages answers one after the other.
 
@@ -223,15 +246,13 @@ class BatchedGrid(BlockingGrid):
         )
 
     def _named(self, batch: MessageBatch) -> MessageBatch:
-        """The same messages, with ids."""
-        return (
-            batch
-            if batch.message_ids is not None
-            else replace(batch, message_ids=self._new_ids(len(batch)))
-        )
+        """Gives ids to messages that have none."""
+        if batch.message_ids is not None:
+            return batch
+        return replace(batch, message_ids=self._new_ids(len(batch)))
 
-    def rows(self, node_ids: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-        """Rows of these nodes among the grid's devices."""
+    def rows(self, node_ids: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Finds the rows of these nodes among the grid's devices."""
         wanted = np.asarray(node_ids).astype(np.int64) - FIRST_NODE_ID
         rows = np.searchsorted(self.device_ids, wanted)
         known = (rows < len(self.device_ids)) & (
@@ -239,18 +260,19 @@ class BatchedGrid(BlockingGrid):
         )
         if not known.all():
             raise ValueError(
-                f"dst_node_id must be one of the grid's nodes, got {np.asarray(node_ids)[~known][0]}"
+                "dst_node_id must be one of the grid's nodes, "
+                f"got {np.asarray(node_ids)[~known][0]}"
             )
         return rows
 
 
 def play_rows(
-    handler: Any, batch: MessageBatch, states: Any, rows: NDArray[np.int64]
-) -> tuple[Replies, Any]:
-    """Hand messages to the devices of these rows. A pure function, which workers run as it is.
+    handler: Handler[Held], batch: MessageBatch, states: Held, rows: NDArray[np.int64]
+) -> tuple[Replies, Held]:
+    """Hands messages to the devices of these rows. A pure function, which workers run as it is.
 
     Args:
-        handler: ``handle(messages, states) -> (replies, states)``.
+        handler: Of the app.
         batch: One message for each of ``rows``, in their order, which may be any.
         states: Of all devices.
         rows: ``[k]``, without repeats.
@@ -264,25 +286,3 @@ def play_rows(
     if after is before:
         return replies, states
     return replies, after if whole else states.update(rows, after)
-
-
-class InlineGrid(BatchedGrid):
-    """All devices in this process: the readable twin of ``RayGrid``."""
-
-    def __init__(self, app: ClientApp, device_ids: Sequence[int] | NDArray[np.int64]) -> None:
-        super().__init__(app, device_ids)
-        self.states: States = self.fresh_states(self.device_ids)
-
-    def _shard_states(self) -> list[States]:
-        return [self.states]
-
-    def _set_shard_states(self, shards: list[States]) -> None:
-        (self.states,) = shards
-
-    def _exchange(self, batches: list[Group]) -> list[Replies]:
-        states, replies = self.states, []
-        for batch, rows in batches:
-            reply, states = play_rows(self.handler, batch, states, rows)
-            replies.append(reply)
-        self.states = states
-        return replies

@@ -5,19 +5,22 @@ The strategy talks to the *cloud side*, which encodes what goes down and decodes
 nothing else.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from flwr.serverapp import Grid
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cdc_flower.core.packing import packed, unpacked
-from cdc_flower.core.saveable import Saveable, Saved, part_of, prefixed
+from cdc_flower.core.saveable import Saved, part_of, prefixed
+from cdc_flower.simulations.chain import Ends
+from cdc_flower.simulations.deployment import Nodes
 from cdc_flower.simulations.grids.through import Through
 from cdc_flower.simulations.network.rates import Ints
-from cdc_flower.simulations.protocol.codecs import Codecs, Parts, compress, expand
+from cdc_flower.simulations.protocol.codecs import Parts
+from cdc_flower.simulations.protocol.encoding import Codecs, Layout
 from cdc_flower.simulations.protocol.versions import Versions
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
@@ -27,44 +30,28 @@ from cdc_flower.wire.replies import Group
 #: Records with a model, and with a report of a device.
 MODELS = (records.PARAMETERS, records.ARRAYS)
 ENCODED = (*MODELS, records.REPORT)
-#: Name of the compressed bytes of a record, and between the name of an array and that of its part.
-BLOB, MARK = "zstd", ":"
+#: Between the name of an array and that of its part.
+MARK = ":"
 MADE, BASE = "made", "base"
+#: Stages for what is no model: of it no number may be left out, and there is nothing to subtract.
+WHOLE = ("numbers", "bytes")
 
-#: Messages -> what becomes of them, with their positions ``[k]``.
-Coder = Callable[[MessageBatch], list[Group]]
 
-
-class Lighter:
-    """A protocol between a strategy and its devices.
+class CodecPipeline:
+    """Encodes what goes between a strategy and its devices, and decodes it at the other end.
 
     Args:
-        codecs: What to do to payloads. Without any, both sides hand on what they get.
+        codecs: At least one.
         node_ids: ``[n]``, the devices.
         deployed: The model that every device starts with.
     """
 
     def __init__(self, codecs: Codecs, node_ids: NDArray[np.uint64], deployed: Arrays) -> None:
-        self.codecs = codecs
-        self._whole = replace(
-            codecs, names=tuple(n for n in codecs.names if n not in ("delta", "top_k"))
-        )
+        self.codecs, self._whole = codecs, codecs.only(WHOLE)
         self.versions = Versions(len(node_ids), deployed)
         self._row = {int(node_id): row for row, node_id in enumerate(node_ids)}
-        self._shapes: dict[
-            str, dict[str, tuple[tuple[int, ...], np.dtype]]
-        ] = {}  # record -> array, known to both ends
+        self._shapes: dict[str, Layout] = {}  # record -> array, known to both ends
         self._sent: Arrays = {}  # what devices train on, from which their updates differ
-
-    def cloud_side(self, grid: Grid) -> Grid:
-        """What the strategy is given, around the links."""
-        if not self.codecs.names:
-            return grid
-        return _Side(grid, self.encode_down, self.decode_up, memory=self)
-
-    def device_side(self, grid: Grid) -> Grid:
-        """What the links are around, around the devices."""
-        return _Side(grid, self.decode_down, self.encode_up) if self.codecs.names else grid
 
     def to_arrays(self) -> Arrays:
         """Takes what both ends remember: versions, shapes, and what devices train on."""
@@ -85,37 +72,78 @@ class Lighter:
         }
 
     def rows(self, batch: MessageBatch) -> Ints:
-        """The devices ``[k]`` of a batch."""
+        """Finds the devices ``[k]`` of a batch."""
         return np.array([self._row[int(node_id)] for node_id in batch.node_ids], np.int64)
 
-    def encode_down(self, batch: MessageBatch) -> list[Group]:
-        """Messages as they go over the links, with their positions ``[k]``.
-
-        Those that share an array but not what it differs from are apart.
-        """
-        everyone = np.arange(len(batch))
+    def encode_down(self, batch: MessageBatch) -> list[MessageBatch]:
+        """Encodes messages to devices, apart where a shared array differs from several versions."""
         if batch.message_type == records.DEPLOY:
-            return [(batch, everyone)]
+            return [batch]
         batch = self._encode_others(batch)
-        record = next((name for name in MODELS if name in batch.array_names()), None)
+        record = _first(MODELS, batch)
         if record is None:
-            return [(batch, everyone)]
+            return [batch]
         base = self.versions.held[self.rows(batch)]
-        if "delta" not in self.codecs or not batch.shared.get(record):
-            return [(self._encode_model(batch, record, base), everyone)]
+        if not self.codecs.takes_difference or not batch.shared.get(record):
+            return [self._encode_model(batch, record, base)]
         groups = [np.flatnonzero(base == number) for number in np.unique(base)]
-        return [
-            (self._encode_model(batch.select(where), record, base[where]), where)
-            for where in groups
-        ]
+        return [self._encode_model(batch.select(where), record, base[where]) for where in groups]
+
+    def decode_down(self, batch: MessageBatch) -> MessageBatch:
+        """Decodes messages on their devices."""
+        if batch.message_type == records.DEPLOY:
+            return batch
+        batch = self._decode_others(batch)
+        record = _first(MODELS, batch)
+        if record is None:
+            return batch
+        numbers, is_shared = batch.configs.get(records.VERSIONS), not batch.arrays.get(record)
+        rows, count = self.rows(batch), 1 if is_shared else len(batch)
+        arrays = {}
+        for name, parts in self._unpacked(batch, record, self._down_differs).items():
+            reference = None
+            if numbers is not None and self._down_differs(name):
+                base = each(numbers[BASE], len(batch))
+                reference = self.versions.reference(name, rows[:count], base[:count])
+            shape, dtype = self._shapes[record][name]
+            arrays[name] = self.codecs.decode(parts, shape, dtype, reference)
+        if numbers is not None:
+            self.versions.arrived(rows, each(numbers[MADE], len(batch)))
+        plain = batch.without({record, records.VERSIONS, records.PADDING})
+        if batch.message_type.split(".")[0] == records.TRAIN:
+            self._sent = arrays if is_shared else {}
+        return _with_arrays(plain, record, arrays, shared=is_shared)
+
+    def encode_up(self, batch: MessageBatch) -> MessageBatch:
+        """Encodes replies on their devices."""
+        record = _first(ENCODED, batch)
+        if record is None or batch.errors:
+            return batch
+        parts = {}
+        for name in _names(batch, record):
+            value = batch.array(record, name)
+            self._know(record, name, value)
+            base = self._update_base(record, name, len(batch))
+            parts[name] = self._for_up(record).encode(value, base)
+        return self._packed(batch, record, parts, shared=False)
+
+    def decode_up(self, batch: MessageBatch) -> MessageBatch:
+        """Decodes replies in the cloud."""
+        record = _first(ENCODED, batch)
+        if record is None or batch.errors:
+            return batch
+        arrays = {}
+        for name, parts in self._unpacked(batch, record, self._update_differs(record)).items():
+            shape, dtype = self._shapes[record][name]
+            base = self._update_base(record, name, len(batch))
+            arrays[name] = self._for_up(record).decode(parts, shape, dtype, base)
+        return batch.without({record, records.PADDING}).with_records(arrays={record: arrays})
 
     def _encode_others(self, batch: MessageBatch) -> MessageBatch:
-        """What goes down and is no model, such as an edit: whole, without a difference."""
-        for record in [
-            name for name in batch.arrays if name not in (*MODELS, *records.INSTRUMENTS)
-        ]:
+        """Encodes what goes down and is no model, such as an edit, without a difference."""
+        for record in _others(batch):
             parts = {}
-            for name in [*batch.arrays[record], *batch.shared.get(record, {})]:
+            for name in _names(batch, record):
                 value = batch.array(record, name)
                 self._know(record, name, value)
                 parts[name] = self._whole.encode(value, None)
@@ -123,210 +151,210 @@ class Lighter:
         return batch
 
     def _decode_others(self, batch: MessageBatch) -> MessageBatch:
-        """The inverse."""
-        for record in [
-            name for name in batch.arrays if name not in (*MODELS, *records.INSTRUMENTS)
-        ]:
+        """Decodes what came down and is no model."""
+        for record in _others(batch):
             arrays = {}
             for name, parts in self._unpacked(batch, record, lambda _: False).items():
                 shape, dtype = self._shapes[record][name]
                 arrays[name] = self._whole.decode(parts, shape, dtype, None)
             batch = batch.with_records(arrays={record: arrays})
-        return batch if set(batch.array_names()) & set(MODELS) else batch.without({records.PADDING})
+        return batch if _first(MODELS, batch) else batch.without({records.PADDING})
 
     def _encode_model(self, batch: MessageBatch, record: str, base: Ints) -> MessageBatch:
-        """One version for these devices, with its number where it is a difference."""
-        rows, uses_delta = self.rows(batch), "delta" in self.codecs
+        """Encodes one version for these devices, with its number where it is a difference."""
+        rows, takes_difference = self.rows(batch), self.codecs.takes_difference
         shared = batch.shared.get(record, {})
-        content = {
-            **batch.arrays.get(record, {}),
-            **{name: value[None] for name, value in shared.items()},
-        }
-        own = bool(batch.arrays.get(record)) or (uses_delta and not self.versions.is_shared(base))
+        own = bool(batch.arrays.get(record))
+        own = own or (takes_difference and not self.versions.is_shared(base))
         parts, decoded = {}, {}
-        for name, value in content.items():
+        for name in _names(batch, record):
+            value = batch.array(record, name) if own else shared[name][None]
             self._know(record, name, value)
-            value = np.repeat(value, len(batch), 0) if own and name in shared else value
             reference = None
             if self._down_differs(name):
                 reference = self.versions.reference(name, rows[: len(value)], base[: len(value)])
             parts[name] = self.codecs.encode(value, reference)
             decoded[name] = self.codecs.decode(parts[name], value.shape[1:], value.dtype, reference)
         encoded = self._packed(batch, record, parts, shared=not own)
-        if not uses_delta:
+        if not takes_difference:
             return encoded
         made = self.versions.add(rows, decoded, base)
         return encoded.with_records(
             configs={records.VERSIONS: {MADE: np.full(len(batch), made), BASE: base}}
         )
 
-    def decode_down(self, batch: MessageBatch) -> list[Group]:
-        """Messages as the devices understand them, with their positions ``[k]``."""
-        everyone = np.arange(len(batch))
-        if batch.message_type == records.DEPLOY:
-            return [(batch, everyone)]
-        batch = self._decode_others(batch)
-        record = next((name for name in MODELS if name in batch.array_names()), None)
-        if record is None:
-            return [(batch, everyone)]
-        rows, numbers = self.rows(batch), batch.configs.get(records.VERSIONS)
-        is_shared = not batch.arrays.get(record)
-        count = 1 if is_shared else len(batch)
-        arrays = {}
-        for name, parts in self._unpacked(batch, record, self._down_differs).items():
-            reference = None
-            if numbers is not None and self._down_differs(name):
-                reference = self.versions.reference(
-                    name, rows[:count], each(numbers[BASE], len(batch))[:count]
-                )
-            shape, dtype = self._shapes[record][name]
-            arrays[name] = self.codecs.decode(parts, shape, dtype, reference)
-        if numbers is not None:
-            self.versions.arrived(rows, each(numbers[MADE], len(batch)))
-        plain = batch.without({record, records.VERSIONS, records.PADDING})
-        if batch.message_type.split(".")[0] == records.TRAIN:
-            self._sent = {name: value for name, value in arrays.items() if is_shared}
-        if is_shared:
-            return [
-                (
-                    plain.with_records(shared={record: {k: v[0] for k, v in arrays.items()}}),
-                    everyone,
-                )
-            ]
-        return [(plain.with_records(arrays={record: arrays}), everyone)]
-
-    def encode_up(self, batch: MessageBatch) -> list[Group]:
-        """Replies as they go over the links, with their positions ``[k]``."""
-        everyone = np.arange(len(batch))
-        record = next((name for name in ENCODED if name in batch.array_names()), None)
-        if record is None or batch.errors:
-            return [(batch, everyone)]
-        content = {
-            name: batch.array(record, name)
-            for part in (batch.arrays, batch.shared)
-            for name in part.get(record, {})
-        }
-        parts = {}
-        for name, value in content.items():
-            self._know(record, name, value)
-            parts[name] = self._for_up(record).encode(
-                value, self._update_base(record, name, len(batch))
-            )
-        return [(self._packed(batch, record, parts, shared=False), everyone)]
-
-    def decode_up(self, batch: MessageBatch) -> list[Group]:
-        """Replies as the strategy understands them, with their positions ``[k]``."""
-        everyone = np.arange(len(batch))
-        record = next((name for name in ENCODED if name in batch.array_names()), None)
-        if record is None or batch.errors:
-            return [(batch, everyone)]
-        arrays = {}
-        for name, parts in self._unpacked(batch, record, self._update_differs(record)).items():
-            shape, dtype = self._shapes[record][name]
-            reference = self._update_base(record, name, len(batch))
-            arrays[name] = self._for_up(record).decode(parts, shape, dtype, reference)
-        plain = batch.without({record, records.PADDING})
-        return [(plain.with_records(arrays={record: arrays}), everyone)]
-
     def _for_up(self, record: str) -> Codecs:
-        """Only of a model some numbers may be left out."""
+        """Chooses the codecs of a reply: only of a model some numbers may be left out."""
         return self.codecs if record in MODELS else self._whole
 
     def _down_differs(self, name: str) -> bool:
-        """Whether an array to devices is a difference."""
-        return "delta" in self.codecs and self.versions.knows(name)
+        """Tells whether an array to devices is a difference."""
+        return self.codecs.takes_difference and self.versions.knows(name)
 
     def _update_differs(self, record: str) -> Callable[[str], bool]:
-        """Array -> whether it is a difference on its way up: of those that came to be trained."""
-        return lambda name: (
-            record != records.REPORT and "delta" in self.codecs and name in self._sent
-        )
+        """Makes the test of an array's name: on its way up it differs if it came to be trained."""
+        differs = record != records.REPORT and self.codecs.takes_difference
+        return lambda name: differs and name in self._sent
 
-    def _update_base(self, record: str, name: str, count: int) -> np.ndarray | None:
-        """What a trained array differs from."""
+    def _update_base(self, record: str, name: str, count: int) -> NDArray | None:
+        """Finds what a trained array differs from, ``[count, ...]``."""
         if not self._update_differs(record)(name):
             return None
         return np.broadcast_to(self._sent[name], (count, *self._sent[name].shape[1:]))
 
-    def _know(self, record: str, name: str, value: np.ndarray) -> None:
-        """Shapes and types belong to the app, which both ends have."""
+    def _know(self, record: str, name: str, value: NDArray) -> None:
+        """Keeps the shape and type of an array; they belong to the app, which both ends have."""
         self._shapes.setdefault(record, {})[name] = (value.shape[1:], value.dtype)
 
     def _packed(
         self, batch: MessageBatch, record: str, parts: dict[str, Parts], *, shared: bool
     ) -> MessageBatch:
-        """The batch with the parts in place of the record's arrays."""
+        """Puts the parts in place of the record's arrays."""
         flat = {
-            f"{name}{MARK}{part}" if part else name: value
-            for name, p in parts.items()
-            for part, value in p.items()
+            _part_key(name, part): value
+            for name, of_array in parts.items()
+            for part, value in of_array.items()
         }
         plain = batch.without({record})
-        if "zstd" not in self.codecs:
-            if shared:
-                return plain.with_records(
-                    shared={record: {name: value[0] for name, value in flat.items()}}
-                )
-            return plain.with_records(arrays={record: flat})
-        blobs, lengths = compress(list(flat.values()))
+        blob = self.codecs.blob
+        if blob is None:
+            return _with_arrays(plain, record, flat, shared=shared)
+        blobs, lengths = self.codecs.compress(list(flat.values()))
+        packed = _with_arrays(plain, record, {blob: blobs}, shared=shared)
         if shared:
-            return plain.with_records(shared={record: {BLOB: blobs[0]}})
-        padding = {records.PADDING: {**batch.configs.get(records.PADDING, {}), record: lengths}}
-        return plain.with_records(arrays={record: {BLOB: blobs}}, configs=padding)
+            return packed
+        padding = {**batch.configs.get(records.PADDING, {}), record: lengths}
+        return packed.with_records(configs={records.PADDING: padding})
 
     def _unpacked(
         self, batch: MessageBatch, record: str, differs: Callable[[str], bool]
     ) -> dict[str, Parts]:
-        """Name -> parts ``[k, ...]``, or ``[1, ...]`` where all messages share them."""
+        """Takes a record apart: name -> parts ``[k, ...]``; ``[1, ...]`` where they are shared."""
         held = batch.arrays.get(record) or {
             name: value[None] for name, value in batch.shared[record].items()
         }
-        if BLOB in held:
-            codecs = self._for_up(record)
-            layout = {
-                f"{name}{MARK}{part}" if part else name: (part_shape, part_dtype)
-                for name, (shape, dtype) in self._shapes[record].items()
-                for part, part_shape, part_dtype in codecs.layout(shape, dtype, differs(name))
-            }
-            blobs = held[BLOB]
-            lengths = batch.configs.get(records.PADDING, {}).get(
-                record, np.full(len(blobs), blobs.shape[1])
+        blob = self.codecs.blob
+        if blob is not None and blob in held:
+            blobs = held[blob]
+            lengths = batch.configs.get(records.PADDING, {}).get(record)
+            lengths = blobs.shape[1] if lengths is None else lengths
+            held = self.codecs.expand(
+                blobs, each(lengths, len(blobs)), self._layout(record, differs)
             )
-            held = expand(blobs, np.broadcast_to(np.asarray(lengths), len(blobs)), layout)
         found: dict[str, Parts] = {}
         for key, value in held.items():
             name, _, part = key.partition(MARK)
             found.setdefault(name, {})[part] = value
         return found
 
+    def _layout(self, record: str, differs: Callable[[str], bool]) -> Layout:
+        """Lays out all parts of a record."""
+        codecs = self._for_up(record)
+        return {
+            _part_key(name, part): laid_out
+            for name, (shape, dtype) in self._shapes[record].items()
+            for part, laid_out in codecs.layout(shape, dtype, differs(name)).items()
+        }
 
-def each(value: Any, count: int) -> Ints:
-    """``[count]``: a config that all messages of a batch have alike is held as one value."""
-    return np.array(np.broadcast_to(np.asarray(value, np.int64), count))
+
+@dataclass(frozen=True)
+class WithCodecs:
+    """Puts codecs at both ends of the links, anew for each run of a strategy.
+
+    Attributes:
+        codecs: Without any, nothing is put anywhere.
+    """
+
+    codecs: Codecs
+
+    def ends(self, nodes: Nodes) -> Ends:
+        """Makes both ends."""
+        if not self.codecs.names:
+            return Ends()
+        pipeline = CodecPipeline(self.codecs, nodes.node_ids, nodes.model)
+        return Ends(partial(CloudSide, pipeline=pipeline), partial(DeviceSide, pipeline=pipeline))
 
 
-class _Side(Through):
-    """One end: changes what goes through it. One of the two saves what both remember."""
+class CloudSide(Through):
+    """Encodes what a strategy sends, and decodes what comes back.
+
+    Args:
+        inner: The links.
+        pipeline: Of both ends, whose memory this end saves.
+    """
 
     saved_as = "codecs"
 
-    def __init__(
-        self, inner: Grid, there: Coder, back: Coder, memory: Saveable | None = None
-    ) -> None:
+    def __init__(self, inner: Grid, pipeline: CodecPipeline) -> None:
         super().__init__(inner)
-        self._there, self._back, self._memory = there, back, memory
+        self._pipeline = pipeline
 
     def to_arrays(self) -> Arrays:
-        memory = {} if self._memory is None else prefixed("memory", self._memory.to_arrays())
-        return {**super().to_arrays(), **memory}
+        """Takes what both ends remember."""
+        return {**super().to_arrays(), **prefixed("memory", self._pipeline.to_arrays())}
 
     def from_arrays(self, arrays: Saved) -> None:
+        """Goes on with the saved memory of both ends."""
         super().from_arrays(arrays)
-        if self._memory is not None:
-            self._memory.from_arrays(part_of(arrays, "memory"))
+        self._pipeline.from_arrays(part_of(arrays, "memory"))
 
-    def down(self, batch: MessageBatch) -> list[Group]:
-        return self._there(batch)
+    def down(self, batch: MessageBatch) -> list[MessageBatch]:
+        """Encodes messages to devices."""
+        return self._pipeline.encode_down(batch)
 
     def up(self, batch: MessageBatch) -> list[Group]:
-        return self._back(batch)
+        """Decodes replies."""
+        return super().up(self._pipeline.decode_up(batch))
+
+
+class DeviceSide(Through):
+    """Decodes what devices are sent, and encodes what they reply.
+
+    Args:
+        inner: The devices.
+        pipeline: Of both ends.
+    """
+
+    def __init__(self, inner: Grid, pipeline: CodecPipeline) -> None:
+        super().__init__(inner)
+        self._pipeline = pipeline
+
+    def down(self, batch: MessageBatch) -> list[MessageBatch]:
+        """Decodes messages on their devices."""
+        return [self._pipeline.decode_down(batch)]
+
+    def up(self, batch: MessageBatch) -> list[Group]:
+        """Encodes replies on their devices."""
+        return super().up(self._pipeline.encode_up(batch))
+
+
+def each(value: ArrayLike, count: int) -> Ints:
+    """Repeats a config that all messages of a batch have alike, ``[count]``."""
+    return np.array(np.broadcast_to(np.asarray(value, np.int64), count))
+
+
+def _first(wanted: Iterable[str], batch: MessageBatch) -> str | None:
+    """Finds the first of these records that messages have."""
+    held = batch.array_names()
+    return next((name for name in wanted if name in held), None)
+
+
+def _others(batch: MessageBatch) -> list[str]:
+    """Lists the records of each message's own arrays that are no model and no instrument."""
+    return [name for name in batch.arrays if name not in (*MODELS, *records.INSTRUMENTS)]
+
+
+def _names(batch: MessageBatch, record: str) -> list[str]:
+    """Lists the arrays of a record, first each message's own, then those that all share."""
+    return [*batch.arrays.get(record, {}), *batch.shared.get(record, {})]
+
+
+def _part_key(name: str, part: str) -> str:
+    return f"{name}{MARK}{part}" if part else name
+
+
+def _with_arrays(batch: MessageBatch, record: str, arrays: Parts, *, shared: bool) -> MessageBatch:
+    """Adds a record of arrays ``[k, ...]``, or ``[1, ...]`` that all messages share."""
+    if not shared:
+        return batch.with_records(arrays={record: arrays})
+    return batch.with_records(shared={record: {name: value[0] for name, value in arrays.items()}})

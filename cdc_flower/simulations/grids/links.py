@@ -34,6 +34,7 @@ from cdc_flower.core.saveable import (
 from cdc_flower.devices.app import segment_of
 from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.simulations.grids.base import without_repeats
+from cdc_flower.simulations.grids.flower import with_nodes
 from cdc_flower.simulations.grids.through import Through
 from cdc_flower.simulations.links.accounting import Floats, Ints, Round, Rounds, Usage, work_of
 from cdc_flower.simulations.links.in_flight import Ages, InFlight, Payload
@@ -47,10 +48,10 @@ Observer = Callable[[int, list[MessageBatch], Usage], None]
 
 
 class LinkGrid(Through):
-    """Any grid, with each device behind a link.
+    """Puts each device of a grid behind a link.
 
     Args:
-        inner: Where the devices are played.
+        inner: Where the devices are played; Flower's own grid too.
         fleet: Links and speeds, in the order of ``inner.get_node_ids()`` or of ``node_ids``.
         segment_starts_s: ``[num_segments + 1]``, virtual time of the decision points. None: rounds
             follow one another from 0 s on, and each lasts as long as it takes.
@@ -73,19 +74,20 @@ class LinkGrid(Through):
         *,
         waits_for_all: bool = True,
         observer: Observer | None = None,
-        node_ids: ArrayLike | None = None,
+        node_ids: NDArray[np.uint64] | None = None,
     ) -> None:
-        super().__init__(inner)
+        super().__init__(with_nodes(inner, node_ids))
         self.fleet, self.waits_for_all, self.observer = fleet, waits_for_all, observer
         self.starts_s = (
             None if segment_starts_s is None else np.asarray(segment_starts_s, np.float64)
         )
         self.node_ids = np.array(
-            list(inner.get_node_ids()) if node_ids is None else node_ids, np.uint64
+            list(self._inner.get_node_ids()) if node_ids is None else node_ids, np.uint64
         )
         if len(self.node_ids) != len(fleet):
             raise ValueError(
-                f"fleet must have one link a node, got {len(fleet)} links for {len(self.node_ids)} nodes"
+                "fleet must have one link a node, "
+                f"got {len(fleet)} links for {len(self.node_ids)} nodes"
             )
         self._order = np.argsort(self.node_ids)
         self._now_s = 0.0 if self.starts_s is None else float(self.starts_s[0])
@@ -111,20 +113,20 @@ class LinkGrid(Through):
 
     @property
     def now_s(self) -> float:
-        """Virtual time: when the last exchange was done, or the end of the last segment that was evaluated."""
+        """Virtual time: when the last exchange was done, or the last evaluated segment ended."""
         return self._now_s
 
     @property
     def rounds(self) -> list[Round]:
-        """The rounds (or segments) so far; the last may still be under way."""
+        """Rounds (or segments) so far; the last may still be under way."""
         return self._rounds.so_far(self._now_s)
 
     def get_node_ids(self) -> list[int]:
-        """Node ids in the order of the fleet."""
+        """Lists node ids in the order of the fleet."""
         return [int(node_id) for node_id in self.node_ids]
 
     def rows(self, node_ids: ArrayLike) -> Ints:
-        """Rows of these nodes in the fleet.
+        """Finds the rows of these nodes in the fleet.
 
         Raises:
             ValueError: If there is no such node.
@@ -135,7 +137,7 @@ class LinkGrid(Through):
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        """Send over the links, play, and send the replies back; see the module's description.
+        """Sends over the links, plays, and sends the replies back; see the module's description.
 
         A message that the inner grid does not answer has no reply here.
         """
@@ -158,7 +160,7 @@ class LinkGrid(Through):
         return joined(parts)
 
     def _finish(self, replies: list[MessageBatch]) -> None:
-        """Tell the observer, and begin with a new usage."""
+        """Tells the observer, and begins with a new usage."""
         number = self._segment if self.starts_s is not None else len(self._rounds.done)
         self._links.end_round(self._rounds.usage)
         usage = self._rounds.close(self._now_s).usage
@@ -169,7 +171,7 @@ class LinkGrid(Through):
             self.observer(number, [batch for batch in answered if len(batch)], usage)
 
     def _start_s(self, batch: MessageBatch) -> float:
-        """When the messages are sent at the earliest: at the start of their segment, or now."""
+        """Tells when messages are sent at the earliest: at the start of their segment, or now."""
         if self.starts_s is None:
             return self._now_s
         configs = batch.configs.get(records.CLOCK, {}), batch.configs.get(records.CONFIG, {})
@@ -182,7 +184,7 @@ class LinkGrid(Through):
         return self._rounds.start_s
 
     def _play(self, batch: MessageBatch, timeout: float | None) -> list[Group]:
-        """The inner grid's replies of each schema, with the messages ``[k]`` of the batch that they answer."""
+        """Plays messages: replies of each schema, with the messages ``[k]`` that they answer."""
         node_ids = batch.node_ids.astype(np.uint64)
         order = np.argsort(node_ids)
         groups = groups_of(self._inner.send_and_receive(batch, timeout=timeout))
@@ -195,7 +197,7 @@ class LinkGrid(Through):
     def _exchange(
         self, groups: list[Group], timeout: float | None
     ) -> list[tuple[MessageBatch, Ints]]:
-        """Messages down, replies up. In rounds, time goes on until the last reply is in the cloud.
+        """Sends messages down and replies up; in rounds until the last reply is in the cloud.
 
         What does not arrive by the deadline is not played, and a reply that is known to be lost is
         not given back.
@@ -232,16 +234,20 @@ class LinkGrid(Through):
                 told.append((replies, positions[place], reports))
         waits = self.waits_for_all or self.starts_s is None
         tickets = np.concatenate([np.empty(0, np.int64), *(reports for _, _, reports in told)])
-        told_s = self._links.collect(tickets, asked_s) if waits else self._links.told_s(tickets)
+        report_arrival_s = (
+            self._links.collect(tickets, asked_s)
+            if waits
+            else self._links.report_arrival_s(tickets)
+        )
         if self.starts_s is None:
             self._now_s = max(end_s, self._links.barrier_s)
-        lost = tickets[told_s == -np.inf]
+        lost = tickets[report_arrival_s == -np.inf]
         return [answer for answer in (without_lost(*part, lost) for part in told) if len(answer[0])]
 
     def _evaluate(
         self, groups: list[Group], timeout: float | None
     ) -> list[tuple[MessageBatch, Ints]]:
-        """Predict a segment: each device is handed what arrives in it."""
+        """Lets devices predict a segment: each is handed what arrives in it."""
         played, usage, last = [], self._rounds.usage, []
         sent = []
         for batch, positions in groups:
@@ -288,7 +294,15 @@ class LinkGrid(Through):
         start_s: float,
         end_s: float,
     ) -> list[tuple[MessageBatch, Ints, Floats, Floats]]:
-        """What to play: messages to those who get what was sent now, who get what was sent before, who get nothing.
+        """Says what to play: to those who get what was sent now, or before, or nothing.
+
+        Args:
+            batch: The messages ``[m]`` of the segment.
+            rows: ``[m]``, their devices.
+            tickets: ``[m]``, under which they were sent; -1 for what costs nothing.
+            arrival_s: ``[m]``.
+            start_s: Of the segment.
+            end_s: Of the segment.
 
         Returns:
             Messages ``[k]``, their places in the batch, when each device has what it gets (-inf for
@@ -328,7 +342,14 @@ class LinkGrid(Through):
 def without_lost(
     replies: MessageBatch, positions: Ints, reports: Ints, lost: Ints
 ) -> tuple[MessageBatch, Ints]:
-    """Replies and their positions ``[k]``, without those whose reports ``[k]`` are among the lost ones."""
+    """Leaves out replies whose reports were lost.
+
+    Args:
+        replies: ``[k]``.
+        positions: ``[k]``, of the messages that they answer.
+        reports: ``[k]``, tickets.
+        lost: Tickets of reports.
+    """
     if not len(lost):
         return replies, positions
     kept = np.flatnonzero(~np.isin(reports, lost))
@@ -336,7 +357,12 @@ def without_lost(
 
 
 def rows_among(node_ids: NDArray[np.uint64], order: Ints, wanted: NDArray[np.uint64]) -> Ints:
-    """Where each wanted node is among the nodes, of which ``order`` is the sorted order.
+    """Finds each wanted node among the nodes.
+
+    Args:
+        node_ids: ``[n]``.
+        order: ``[n]``, of the nodes when they are sorted.
+        wanted: ``[k]``.
 
     Raises:
         ValueError: If one is not there.

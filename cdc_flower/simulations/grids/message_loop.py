@@ -22,13 +22,13 @@ APP_RAISED = 2
 
 
 class MessageLoop:
-    """Any ``ClientApp`` as a handler of batches: one message after the other, each with its own context."""
+    """Hands messages to any ``ClientApp``, one after the other, each with its own context."""
 
     def __init__(self, app: ClientApp) -> None:
         self.app = app
 
     def handle(self, batch: MessageBatch, states: "Contexts") -> tuple[Replies, "Contexts"]:
-        """Replies and contexts.
+        """Plays messages: replies, and contexts after them.
 
         A message that raises gets Flower's error reply, and its context stays as it was.
         """
@@ -48,14 +48,14 @@ class MessageLoop:
 
 
 class Contexts:
-    """Flower contexts of devices."""
+    """Holds the Flower contexts of devices."""
 
     def __init__(self, contexts: list[Context]) -> None:
         self.contexts = contexts
 
     @staticmethod
     def fresh(device_ids: NDArray[np.int64], num_devices: int) -> "Contexts":
-        """Empty contexts with the ``partition-id`` and ``num-partitions`` of Flower's simulation."""
+        """Makes empty contexts, with the ``node_config`` of Flower's simulation."""
         return Contexts(
             [
                 Context(
@@ -73,11 +73,11 @@ class Contexts:
         return len(self.contexts)
 
     def select(self, rows: NDArray[np.int64]) -> "Contexts":
-        """The contexts of some devices."""
+        """Selects the contexts of some devices."""
         return Contexts([self.contexts[row] for row in rows])
 
     def update(self, rows: NDArray[np.int64], changed: "Contexts") -> "Contexts":
-        """These contexts with some replaced."""
+        """Replaces the contexts of some devices."""
         contexts = list(self.contexts)
         for row, context in zip(rows, changed.contexts, strict=True):
             contexts[row] = context

@@ -18,7 +18,8 @@ import ray
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
-from cdc_flower.simulations.grids.base import BatchedGrid, play_rows
+from cdc_flower.simulations.grids.base import BatchedGrid, Handler, Held, play_rows
+from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire.batch import MessageBatch
 from cdc_flower.wire.replies import Group, Replies, joined
 
@@ -26,14 +27,18 @@ MAX_RETRIES = 3
 
 
 def _play(
-    handler: Any, batch: MessageBatch, shared: dict[str, Any], states: Any, rows: NDArray[np.int64]
-) -> tuple[Replies, Any]:
-    """One task: messages, without what they share, and that beside them, since it is the same for all shards."""
+    handler: Handler[Held],
+    batch: MessageBatch,
+    shared: dict[str, Arrays],
+    states: Held,
+    rows: NDArray[np.int64],
+) -> tuple[Replies, Held]:
+    """Plays one shard: its messages, and beside them what those of all shards share."""
     return play_rows(handler, replace(batch, shared=shared), states, rows)
 
 
 class RayGrid(BatchedGrid):
-    """Devices in shards over Ray workers, on this machine or on a cluster.
+    """Plays devices in shards over Ray workers, on this machine or on a cluster.
 
     Args:
         app: As in ``InlineGrid``.
@@ -66,7 +71,7 @@ class RayGrid(BatchedGrid):
         self._handler_ref = ray.put(self.handler)
         num_shards = min(len(self.device_ids), num_workers)  # more would cost a task each
         self._shards = np.array_split(np.arange(len(self.device_ids)), num_shards)
-        self._states: list[Any] = [
+        self._states = [
             ray.put(self.fresh_states(self.device_ids[shard])) for shard in self._shards
         ]
 
@@ -98,14 +103,14 @@ class RayGrid(BatchedGrid):
         self._states = [ray.put(states) for states in shards]
 
     def close(self) -> None:
-        """Let go of the states, and of Ray if this grid started it."""
+        """Lets go of the states, and of Ray if this grid started it."""
         self._states = []
         if self._started and ray.is_initialized():
             ray.shutdown()
 
 
 def start_ray(num_workers: int, address: str | None = None) -> None:
-    """Start Ray quietly, without its dashboard, or join the cluster at an address.
+    """Starts Ray quietly, without its dashboard, or joins the cluster at an address.
 
     Workers that are started here import from the folders that this process does, such as a user's
     own decoder.

@@ -1,5 +1,7 @@
 """Between the links and the devices: who reports."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
@@ -13,6 +15,8 @@ from cdc_flower.core.saveable import (
     saved_fields,
 )
 from cdc_flower.devices.app import segment_of
+from cdc_flower.simulations.chain import Ends
+from cdc_flower.simulations.deployment import Nodes
 from cdc_flower.simulations.grids.through import Through
 from cdc_flower.simulations.links.accounting import sizes_of
 from cdc_flower.simulations.requests.setup import Requests
@@ -22,14 +26,35 @@ from cdc_flower.wire.batch import MessageBatch
 from cdc_flower.wire.replies import Group, groups_of
 
 
+@dataclass(frozen=True)
+class WithRequests:
+    """Lets a policy decide which devices report.
+
+    Attributes:
+        requests: Of one run of a strategy; without a policy nothing is put anywhere.
+    """
+
+    requests: Requests
+
+    def ends(self, nodes: Nodes) -> Ends:
+        """Makes the device end."""
+        if self.requests.policy is None:
+            return Ends()
+        return Ends(
+            device=lambda devices: RequestGrid(
+                devices, self.requests, nodes.node_ids, nodes.device_ids
+            )
+        )
+
+
 class RequestGrid(Through):
-    """Devices that answer a request for a report only where a policy says so. All else goes through as it is.
+    """Hands a request for a report only to the devices that a policy says; all else goes through.
 
     Args:
         inner: The devices.
-        policy: Who reports.
-        node_ids: ``[n]``; ``device_ids``: ``[n]``, of the same devices, ascending.
-        max_bytes: Of payload up and down, after which a device reports no more. None: no limit.
+        requests: With a policy, whose ``max_bytes`` up and down end the reports of a device.
+        node_ids: ``[n]``.
+        device_ids: ``[n]``, of the same devices, ascending.
     """
 
     saved_as = "requests"
@@ -42,7 +67,8 @@ class RequestGrid(Through):
         device_ids: NDArray[np.int64],
     ) -> None:
         super().__init__(inner)
-        assert requests.policy is not None
+        if requests.policy is None:
+            raise ValueError("requests must have a policy, got none")
         self.policy = requests.policy
         self.node_ids, self.device_ids = node_ids, device_ids
         limit = self.policy.max_bytes
@@ -62,25 +88,24 @@ class RequestGrid(Through):
         restore_fields(self, ("spent_bytes",), arrays)
         self.policy.from_arrays(part_of(arrays, "policy"))
 
-    def down(self, batch: MessageBatch) -> list[Group]:
-        """Requests to those devices that want to answer; the others stay silent."""
-        rows, asked = self._rows(batch), np.arange(len(batch))
+    def down(self, batch: MessageBatch) -> list[MessageBatch]:
+        """Hands requests to those devices that want to answer; the others stay silent."""
+        rows = self._rows(batch)
         self.spent_bytes[rows] += sizes_of(batch.without(records.INSTRUMENTS))[0]
         if batch.message_type == records.TRAIN_REPORT:
             wants = self.policy.decide(self.device_ids[rows], segment_of(batch))
             wants &= self.spent_bytes[rows] < self.max_bytes
-            if not wants.all():
-                batch, asked = batch.select(wants), np.flatnonzero(wants)
-        return [(batch, asked)]
+            batch = batch if wants.all() else batch.select(wants)
+        return [batch]
 
     def up(self, batch: MessageBatch) -> list[Group]:
-        """Count what the replies take."""
+        """Counts what the replies take."""
         if len(batch):
             self.spent_bytes[self._rows(batch)] += sizes_of(batch.without(records.INSTRUMENTS))[0]
         return super().up(batch)
 
     def _ask(self, device_ids: Ints, segment: int) -> Floats:
-        """How unsure devices are of their own answers: between a device and itself, so no link sees it."""
+        """Asks devices how unsure they are: between a device and itself, so no link sees it."""
         rows = np.searchsorted(self.device_ids, device_ids)
         uncertainty = np.zeros(len(self.device_ids))
         asked = MessageBatch(

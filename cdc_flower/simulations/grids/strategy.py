@@ -1,4 +1,4 @@
-"""What a strategy is given: any stack of grids, without the simulation's instruments.
+"""The outermost grid, which a strategy is given: no instrument of the simulation comes through.
 
 Devices tell the results, the links and the clock more than a deployment would send. All of that
 ends here: what comes out to a strategy is payload, and of an evaluation how many examples each
@@ -7,7 +7,6 @@ a message took the cloud. Time goes forward only.
 """
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 from flwr.app import Message
@@ -18,14 +17,14 @@ from cdc_flower.devices.app import segment_of
 from cdc_flower.simulations.grids.through import Through
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
-from cdc_flower.wire.replies import Group, groups_of
+from cdc_flower.wire.replies import Group, MessageBatches
 
 #: What a strategy may say in instrument records.
 SAYS = {records.CLOCK: {records.SEGMENT}, records.WORK: {records.FLOPS}}
 
 
 class StrategyGrid(Through):
-    """Any grid without what only the simulation knows, and with no way to what is behind it.
+    """Keeps what only the simulation knows from a strategy; it has no way to what is behind it.
 
     Args:
         grid: The whole stack, with links or without.
@@ -49,20 +48,20 @@ class StrategyGrid(Through):
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        """Send messages of a strategy; replies have no instrument records.
+        """Sends messages of a strategy; replies have no instrument records.
 
         Raises:
             ValueError: If a message is of a segment that is over, or says more in an instrument
                 record than a strategy may.
         """
-        sent: list[Any] = [batch for batch, _ in groups_of(messages)]
-        for batch in sent:
+        sent = MessageBatches.of(messages)
+        for batch, _ in sent.groups:
             check_instruments(batch)
-        self._pass_time(sent)
-        return super().send_and_receive(sent[0] if len(sent) == 1 else sent, timeout=timeout)
+        self._pass_time([batch for batch, _ in sent.groups])
+        return super().send_and_receive(sent, timeout=timeout)
 
     def up(self, batch: MessageBatch) -> list[Group]:
-        """Replies as a strategy sees them; no array is copied."""
+        """Takes the instruments out of replies; no array is copied."""
         return super().up(plain_batch(batch))
 
     def _pass_time(self, sent: list[MessageBatch]) -> None:
@@ -74,7 +73,8 @@ class StrategyGrid(Through):
                 continue
             if segment < self._first_open:
                 raise ValueError(
-                    f"segment must be {self._first_open} or later, as those before are over, got {segment}"
+                    f"segment must be {self._first_open} or later, as those before are over, "
+                    f"got {segment}"
                 )
             ends = batch.message_type.split(".")[0] == records.EVALUATE
             first_open = max(first_open, segment + ends)
@@ -82,13 +82,15 @@ class StrategyGrid(Through):
 
 
 def segment_or_none(batch: MessageBatch) -> int | None:
-    """The segment that messages are about, if they say."""
-    clock, config = batch.configs.get(records.CLOCK, {}), batch.configs.get(records.CONFIG, {})
-    return segment_of(batch) if records.SEGMENT in clock or records.SERVER_ROUND in config else None
+    """Finds the segment that messages are about, if they say."""
+    clock = batch.configs.get(records.CLOCK, {})
+    config = batch.configs.get(records.CONFIG, {})
+    says = records.SEGMENT in clock or records.SERVER_ROUND in config
+    return segment_of(batch) if says else None
 
 
 def check_instruments(batch: MessageBatch) -> None:
-    """Refuse what a strategy could not say in a deployment.
+    """Refuses what a strategy could not say in a deployment.
 
     Raises:
         ValueError: If there is more than the segment and the work of the cloud, or that is
@@ -113,10 +115,11 @@ def check_instruments(batch: MessageBatch) -> None:
 
 
 def plain_batch(batch: MessageBatch) -> MessageBatch:
-    """Replies without instrument records, with the number of examples beside Flower's other metrics."""
+    """Takes instrument records out of replies; the number of examples joins Flower's metrics."""
     if records.INSTRUMENTS.isdisjoint(batch.record_names()):
         return batch
-    plain, scores = batch.without(records.INSTRUMENTS), batch.metrics.get(records.SCORES, {})
+    plain = batch.without(records.INSTRUMENTS)
+    scores = batch.metrics.get(records.SCORES, {})
     if records.NUM_EXAMPLES not in scores:
         return plain
     own = batch.metrics.get(records.METRICS, {})

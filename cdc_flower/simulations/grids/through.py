@@ -1,7 +1,7 @@
-"""A grid around another: Flower's verbs, handed on once for all that stands between a strategy and its devices."""
+"""A grid around another: Flower's verbs are handed on, once for all that stand in between."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 import numpy as np
 from flwr.app import Message, RecordDict
@@ -12,15 +12,14 @@ from cdc_flower.wire.batch import MessageBatch
 from cdc_flower.wire.replies import Group, groups_of, joined
 
 
-class Through(BlockingGrid):
-    """Hands everything on to the grid inside. A subclass says what becomes of messages on the way.
+class Forwarding(Grid):
+    """Hands on Flower's small verbs to the grid inside.
 
     Args:
         inner: The grid inside.
     """
 
     def __init__(self, inner: Grid) -> None:
-        super().__init__()
         self._inner = inner
 
     @property
@@ -28,9 +27,9 @@ class Through(BlockingGrid):
         """The grid inside."""
         return self._inner
 
-    def set_run(self, run: Any) -> None:
+    def set_run(self, run: object) -> None:
         """Flower's; the inner grid's."""
-        self._inner.set_run(run)
+        self._inner.set_run(cast(Any, run))
 
     @property
     def run(self) -> Any:
@@ -45,33 +44,61 @@ class Through(BlockingGrid):
         group_id: str,
         ttl: float | None = None,
     ) -> Message:
-        """Flower's; the inner grid's."""
+        """Flower's; the inner grid's.
+
+        Args:
+            content: Records.
+            message_type: Such as ``train``.
+            dst_node_id: The node.
+            group_id: Flower's.
+            ttl: Flower's time to live, in seconds.
+        """
         return self._inner.create_message(content, message_type, dst_node_id, group_id, ttl)
 
     def get_node_ids(self) -> Iterable[int]:
         """Flower's; the inner grid's."""
         return self._inner.get_node_ids()
 
-    def down(self, batch: MessageBatch) -> list[Group]:
-        """Messages as they go on, with their positions ``[k]``; as they are by default."""
-        return [(batch, np.arange(len(batch)))]
+
+class Through(Forwarding, BlockingGrid):
+    """Hands everything on to the grid inside. A subclass says what becomes of messages on the way.
+
+    A chain link is one, or a pair of them; see :mod:`cdc_flower.simulations.chain`.
+
+    Args:
+        inner: The grid inside.
+    """
+
+    def __init__(self, inner: Grid) -> None:
+        BlockingGrid.__init__(self)
+        Forwarding.__init__(self, inner)
+
+    def down(self, batch: MessageBatch) -> list[MessageBatch]:
+        """Makes the messages that go on, which are sent together; these by default."""
+        return [batch]
 
     def up(self, batch: MessageBatch) -> list[Group]:
-        """Replies as they come back, with their positions ``[k]``; as they are by default."""
+        """Makes the replies that go back, with their places in the batch; these by default."""
         return [(batch, np.arange(len(batch)))]
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        """Send what becomes of the messages, and give back what becomes of the replies, in the order they came in."""
+        """Sends what becomes of messages, and gives what becomes of the replies, in their order."""
         groups = without_repeats(groups_of(messages))
-        sent: list[Any] = [part for batch, _ in groups for part, _ in self.down(batch) if len(part)]
+        sent = [part for batch, _ in groups for part in self.down(batch) if len(part)]
         if not sent:
             return []
-        replies = self._inner.send_and_receive(sent[0] if len(sent) == 1 else sent, timeout=timeout)
-        parts = [
-            (part, positions[where])
-            for batch, positions in groups_of(replies)
-            for part, where in self.up(batch)
-        ]
-        return joined(parts)
+        replies = self._inner.send_and_receive(all_of(sent), timeout=timeout)
+        return joined(
+            [
+                (part, positions[where])
+                for batch, positions in groups_of(replies)
+                for part, where in self.up(batch)
+            ]
+        )
+
+
+def all_of(batches: Sequence[MessageBatch]) -> Iterable[Message]:
+    """Gives batches as a grid is given messages: one as it is."""
+    return batches[0] if len(batches) == 1 else cast(Iterable[Message], batches)

@@ -44,7 +44,7 @@ class Usage:
 
     @staticmethod
     def zeros(num_devices: int) -> "Usage":
-        """Nothing sent, nothing arrived."""
+        """Makes one with nothing sent and nothing arrived."""
         return Usage(num_devices)
 
     def facts(self, rows: Ints) -> dict[str, np.ndarray]:
@@ -52,7 +52,7 @@ class Usage:
         return {name: array[rows] for name, array in vars(self).items()}
 
     def add_bytes(self, way: str, rows: Ints, payload: MessageBatch) -> Ints:
-        """Count the messages of these rows, and return their bytes on the wire ``[k]``.
+        """Counts the messages of these rows, and return their bytes on the wire ``[k]``.
 
         Args:
             way: ``up`` or ``down``.
@@ -111,13 +111,13 @@ class Rounds:
         self._has_trained = True
 
     def close(self, now_s: float) -> Round:
-        """End the round, and begin the next."""
+        """Ends the round, and begin the next."""
         self.done.append(Round(self.start_s, now_s, self.usage))
         self.start_s, self.usage, self._has_trained = now_s, Usage.zeros(self._num_devices), False
         return self.done[-1]
 
     def so_far(self, now_s: float) -> list[Round]:
-        """Those that are done, and the one under way if anything was sent in it."""
+        """Lists the rounds that are done, and the one under way if anything was sent in it."""
         is_under_way = self._has_trained or bool(self.usage.bytes_down.any())
         return (
             [*self.done, Round(self.start_s, now_s, self.usage)] if is_under_way else [*self.done]
@@ -152,7 +152,7 @@ class Rounds:
 
 
 def work_of(batch: MessageBatch) -> tuple[Floats, Ints]:
-    """Operations ``[n]`` and labels ``[n]`` that messages declare; 0 for none and for an error."""
+    """Reads the operations and labels ``[n]`` that messages declare; 0 for none or an error."""
     work = batch.configs.get(records.WORK, {})
     flops = np.array(
         np.broadcast_to(np.asarray(work.get(records.FLOPS, 0.0), np.float64), len(batch))

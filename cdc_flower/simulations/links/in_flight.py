@@ -27,8 +27,8 @@ class Payload:
     Attributes:
         batch: The records, without instruments.
         rows: ``[k]``, devices.
-        tickets: ``[k]``, under which the links know each; ``made_s``: ``[k]``, when each was asked
-            for.
+        tickets: ``[k]``, under which the links know each.
+        made_s: ``[k]``, when each was asked for.
     """
 
     batch: MessageBatch
@@ -37,20 +37,20 @@ class Payload:
     made_s: Floats
 
     def select(self, which: NDArray[np.bool_]) -> "Payload":
-        """Those of a mask ``[k]``."""
+        """Selects the payloads of a mask ``[k]``."""
         return Payload(
             self.batch.select(which), self.rows[which], self.tickets[which], self.made_s[which]
         )
 
 
 class InFlight:
-    """Payloads that wait on the downlinks, oldest first."""
+    """Keeps payloads that wait on the downlinks, oldest first."""
 
     def __init__(self) -> None:
         self._payloads: list[Payload] = []
 
     def add(self, payload: Payload) -> None:
-        """Put payloads behind those that wait."""
+        """Puts payloads behind those that wait."""
         self._payloads.append(payload)
 
     def land(
@@ -60,7 +60,7 @@ class InFlight:
         before_s: float,
         arrival_of: Callable[[Ints], Floats],
     ) -> list[Payload]:
-        """Take off what arrives, the newest of each device; what is older than it, or will never arrive, is dropped.
+        """Takes off what arrives, the newest of each device, and drops what is older or never will.
 
         Args:
             asked: ``[n]``, devices that can be handed something now.
@@ -68,7 +68,8 @@ class InFlight:
             before_s: What arrives later stays.
             arrival_of: Tickets ``[k]`` -> when each arrives: inf for not known yet, -inf for never.
         """
-        landed, waiting = [], []
+        landed: list[Payload] = []
+        waiting: list[Payload] = []
         for payload in reversed(self._payloads):
             arrival_s = arrival_of(payload.tickets)
             comes = arrival_s > -np.inf
@@ -79,9 +80,8 @@ class InFlight:
             served[payload.rows[newest]] = True
             if newest.any():
                 landed.append(payload.select(newest))
-            waits = (
-                ~lands & ~served[payload.rows]
-            )  # what is overtaken by something newer never lands
+            # what is overtaken by something newer never lands
+            waits = ~lands & ~served[payload.rows]
             if waits.any():  # an empty payload goes too
                 waiting.append(payload.select(waits))
         self._payloads = waiting[::-1]
@@ -116,7 +116,7 @@ _CHANGING = ("_in_use_s", "_own_s", "own_ready_s")
 
 
 class Ages:
-    """When the parameters of each device were asked for: those in use, and those that it is making itself.
+    """Knows when each device's parameters were asked for: those in use, and those in the making.
 
     Args:
         num_devices: ``n``.
@@ -137,11 +137,18 @@ class Ages:
         restore_fields(self, _CHANGING, arrays)
 
     def begin_own(self, rows: Ints, asked_s: float, ready_s: Floats) -> None:
-        """These devices make parameters of their own, which are ready at ``ready_s`` ``[k]``."""
-        self._own_s[rows], self.own_ready_s[rows] = asked_s, ready_s
+        """Notes that devices make parameters of their own.
+
+        Args:
+            rows: ``[k]``.
+            asked_s: When that was asked for.
+            ready_s: ``[k]``, when they are ready.
+        """
+        self._own_s[rows] = asked_s
+        self.own_ready_s[rows] = ready_s
 
     def own_made_s(self, rows: Ints) -> Floats:
-        """``[k]``, when the parameters that these devices make themselves were asked for."""
+        """Tells when the parameters that these devices make themselves were asked for, ``[k]``."""
         return self._own_s[rows]
 
     def pass_segment(
@@ -153,14 +160,15 @@ class Ages:
         end_s: float,
         usage: Usage,
     ) -> None:
-        """Latency and staleness of a segment in which parameters come into use.
+        """Counts latency and staleness of a segment in which parameters come into use.
 
         Args:
             rows: ``[k]``.
             arrival_s: ``[k]``, when they come into use; -inf where none do. After the segment: not
                 in it.
             made_s: ``[k]``, when they were asked for.
-            start_s: Of the segment; ``end_s``: of the segment.
+            start_s: Of the segment.
+            end_s: Of the segment.
             usage: Where to write.
         """
         arrived = np.isfinite(arrival_s) & (arrival_s < end_s)
@@ -168,10 +176,8 @@ class Ages:
         usage.latency_s[new] = arrival_s[arrived] - made_s[arrived]
         switch_s = np.where(arrived, np.clip(arrival_s, start_s, end_s), end_s)
         share_old = (switch_s - start_s) / (end_s - start_s)
-        age_old_s, age_new_s = (
-            start_s - self._in_use_s[rows],
-            np.where(arrived, start_s - made_s, 0.0),
-        )
+        age_old_s = start_s - self._in_use_s[rows]
+        age_new_s = np.where(arrived, start_s - made_s, 0.0)
         usage.staleness_s[rows] = share_old * age_old_s + (1 - share_old) * age_new_s
         self._in_use_s[new] = made_s[arrived]
         self.own_ready_s[new] = -np.inf

@@ -24,13 +24,14 @@ from cdc_flower.wire.batch import MessageBatch
 
 @dataclass
 class Answers:
-    """What the cloud has to send, and waits for: one row a message.
+    """Messages that the cloud has to send, and the reports that they wait for: one row a message.
 
     Attributes:
-        ticket: Of the message down; ``report``: the ticket up of what it answers, -1 if it answers
-            none.
-        start_s: When it can begin at the earliest; ``work_s``: what it takes; ``num_bytes``: its
-            size.
+        ticket: Of the message down.
+        report: The ticket up of what it answers; -1 if it answers none.
+        start_s: When it can begin at the earliest.
+        work_s: Seconds of work that it takes.
+        num_bytes: Its size.
     """
 
     ticket: Ints = field(default_factory=lambda: np.empty(0, np.int64))
@@ -40,12 +41,12 @@ class Answers:
     num_bytes: Ints = field(default_factory=lambda: np.empty(0, np.int64))
 
     def select(self, which: NDArray) -> "Answers":
-        """Some of them."""
+        """Selects some messages."""
         columns = (self.ticket, self.report, self.start_s, self.work_s, self.num_bytes)
         return Answers(*(column[which] for column in columns))
 
     def and_also(self, other: "Answers") -> "Answers":
-        """These and others."""
+        """Puts others behind these."""
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
         return Answers(*(np.concatenate(pair) for pair in pairs))
 
@@ -63,7 +64,7 @@ _CHANGING = ("_reports", "_told_s", "barrier_s")
 
 
 class Links:
-    """First come, first served on each link; the cell and the cloud's workers are shared by all.
+    """Moves messages: first come, first served on each link; cell and cloud workers are shared.
 
     Args:
         fleet: Links, speeds and conditions of ``n`` devices.
@@ -86,7 +87,7 @@ class Links:
         self.deadline_s = np.inf if rules.deadline_s is None else rules.deadline_s
         self._waiting, self._served = Answers(), Answers()
         self._reports = np.full(n, -1)  # tickets of this round's reports
-        self._told_s = np.full(
+        self._report_arrival_s = np.full(
             n, -np.inf
         )  # when the cloud had what each device told last, of those that came
         self.barrier_s = -np.inf
@@ -109,7 +110,7 @@ class Links:
     def down(
         self, rows: Ints, batch: MessageBatch, start_s: float, usage: Usage, *, is_answer: bool
     ) -> tuple[Ints, Ints]:
-        """Messages to devices. They leave when the cloud has what these told, and has done its work.
+        """Sends messages to devices, when the cloud has what these told and has done its work.
 
         Args:
             rows: ``[k]``, the device of each message.
@@ -133,7 +134,10 @@ class Links:
         tickets[go] = self.down_path.tickets(sent, np.full(len(sent), np.inf))
         report = self._reports[sent] if is_answer else np.full(len(sent), -1)
         begin_s = np.maximum(
-            start_s, np.maximum(self.barrier_s, np.where(report >= 0, -np.inf, self._told_s[sent]))
+            start_s,
+            np.maximum(
+                self.barrier_s, np.where(report >= 0, -np.inf, self._report_arrival_s[sent])
+            ),
         )
         self._waiting = self._waiting.and_also(
             Answers(tickets[go], report, begin_s, work_s[go], wire_bytes[go])
@@ -149,7 +153,7 @@ class Links:
         *,
         asked_s: float | None = None,
     ) -> tuple[Ints, Ints]:
-        """Send replies to the cloud.
+        """Sends replies to the cloud.
 
         Args:
             rows: ``[k]``, the device of each reply.
@@ -172,11 +176,20 @@ class Links:
         if asked_s is not None:
             self._reports[sent] = tickets[go]
             usage.num_reports[sent] += 1
-        self._note_told(tickets[go])
+        self._note_arrivals(tickets[go])
         return wire_bytes, tickets
 
     def work(self, rows: Ints, replies: MessageBatch, usage: Usage) -> Floats:
-        """Seconds ``[k]`` of the work that devices declare, which are counted with their labels."""
+        """Counts the work and the labels that devices declare.
+
+        Args:
+            rows: ``[k]``, the device of each reply.
+            replies: With the work that they took the devices.
+            usage: Where work and labels are counted.
+
+        Returns:
+            Seconds of work ``[k]``.
+        """
         flops, num_labels = work_of(replies)
         work_s = flops / self.fleet.device_flops_per_s[rows]
         usage.compute_device_s[rows] += work_s
@@ -185,13 +198,13 @@ class Links:
         return work_s
 
     def run(self, until_s: float) -> None:
-        """Let everything that is on its way go on until a time."""
+        """Lets everything that is on its way go on until a time."""
         self.up_path.run(until_s)
         self._answer(until_s)
         self.down_path.run(until_s)
 
     def deliver(self, tickets: Ints, until_s: float) -> Floats:
-        """Go on until these messages are at their devices, or until a time: when each is there ``[k]``.
+        """Goes on until messages are at their devices, or until a time: when each is there ``[k]``.
 
         A ticket of -1 is NaN. One that does not come by then is dropped and -inf.
         """
@@ -203,7 +216,7 @@ class Links:
         return self.arrival_s(tickets)
 
     def collect(self, tickets: Ints, asked_s: float = np.inf) -> Floats:
-        """Go on until these reports are in the cloud, or their deadline: when each is there ``[k]``.
+        """Goes on until reports are in the cloud, or their deadline: when each is there ``[k]``.
 
         From here on the cloud acts only when the last of them is in, or at the deadline if one is
         missing. Without a deadline it does not wait for what will never come. A ticket of -1 is
@@ -218,48 +231,52 @@ class Links:
             deadline_s = asked_s + self.deadline_s
             self.up_path.run(deadline_s, sent)
             self.up_path.drop(sent[self.up_path.arrival_s[sent] == PENDING])
-            told_s = self.up_path.arrival_s[sent]
+            report_arrival_s = self.up_path.arrival_s[sent]
             expiry_s = self.up_path.expiry_s[sent]
             expiry_s = np.where(np.isfinite(expiry_s), expiry_s, -np.inf)
             self.barrier_s = max(
-                self.barrier_s, float(np.where(told_s == DROPPED, expiry_s, told_s).max())
+                self.barrier_s,
+                float(np.where(report_arrival_s == DROPPED, expiry_s, report_arrival_s).max()),
             )
-        return self.told_s(tickets)
+        return self.report_arrival_s(tickets)
 
-    def told_s(self, tickets: Ints) -> Floats:
-        """When the cloud has each report ``[k]``: NaN for a ticket of -1, inf for not yet, -inf for never."""
+    def report_arrival_s(self, tickets: Ints) -> Floats:
+        """Tells when the cloud has reports ``[k]``: NaN: ticket -1, inf: not yet, -inf: never."""
         return np.where(tickets >= 0, self.up_path.arrival_s[np.maximum(tickets, 0)], np.nan)
 
     def arrival_s(self, tickets: Ints) -> Floats:
-        """When each message is at its device ``[k]``: NaN for a ticket of -1, inf for not yet, -inf for never."""
+        """Tells when messages are at devices ``[k]``: NaN: ticket -1, inf: not yet, -inf: never."""
         return np.where(tickets >= 0, self.down_path.arrival_s[np.maximum(tickets, 0)], np.nan)
 
     def end_round(self, usage: Usage) -> None:
-        """Count what was dropped and sent again since the last round, and begin a new one."""
-        self._note_told(self._reports[self._reports >= 0])
+        """Counts what was dropped and sent again since the last round, and begin a new one."""
+        self._note_arrivals(self._reports[self._reports >= 0])
         self._reports[:] = -1
         for path in (self.up_path, self.down_path):
             usage.num_dropped[:] += path.num_dropped
             usage.bytes_again[:] += path.bytes_again
             path.num_dropped[:], path.bytes_again[:] = 0, 0
 
-    def _note_told(self, tickets: Ints) -> None:
-        told_s, rows = self.up_path.arrival_s[tickets], self.up_path.rows[tickets].astype(np.int64)
-        came = np.isfinite(told_s)
-        self._told_s[rows[came]] = told_s[came]
+    def _note_arrivals(self, tickets: Ints) -> None:
+        report_arrival_s, rows = (
+            self.up_path.arrival_s[tickets],
+            self.up_path.rows[tickets].astype(np.int64),
+        )
+        came = np.isfinite(report_arrival_s)
+        self._report_arrival_s[rows[came]] = report_arrival_s[came]
 
     def _answer(self, until_s: float) -> None:
-        """The cloud's work on what it has by then, and what is ready by then goes down, in the order of time."""
+        """Does the cloud's work on what it has by then, and sends what is ready by then."""
         waiting = self._waiting
         if len(waiting.ticket):
-            told_s = np.where(
+            report_arrival_s = np.where(
                 waiting.report >= 0, self.up_path.arrival_s[np.maximum(waiting.report, 0)], -np.inf
             )
-            lost = (waiting.report >= 0) & (told_s == DROPPED)
+            lost = (waiting.report >= 0) & (report_arrival_s == DROPPED)
             self.down_path.arrival_s[waiting.ticket[lost]] = (
                 DROPPED  # the loss of its report was counted
             )
-            enter_s = np.maximum(waiting.start_s, told_s)
+            enter_s = np.maximum(waiting.start_s, report_arrival_s)
             now = ~lost & (enter_s <= until_s) & (enter_s < PENDING)
             order = np.flatnonzero(now)[np.lexsort((waiting.ticket[now], enter_s[now]))]
             entering = waiting.select(order)

@@ -1,1 +1,1 @@
-"""What lies between a device and the cloud, in virtual time: traces, links, shared cells, and cloud workers."""
+"""Traces, links, shared cells and cloud workers, between devices and the cloud in virtual time."""

@@ -58,7 +58,7 @@ class Channel:
         return len(self.rate_bps)
 
     def select(self, rows: Ints) -> "Channel":
-        """That of some devices."""
+        """Selects some devices."""
         follows = (
             {}
             if self.bank is None
@@ -73,14 +73,20 @@ class Channel:
         return replace(self, **own, **follows, outages=outages)  # type: ignore[arg-type]
 
     def median_bps(self) -> Floats:
-        """``[n]``, the median over seconds of the rate of each link while it is up."""
+        """Gives the median over seconds of the rate of each link while it is up, ``[n]``."""
         if self.bank is None:
             return self.rate_bps
         medians = np.array([trace.median_bps for trace in self.bank.traces])
         return np.where(self.trace >= 0, medians[self.trace], self.rate_bps)
 
     def finish_s(self, rows: Ints, begin_s: Floats, num_bytes: Ints | Floats) -> Floats:
-        """When transfers of ``num_bytes > 0`` end, that begin at ``begin_s`` and lose nothing. Shapes ``[k]``."""
+        """Finds when transfers end that lose nothing, ``[k]``.
+
+        Args:
+            rows: ``[k]``, links.
+            begin_s: ``[k]``.
+            num_bytes: ``[k]``, above 0.
+        """
         if self.outages is None:
             return self._without_outages(rows, begin_s, num_bytes)
         begin_s = self.outages.resume_s(rows, begin_s)
@@ -106,11 +112,16 @@ class Channel:
     def hold_s(
         self, rows: Ints, begin_s: Floats, num_bytes: Ints, message: Ints
     ) -> tuple[Floats, Ints]:
-        """When the link is free again after messages, with what is lost sent again, and the bytes sent again ``[k]``.
+        """Finds when links are free again after messages of which what is lost is sent again.
 
         Args:
-            rows: ``[k]``; ``begin_s``: ``[k]``; ``num_bytes``: ``[k]``, above 0.
+            rows: ``[k]``, links.
+            begin_s: ``[k]``.
+            num_bytes: ``[k]``, above 0.
             message: ``[k]``, number of each message on its link, for the draws.
+
+        Returns:
+            When each link is free, and the bytes that were sent again ``[k]``.
         """
         again = np.zeros(len(rows), np.int64)
         if not self.loss.chance:
@@ -142,7 +153,7 @@ class Channel:
 
 
 class Fifo:
-    """Messages on the links of a channel, one after the other on each.
+    """Sends messages on the links of a channel, one after the other on each.
 
     Args:
         channel: The links.
@@ -164,7 +175,7 @@ class Fifo:
     def send(
         self, rows: Ints, ready_s: Floats, num_bytes: Ints, expiry_s: Floats
     ) -> tuple[Floats, Ints, NDArray[np.bool_]]:
-        """Send one message on each of some links.
+        """Sends one message on each of some links.
 
         ``begin = max(ready, free)``, ``free' = `` the end of the transfer, ``arrival = free' + rtt
         / 2``. A message that could not begin before it expires is not sent. One that has begun is
@@ -172,7 +183,9 @@ class Fifo:
 
         Args:
             rows: ``[k]``, without repeats.
-            ready_s: ``[k]``; ``num_bytes``: ``[k]``, above 0; ``expiry_s``: ``[k]``.
+            ready_s: ``[k]``.
+            num_bytes: ``[k]``, above 0.
+            expiry_s: ``[k]``.
 
         Returns:
             Arrival ``[k]`` (inf for what never arrives), bytes that were sent again, and whether

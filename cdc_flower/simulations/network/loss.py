@@ -17,7 +17,7 @@ MAX_ROUNDS = 1000
 
 
 def packets_of(num_bytes: Ints, packet_bytes: int) -> Ints:
-    """How many packets messages ``[k]`` take."""
+    """Counts the packets that messages ``[k]`` take."""
     return -(-num_bytes // packet_bytes)
 
 
@@ -30,9 +30,18 @@ def lost_packets(
     message: Ints,
     attempt: int,
 ) -> Ints:
-    """How many of the packets ``[k]`` of an attempt are lost: binomial, from the seed, device, message and attempt.
+    """Draws how many of the packets ``[k]`` of an attempt are lost, from a binomial distribution.
 
     The numbers of a device do not depend on the other devices.
+
+    Args:
+        num_packets: ``[k]``, that are sent.
+        loss: Chance of each to be lost. 0: none is.
+        seed: Of the run.
+        name: Of the direction.
+        device_ids: ``[k]``.
+        message: ``[k]``, number of each message on its link.
+        attempt: How often its packets were sent before.
     """
     chance: Floats = hashed_uniform(seed, f"loss-{name}", device_ids, message, attempt)
     return binom.ppf(chance, num_packets, loss).astype(np.int64)

@@ -15,7 +15,7 @@ NUM_PATTERNS, NUM_OUTAGES = 32, 200
 
 
 class Outages:
-    """When the links of ``n`` devices are up.
+    """Knows when the links of ``n`` devices are up.
 
     Args:
         device_ids: ``[n]``.
@@ -41,22 +41,22 @@ class Outages:
         )
 
     def select(self, rows: Ints) -> "Outages":
-        """Those of some devices."""
+        """Selects some devices."""
         part = object.__new__(Outages)
         part.bank, part.pattern, part.offset_s = self.bank, self.pattern[rows], self.offset_s[rows]
         return part
 
     def resume_s(self, rows: Ints, time_s: Floats) -> Floats:
-        """The first moment at or after each time at which the link is up."""
+        """Finds the first moment at or after each time at which the link is up."""
         return (
             self.bank.resume_s(self.pattern[rows], time_s + self.offset_s[rows])
             - self.offset_s[rows]
         )
 
     def up_time_s(self, rows: Ints, time_s: Floats) -> Floats:
-        """Seconds for which the link was up until each time."""
+        """Counts the seconds for which the link was up until each time."""
         return self.bank.position(self.pattern[rows], time_s + self.offset_s[rows])
 
     def time_s(self, rows: Ints, up_time_s: Floats) -> Floats:
-        """When the link will have been up for so long."""
+        """Finds when the link will have been up for so long."""
         return self.bank.time_s(self.pattern[rows], up_time_s) - self.offset_s[rows]

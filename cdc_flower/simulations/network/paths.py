@@ -1,4 +1,4 @@
-"""The way up to the cloud and the way down from it: a device's own link, and the cell that all share."""
+"""The ways up to the cloud and down from it: a device's own link, and the cell that all share."""
 
 from dataclasses import dataclass
 
@@ -25,14 +25,14 @@ PENDING, DROPPED = np.inf, -np.inf
 
 
 class Column:
-    """Numbers by ticket, which grow as tickets are given out."""
+    """Holds numbers by ticket, and grows as tickets are given out."""
 
     def __init__(self) -> None:
         self._values = np.full(1024, PENDING)
         self.size = 0
 
     def more(self, count: int) -> Ints:
-        """New tickets ``[count]``, pending."""
+        """Gives out tickets ``[count]``, pending."""
         tickets = np.arange(self.size, self.size + count)
         self.size += count
         if self.size > len(self._values):
@@ -58,7 +58,7 @@ class Column:
 
 @dataclass
 class Outbox:
-    """Messages that wait for a busy link, one for each device: ticket -1 where none does."""
+    """Keeps a message for each device that waits for its busy link; ticket -1 where none does."""
 
     ticket: Ints
     ready_s: Floats
@@ -67,14 +67,24 @@ class Outbox:
 
     @staticmethod
     def empty(n: int) -> "Outbox":
-        """Nothing waits."""
+        """Makes one in which nothing waits."""
         return Outbox(np.full(n, -1), np.zeros(n), np.full(n, np.inf), np.zeros(n, np.int64))
 
     def put(
         self, rows: Ints, tickets: Ints, ready_s: Floats, expiry_s: Floats, num_bytes: Ints
     ) -> None:
-        """A message on each of these devices."""
-        self.ticket[rows], self.ready_s[rows], self.expiry_s[rows] = tickets, ready_s, expiry_s
+        """Puts a message on each of some devices.
+
+        Args:
+            rows: ``[k]``, devices on which nothing waits.
+            tickets: ``[k]``.
+            ready_s: ``[k]``, when each could begin.
+            expiry_s: ``[k]``, from when on nobody wants each.
+            num_bytes: ``[k]``.
+        """
+        self.ticket[rows] = tickets
+        self.ready_s[rows] = ready_s
+        self.expiry_s[rows] = expiry_s
         self.num_bytes[rows] = num_bytes
 
     def to_arrays(self) -> Arrays:
@@ -87,7 +97,7 @@ class Outbox:
 
 
 class Path:
-    """One direction: messages on the links of a channel, and before (down) or after them (up) in the shared cell.
+    """Moves messages one way: over the links of a channel and, before or after, the shared cell.
 
     Args:
         channel: The devices' own links.
@@ -103,7 +113,7 @@ class Path:
         self.num_dropped = np.zeros(len(channel), np.int64)
 
     def tickets(self, rows: Ints, expiry_s: Floats) -> Ints:
-        """A ticket for each message to be sent."""
+        """Gives a ticket to each message to be sent."""
         for column in (self.expiry_s, self.rows):
             column.more(len(rows))
         tickets = self.arrival_s.more(len(rows))
@@ -111,7 +121,7 @@ class Path:
         return tickets
 
     def drop(self, tickets: Ints) -> None:
-        """These messages do not arrive, and are counted."""
+        """Drops messages, and counts them."""
         if len(tickets):
             self.arrival_s[tickets] = DROPPED
             np.add.at(self.num_dropped, self.rows[tickets].astype(np.int64), 1)
@@ -132,14 +142,14 @@ class Path:
         restore_fields(self, ("bytes_again", "num_dropped"), arrays)
 
     def _on_links(self, tickets: Ints, rows: Ints, ready_s: Floats, num_bytes: Ints) -> Floats:
-        """Send on the devices' own links, and give the arrival at their other ends; -inf for what was not sent."""
+        """Sends on the devices' own links: arrivals at the other ends, -inf for what was not sent."""
         arrival_s, again, sent = self.fifo.send(rows, ready_s, num_bytes, self.expiry_s[tickets])
         self.bytes_again[rows] += again
         arrival_s[~sent] = DROPPED
         return arrival_s
 
     def _arrived(self, tickets: Ints, arrival_s: Floats) -> None:
-        """Messages came out of the last stage: they count, unless they expired on the way or never come."""
+        """Takes messages that left the last stage; those that expired or never come are dropped."""
         in_time = (arrival_s <= self.expiry_s[tickets]) & np.isfinite(arrival_s)
         self.arrival_s[tickets[in_time]] = arrival_s[in_time]
         self.drop(tickets[~in_time])
@@ -158,10 +168,12 @@ class UpPath(Path):
     def send(
         self, rows: Ints, num_bytes: Ints, ready_s: Floats, expiry_s: Floats, replaces: bool
     ) -> tuple[Ints, NDArray[np.bool_]]:
-        """Give messages to the links.
+        """Gives messages to the links.
 
         Args:
-            rows: ``[k]``, without repeats; ``num_bytes``: ``[k]``, above 0; ``ready_s``: ``[k]``.
+            rows: ``[k]``, without repeats.
+            num_bytes: ``[k]``, above 0.
+            ready_s: ``[k]``.
             expiry_s: ``[k]``, from when on nobody wants each.
             replaces: Whether a message that waits for a busy link gives way to the next one of its
                 device.
@@ -191,15 +203,16 @@ class UpPath(Path):
         return tickets, replaced
 
     def start_waiting(self, rows: Ints, until_s: Floats) -> None:
-        """Begin what waits on these devices where the link is free by ``until_s`` ``[k]``."""
-        box, has = self.outbox, self.outbox.ticket[rows] >= 0
+        """Begins what waits on these devices where the link is free by ``until_s`` ``[k]``."""
+        box = self.outbox
+        has = box.ticket[rows] >= 0
         go = rows[has & (self.fifo.free_s[rows] <= until_s)]
         if len(go):
             tickets, box.ticket[go] = box.ticket[go], -1
             self._begin(tickets, go, box.ready_s[go], box.num_bytes[go])
 
     def run(self, until_s: float, targets: Ints | None = None) -> None:
-        """Go on until a time, or until the last of the targets has come if that is earlier."""
+        """Goes on until a time, or until the last of the targets has come if that is earlier."""
         if targets is None:
             self.start_waiting(np.arange(len(self.channel)), np.full(len(self.channel), until_s))
         else:
@@ -229,7 +242,13 @@ class DownPath(Path):
         return {**super()._parts(), "num_bytes": self._num_bytes}
 
     def send(self, tickets: Ints, num_bytes: Ints, ready_s: Floats) -> None:
-        """Give messages with their tickets ``[k]`` to the cell, or to the links."""
+        """Gives messages to the cell, or to the links.
+
+        Args:
+            tickets: ``[k]``, of :meth:`tickets`.
+            num_bytes: ``[k]``.
+            ready_s: ``[k]``.
+        """
         self._num_bytes.more(self.arrival_s.size - self._num_bytes.size)
         self._num_bytes[tickets] = num_bytes
         if self.cell is None:
@@ -238,13 +257,13 @@ class DownPath(Path):
             self.cell.add(tickets, ready_s, num_bytes)
 
     def run(self, until_s: float, targets: Ints | None = None) -> None:
-        """Go on until a time, or until the last of the targets has left the cell if that is earlier."""
+        """Goes on until a time, or until the last of the targets has left the cell, if earlier."""
         if self.cell is not None:
             left = self.cell.run(until_s, targets)
             self._begin(left.ids, left.times_s)
 
     def _begin(self, tickets: Ints, ready_s: Floats) -> None:
-        """On the links in the order of ``ready_s``; several of one device one after the other."""
+        """Sends on the links in the order of ``ready_s``; messages of one device in turn."""
         order = np.lexsort((tickets, ready_s))
         while len(order):
             rows = self.rows[tickets[order]].astype(np.int64)

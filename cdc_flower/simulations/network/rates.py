@@ -1,4 +1,4 @@
-"""The exact time of a transfer: the inverse of the cumulative bytes of a trace, for many links at once.
+"""Exact times of transfers: the inverse of the cumulative bytes of a trace, for many links.
 
 With ``C(t)`` the bytes that a link can carry from 0 to ``t``, a transfer of ``B`` bytes that begins
 at ``s`` ends at the first ``t`` with ``C(t) - C(s) = B`` (as in Pensieve's simulator, SIGCOMM
@@ -24,7 +24,7 @@ STEPS = 3
 
 
 class _Axis:
-    """Ascending numbers of several traces in one array, with a table that leads close to where a number lies.
+    """Searches ascending numbers of several traces, from a table that leads close to a number.
 
     Args:
         values: Of each trace, ``[k + 1]`` from 0; they ascend, but some may be equal.
@@ -52,15 +52,15 @@ class _Axis:
         self._per_size = self.buckets / self.size
 
     def right(self, trace: Ints, value: Floats) -> Ints:
-        """The piece that begins at or before each value and ends after it."""
+        """Finds the piece that begins at or before each value and ends after it."""
         return self._search(trace, value, np.less_equal)
 
     def left(self, trace: Ints, value: Floats) -> Ints:
-        """The piece that begins before each value and ends at or after it."""
+        """Finds the piece that begins before each value and ends at or after it."""
         return self._search(trace, value, np.less)
 
     def _search(self, trace: Ints, value: Floats, before: np.ufunc) -> Ints:
-        """The last piece whose edge is ``before`` the value."""
+        """Finds the last piece whose edge is ``before`` the value."""
         bucket = np.minimum(
             (value * self._per_size[trace]).astype(np.int64), self.buckets[trace] - 1
         )
@@ -78,7 +78,7 @@ class _Axis:
         return piece
 
     def _halve(self, low: Ints, high: Ints, value: Floats, before: np.ufunc) -> Ints:
-        """The last piece from ``low`` to ``high`` whose edge is before the value; ``low`` if none is."""
+        """Finds the last piece of ``low`` to ``high`` that begins before the value; else ``low``."""
         low, high = low.copy(), high.copy()
         while (low < high).any():
             middle = (low + high + 1) // 2
@@ -88,7 +88,7 @@ class _Axis:
 
 
 class TraceBank:
-    """Traces side by side, for links that each follow one of them.
+    """Holds traces side by side, for links that each follow one of them.
 
     Args:
         traces: At least one.
@@ -111,30 +111,36 @@ class TraceBank:
         return len(self.traces)
 
     def position(self, trace: Ints, time_s: Floats) -> Floats:
-        """``C(t)``, bytes that each trace carries from 0 to each time ``[k]``, over as many laps as that takes."""
+        """Gives ``C(t)`` ``[k]``: bytes that each trace carries until a time, over all laps."""
         lap, piece, phase_s = self._find(trace, time_s)
         return lap * self.total[trace] + self._at(piece, phase_s)
 
     def time_s(self, trace: Ints, position: Floats) -> Floats:
-        """The first time at which each trace has carried ``position > 0`` bytes."""
+        """Finds the first time at which each trace has carried ``position > 0`` bytes."""
         lap = np.ceil((position - self._slack[trace]) / self.total[trace]) - 1
         return self._time_in_lap(trace, lap, position - lap * self.total[trace])
 
     def finish_s(self, trace: Ints, begin_s: Floats, num_bytes: Floats) -> Floats:
-        """When transfers of ``num_bytes > 0`` that begin at ``begin_s`` end. Shapes ``[k]``."""
+        """Finds when transfers end, ``[k]``.
+
+        Args:
+            trace: ``[k]``, which each follows.
+            begin_s: ``[k]``, in the time of the trace.
+            num_bytes: ``[k]``, above 0.
+        """
         lap, piece, phase_s = self._find(trace, begin_s)
         target, total = self._at(piece, phase_s) + num_bytes, self.total[trace]
         more = np.ceil((target - self._slack[trace]) / total) - 1
         return np.maximum(self._time_in_lap(trace, lap + more, target - more * total), begin_s)
 
     def resume_s(self, trace: Ints, time_s: Floats) -> Floats:
-        """The first moment at or after each time at which the rate is not 0, for traces that do not begin with 0."""
+        """Finds the first moment from each time on with a rate; no trace may begin with none."""
         lap, piece, _ = self._find(trace, time_s)
         end_s = lap * self.duration_s[trace] + self._times.flat[piece + 1]
         return np.where(self._rate[piece] == 0, np.maximum(end_s, time_s), time_s)
 
     def _find(self, trace: Ints, time_s: Floats) -> tuple[Floats, Ints, Floats]:
-        """Lap, piece, and seconds since the lap began."""
+        """Finds the lap, the piece, and the seconds since the lap began."""
         duration_s = self.duration_s[trace]
         lap = np.floor(time_s / duration_s)
         phase_s = np.clip(time_s - lap * duration_s, 0.0, duration_s)

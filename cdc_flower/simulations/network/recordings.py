@@ -35,7 +35,7 @@ def read_recordings(
     min_mean_bps: float = 0.0,
     on_error: str = "raise",
 ) -> tuple[TracePair, ...]:
-    """The recordings of a file, a folder, a tar or a zip archive, without repeats, in the order of their content.
+    """Reads a file, a folder, a tar or a zip archive, without repeats, in the order of content.
 
     Args:
         path: Where they are.
@@ -64,24 +64,9 @@ def read_recordings(
     source = Path(path)
     if not source.exists():
         raise UserError(f"network.path: there is no {source}")
-    links: dict[str, dict[str, Trace]] = {}
-    num_skipped = 0
-    for name, content in _files(source):
-        if not fnmatch(name, files):
-            continue
-        try:
-            read = trace_formats[format].value(_text(content, name), name)
-        except UserError as error:
-            if on_error == "raise":
-                raise
-            num_skipped, last = num_skipped + 1, error
-            continue
-        links.setdefault(_DIRECTION.sub("", name), {}).update(read)
-    if num_skipped:
-        print(f"{source}: {num_skipped} malformed files skipped, such as {last}", file=sys.stderr)
-    pairs = {
-        pair.content_hash(): pair for pair in (_pair(both, up_ratio) for both in links.values())
-    }
+    links = _read_links(source, format, files, on_error)
+    found = [_pair(both, up_ratio) for both in links.values()]
+    pairs = {pair.content_hash(): pair for pair in found}
     chosen = [
         pairs[key]
         for key in sorted(pairs)
@@ -95,20 +80,43 @@ def read_recordings(
     return tuple(chosen)
 
 
+def _read_links(
+    source: Path, format: str, files: str, on_error: str
+) -> dict[str, dict[str, Trace]]:
+    """Reads the directions of each link, by its name."""
+    links: dict[str, dict[str, Trace]] = {}
+    mistakes: list[UserError] = []
+    for name, content in _files(source):
+        if not fnmatch(name, files):
+            continue
+        try:
+            read = trace_formats[format].value(_text(content, name), name)
+        except UserError as error:
+            if on_error == "raise":
+                raise
+            mistakes.append(error)
+            continue
+        links.setdefault(_DIRECTION.sub("", name), {}).update(read)
+    if mistakes:
+        said = f"{len(mistakes)} malformed files skipped, such as {mistakes[-1]}"
+        print(f"{source}: {said}", file=sys.stderr)
+    return links
+
+
 def part_of(content_hash: str) -> str:
-    """``tune`` or ``report``."""
+    """Tells the part of a recording, ``tune`` or ``report``."""
     return "tune" if int(content_hash[:8], 16) < TUNE_SHARE * 2**32 else "report"
 
 
 def _pair(both: dict[str, Trace], up_ratio: float) -> TracePair:
-    """Two directions; a missing one is the other times a ratio."""
+    """Makes both directions; a missing one is the other times a ratio."""
     if "up" not in both:
         return TracePair(both["down"].scaled(up_ratio), both["down"])
     return TracePair(both["up"], both.get("down") or both["up"].scaled(1 / up_ratio))
 
 
 def _files(source: Path) -> Iterator[tuple[str, bytes]]:
-    """Names and contents, in the order of the names."""
+    """Gives names and contents, in the order of the names."""
     if source.is_dir():
         for path in sorted(path for path in source.rglob("*") if path.is_file()):
             yield path.relative_to(source).as_posix(), path.read_bytes()
@@ -128,7 +136,7 @@ def _files(source: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _is_hidden(name: str) -> bool:
-    """What the archiving system of a Mac adds."""
+    """Tells whether the archiving system of a Mac added it."""
     return "__MACOSX" in name or Path(name).name.startswith(".")
 
 

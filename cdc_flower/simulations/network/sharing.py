@@ -32,7 +32,7 @@ class Departures:
 
 
 class SharedCapacity:
-    """One cell, or the line behind it, that all transfers share.
+    """Shares one cell, or the line behind it, among all transfers.
 
     Args:
         rate_bps: Of the whole, for a constant one.
@@ -70,13 +70,19 @@ class SharedCapacity:
         restore_fields(self, ("_used", "_level"), arrays)
 
     def add(self, ids: Ints, times_s: Floats, num_bytes: Ints) -> None:
-        """Transfers that arrive at ``times_s`` ``[k]``; one from before the time reached arrives now."""
+        """Adds transfers; one from before the time reached arrives now.
+
+        Args:
+            ids: ``[k]``, under which they leave.
+            times_s: ``[k]``, when they arrive.
+            num_bytes: ``[k]``.
+        """
         at = np.maximum(self._position(times_s), self._used).tolist()
         for arrival in zip(at, ids.tolist(), num_bytes.tolist(), strict=True):
             heapq.heappush(self._arrivals, arrival)
 
     def run(self, until_s: float, targets: Ints | None = None) -> Departures:
-        """Go on until a time, or until the last of the targets has left if that is earlier."""
+        """Goes on until a time, or until the last of the targets has left if that is earlier."""
         end = float(self._position(np.array([until_s]))[0]) if until_s < np.inf else np.inf
         waited = None if targets is None else set(targets.tolist())
         arrivals, under_way = self._arrivals, self._under_way
@@ -153,7 +159,7 @@ class Workers:
         self._free_s = taken(arrays, "free_s", np.float64, (len(self._free_s),)).tolist()
 
     def serve(self, arrival_s: Floats, work_s: Floats) -> Floats:
-        """When work ``[k]`` that arrives in this order, and after all that came before, is done ``[k]``."""
+        """Tells when work ``[k]`` is done that arrives in this order, after all before it."""
         if self.num_workers is None:
             return arrival_s + work_s
         free, done = self._free_s, []

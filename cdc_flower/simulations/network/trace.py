@@ -55,7 +55,7 @@ class Trace:
 
     @property
     def median_bps(self) -> float:
-        """The median of its means over whole seconds; the mean if it is shorter than that."""
+        """Takes the median of its means over whole seconds; the mean if it is shorter than that."""
         if self.duration_s < 1:
             return self.mean_bps
         carried = np.append(0.0, np.cumsum(np.diff(self.edges_s) * self.rates_bps))
@@ -66,11 +66,11 @@ class Trace:
         )
 
     def scaled(self, factor: float) -> "Trace":
-        """The same trace with all rates times a factor."""
+        """Makes the same trace with all rates times a factor."""
         return Trace(self.edges_s, self.rates_bps * factor, self.name)
 
     def content_hash(self) -> str:
-        """A fingerprint of the rates, whatever the file is called and whatever it was written in."""
+        """Makes a fingerprint of the rates, whatever the name and the format of the file."""
         content = np.round(self.edges_s, 3).tobytes() + np.round(self.rates_bps).tobytes()
         return hashlib.sha256(content).hexdigest()
 
@@ -88,7 +88,7 @@ class TracePair:
         return self.up.name
 
     def content_hash(self) -> str:
-        """A fingerprint of both."""
+        """Makes a fingerprint of both directions."""
         return hashlib.sha256(
             (self.up.content_hash() + self.down.content_hash()).encode()
         ).hexdigest()

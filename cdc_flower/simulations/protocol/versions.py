@@ -35,7 +35,9 @@ class Version:
 
 
 class Versions:
-    """Versions by number, and which each device holds. An acknowledged transport tells the cloud what has arrived.
+    """Keeps versions by number, and which one each device holds.
+
+    An acknowledged transport tells the cloud what has arrived.
 
     Args:
         num_devices: ``n``.
@@ -47,9 +49,8 @@ class Versions:
         self._kept = {DEPLOYED: Version(whole, np.zeros(num_devices, np.int64))}
         self.held = np.full(num_devices, DEPLOYED)
         self._last = DEPLOYED
-        self._under_way: list[
-            tuple[int, Ints, Ints]
-        ] = []  # number, devices, what it differs from on each
+        # number, devices, and what it differs from on each
+        self._under_way: list[tuple[int, Ints, Ints]] = []
 
     def to_arrays(self) -> Arrays:
         """Takes who holds which version, and all that are kept but the deployed one."""
@@ -69,10 +70,15 @@ class Versions:
         self._kept = {DEPLOYED: self._kept[DEPLOYED], **versions}
 
     def add(self, rows: Ints, arrays: Arrays, base: Ints) -> int:
-        """A new version for these devices, which differs from ``base`` ``[k]``, and its number.
+        """Adds a version for some devices, and gives its number.
 
         Versions that nobody holds, and from which nothing that may still arrive differs, are
         forgotten.
+
+        Args:
+            rows: ``[k]``.
+            arrays: ``[k, ...]``, or ``[1, ...]`` if all of them get the same.
+            base: ``[k]``, the versions from which it differs.
         """
         self._last += 1
         first = next(iter(arrays.values()))
@@ -91,7 +97,7 @@ class Versions:
         return self._last
 
     def arrived(self, rows: Ints, numbers: Ints) -> None:
-        """These devices hold these versions now; an older one than theirs changes nothing."""
+        """Notes the versions that devices hold now; an older one than theirs changes nothing."""
         self.held[rows] = np.maximum(self.held[rows], numbers)
         for k, (number, devices, bases) in enumerate(self._under_way):
             here = np.isin(devices, rows[numbers == number])
@@ -99,9 +105,12 @@ class Versions:
                 self._under_way[k] = number, devices[~here], bases[~here]
 
     def reference(self, name: str, rows: Ints, numbers: Ints) -> NDArray:
-        """``[k, ...]``, an array of the versions ``[k]`` that these devices hold.
+        """Gives an array of versions ``[k, ...]``; of the deployed model where a version has none.
 
-        If a version has no such array it is that of the deployed model.
+        Args:
+            name: Of the array.
+            rows: ``[k]``, devices.
+            numbers: ``[k]``, the version of each.
 
         Raises:
             ValueError: If a version is not kept any more.
@@ -119,10 +128,10 @@ class Versions:
         return out
 
     def is_shared(self, numbers: Ints) -> bool:
-        """Whether these are one version, of which every device has the same."""
+        """Tells whether these are one version, of which every device has the same."""
         first = self._kept[int(numbers[0])]
         return bool((numbers == numbers[0]).all()) and len(next(iter(first.arrays.values()))) == 1
 
     def knows(self, name: str) -> bool:
-        """Whether the deployed model has such an array."""
+        """Tells whether the deployed model has such an array."""
         return name in self._kept[DEPLOYED].arrays

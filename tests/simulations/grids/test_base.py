@@ -6,7 +6,8 @@ from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.common.constant import ErrorCode
 from tiny import app, counting_app, inline, strategy
 
-from cdc_flower.simulations.grids.base import InlineGrid, play_rows, without_repeats
+from cdc_flower.simulations.grids.base import play_rows, without_repeats
+from cdc_flower.simulations.grids.inline import InlineGrid
 from cdc_flower.simulations.grids.message_loop import APP_RAISED, Contexts, MessageLoop
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch

@@ -12,9 +12,10 @@ from tiny import LABELS, fleet, inline, same, strategy, stream, table
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.simulations.grids.base import BlockingGrid
-from cdc_flower.simulations.grids.codecs import Lighter
+from cdc_flower.simulations.grids.codecs import CloudSide, CodecPipeline, DeviceSide, WithCodecs
 from cdc_flower.simulations.links.accounting import sizes_of
-from cdc_flower.simulations.protocol.codecs import Codecs, compress, expand, index_dtype
+from cdc_flower.simulations.protocol.codecs.top_k import index_dtype
+from cdc_flower.simulations.protocol.encoding import Codecs
 from cdc_flower.study.play import play
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
@@ -67,7 +68,7 @@ def test_a_channel_of_zeros_stays_zero_and_a_large_one_does_not_disturb_it() -> 
 
 @given(arrays(np.float32, (3, 20), elements=numbers), st.floats(0.01, 1))
 def test_the_largest_numbers_are_sent_and_the_others_are_not(value, share) -> None:
-    out = through(Codecs(("top_k",), share), value, None)
+    out = through(Codecs(("top_k",), top_k_share=share), value, None)
     count = max(1, math.ceil(share * 20))
     assert ((out == value) | (out == 0)).all()
     for row in range(3):
@@ -77,7 +78,7 @@ def test_the_largest_numbers_are_sent_and_the_others_are_not(value, share) -> No
 
 @given(arrays(np.float32, (2, 20), elements=numbers), arrays(np.float32, (2, 20), elements=numbers))
 def test_a_difference_of_all_numbers_is_exact_to_rounding(value, reference) -> None:
-    out = through(Codecs(("delta", "top_k"), 1.0), value, reference)
+    out = through(Codecs(("delta", "top_k"), top_k_share=1.0), value, reference)
     np.testing.assert_allclose(out, value, atol=1e-6 * 2e4)
 
 
@@ -101,9 +102,10 @@ def test_compressed_messages_come_back_each_with_its_own_length(k, seed) -> None
         "b": rng.integers(0, 3, (k, 50)).astype(np.int8),
     }
     parts["b"][0] = 0
-    blobs, lengths = compress(list(parts.values()))
+    zstd = Codecs(("zstd",))
+    blobs, lengths = zstd.compress(list(parts.values()))
     layout = {name: (part.shape[1:], part.dtype) for name, part in parts.items()}
-    for name, part in expand(blobs, lengths, layout).items():
+    for name, part in zstd.expand(blobs, lengths, layout).items():
         np.testing.assert_array_equal(part, parts[name])
 
 
@@ -114,12 +116,12 @@ def test_compressed_messages_come_back_each_with_its_own_length(k, seed) -> None
         (("zstd", "delta"), 0.1, "must be in the order delta, top_k"),
         (("float16", "int8"), 0.1, "one of float16 and int8, got both"),
         (("zstd", "zstd"), 0.1, "must be in the order"),
-        (("top_k",), 0.0, r"top_k_share must be in \(0, 1\], got 0"),
+        (("top_k",), 0.0, r"top_k_share must be a number in \(0, 1\], got 0"),
     ],
 )
 def test_a_wrong_protocol_is_refused(names: tuple, share: float, rule: str) -> None:
     with pytest.raises(UserError, match=rule):
-        Codecs(names, share)
+        Codecs(names, top_k_share=share)
 
 
 class Line(BlockingGrid):
@@ -156,7 +158,7 @@ def evaluate(values: np.ndarray) -> MessageBatch:
 @pytest.mark.parametrize("names", [*LOSSLESS[1:], *LOSSY])
 def test_bytes_on_the_wire_are_those_of_the_encoded_messages(names: tuple) -> None:
     rng, got = np.random.default_rng(0), []
-    lighter = Lighter(Codecs(names), NODES, DEPLOYED)
+    pipeline = CodecPipeline(Codecs(names), NODES, DEPLOYED)
 
     def device(batch: MessageBatch) -> MessageBatch:
         got.append(batch)
@@ -171,8 +173,8 @@ def test_bytes_on_the_wire_are_those_of_the_encoded_messages(names: tuple) -> No
             wire.extend([batch, replies])
             return replies
 
-    inner = lighter.device_side(Line(device))
-    cloud = lighter.cloud_side(Wire(device))
+    inner = DeviceSide(Line(device), pipeline)
+    cloud = CloudSide(Wire(device), pipeline)
     values = [rng.normal(size=(3, 8, 8)).astype(np.float32) * 10.0**-k for k in range(3)]
     for value in values:
         value[0] = 0  # compresses well
@@ -208,7 +210,7 @@ def test_bytes_on_the_wire_are_those_of_the_encoded_messages(names: tuple) -> No
 
 
 def test_a_difference_is_taken_from_what_the_device_holds_even_if_a_message_is_lost() -> None:
-    lighter = Lighter(Codecs(("delta", "zstd")), NODES, DEPLOYED)
+    pipeline = CodecPipeline(Codecs(("delta", "zstd")), NODES, DEPLOYED)
     rng, got = np.random.default_rng(0), {}
 
     def device(batch: MessageBatch) -> MessageBatch:
@@ -216,7 +218,7 @@ def test_a_difference_is_taken_from_what_the_device_holds_even_if_a_message_is_l
             got[node] = batch.array(records.PARAMETERS, "w")[row]
         return batch.reply(metrics={records.SCORES: {"n": np.ones(len(batch))}})
 
-    inner = lighter.device_side(Line(device))
+    inner = DeviceSide(Line(device), pipeline)
     lost = iter([[], [3], [], [2, 4], []])
 
     class Lossy(Line):
@@ -225,7 +227,7 @@ def test_a_difference_is_taken_from_what_the_device_holds_even_if_a_message_is_l
             kept = np.flatnonzero(~np.isin(batch.node_ids, next(lost)))
             return inner.send_and_receive(batch.select(kept))
 
-    cloud = lighter.cloud_side(Lossy(device))
+    cloud = CloudSide(Lossy(device), pipeline)
     held = {}
     for number, gone in enumerate([[], [3], [], [2, 4], []]):
         value = rng.normal(size=(3, 8, 8)).astype(np.float32)
@@ -246,7 +248,7 @@ def played(name: str, codecs: Codecs, **links):
         stream().segment_starts_s,
         labels={**LABELS, "strategy": name},
         collect=frames.append,
-        codecs=codecs,
+        chain=[WithCodecs(codecs)],
     )
     return pd.concat(frames, ignore_index=True)
 
@@ -287,18 +289,18 @@ def test_half_precision_halves_the_payload() -> None:
 
 @pytest.mark.parametrize("names", [("float16",), ("delta", "top_k", "zstd"), ("int8", "zstd")])
 def test_what_is_no_model_goes_whole_in_as_many_records_as_there_are(names: tuple) -> None:
-    rng, lighter = np.random.default_rng(0), Lighter(Codecs(names), NODES, DEPLOYED)
+    rng, pipeline = np.random.default_rng(0), CodecPipeline(Codecs(names), NODES, DEPLOYED)
     edit, other = rng.normal(size=(3, 4, 4)).astype(np.float32), np.zeros((3, 30), np.float32)
     other[1] = rng.normal(size=30)
     numbers = np.arange(3, dtype=np.int64)
     content = {"edit": {"w": edit, "index": numbers}, "more": {"x": other}}
     batch = MessageBatch("evaluate", NODES, arrays=content, configs={records.CLOCK: {"segment": 0}})
-    ((encoded, _),) = lighter.encode_down(batch)
+    (encoded,) = pipeline.encode_down(batch)
     sizes = sizes_of(encoded.without(records.INSTRUMENTS))[0]
     assert (sizes > 0).all()
     if "zstd" in names:
         assert sizes[1] > sizes[0]  # zeros compress
-    ((decoded, _),) = lighter.decode_down(encoded)
+    decoded = pipeline.decode_down(encoded)
     assert set(decoded.record_names()) == {"edit", "more", records.CLOCK}
     np.testing.assert_allclose(decoded.array("edit", "w"), edit, atol=0.02)
     np.testing.assert_allclose(decoded.array("more", "x"), other, atol=0.02)

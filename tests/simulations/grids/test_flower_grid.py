@@ -9,7 +9,9 @@ from flwr.app import Error, Message, Metadata, RecordDict
 from flwr.app.message import make_message
 from flwr.serverapp import Grid
 
+from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.simulations.grids.flower import FlowerGrid
+from cdc_flower.simulations.grids.links import LinkGrid
 from cdc_flower.wire.batch import MessageBatch
 from cdc_flower.wire.identity import CLOUD_NODE_ID, ensure_identity
 
@@ -117,3 +119,17 @@ def test_several_batches_and_single_messages_are_sent_as_messages() -> None:
     replies = FlowerGrid(inner).send_and_receive([batch(7), *batch(8, 9)])  # type: ignore[list-item]
     assert [reply.metadata.src_node_id for reply in replies] == [7, 8, 9]
     assert FlowerGrid(inner).send_and_receive([]) == []
+
+
+def test_links_take_flowers_own_grid_as_it_is() -> None:
+    inner = TwicePushed(
+        lambda message: (unavailable if message.metadata.dst_node_id == 8 else echo)(message)
+    )
+    rates = np.full(3, 8e3)
+    grid = LinkGrid(inner, Fleet(rates, rates, np.zeros(3), np.ones(3), 1.0))
+    ((replies, _),) = MessageBatch.group(grid.send_and_receive(batch(7, 8, 9)))
+    assert replies.node_ids.tolist() == [7, 8, 9]
+    assert list(replies.errors) == [1]
+    assert (grid.rounds[0].usage.bytes_down > 0).all()
+    inner.nodes = (7, 9, 11)
+    assert grid.get_node_ids() == [7, 8, 9]  # those of the fleet

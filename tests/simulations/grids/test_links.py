@@ -11,12 +11,12 @@ from flwr.app import Array, ArrayRecord, Message
 from flwr.serverapp.strategy import FedAvg
 from tiny import Around, app, counting_app, fleet, inline, same, strategy, stream, table
 
+from cdc_flower.simulations.deployment import deploy
 from cdc_flower.simulations.fleet import Fleet
-from cdc_flower.simulations.grids.base import InlineGrid
+from cdc_flower.simulations.grids.inline import InlineGrid
 from cdc_flower.simulations.grids.links import LinkGrid
 from cdc_flower.simulations.grids.strategy import StrategyGrid
 from cdc_flower.simulations.links.accounting import work_of
-from cdc_flower.study.play import deploy
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 from cdc_flower.wire.protobuf import envelope_bytes

@@ -11,7 +11,7 @@ from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from tiny import SETTINGS, app, counting_app, fleet, inline, same, strategy, table
 
 from cdc_flower.devices.app import DeviceApp
-from cdc_flower.simulations.grids.base import InlineGrid
+from cdc_flower.simulations.grids.inline import InlineGrid
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 

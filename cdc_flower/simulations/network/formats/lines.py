@@ -54,13 +54,14 @@ def trace_of(
     """
     if not rates_bps.any():
         raise UserError(
-            f"{source}, lines 1 to {number}: a trace must carry something, got a rate of 0 throughout"
+            f"{source}, lines 1 to {number}: a trace must carry something, "
+            "got a rate of 0 throughout"
         )
     return Trace(edges_s, rates_bps, source)
 
 
 def numbered_lines(text: str, source: str) -> Iterable[tuple[int, str]]:
-    """The lines that are not blank, with their numbers from 1 on.
+    """Numbers the lines from 1 on, without those that are blank.
 
     Raises:
         UserError: If there is none.

@@ -14,7 +14,7 @@ MAHIMAHI_BYTES = 1500
 
 @trace_formats.register("mahimahi")
 def read_mahimahi(text: str, source: str) -> Directions:
-    """One line a packet of 1,500 bytes: the millisecond at which the link lets it through (Netravali, ATC 2015).
+    """Reads one line a packet of 1,500 bytes: the millisecond at which the link lets it through.
 
     The trace lasts until its last packet and begins anew then. The packets of a millisecond are
     spread over the millisecond before their stamp. A name that ends in ``.up`` or ``.down`` says
@@ -39,7 +39,7 @@ def read_mahimahi(text: str, source: str) -> Directions:
 
 
 def _explain_mahimahi(text: str, source: str) -> NoReturn:
-    """Find the line that is wrong.
+    """Finds the line that is wrong.
 
     Raises:
         UserError: Always.

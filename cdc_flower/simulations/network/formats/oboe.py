@@ -6,5 +6,5 @@ from cdc_flower.simulations.network.formats.lines import read_samples
 
 @trace_formats.register("oboe")
 def read_oboe(text: str, source: str) -> Directions:
-    """``milliseconds kbit/s`` a line: the rate from the line before until this moment (Akhtar, SIGCOMM 2018)."""
+    """Reads ``milliseconds kbit/s`` a line: the rate from the line before until this moment."""
     return {"down": read_samples(text, source, 1e-3, 1e3)}

@@ -6,5 +6,5 @@ from cdc_flower.simulations.network.formats.lines import read_samples
 
 @trace_formats.register("pensieve")
 def read_pensieve(text: str, source: str) -> Directions:
-    """``seconds Mbit/s`` a line: the rate from the line before until this moment, as Pensieve plays it."""
+    """Reads ``seconds Mbit/s`` a line: the rate from the line before until this moment."""
     return {"down": read_samples(text, source, 1.0, 1e6)}

@@ -33,8 +33,8 @@ class Detector(Protocol):
 class OnDrift(Policy):
     """Reports when a detector says that a device's own statistics have changed.
 
-    Page-Hinkley (Page 1954) looks for a rise: new values are farther from the past than before. ADWIN
-    (Bifet and Gavalda, SDM 2007) looks both ways.
+    Page-Hinkley (Page 1954) looks for a rise: new values are farther from the past than before.
+    ADWIN (Bifet and Gavalda, SDM 2007) looks both ways.
 
     Raises:
         UserError: If River is not installed, or a value is out of its range.
