@@ -22,11 +22,14 @@ from cdc_flower.core.saveable import Arrays, restore_nested
 from cdc_flower.simulations.fleet import Conditions, Fleet, Network, Speeds
 from cdc_flower.simulations.grids.flower import FlowerGrid
 from cdc_flower.simulations.grids.strategy import StrategyGrid
-from cdc_flower.simulations.protocol.codecs import Codecs
+from cdc_flower.simulations.deployment import deploy
+from cdc_flower.simulations.grids.codecs import WithCodecs
+from cdc_flower.simulations.grids.requests import WithRequests
+from cdc_flower.simulations.protocol.encoding import Codecs
 from cdc_flower.simulations.requests.setup import Requests, requests_of
 from cdc_flower.strategies.base import OnDevices, to_record
 from cdc_flower.strategies.fedavg.strategy import FedAvg
-from cdc_flower.study.play import deploy, play
+from cdc_flower.study.play import play
 from cdc_flower.study.rounds import RoundLoop
 from cdc_flower.study.session import Session
 from cdc_flower.tasks.recommendation.task import RECOMMENDATION
@@ -69,6 +72,10 @@ class World:
     def requests(self, built: Any) -> Requests | None:
         return self.policy and requests_of(self.policy, self.stream, cloud(), built)  # type: ignore[return-value]
 
+    def policies(self, built: Any) -> list[WithRequests]:
+        requests = self.requests(built)
+        return [] if requests is None else [WithRequests(requests)]
+
     def play(self, rounds: Callable[[Session], object]) -> pd.DataFrame:
         """Rows of the rounds that are played; none if there are none."""
         frames = [pd.DataFrame()]
@@ -81,8 +88,7 @@ class World:
             labels={**LABELS, "strategy": self.name},
             collect=frames.append,
             task=self.task,
-            codecs=self.codecs,
-            requests=self.requests(built),
+            chain=[WithCodecs(self.codecs), *self.policies(built)],
             rounds=rounds,
         )
         return pd.concat(frames[1:] or frames, ignore_index=True)
