@@ -31,11 +31,11 @@ from cdc_flower.core.saveable import (
     text_of,
 )
 from cdc_flower.devices.state import DeviceStates
+from cdc_flower.simulations.deployment import deploy
 from cdc_flower.simulations.grids.inline import InlineGrid
 from cdc_flower.simulations.network.sharing import SharedCapacity, Workers
 from cdc_flower.simulations.requests.policies import Devices
 from cdc_flower.simulations.requests.policies.on_drift import OnDrift
-from cdc_flower.simulations.deployment import deploy
 from cdc_flower.wire.batch import MessageBatch
 from cdc_flower.wire.identity import Identity
 

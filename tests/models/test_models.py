@@ -1,8 +1,11 @@
 """What all device models share: sizes, and one result whatever the form of the parameters."""
 
+from importlib.resources import files
+
 import numpy as np
 import pytest
 import torch
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_cases import LENGTH, NAMES, NUM_ITEMS, parameters_of, random_ids, small_model
@@ -10,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.models import device_model
+from cdc_flower.models.registry import checked_model, model_options, models
 
 
 def tensors_of(*arrays: np.ndarray) -> list[torch.Tensor]:
@@ -171,3 +175,29 @@ def test_an_unknown_model_is_answered_with_the_nearest_name() -> None:
 def test_sizes_must_be_positive(name: str, key: str, sizes: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match=f"{key} must be >= 1, got 0"):
         device_model(name, *sizes)
+
+
+WRONG = [
+    ({"name": "gru4rec", "width": 0}, "model.width must be a whole number >= 1, got 0"),
+    ({"name": "din", "num_heads": 4}, "model: unknown key 'num_heads'"),
+    ({"name": "din", "_target_": "m.Mine"}, "model: unknown key '_target_'"),
+    ({"name": "sasrec", "width": 30}, "model.width must be a multiple of 4, got 30"),
+    ({"name": "video_tiny", "heads": 5}, "model.heads must divide the width 48, got 5"),
+    ({"name": "gru4rek"}, "model.name: unknown model 'gru4rek'; did you mean 'gru4rec'?"),
+]
+
+
+@pytest.mark.parametrize(("node", "text"), WRONG)
+def test_a_wrong_option_of_a_model_is_told_before_there_are_data(
+    node: dict[str, object], text: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        checked_model(node)
+    assert str(caught.value).startswith(text) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", models)
+def test_the_file_of_a_model_holds_every_option_of_it(name: str) -> None:
+    path = files("cdc_flower.configs") / "model" / f"{name}.yaml"
+    node = yaml.safe_load(path.read_text("utf-8"))
+    assert set(node) == set(model_options(node)) and checked_model(node) == node

@@ -19,12 +19,12 @@ from video_tiny import video_task as task_of
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.packing import packed
 from cdc_flower.core.saveable import Arrays, restore_nested
-from cdc_flower.simulations.fleet import Conditions, Fleet, Network, Speeds
-from cdc_flower.simulations.grids.flower import FlowerGrid
-from cdc_flower.simulations.grids.strategy import StrategyGrid
 from cdc_flower.simulations.deployment import deploy
+from cdc_flower.simulations.fleet import Conditions, Fleet, Network, Speeds
 from cdc_flower.simulations.grids.codecs import WithCodecs
+from cdc_flower.simulations.grids.flower import FlowerGrid
 from cdc_flower.simulations.grids.requests import WithRequests
+from cdc_flower.simulations.grids.strategy import StrategyGrid
 from cdc_flower.simulations.protocol.encoding import Codecs
 from cdc_flower.simulations.requests.setup import Requests, requests_of
 from cdc_flower.strategies.base import OnDevices, to_record

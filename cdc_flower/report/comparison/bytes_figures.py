@@ -9,14 +9,21 @@ from matplotlib.axes import Axes
 from cdc_flower.report.comparison.figure_data import Panel
 from cdc_flower.report.comparison.optional_figures import Draw, Special, SpecialDraw, rows_of
 from cdc_flower.report.drawing import axes as marks
+from cdc_flower.tasks.registry import tasks
 
 #: The setting in which generated layers differ.
 SETTING = "variant"
 
 
 def tells_of_clips(panel: Panel) -> bool:
+<<<<<<< HEAD
     """Tells whether a panel is of a video task."""
     return str(panel.cells["task"].iloc[0]).startswith("video")
+=======
+    """Tells whether its task shows what one exchange costs; one that is unknown here does not."""
+    task = str(panel.cells["task"].iloc[0])
+    return task in tasks and tasks[task].facts.shows_exchange
+>>>>>>> e1
 
 
 def has_variants(panel: Panel) -> bool:

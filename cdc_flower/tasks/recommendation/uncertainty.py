@@ -1,4 +1,4 @@
-"""IntellectReq's mis-recommendation detector: a device reports where its old parameters would probably be wrong.
+"""IntellectReq's detector: a device reports where its old parameters would probably be wrong.
 
 Lv et al., Intelligent Model Update Strategy for Sequential Recommendation, WWW 2024,
 https://arxiv.org/abs/2302.07335
@@ -14,7 +14,8 @@ and counts padding); noise is normal (released: uniform); ``t`` of a device that
 yet is the mean over history.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,13 @@ from torch.nn import functional as F
 from cdc_flower.core.saveable import Arrays, Saved
 from cdc_flower.core.seeds import generator, torch_generator
 from cdc_flower.tasks.recommendation.sensor import HistorySensor, pool
+<<<<<<< HEAD
 from cdc_flower.tasks.sensing import Floats, Ints, device_rows, rows_of_devices
 from cdc_flower.training.cloud import Cloud
+=======
+from cdc_flower.tasks.sensing import Floats, Ints
+from cdc_flower.training.cloud import Cloud, History
+>>>>>>> e1
 from cdc_flower.training.fit import fit
 from cdc_flower.training.scoring import tensors
 
@@ -48,19 +54,19 @@ class Mapper(nn.Module):
         super().__init__()
         self.prior = nn.Linear(width, LATENT)
         self.posterior = nn.Linear(2 * width, LATENT)
-        self.prior_moments, self.posterior_moments = (
-            nn.Linear(LATENT, 2 * LATENT),
-            nn.Linear(LATENT, 2 * LATENT),
-        )
+        self.prior_moments = nn.Linear(LATENT, 2 * LATENT)
+        self.posterior_moments = nn.Linear(LATENT, 2 * LATENT)
         self.expand = nn.Linear(LATENT, width)
         self.item = nn.Linear(2 * width, width)
 
     def loss(self, u: Tensor, target: Tensor, label: Tensor, noise: Tensor) -> Tensor:
-        """Cross-entropy of ``⟨v̂, target⟩``, and |mean of ±KL|, + for true items and − for the others.
+        """Adds the cross-entropy of ``⟨v̂, target⟩`` to |mean of ±KL|, + for true items, − for others.
 
         Args:
-            u: ``[B, d]``; ``target``: ``[B, d]``; ``label``: ``[B]``, 0 or 1; ``noise``: ``[B,
-                LATENT]``.
+            u: ``[B, d]``, recent items.
+            target: ``[B, d]``, the next one or another.
+            label: ``[B]``, 1 for the next one and 0 for another.
+            noise: ``[B, LATENT]``.
         """
         prior = self.prior_moments(torch.tanh(self.prior(u))).chunk(2, -1)
         posterior = self.posterior_moments(
@@ -77,25 +83,34 @@ class Mapper(nn.Module):
         )
 
     def decode(self, u: Tensor, z: Tensor) -> Tensor:
-        """v̂, the embedding of the next item."""
+        """Decodes v̂, the embedding of the next item."""
         return self.item(torch.cat([u, self.expand(z)], -1))
 
     def uncertainty(self, u: Tensor, noise: Tensor) -> Tensor:
-        """``[B]``: Σ over prior samples of the variance over the dimensions of v̂. ``noise``: ``[SAMPLES, LATENT]``."""
+        """Sums ``[B]`` over prior samples the variance over the dimensions of v̂.
+
+        ``noise`` is ``[SAMPLES, LATENT]``.
+        """
         mean, log_variance = self.prior_moments(torch.tanh(self.prior(u))).chunk(2, -1)
         z = mean + noise[:, None] * torch.exp(0.5 * log_variance)
         return self.decode(u.expand(len(noise), *u.shape), z).var(-1, unbiased=False).sum(0)
 
 
 class Detector(nn.Module):
-    """The chance that parameters made of ``t`` predict well what follows ``u``, as a logit."""
+    """Estimates the chance that parameters of ``t`` predict well after ``u``, as a logit."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.change, self.score = nn.Linear(2 * width, 1), nn.Linear(2, 1)
 
     def forward(self, t: Tensor, u: Tensor, uncertainty: Tensor) -> Tensor:
-        """``[B, d]``, ``[B, d]``, ``[B]`` -> ``[B]``."""
+        """Estimates ``[B]``.
+
+        Args:
+            t: ``[B, d]``, items that parameters were made of.
+            u: ``[B, d]``, recent items.
+            uncertainty: ``[B]``, of the mapper.
+        """
         change = torch.tanh(self.change(torch.cat([t, u], -1)))
         return self.score(torch.cat([change, uncertainty[:, None]], -1)).squeeze(-1)
 
@@ -112,7 +127,7 @@ class Trained:
 
     @torch.no_grad()
     def score(self, t: NDArray[np.float32], u: NDArray[np.float32]) -> NDArray[np.float32]:
-        """``[k]``, logits of ``[k, d]`` and ``[k, d]``, each from its own row alone."""
+        """Scores ``[k]`` pairs of ``t`` and ``u`` ``[k, d]``, each from its own row alone, as logits."""
         old, new = torch.from_numpy(t), torch.from_numpy(u)
         return self.detector(old, new, self.mapper.uncertainty(new, self.noise)).numpy()
 
@@ -156,89 +171,116 @@ class DetectorDoubt:
         self._told = rows_of_devices(arrays)
 
 
-def train_uncertainty(cloud: Cloud, strategy: Any, epochs: int) -> Trained:
-    """Both networks on the history of a cloud: the mapper first, then the detector.
+class Cases:
+    """Makes cases of historical examples: recent items, and parameters that are from the past.
 
     Args:
-        cloud: Prepared; its base model gives the embedding.
+        cloud: Prepared.
         strategy: Prepared. If it has ``generate(history) -> layers``, stale parameters are those
             that it would have generated some events earlier; else they are the deployed ones.
-        epochs: Of each network. 0 leaves it at its start.
     """
-    deployed = tensors(strategy.deployment())
-    embedding = deployed["embedding"].numpy()
-    width, seed = embedding.shape[1], cloud.seed
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_generator(seed, "uncertainty").initial_seed())
-        mapper, detector = Mapper(width), Detector(width)
-    noise = torch.randn(SAMPLES, LATENT, generator=torch_generator(seed, "uncertainty", "samples"))
-    draws, lags = (
-        torch_generator(seed, "uncertainty", "noise"),
-        generator(seed, "uncertainty", "lag"),
-    )
-    table = torch.from_numpy(embedding)
-    stale = getattr(strategy, "generate", None)
 
-    def mapper_loss(batch: Any) -> Tensor:
-        u = torch.from_numpy(pool(embedding, batch.history))
-        items = table[
-            torch.from_numpy(batch.candidates[:, :2]).long()
-        ]  # the true one and one that is not
-        u, label = u.repeat_interleave(2, 0), torch.tensor([1.0, 0.0]).repeat(len(u))
-        draw = torch.randn(len(u), LATENT, generator=draws)
-        return mapper.loss(u, items.flatten(0, 1), label, draw)
+    def __init__(self, cloud: Cloud, strategy: Any) -> None:
+        self.cloud = cloud
+        self.deployed = tensors(strategy.deployment())
+        self.embedding = self.deployed["embedding"].numpy()
+        self._stale = getattr(strategy, "generate", None)
+
+    def batches(self, history: History, epoch: int = 0) -> Iterable[Any]:
+        """Makes the batches of an epoch."""
+        cloud = self.cloud
+        return history.batches(cloud.batch_size, epoch, cloud.seed, cloud.num_negatives)
+
+    def recent(self, history: NDArray[np.int32]) -> Tensor:
+        """Takes the mean embeddings ``[B, d]`` of histories ``[B, L]``."""
+        return torch.from_numpy(pool(self.embedding, history))
+
+    def choices(self, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """Pairs recent items with the true next one and with another.
+
+        Returns:
+            ``u [2 B, d]``, items ``[2 B, d]``, and which of them are true ``[2 B]``.
+        """
+        ids = torch.from_numpy(batch.candidates[:, :2]).long()
+        u = self.recent(batch.history)
+        label = torch.tensor([1.0, 0.0]).repeat(len(u))
+        items = torch.from_numpy(self.embedding)[ids]
+        return u.repeat_interleave(2, 0), items.flatten(0, 1), label
 
     @torch.no_grad()
-    def seen(history: Any, batch: Any, draw: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """t, u, and whether stale parameters put the true item above one half and the other below, ``[B, 2]``."""
+    def seen(
+        self, history: History, batch: Any, draw: np.random.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Looks at a batch through parameters of some events earlier.
+
+        Args:
+            history: Of the batch.
+            batch: ``B`` examples.
+            draw: Of how many events earlier.
+
+        Returns:
+            ``t``, ``u``, and whether the stale parameters put the true item above one half and the
+            other below, ``[B, 2]``.
+        """
         old = history.lagged(batch.rows, draw.integers(1, MAX_LAG + 1, len(batch.rows)))
-        own = tensors(stale(old)) if stale is not None else {}
-        own = (
-            own if set(own) <= set(cloud.model.adaptive) else {}
-        )  # it generates something else than layers
+        own = tensors(self._stale(old)) if self._stale is not None else {}
+        if not set(own) <= set(self.cloud.model.adaptive):
+            own = {}  # it generates something else than layers
         ids = (
             torch.from_numpy(batch.history).long(),
             torch.from_numpy(batch.candidates[:, :2]).long(),
         )
-        logits = cloud.model.score({**deployed, **own}, *ids)
+        logits = self.cloud.model.score({**self.deployed, **own}, *ids)
         right = (logits > 0) == torch.tensor([True, False])
-        return (
-            torch.from_numpy(pool(embedding, old)),
-            torch.from_numpy(pool(embedding, batch.history)),
-            right.float(),
-        )
+        return self.recent(old), self.recent(batch.history), right.float()
+
+
+def train_uncertainty(cloud: Cloud, strategy: Any, epochs: int) -> Trained:
+    """Trains both networks on the history of a cloud: the mapper first, then the detector.
+
+    Args:
+        cloud: Prepared; its base model gives the embedding.
+        strategy: As in :class:`Cases`.
+        epochs: Of each network. 0 leaves it at its start.
+    """
+    cases, seed = Cases(cloud, strategy), cloud.seed
+    width = cases.embedding.shape[1]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_generator(seed, "uncertainty").initial_seed())
+        mapper, detector = Mapper(width), Detector(width)
+    noise = torch.randn(SAMPLES, LATENT, generator=torch_generator(seed, "uncertainty", "samples"))
+    draws = torch_generator(seed, "uncertainty", "noise")
+    lags = generator(seed, "uncertainty", "lag")
+
+    def mapper_loss(batch: Any) -> Tensor:
+        u, items, label = cases.choices(batch)
+        return mapper.loss(u, items, label, torch.randn(len(u), LATENT, generator=draws))
 
     def detector_loss(batch: Any) -> Tensor:
-        t, u, right = seen(cloud.train, batch, lags)
+        t, u, right = cases.seen(cloud.train, batch, lags)
         with torch.no_grad():
             uncertainty = mapper.uncertainty(u, noise)
         logit = detector(t, u, uncertainty)
         return F.binary_cross_entropy_with_logits(logit[:, None].expand(-1, 2), right)
 
-    def batches(history: Any) -> Any:
-        return lambda epoch=0: history.batches(cloud.batch_size, epoch, seed, cloud.num_negatives)
+    def batches(epoch: int) -> Iterable[Any]:
+        return cases.batches(cloud.train, epoch)
 
     for loss, network in ((mapper_loss, mapper), (detector_loss, detector)):
         if epochs:
-            fit(
-                loss,
-                list(network.parameters()),
-                batches(cloud.train),
-                lambda: [],
-                epochs=epochs,
-                rate=RATE,
-            )
+            fit(loss, list(network.parameters()), batches, lambda: [], epochs=epochs, rate=RATE)
         network.eval().requires_grad_(False)
-    start = np.mean([pool(embedding, batch.history).mean(0) for batch in batches(cloud.train)()], 0)
-    trained = Trained(mapper, detector, noise, start.astype(np.float32), np.empty(0, np.float32))
-    held, late = [], generator(seed, "uncertainty", "validation-lag")
-    for batch in batches(cloud.validation)():
-        t, u, _ = seen(cloud.validation, batch, late)
+    means = [pool(cases.embedding, batch.history).mean(0) for batch in batches(0)]
+    start = np.mean(means, 0).astype(np.float32)
+    trained = Trained(mapper, detector, noise, start, np.empty(0, np.float32))
+    return replace(trained, scores=_held_out_scores(trained, cases))
+
+
+def _held_out_scores(trained: Trained, cases: Cases) -> NDArray[np.float32]:
+    """Scores ``[m]`` held-out histories some events late, in ascending order."""
+    cloud, late = cases.cloud, generator(cases.cloud.seed, "uncertainty", "validation-lag")
+    held = []
+    for batch in cases.batches(cloud.validation):
+        t, u, _ = cases.seen(cloud.validation, batch, late)
         held.append(trained.score(t.numpy(), u.numpy()))
-    return Trained(
-        mapper,
-        detector,
-        noise,
-        trained.start,
-        np.sort(np.concatenate(held or [np.zeros(1, np.float32)])),
-    )
+    return np.sort(np.concatenate(held or [np.zeros(1, np.float32)]))

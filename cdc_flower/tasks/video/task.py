@@ -151,7 +151,7 @@ def true_ranks(scores: NDArray[np.float32], true_column: NDArray[np.int64]) -> N
     return ranks(scores, scores[np.arange(len(scores)), true_column])
 
 
-@tasks.register("video_qa", reads="clips", is_companion=True)
+@tasks.register("video_qa", reads="clips", is_companion=True, shows_exchange=True)
 class VideoAnswers(VideoTask):
     """Measures accuracy of the highest answer, over all questions and by their type, and the log loss.
 
@@ -195,7 +195,7 @@ class VideoAnswers(VideoTask):
         return {**facts_of(data, context_id, is_shift), **sums}, {}
 
 
-@tasks.register("video_retrieval", reads="clips")
+@tasks.register("video_retrieval", reads="clips", shows_exchange=True)
 class VideoSearch(VideoTask):
     """Measures R@1, R@5, R@10, mean and median rank of the clip that a caption describes.
 
