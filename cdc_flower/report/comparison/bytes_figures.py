@@ -16,14 +16,9 @@ SETTING = "variant"
 
 
 def tells_of_clips(panel: Panel) -> bool:
-<<<<<<< HEAD
-    """Tells whether a panel is of a video task."""
-    return str(panel.cells["task"].iloc[0]).startswith("video")
-=======
     """Tells whether its task shows what one exchange costs; one that is unknown here does not."""
     task = str(panel.cells["task"].iloc[0])
     return task in tasks and tasks[task].facts.shows_exchange
->>>>>>> e1
 
 
 def has_variants(panel: Panel) -> bool:

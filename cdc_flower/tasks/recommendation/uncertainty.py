@@ -27,13 +27,8 @@ from torch.nn import functional as F
 from cdc_flower.core.saveable import Arrays, Saved
 from cdc_flower.core.seeds import generator, torch_generator
 from cdc_flower.tasks.recommendation.sensor import HistorySensor, pool
-<<<<<<< HEAD
 from cdc_flower.tasks.sensing import Floats, Ints, device_rows, rows_of_devices
-from cdc_flower.training.cloud import Cloud
-=======
-from cdc_flower.tasks.sensing import Floats, Ints
 from cdc_flower.training.cloud import Cloud, History
->>>>>>> e1
 from cdc_flower.training.fit import fit
 from cdc_flower.training.scoring import tensors
 
