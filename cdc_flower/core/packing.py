@@ -1,4 +1,4 @@
-"""Values of any structure as named arrays: numbers and texts as JSON, arrays and tensors as they are.
+"""Values of any structure as named arrays: numbers and texts as JSON, arrays as they are.
 
 For states that have no fixed shape, such as a dictionary of the devices that have reported so far.
 Nothing is pickled, so a file from elsewhere cannot run code.

@@ -54,7 +54,7 @@ def prefixed(name: str, arrays: Saved) -> Arrays:
 
 
 def part_of(arrays: Saved, name: str) -> Part:
-    """Takes the arrays of a part under their own names, in their order; none if there is no such part."""
+    """Takes the arrays of a part under their own names, in their order; none if there is none."""
     prefix = f"{name}{SEPARATOR}"
     part = Part(
         (key.removeprefix(prefix), value) for key, value in arrays.items() if key.startswith(prefix)
@@ -202,7 +202,9 @@ def save_arrays(path: Path, arrays: Saved) -> None:
 
 
 def load_arrays(path: Path) -> Arrays:
-    """Reads the arrays of a file in the order in which they were saved, which the format itself does not keep.
+    """Reads the arrays of a file in the order in which they were saved.
+
+    The format itself does not keep it.
 
     Raises:
         UserError: If it is no such file.

@@ -1,4 +1,4 @@
-"""A strategy that is being played: its rounds, its own state, and the states of all grids on the way to devices."""
+"""A strategy that is being played, with the states of all that is on the way to its devices."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path

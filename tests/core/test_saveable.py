@@ -1,4 +1,4 @@
-"""Saved states come back to the bit, from memory and from files, and what does not fit is refused."""
+"""Saved states come back to the bit, also from files, and what does not fit is refused."""
 
 import random
 from pathlib import Path
@@ -249,8 +249,8 @@ def test_an_ordinary_flower_app_goes_on_with_its_contexts() -> None:
             Message(RecordDict(), dst_node_id=node, message_type="query")
             for node in grid.get_node_ids()
         ]
-        replies = grid.send_and_receive(asked)
-        return [int(reply.content["state"]["calls"]) for reply in replies]  # type: ignore[arg-type, call-overload]
+        contents: list[Any] = [reply.content for reply in grid.send_and_receive(asked)]
+        return [int(content["state"]["calls"]) for content in contents]
 
     calls(first)
     calls(first)
@@ -336,7 +336,8 @@ def test_drift_detectors_go_on_with_what_they_have_seen(detector: str, threshold
 
     def policy() -> OnDrift:
         made = OnDrift("on_drift", None, detector, threshold, 0.05)
-        made.start(Devices(0, lambda: Values(values), lambda _: None))  # type: ignore[arg-type, return-value]
+        doubt: Any = None
+        made.start(Devices(0, lambda: Values(values), lambda _: doubt))
         return made
 
     whole, ids = policy(), np.arange(3)

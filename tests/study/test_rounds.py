@@ -1,4 +1,4 @@
-"""Rounds go as Flower's, and a run that stops, is saved and goes on gives the same rows to the bit."""
+"""Rounds go as Flower's, and a run that stops, is saved and goes on gives the same rows."""
 
 import contextlib
 import copy
@@ -70,7 +70,8 @@ class World:
         return inline()
 
     def requests(self, built: Any) -> Requests | None:
-        return self.policy and requests_of(self.policy, self.stream, cloud(), built)  # type: ignore[return-value]
+        asked = self.policy
+        return None if asked is None else requests_of(asked, self.stream, cloud(), built)
 
     def policies(self, built: Any) -> list[WithRequests]:
         requests = self.requests(built)
@@ -109,8 +110,8 @@ class VideoWorld(World):
         return video_inline(self.stream)
 
     def requests(self, built: Any) -> Requests | None:
-        asked = {} if self.policy is None else self.policy
-        return requests_of(asked, self.stream, video_cloud(self.stream), built) if asked else None
+        asked, own = self.policy, video_cloud(self.stream)
+        return None if asked is None else requests_of(asked, self.stream, own, built)
 
 
 def saved_after(world: World, *stops: int, folder: Path) -> tuple[pd.DataFrame, list[Arrays]]:
@@ -127,7 +128,7 @@ def saved_after(world: World, *stops: int, folder: Path) -> tuple[pd.DataFrame, 
 
 
 def gone_on(world: World, path: Path, saved: Arrays) -> pd.DataFrame:
-    """Rows of a run that is built anew and goes on from a file, which gives the saved arrays back."""
+    """Rows of a run that is built anew and goes on from a file, which gives the arrays back."""
 
     def go_on(session: Session) -> None:
         session.load(path)
@@ -142,7 +143,7 @@ def gone_on(world: World, path: Path, saved: Arrays) -> pd.DataFrame:
 
 
 def assert_goes_on(world: World, *stops: int, folder: Path) -> Arrays:
-    """A run that stopped after a round gives the rows of one that did not; returns what was saved."""
+    """A run that stopped gives the rows of one that did not; returns what was saved last."""
     whole = world.play(Session.run)
     before, saved = saved_after(world, *stops, folder=folder)
     for stop, arrays in zip(stops, saved, strict=True):
@@ -342,7 +343,7 @@ def test_a_hook_is_called_after_each_round_and_may_save(tmp_path: Path) -> None:
 
 
 def changed(built: Any, before: dict[str, Any]) -> set[str]:
-    """Attributes that are not what they were; those of the class count once an object has its own."""
+    """Attributes that are not what they were, or were not there."""
     return {
         name
         for name, value in vars(built).items()
