@@ -235,7 +235,7 @@ def wide(a, b, c, d, e, f, g, h, i):
     """What it does."""
     one, two = a, b
     c, d = d, c
-    return [x for y in one for x in y]
+    return [x for y in one for x in [z for z in y]]
 @app.command("x")
 def command(a, b, c):
     """Tells."""
