@@ -7,5 +7,11 @@ from hydra.core.plugins import Plugins
 
 from cdc_flower.configs.methods import MethodFiles, MethodsSearchPath
 
-for plugin in (MethodFiles, MethodsSearchPath):
-    Plugins.instance().register(plugin)
+
+def find_methods() -> None:
+    """Lets Hydra find the files of methods, also after its state was set back, which forgets it."""
+    for plugin in (MethodFiles, MethodsSearchPath):
+        Plugins.instance().register(plugin)
+
+
+find_methods()
