@@ -1,4 +1,4 @@
-"""Training and use of hypernetworks that read a device's sequence, with the static layers or without.
+"""Training and use of hypernetworks that read a device's sequence.
 
 DUET's equation (5): on historical data, the loss of the device model with the layers that each
 device's own past generates.

@@ -1,4 +1,4 @@
-"""APG: the cloud generates a small core of each adaptive layer; the maps around it are on every device.
+"""APG: the cloud generates a small core of each adaptive layer, between maps that devices have.
 
 Yan et al., APG: Adaptive Parameter Generation Network for Click-Through Rate Prediction, NeurIPS
 2022, https://arxiv.org/abs/2203.16218, as a baseline of DUET and Persona (Persona's released code,

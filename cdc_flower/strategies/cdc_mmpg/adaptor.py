@@ -1,4 +1,4 @@
-"""Fast Domain Adaptor (FDA): a clip's feature in, the parameters of the device's adaptive layer out.
+"""Fast Domain Adaptor (FDA): a clip's feature in, an adaptive layer's parameters out.
 
 Four variants (see README.md beside this file for what is known of them), with z the feature, U×A
 the kernel:

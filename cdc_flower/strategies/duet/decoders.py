@@ -49,7 +49,7 @@ class Decoder(nn.Module):
         return torch.softmax((rows @ rows.T).sum(-1) / self.temperature, -1)
 
     def last_map(self, embedding: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``[B, width]`` -> ``h`` ``[B, w]``, ``P`` ``[w, n]``, ``p`` ``[n]``: the layers are ``h P + p``.
+        """Makes ``h`` ``[B, w]``, ``P`` ``[w, n]`` and ``p`` ``[n]``: the layers are ``h P + p``.
 
         Wⱼ = Σᵢ pᵢ W'ⱼᵢ (8), h = W₁ e + B₁, P = W₂, p = B₂ (4).
         """

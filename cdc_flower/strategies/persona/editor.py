@@ -1,7 +1,7 @@
 """The parameter editor: from a device's feature to one editing matrix for each adaptive layer.
 
     e(1..L) = transfer(z)                      layer embeddings, see transfer.py
-    G(l)    = clip(e(l) P_l + p_l, -γ, γ)      editing matrix, [in + 1, out] with the bias in the last row
+    G(l)    = clip(e(l) P_l + p_l, -γ, γ)      editing matrix; its last row is the bias
     K(l)    = W(l) + G(l)                      what a device predicts with; W is its prototype's layer
 
 Decoders P, p are registered and trained, and start at zero, so every first edit is zero.
@@ -215,7 +215,7 @@ class ParameterEditor:
         return self.feature_flops(history_length) + self._transfer_flops() + self._decoder_flops()
 
     def comparison_flops(self) -> float:
-        """The same of finding out where a device's edits lie, or how large they are, once its feature is known.
+        """Counts those of placing a device's edits, or measuring them, once its feature is known.
 
         Columns that clipping reaches are not counted; see ``group.py``.
         """
