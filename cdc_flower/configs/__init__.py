@@ -1,6 +1,6 @@
-"""The YAML files of ``cdc-flower``, a package so that Hydra reads them as ``pkg://cdc_flower.configs``.
+"""The YAML files of ``cdc-flower``, which Hydra reads as ``pkg://cdc_flower.configs``.
 
-Files of the group ``strategy`` lie beside their methods. Importing this module lets Hydra find them.
+Files of the group ``strategy`` lie beside their methods. Importing this lets Hydra find them.
 """
 
 from hydra.core.plugins import Plugins
