@@ -66,7 +66,8 @@ class JointGeneration(GenerationStrategy):
     joint: bool = option(
         True,
         neutral=False,
-        doc="whether static layers are trained along, as in the papers; false keeps the base model's",
+        doc="whether static layers are trained along, as in the papers; false keeps the base "
+        "model's",
     )
     max_lag: int = option(
         0,

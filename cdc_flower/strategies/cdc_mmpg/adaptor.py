@@ -87,7 +87,7 @@ class FastDomainAdaptor(nn.Module):
                 norm.bias.copy_(start)
 
     def forward(self, feature: Tensor) -> Parameters:
-        """Makes ``head.0.weight`` ``[B, U, A]``, if there is a kernel, and ``head.0.bias`` ``[B, A]``.
+        """Makes ``head.0.weight`` ``[B, U, A]``, if it has one, and ``head.0.bias`` ``[B, A]``.
 
         In training mode normalization uses the batch and needs at least two rows; in evaluation
         mode each row counts by itself alone.

@@ -11,7 +11,7 @@ from cdc_flower.strategies.reference_code import random_numbers
 
 
 class Decoder(nn.Module):
-    """Two linear maps (4), each a mixture of ``m`` parallel ones: the stable weight adapter (6)-(8).
+    """Two linear maps (4), each a mixture of ``m`` ones: the stable weight adapter (6)-(8).
 
     With one map there is nothing to mix, and this is equation (4) to the bit. The second map starts
     at zero, so that every embedding gives the starting layer at first.
