@@ -12,6 +12,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+import cdc_flower.configs  # noqa: F401  (lets Hydra find the files of methods)
+
 torch.set_num_threads(1)
 settings.register_profile(
     "cdc_flower", deadline=None, max_examples=30, derandomize="CI" in os.environ

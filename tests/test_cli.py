@@ -15,6 +15,7 @@ from hydra.core.singleton import Singleton
 
 from cdc_flower import __version__
 from cdc_flower.cli import main
+from cdc_flower.configs import find_methods
 from cdc_flower.configs.methods import method_files
 from cdc_flower.models import models
 from cdc_flower.report.folders import run_folders
@@ -75,6 +76,7 @@ def command(
 
     yield run
     Singleton.set_state(state)
+    find_methods()
 
 
 @pytest.mark.slow

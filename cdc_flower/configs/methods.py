@@ -2,8 +2,8 @@
 
 A folder of a search path holds a group under the group's name, and methods have a folder each. So
 Hydra is given a source of its own, in which ``strategy/duet`` is ``strategies/duet/duet.yaml``.
-Methods of other packages are found by their entry points, where a YAML file of the method's name lies
-beside the module. No method is imported.
+Methods of other packages are found by their entry points, where a YAML file of the method's name
+lies beside the module. No method is imported.
 """
 
 from functools import cache

@@ -32,8 +32,8 @@ from cdc_flower.wire.replies import ok_replies
 class OnDevices:
     """Declares what is deployed on devices before the first round, and what goes over the wire.
 
-    A mix-in beside one of Flower's strategies. A method is a dataclass whose fields are its options; see
-    :func:`~cdc_flower.core.options.option`.
+    A mix-in beside one of Flower's strategies. A method is a dataclass whose fields are its options;
+    see :func:`~cdc_flower.core.options.option`.
     """
 
     #: Names of what devices may tell of their recent data that the method can read, any one of

@@ -54,7 +54,7 @@ class GenerationStrategy(CloudStrategy):
 
     @abstractmethod
     def answer(self, reports: MessageBatch) -> list[MessageBatch]:
-        """Makes what goes down: messages of type ``evaluate`` without a clock, at most one a device.
+        """Makes messages of type ``evaluate`` without a clock, at most one a device.
 
         Args:
             reports: What devices told, one row a device; see ``train.report`` of the device app.

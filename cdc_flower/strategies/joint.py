@@ -1,4 +1,4 @@
-"""Training and use of hypernetworks that read a device's sequence, with the static layers or without.
+"""Training and use of hypernetworks that read a device's sequence.
 
 DUET's equation (5): on historical data, the loss of the device model with the layers that each
 device's own past generates.
@@ -66,7 +66,8 @@ class JointGeneration(GenerationStrategy):
     joint: bool = option(
         True,
         neutral=False,
-        doc="whether static layers are trained along, as in the papers; false keeps the base model's",
+        doc="whether static layers are trained along, as in the papers; false keeps the base "
+        "model's",
     )
     max_lag: int = option(
         0,

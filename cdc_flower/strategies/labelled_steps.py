@@ -10,7 +10,7 @@ from cdc_flower.training.fit import LocalTraining
 
 @dataclass(eq=False, repr=False)
 class LabelledSteps(OnDevices):
-    """Gradient steps in each segment. Nothing is trained before the stream, so nothing is kept of it.
+    """Gradient steps in each segment. Nothing is trained before the stream, so nothing is kept.
 
     Attributes:
         how: The same as devices are told it.

@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
+import cdc_flower.configs
 from cdc_flower.core.errors import UserError
 from cdc_flower.study.composing import CONFIGS, ROOT, VERSION_BASE, hydra_at
 from cdc_flower.study.keys import check_overrides
@@ -35,6 +36,7 @@ def run_command(arguments: Sequence[str]) -> None:
             check_overrides(overrides, given.config_name or ROOT, several=given.multirun)
     flags = [text for text in arguments if text not in overrides]
     sys.argv[1:] = [*overrides, *flags]  # Hydra reads it, and takes no change after a flag
+    cdc_flower.configs.find_methods()
     hydra.main(version_base=VERSION_BASE, config_path=CONFIGS, config_name=ROOT)(_job)()
 
 

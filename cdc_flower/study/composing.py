@@ -29,6 +29,7 @@ ROOT = "config"
 @contextmanager
 def hydra_at(config_dir: str | None = None) -> Iterator[None]:
     """Sets Hydra up with the package's files and a further folder of them, until the end."""
+    cdc_flower.configs.find_methods()
     search_path = create_config_search_path(CONFIGS)
     if config_dir is not None:
         search_path.prepend(

@@ -1,4 +1,4 @@
-"""APG: the cloud generates a small core of each adaptive layer; the maps around it are on every device.
+"""APG: the cloud generates a small core of each adaptive layer, between maps that devices have.
 
 Yan et al., APG: Adaptive Parameter Generation Network for Click-Through Rate Prediction, NeurIPS
 2022, https://arxiv.org/abs/2203.16218, as a baseline of DUET and Persona (Persona's released code,
@@ -42,8 +42,8 @@ class Apg(JointGeneration):
 
     Up goes a device's recent data (its last items, or the frames of a clip); down come ``k²``
     numbers a layer. The device puts them between its own two maps. No gradient runs on the device
-    and no label leaves it. Without training a layer is the base model's in its best approximation of
-    rank k.
+    and no label leaves it. Without training a layer is the base model's in its best approximation
+    of rank k.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -54,8 +54,8 @@ class Apg(JointGeneration):
     rank: int = option(
         16,
         least=1,
-        doc="rank² numbers a layer travel; from the smaller side of a layer on, the layer starts as "
-        "the base model's",
+        doc="rank² numbers a layer travel; from the smaller side of a layer on, the layer starts "
+        "as the base model's",
     )
     width: int = option(32, least=1, doc="of the sequence encoder")
     released_code: bool = option(
@@ -103,7 +103,7 @@ class Apg(JointGeneration):
         return model.match(factored_head(x, list(cores.values()), self.maps), targets)
 
     def generate(self, history: NDArray[np.int32]) -> Arrays:
-        """Generates cores ``[n, k, k]`` of each layer from sequences ``[n, L]``, each from its own."""
+        """Generates cores ``[n, k, k]`` from sequences ``[n, L]``, each from its own."""
         return self.generate_from({records.HISTORY: history})
 
     def generate_from(self, report: Report) -> Arrays:
@@ -147,8 +147,8 @@ def base_start(
     """Makes decoders and outer maps that give the base model's head for any sequence.
 
     It is in its best approximation of rank k. Cores are the identity. Around them are U √S and
-    √S Vᵀ of the k largest singular values of the base layer's weight (Eckart and Young, 1936). Where
-    k is more than there are, the left map has fresh columns and the right one zeros beside them: the
+    √S Vᵀ of the k largest singular values of the base layer's weight (Eckart and Young, 1936).
+    Where k is more than there are, the left map has fresh columns and the right one zeros: the
     product is the weight, and training can use them.
 
     Args:

@@ -1,4 +1,4 @@
-"""Fast Domain Adaptor (FDA): a clip's feature in, the parameters of the device's adaptive layer out.
+"""Fast Domain Adaptor (FDA): a clip's feature in, an adaptive layer's parameters out.
 
 Four variants (see README.md beside this file for what is known of them), with z the feature, U×A
 the kernel:
@@ -87,7 +87,7 @@ class FastDomainAdaptor(nn.Module):
                 norm.bias.copy_(start)
 
     def forward(self, feature: Tensor) -> Parameters:
-        """Makes ``head.0.weight`` ``[B, U, A]``, if there is a kernel, and ``head.0.bias`` ``[B, A]``.
+        """Makes ``head.0.weight`` ``[B, U, A]``, if it has one, and ``head.0.bias`` ``[B, A]``.
 
         In training mode normalization uses the batch and needs at least two rows; in evaluation
         mode each row counts by itself alone.

@@ -93,8 +93,8 @@ class CdcMmpg(CloudStrategy):
         "anchor+adr",
         choices=ARMS,
         doc="full_clip: all frames go up, and their mean feature conditions the adaptor; "
-        "anchor_only: one frame's feature does; anchor+adr: what is reasoned from one; one_for_all: "
-        "nothing goes up or down, and the layer is trained further without telling clips apart",
+        "anchor_only: one frame's feature does; anchor+adr: what is reasoned from one; "
+        "one_for_all: nothing goes up or down, and the layer is trained further without telling clips apart",
     )
     variant: str = option(
         "oneM+bias", choices=VARIANTS, doc="of the adaptor: kernel and bias, or bias only"
@@ -106,8 +106,8 @@ class CdcMmpg(CloudStrategy):
         "raw",
         choices=FORMS,
         changes_training=False,
-        doc="of a frame on its way up: pixels, a picture of a real encoder, or the feature that the "
-        "device's own static layers make",
+        doc="of a frame on its way up: pixels, a picture of a real encoder, or the feature that "
+        "the device's own static layers make",
     )
     epochs: int = option(
         20,
@@ -130,7 +130,7 @@ class CdcMmpg(CloudStrategy):
         least=0,
         below=math.inf,
         neutral=0,
-        doc="of the distribution-matching loss afterwards; 0 leaves the reasoner to the task's loss",
+        doc="of the distribution-matching loss afterwards; 0 leaves it to the task's loss",
     )
     num_samples: int | None = option(
         None,
@@ -257,7 +257,7 @@ class CdcMmpg(CloudStrategy):
 
     @torch.no_grad()
     def _settle(self) -> None:
-        """Takes the statistics of evaluation mode from the clips that historical segments open with."""
+        """Takes statistics of evaluation mode from the clips that historical segments open with."""
         clip_ids = np.unique(self.clips_of(self._first_openings(self.cloud.train)))
         features = self.frames(clip_ids)
         z, _ = self.condition.in_training(features, clip_ids, torch.zeros_like(features[:, 0]))
@@ -287,7 +287,7 @@ class CdcMmpg(CloudStrategy):
 
     @torch.no_grad()
     def generate(self, features: Tensor) -> Arrays:
-        """Generates layers ``[n, ...]`` from features ``[n, m, Z]`` of frames, each from its own."""
+        """Generates layers ``[n, ...]`` from frames' features ``[n, m, Z]``, each from its own."""
         torch.set_num_threads(1)
         size = max(1, NUMBERS_PER_CHUNK // self.adaptor.num_generated)
         parts = [self.adaptor(self.condition.of_report(part)) for part in features.split(size)]

@@ -52,8 +52,8 @@ class Tuned:
 class CloudFineTuning(LabelledSteps, CloudStrategy):
     """Gradient steps of Adam in the cloud on each device's own labelled examples.
 
-    They change its adaptive layers. Without steps nothing is sent; with a rate of 0 as much is sent as
-    with any other.
+    They change its adaptive layers. Without steps nothing is sent; with a rate of 0 as much is sent
+    as with any other.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -110,7 +110,7 @@ class CloudFineTuning(LabelledSteps, CloudStrategy):
         return {name: np.stack([layers[name] for layers in held]) for name in names}
 
     def _tuned(self, upload: Arrays, start: Arrays) -> Arrays:
-        """Trains layers ``[n, ...]`` on examples ``[n, E, ...]``, in parts that bound the memory."""
+        """Trains layers ``[n, ...]`` on examples ``[n, E, ...]``, in parts to bound the memory."""
         parts = []
         for first in range(0, len(upload[records.NUM_EXAMPLES]), DEVICES_PER_CHUNK):
             chunk = slice(first, first + DEVICES_PER_CHUNK)

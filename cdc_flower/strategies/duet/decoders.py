@@ -11,7 +11,7 @@ from cdc_flower.strategies.reference_code import random_numbers
 
 
 class Decoder(nn.Module):
-    """Two linear maps (4), each a mixture of ``m`` parallel ones: the stable weight adapter (6)-(8).
+    """Two linear maps (4), each a mixture of ``m`` ones: the stable weight adapter (6)-(8).
 
     With one map there is nothing to mix, and this is equation (4) to the bit. The second map starts
     at zero, so that every embedding gives the starting layer at first.
@@ -49,7 +49,7 @@ class Decoder(nn.Module):
         return torch.softmax((rows @ rows.T).sum(-1) / self.temperature, -1)
 
     def last_map(self, embedding: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``[B, width]`` -> ``h`` ``[B, w]``, ``P`` ``[w, n]``, ``p`` ``[n]``: the layers are ``h P + p``.
+        """Makes ``h`` ``[B, w]``, ``P`` ``[w, n]`` and ``p`` ``[n]``: the layers are ``h P + p``.
 
         Wⱼ = Σᵢ pᵢ W'ⱼᵢ (8), h = W₁ e + B₁, P = W₂, p = B₂ (4).
         """

@@ -94,7 +94,13 @@ class Hypernetwork(nn.Module):
         return layers
 
     def head(self, x: Tensor, item_states: Tensor, num_steps: Tensor) -> Tensor:
-        """The generated head on ``x`` ``[B, k, in]``: the same as through :meth:`forward`, made for training."""
+        """Applies the generated head, as through :meth:`forward`, in a form made for training.
+
+        Args:
+            x: ``[B, k, in]``.
+            item_states: ``[B, L, d]``.
+            num_steps: ``[B]``, how many of them count.
+        """
         shared, decoders = (
             self.embed(item_states, num_steps),
             cast(list[Decoder | RandomDecoder], list(self.decoders)),

@@ -137,5 +137,5 @@ class Duet(JointGeneration):
         return [parameters_message(reports.node_ids, generated, flops)]
 
     def deployment(self) -> Arrays:
-        """Deploys static layers as trained, and the mean generated adaptive layers to start with."""
+        """Deploys static layers as trained, and the mean generated layers to start with."""
         return self.cloud.arrays(self.parameters)

@@ -58,7 +58,7 @@ FEDPROX = paper(
 )
 @dataclass(eq=False, repr=False)
 class FedAvg(LabelledSteps, FlowerFedAvg):
-    """Averages what sampled devices trained, weighted by their examples, and sends it to every device.
+    """Averages what sampled devices trained, by their examples, and sends it to every device.
 
     Devices are sampled by the seed of the run.
 

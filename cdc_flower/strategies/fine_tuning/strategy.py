@@ -27,7 +27,7 @@ from cdc_flower.wire import records
 )
 @dataclass(eq=False, repr=False)
 class FineTuning(LabelledSteps, CloudStrategy):
-    """Gradient steps of Adam on the device. With ``all`` layers each device keeps a model of its own.
+    """Gradient steps of Adam on the device. With ``all`` layers each keeps a model of its own.
 
     Raises:
         ValueError: If a value is out of its range.

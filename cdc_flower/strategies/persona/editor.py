@@ -1,8 +1,8 @@
 """The parameter editor: from a device's feature to one editing matrix for each adaptive layer.
 
     e(1..L) = transfer(z)                      layer embeddings, see transfer.py
-    G(l)    = clip(e(l) P_l + p_l, -γ, γ)      editing matrix, [in + 1, out] with the bias in the last row
-    K(l)    = W(l) + G(l)                      what a device predicts with; W is its prototype's layer
+    G(l)    = clip(e(l) P_l + p_l, -γ, γ)      editing matrix; its last row is the bias
+    K(l)    = W(l) + G(l)                      a device predicts with it; W is its prototype's
 
 Decoders P, p are registered and trained, and start at zero, so every first edit is zero.
 """
@@ -79,7 +79,7 @@ class ParameterEditor:
         return sizes
 
     def init(self, generator: torch.Generator) -> Parameters:
-        """Draws parameters ``feature.*``, ``transfer.*``, ``decoder.*``. Every edit is zero at first.
+        """Draws parameters ``feature.*``, ``transfer.*``, ``decoder.*``; edits are zero at first.
 
         With low rank the left factor starts as drawn and the right one at zero. Random decoders are
         drawn from a standard normal distribution, remainders by 2, and edit from the start.
@@ -130,7 +130,7 @@ class ParameterEditor:
         return layer_embeddings(parameters, self.transfer, feature, self.num_layers)
 
     def factors(self, parameters: Parameters, embeddings: list[Tensor]) -> Parameters:
-        """Makes what travels of the edits of ``B`` devices: matrices, or two factors each, and biases.
+        """Makes what travels of edits of ``B`` devices: matrices, or two factors each, and biases.
 
         Names are those of the layers; factors are ``head.l.left`` ``[B, in, r]`` and
         ``head.l.right`` ``[B, r, out]``, each clipped to ±√(γ/r), so that no entry of their product
@@ -168,7 +168,7 @@ class ParameterEditor:
     def head(
         self, parameters: Parameters, embeddings: list[Tensor], prototype: Parameters, x: Tensor
     ) -> Tensor:
-        """Applies the edited head: the layers of the prototype, with an edit of its own on each row.
+        """Applies the edited head: layers of the prototype, with an edit of its own on each row.
 
         The same as adding :meth:`edits` to the prototype, made for training.
 
@@ -215,7 +215,7 @@ class ParameterEditor:
         return self.feature_flops(history_length) + self._transfer_flops() + self._decoder_flops()
 
     def comparison_flops(self) -> float:
-        """The same of finding out where a device's edits lie, or how large they are, once its feature is known.
+        """Counts those of placing a device's edits, or measuring them, once its feature is known.
 
         Columns that clipping reaches are not counted; see ``group.py``.
         """

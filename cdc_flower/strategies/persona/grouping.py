@@ -1,4 +1,4 @@
-"""Options of methods that train in stages and cluster historical samples: Persona and its baseline."""
+"""Options of methods that cluster historical samples: Persona and its baseline."""
 
 import math
 from dataclasses import dataclass

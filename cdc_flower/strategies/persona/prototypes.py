@@ -1,4 +1,4 @@
-"""The bank of prototypes: a model and an editor for each group, who belongs where, and how prototypes move.
+"""The bank of prototypes: a model and an editor for each group, and how prototypes move.
 
 A group ``j`` has trained layers ``W_j`` and an editor whose edits ``G_j`` are meant for them. Its
 prototype ``P_j = W_j + D_j`` starts there (``D_j = 0``) and moves. A device of the group predicts
@@ -88,7 +88,13 @@ class Bank:
         )
 
     def residual(self, group: int, edits: Parameters, clip: float) -> Parameters:
-        """What is added to prototype ``group`` to get to ``W + G``: ``clip(G - D, ±γ)``; G itself while D is zero."""
+        """Computes the edit ``clip(G - D, ±γ)`` that leads from a prototype to ``W + G``.
+
+        Args:
+            group: Of the prototype.
+            edits: G, ``[n, ...]`` by name; they are the result while D is zero.
+            clip: γ.
+        """
         if not self.version[group]:
             return edits
         moved = {name: edit - self.drift[name][group] for name, edit in edits.items()}
@@ -147,7 +153,16 @@ class Bank:
         residuals: Parameters,
         points: Tensor,
     ) -> "Bank":
-        """The bank with empty groups where the devices with the largest edits are, of groups that keep a member."""
+        """Puts empty groups where devices with the largest edits are, of groups that keep a member.
+
+        Args:
+            empty: Numbers of the empty groups.
+            count: ``[N]``, members of each group.
+            group_of: ``[n]``, the group of each device.
+            before: The bank before prototypes moved.
+            residuals: ``K - P``, ``[n, ...]`` by name.
+            points: ``[n, c]``, where each device lies.
+        """
         order = np.argsort(-norms(residuals).numpy(), kind="stable")
         left = count.copy()
         chosen: list[int] = []
@@ -171,7 +186,7 @@ class Bank:
 
 
 def norms(edits: Parameters) -> Tensor:
-    """``[n]``: the Frobenius norm of each device's editing matrices, all layers together, biases left out."""
+    """Measures the Frobenius norm ``[n]`` of each device's editing matrices, without biases."""
     sizes = [
         torch.linalg.vector_norm(value.flatten(1), dim=1)
         for name, value in edits.items()
@@ -181,14 +196,19 @@ def norms(edits: Parameters) -> Tensor:
 
 
 def nearest(points: Tensor, centers: Tensor) -> Ints:
-    """``[n]``: the center closest to each point ``[n, c]``; of equals the first."""
+    """Finds the center ``[n]`` closest to each point ``[n, c]``; of equals the first."""
     return np.asarray(torch.cdist(points.double(), centers.double()).argmin(1).numpy(), np.int64)
 
 
 def cluster(points: Tensor, num_groups: int, seed: int) -> Tensor:
-    """Centers ``[N, c]`` of points ``[M, c]``: scikit-learn's k-means. Fewer distinct points than N repeat the last.
+    """Finds centers ``[N, c]`` by scikit-learn's k-means. Fewer distinct points repeat the last.
 
     The points are samples, not users: a device may move between groups as its sequence grows.
+
+    Args:
+        points: ``[M, c]``.
+        num_groups: N.
+        seed: Of k-means.
     """
     distinct = np.unique(points.numpy(), axis=0)
     if len(distinct) <= num_groups:

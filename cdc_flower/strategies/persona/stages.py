@@ -1,6 +1,6 @@
 """Persona's training in the cloud, in stages that are kept one by one (see ``cache``).
 
-    S1   global editor        on the base model; frozen static layers, or with ``joint`` trained along
+    S1   global editor        on the base model; static layers frozen, or with ``joint`` trained
     S2   groups               k-means over historical samples
     S3a  group prototypes     the base model's head, trained on each group's samples
     S3b  group editors        the global editor, except for its feature, on top of each prototype
@@ -77,7 +77,7 @@ class Stages:
         return {**training_values(self.editor), **own}
 
     def global_editor(self) -> tuple[Parameters, Parameters]:
-        """Trains S1: the whole device model (head of the base model) and the editor's parameters."""
+        """Trains S1: the device model (head of the base model) and the editor's parameters."""
         cloud, editor = self.cloud, self.editor
         model = {name: value.detach().clone() for name, value in cloud.parameters.items()}
         own = editor.init(torch_generator(cloud.seed, "persona"))

@@ -124,8 +124,8 @@ class Persona(GroupingStrategy):
         "full",
         choices=DOWNLINKS,
         changes_training=False,
-        doc="full: whole layers; edit: what is added to the prototype that the device holds; index: "
-        "the prototype's number alone where the edit is small",
+        doc="full: whole layers; edit: what is added to the prototype that the device holds; "
+        "index: the prototype's number alone where the edit is small",
     )
     edit_threshold: float = option(
         0.0,
@@ -133,14 +133,14 @@ class Persona(GroupingStrategy):
         below=math.inf,
         neutral=0,
         changes_training=False,
-        doc="with downlink=index, the largest entry of an edit that is not sent; 0 sends all others "
-        "than zero",
+        doc="with downlink=index, the largest entry of an edit that is not sent; 0 sends all "
+        "others than zero",
     )
     released_code: bool = option(
         False,
         neutral=False,
-        doc="whether decoders are random and not trained, and one feature is cloned for all layers; "
-        "false is the paper's",
+        doc="whether decoders are random and not trained, and one feature is cloned for all "
+        "layers; false is the paper's",
     )
 
     def __post_init__(self) -> None:
@@ -300,7 +300,7 @@ class Persona(GroupingStrategy):
         )
 
     def _assigned(self, feature: Tensor) -> tuple[Ints, Tensor]:
-        """Finds groups ``[n]`` of features ``[n, w]``, and where they lie ``[n, c]``, if that matters."""
+        """Finds groups ``[n]`` of features ``[n, w]``, and where they lie ``[n, c]``."""
         if self.num_prototypes == 1:
             return np.zeros(len(feature), np.int64), torch.zeros(len(feature), 1)
         where = torch.zeros(len(feature), 1)

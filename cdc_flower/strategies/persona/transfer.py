@@ -1,4 +1,4 @@
-"""Cross-layer knowledge transfer: from one feature of a device to an embedding for each adaptive layer.
+"""Cross-layer knowledge transfer: from one feature to an embedding for each adaptive layer.
 
 ``u(l) = A_l z + a_l`` is a linear map of its own for each layer (Fig. 2a of the paper). A sequence
 model then runs over the layers, so that what one layer needs is known to the next.
@@ -25,7 +25,14 @@ NUM_HEADS = 4
 
 
 def init_transfer(generator: torch.Generator, kind: str, num_layers: int, width: int) -> Parameters:
-    """Fresh parameters, named ``transfer.*``, for ``num_layers`` adaptive layers."""
+    """Draws parameters, named ``transfer.*``.
+
+    Args:
+        generator: Of the draws.
+        kind: One of ``KINDS``.
+        num_layers: L, adaptive layers.
+        width: w, of the feature and of the embeddings.
+    """
     w = width
     sizes: dict[str, tuple[int, int]] = {}
     if kind != "cloned":
@@ -128,7 +135,13 @@ def _normed(parameters: Parameters, number: int, x: Tensor) -> Tensor:
 
 
 def transfer_flops(kind: str, num_layers: int, width: int) -> float:
-    """Floating-point operations for one device, counting a multiply-add as two."""
+    """Counts floating-point operations for one device, a multiply-add as two.
+
+    Args:
+        kind: One of ``KINDS``.
+        num_layers: L, adaptive layers.
+        width: w, of the feature and of the embeddings.
+    """
     square = float(width * width)
     over_layers = {
         "none": 0.0,

@@ -1,4 +1,4 @@
-"""Static: the base model stays as it was deployed, the line that adaptations are measured against."""
+"""Static: the base model stays as it was deployed, and adaptations are measured against it."""
 
 from dataclasses import dataclass
 
