@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.simulations.deployment import check_devices
 from cdc_flower.study import flower
 from cdc_flower.study.flower import device_of, wait_for_nodes
-from cdc_flower.study.play import check_devices
 
 NODES = np.array([71, 72, 73], np.uint64)
 
