@@ -1,4 +1,4 @@
-"""Checks of a configuration: every key is one and every value in its range, before data are read."""
+"""Checks of a configuration, before data are read: every key, and every value in its range."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -34,8 +34,8 @@ def checked_config(config: Node) -> dict[str, Any]:
         The configuration with values in the types of their options.
 
     Raises:
-        UserError: If a key is none, a value has another type or is out of its range, or one that must
-            be given is missing.
+        UserError: If a key is none, a value has another type or is out of its range, one that must
+            be given is missing, or data, model and task do not fit.
     """
     checked: dict[str, Any] = checked_values(options_of(RunOptions), config, "")
     nodes = {group: _mapping(config[group], group) for group in _GROUPS}
@@ -48,7 +48,7 @@ def checked_config(config: Node) -> dict[str, Any]:
 
 
 def result_values(config: Node) -> dict[str, Any]:
-    """Lists the keys and values of a configuration on which results depend; ``run_id`` is made of them."""
+    """Lists the keys and values on which results depend; ``run_id`` is made of them."""
     options = options_of(RunOptions)
     return {key: value for key, value in config.items() if _changes_results(options.get(key))}
 

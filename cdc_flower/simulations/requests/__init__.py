@@ -1,1 +1,1 @@
-"""Request policies: each device decides when it reports, whatever the strategy does with the reports."""
+"""Request policies: each device decides when it reports, whatever the strategy does with it."""

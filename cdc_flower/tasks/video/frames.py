@@ -1,4 +1,4 @@
-"""Frames of real videos: precomputed features from a folder or one archive, or pixels from video files."""
+"""Frames of real videos: precomputed features of a folder or archive, or pixels of video files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ def spread_over(num_rows: int, num_frames: int) -> NDArray[np.int64]:
 def read_features(
     path: str, names: list[str], num_frames: int, problems: Problems
 ) -> dict[str, NDArray[np.float32]]:
-    """Features ``[num_frames, F]`` of the videos that are there, scaled to a root mean square of 1 over all of them.
+    """Reads features ``[num_frames, F]`` of videos, scaled to a root mean square of 1 over all.
 
     Args:
         path: A folder with one ``.npy``, ``.npz`` or HDF5 file a video, or one ``.npz`` or HDF5
@@ -60,7 +60,8 @@ def read_features(
         found[name] = values[spread_over(len(values), num_frames)].astype(np.float32)
     if not found:
         raise UserError(
-            f"data.features must hold features of at least one annotated video, got none in {path!r}"
+            "data.features must hold features of at least one annotated video, "
+            f"got none in {path!r}"
         )
     size = float(np.sqrt(np.mean([np.square(values).mean() for values in found.values()]))) or 1.0
     return {name: values / np.float32(size) for name, values in found.items()}

@@ -42,7 +42,7 @@ _ANSWER_TOKENS = np.array([_ID[word] for word in ANSWERS], np.int32)
 
 @dataclass(frozen=True)
 class Told:
-    """What is asked or said of ``k`` scenes: ``tokens`` ``[k, W]``, ``kind`` ``[k]``, ``answer`` ``[k]``."""
+    """Holds queries on ``k`` scenes: ``tokens`` ``[k, W]``, ``kind`` ``[k]``, ``answer`` ``[k]``."""
 
     tokens: NDArray[np.int32]
     kind: Ints
@@ -55,7 +55,7 @@ def name(places: Places, scene: Scenes, digit: Ints) -> Ints:
 
 
 def direction(places: Places, scene: Scenes) -> Ints:
-    """``[k]``: the answer that says where the highest digit goes; mirrored cameras show left as right."""
+    """Says where the highest digit goes ``[k]``; mirrored cameras show left as right."""
     motion = scene.motion[np.arange(len(scene.place)), scene.top]
     return FIRST_MOTION + 1 + np.where(places.is_mirrored[scene.place], -motion, motion)
 

@@ -1,4 +1,4 @@
-"""What happens in each clip: which digits stand in which rows, how they move, and what the last one turns into.
+"""Scenes of clips: digits in rows, their motions, and the digit that the last one turns into.
 
 A scene is a pure function of (seed, device, segment, place in the segment), so a device's clips do
 not depend on how many other devices or segments there are. A frame has four rows; two to four of

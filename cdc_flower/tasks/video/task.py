@@ -82,7 +82,7 @@ class VideoTask(Task, TruthReader):
     def report(
         self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int, lag: int = 0
     ) -> tuple[Columns, Columns]:
-        """Makes reports as the deployed settings say; see :class:`~cdc_flower.tasks.video.clip_report.ClipReport`."""
+        """Makes reports as the deployed settings say; see ``clip_report.ClipReport``."""
         assert isinstance(model, VideoModel)
         how = ClipReport.from_settings(states.settings)
         clip_ids, _ = stream.opening(states.device_ids, segment, lag)
@@ -153,7 +153,7 @@ def true_ranks(scores: NDArray[np.float32], true_column: NDArray[np.int64]) -> N
 
 @tasks.register("video_qa", reads="clips", is_companion=True, shows_exchange=True)
 class VideoAnswers(VideoTask):
-    """Measures accuracy of the highest answer, over all questions and by their type, and the log loss.
+    """Measures accuracy of the highest answer, over all questions and by type, and the log loss.
 
     Args:
         kinds: Names of the types of questions, which ``SegmentBatch.kind`` counts.

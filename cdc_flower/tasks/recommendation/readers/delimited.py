@@ -37,7 +37,7 @@ def _num_fields(lines: list[str], sep: str | None) -> NDArray[np.int64]:
 
 
 def _fields(lines: list[str], sep: str | None) -> list[str]:
-    """All fields of all lines in a row. A separator holds no line break, so none spans two lines."""
+    """Splits all lines into a row of fields. A separator holds no line break: none spans two lines."""
     if not lines:
         return []
     joined = "\n".join(lines)
@@ -45,7 +45,7 @@ def _fields(lines: list[str], sep: str | None) -> list[str]:
 
 
 def _shown_at(values: list[str], row: int) -> str:
-    """The value of the first malformed row. The rows before it are whole, so its number is its index here."""
+    """Shows the value of the first malformed row: those before it are whole, so it is at its number."""
     return shown(values[row])
 
 

@@ -1,4 +1,4 @@
-"""A JSON object of lists: ``{"user": [item, item, ...]}``, oldest first. The file gives order only."""
+"""A JSON object of lists: ``{"user": [item, item, ...]}``, oldest first, without times."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ RULES = (
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """The members of a JSON object in file order, where a dictionary would lose one of two equal keys."""
+    """Keeps members of a JSON object in order; a dictionary would lose one of two equal keys."""
 
 
 def _load(text: str, source: str) -> _Pairs:

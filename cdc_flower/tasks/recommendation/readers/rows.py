@@ -1,4 +1,4 @@
-"""The rows of a text file: which lines they are, and what becomes of the malformed ones."""
+"""Rows of a text file: their lines, and the rules that they keep or break."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -81,7 +81,7 @@ def not_empty(values: Sequence[str]) -> NDArray[np.bool_]:
 
 
 def is_number(text: str) -> bool:
-    """Whether the text is a plain number: ASCII digits, point, sign, exponent, ``nan`` or ``inf``."""
+    """Tells whether a text is a number: ASCII digits, point, sign, exponent, ``nan`` or ``inf``."""
     try:
         float(text)
     except ValueError:
