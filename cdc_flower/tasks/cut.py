@@ -86,7 +86,7 @@ def cut_by_calendar(
     historical_fraction: float,
     source: str = "the data",
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Cuts all devices at the same moments: one cut, then segments of equal duration to the last event.
+    """Cuts all devices at the same moments: one cut, then equal segments to the last event.
 
     The cut time is the quantile of all event times. An event at the very cut time belongs to
     segment 0.
@@ -154,7 +154,7 @@ def even_times_s(
 def flat_ranges(
     first: NDArray[np.int64], end: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Lays the ranges ``first[i] <= index < end[i]`` in a row; one that ends before its start is empty.
+    """Lays the ranges ``first[i] <= index < end[i]`` in a row; one may be empty.
 
     Args:
         first: ``[n]``.

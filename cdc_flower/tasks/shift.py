@@ -62,7 +62,7 @@ class ShiftSchedule:
 
     @property
     def blends(self) -> bool:
-        """Whether weights blend the interests within an event, instead of choosing a context for it."""
+        """Whether weights blend the interests within an event, not choosing one for it."""
         return self.kind == "incremental"
 
     def weights(
@@ -84,7 +84,7 @@ class ShiftSchedule:
     def is_shift(
         self, device_ids: NDArray[np.int64], *, first_segment: int = 0
     ) -> NDArray[np.bool_]:
-        """Tells ``[n, num_segments]`` whether the context is another than before; not at the first."""
+        """Tells ``[n, num_segments]`` whether the context is another than before."""
         context_id = self.context_id(device_ids, first_segment=first_segment)
         changed = np.zeros(context_id.shape, dtype=np.bool_)
         changed[:, 1:] = context_id[:, 1:] != context_id[:, :-1]
@@ -93,7 +93,7 @@ class ShiftSchedule:
     def _chain(
         self, device_ids: NDArray[np.int64], first_segment: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-        """Finds the old context, the new one, and the share of the new one, ``[n, num_segments]``."""
+        """Finds the old context, the new one, and the share of it, ``[n, num_segments]``."""
         device = np.asarray(device_ids, dtype=np.int64)[:, None]
         segment = np.arange(first_segment, first_segment + self.num_segments)[None, :]
         link, share = self._links(device, segment)

@@ -37,7 +37,7 @@ class Catalog:
 def catalogs(
     offsets: NDArray[np.int64], items: NDArray[np.int32], bounds: NDArray[np.int64], num_items: int
 ) -> list[Catalog]:
-    """Finds the items that exist at each decision point: at the cut, then at the end of each segment.
+    """Finds the items that exist at each decision point: the cut, then the end of each segment.
 
     Args:
         offsets: ``[num_devices + 1]``.

@@ -23,7 +23,7 @@ def _is_integer(name: str) -> bool:
 def _numbered(
     kind: str, ids: Sequence[str | int] | ArrayLike
 ) -> tuple[NDArray[np.int64], list[str]]:
-    """The number 0, 1, ... of each id, and the sorted names that the numbers stand for.
+    """Numbers the ids 0, 1, ..., and sorts the names that the numbers stand for.
 
     Names are in numeric order when all of them are integers, else in the order of their characters.
     """
@@ -75,7 +75,7 @@ class EventTable:
 
     @property
     def num_devices(self) -> int:
-        """How many devices have events."""
+        """Counts the devices that have events."""
         return len(self.device_names)
 
     @property

@@ -75,7 +75,7 @@ class HistoricalData:
 
     @property
     def num_devices(self) -> int:
-        """How many devices, with or without examples."""
+        """Counts the devices, with or without examples."""
         return len(self.device_ids)
 
     @property

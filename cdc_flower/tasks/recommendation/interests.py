@@ -56,12 +56,12 @@ class GeneratedEvents:
 
     @property
     def num_devices(self) -> int:
-        """How many devices."""
+        """Counts the devices."""
         return len(self.offsets) - 1
 
     @property
     def num_events(self) -> int:
-        """How many events, historical ones included."""
+        """Counts the events, historical ones included."""
         return len(self.items)
 
 
@@ -169,7 +169,7 @@ def interests_stream(
 
 
 def _pick(weights: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Draws a column for each row in proportion to weights ``[n, k]`` by uniform numbers ``[n]``."""
+    """Draws a column of each row by its weights ``[n, k]`` and a uniform number ``[n]``."""
     total = np.cumsum(weights, axis=1)
     threshold = np.minimum(uniform * total[:, -1], np.nextafter(total[:, -1], 0))
     return (total <= threshold[:, None]).sum(axis=1)
@@ -182,15 +182,7 @@ def _draw(
     segments: NDArray[np.int64],
     counts: NDArray[np.int64],
 ) -> NDArray[np.int32]:
-    """Draws the items of devices in a row, by device and then by time.
-
-    Args:
-        population: The law.
-        schedule: Of contexts, from the first segment on.
-        device_ids: ``[n]``.
-        segments: ``[S]``; negative ones are historical.
-        counts: ``[n, S]``, events to draw.
-    """
+    """Draws items in a row, by device and then by time; ``counts`` is ``[n, segments]``."""
     num_devices, rows = len(device_ids), np.arange(len(device_ids))
     interests, habits = population.interests(device_ids), population.habits(device_ids)
     tastes = population.tastes(device_ids)

@@ -90,14 +90,14 @@ class Population:
         )
 
     def habits(self, device_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Draws habits ``[n, num_contexts]``: places on the ring from the last topic to the next."""
+        """Draws habits ``[n, num_contexts]``: places from the last topic to the next."""
         contexts = np.arange(self.num_contexts)
         return 1 + hashed_integers(
             self.seed, "habit", device_ids[:, None], contexts, high=self.num_habits
         )
 
     def tastes(self, device_ids: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Draws ``[n, num_contexts, 4]`` so that ``taste . place`` spreads by ``taste_strength``."""
+        """Draws ``[n, num_contexts, 4]`` so that ``taste . place`` has its strength."""
         contexts, sizes = np.arange(self.num_contexts)[:, None], np.arange(_TASTE_SIZE)
         tastes = _hashed_normal(self.seed, "taste", device_ids[:, None, None], contexts, sizes)
         return self.taste_strength / math.sqrt(_TASTE_SIZE) * tastes
@@ -108,7 +108,7 @@ class Population:
         weights: NDArray[np.float64],
         last_topic: NDArray[np.int64],
     ) -> NDArray[np.float64]:
-        """Expects the next item as an oracle that knows the context; but for ``no_repeat`` none is better.
+        """Expects the next item as an oracle of the context; but for ``no_repeat`` none is better.
 
         Args:
             device_ids: ``[n]``.

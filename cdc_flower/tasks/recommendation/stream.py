@@ -242,7 +242,7 @@ class EventStream:
     def recent(
         self, device_ids: NDArray[np.int64], segment: int, lag: int = 0
     ) -> NDArray[np.int32]:
-        """Takes the last items ``[n, L]`` before a segment, oldest first, padded on the right with 0.
+        """Takes the last items ``[n, L]`` before a segment, oldest first, padded with 0.
 
         Args:
             device_ids: ``[n]``.

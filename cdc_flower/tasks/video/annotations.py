@@ -134,7 +134,13 @@ def _objects(
 
 
 def msvd_qa(folder: str, split: str, problems: Problems) -> Iterator[Annotation]:
-    """Reads ``{split}_qa.json``, where a video is ``vid<number>`` of ``youtube_mapping.txt``."""
+    """Reads ``{split}_qa.json``, where a video is ``vid<number>`` of ``youtube_mapping.txt``.
+
+    Args:
+        folder: Of the annotation files.
+        split: One of train, val and test.
+        problems: What becomes of rows that cannot be used.
+    """
     for place, row in _objects(
         folder, f"{split}_qa.json", ("video_id", "question", "answer"), problems
     ):
@@ -145,7 +151,13 @@ def msvd_qa(folder: str, split: str, problems: Problems) -> Iterator[Annotation]
 
 
 def msrvtt_qa(folder: str, split: str, problems: Problems) -> Iterator[Annotation]:
-    """``{split}.csv`` with the columns video, question and answer."""
+    """Reads ``{split}.csv`` with the columns video, question and answer.
+
+    Args:
+        folder: Of the annotation files.
+        split: One of train, val and test.
+        problems: What becomes of rows that cannot be used.
+    """
     for place, row in _table(
         folder, f"{split}.csv", ",", ("video", "question", "answer"), problems
     ):
@@ -155,7 +167,13 @@ def msrvtt_qa(folder: str, split: str, problems: Problems) -> Iterator[Annotatio
 
 
 def next_qa(folder: str, split: str, problems: Problems) -> Iterator[Annotation]:
-    """Reads ``{split}.csv``: open-ended answers, or the text of the right one of several."""
+    """Reads ``{split}.csv``: open-ended answers, or the text of the right one of several.
+
+    Args:
+        folder: Of the annotation files.
+        split: One of train, val and test.
+        problems: What becomes of rows that cannot be used.
+    """
     for place, row in _table(
         folder, f"{split}.csv", ",", ("video", "question", "answer", "type"), problems
     ):
@@ -170,7 +188,13 @@ def next_qa(folder: str, split: str, problems: Problems) -> Iterator[Annotation]
 
 
 def activitynet_qa(folder: str, split: str, problems: Problems) -> Iterator[Annotation]:
-    """``{split}_q.json`` and ``{split}_a.json``, joined by the id of the question."""
+    """Reads ``{split}_q.json`` and ``{split}_a.json``, joined by the id of the question.
+
+    Args:
+        folder: Of the annotation files.
+        split: One of train, val and test.
+        problems: What becomes of rows that cannot be used.
+    """
     answers = {
         row["question_id"]: row
         for _, row in _objects(folder, f"{split}_a.json", ("question_id", "answer"), problems)
@@ -194,7 +218,13 @@ def activitynet_qa(folder: str, split: str, problems: Problems) -> Iterator[Anno
 
 
 def tgif_qa(folder: str, split: str, problems: Problems) -> Iterator[Annotation]:
-    """Reads ``{Train,Test}_{frameqa,count,...}_question.csv``, as far as they are there."""
+    """Reads ``{Train,Test}_{frameqa,count,...}_question.csv``, as far as they are there.
+
+    Args:
+        folder: Of the annotation files.
+        split: One of train, val and test.
+        problems: What becomes of rows that cannot be used.
+    """
     part = {"train": "Train", "test": "Test"}.get(split)
     if part is None:
         return

@@ -75,7 +75,13 @@ class ClipReport:
     def make(
         self, model: VideoModel, static: Parameters, clip_ids: NDArray[np.int64], seed: int
     ) -> tuple[Columns, Columns]:
-        """The report on clips ``[n]``, and the work of the device.
+        """Makes the report on clips ``[n]``, and counts the work of the device.
+
+        Args:
+            model: Of the devices.
+            static: Its static layers.
+            clip_ids: ``[n]``.
+            seed: Of the run.
 
         Raises:
             ValueError: If pixels are to be encoded and the clips are features.
@@ -110,7 +116,15 @@ class ClipReport:
 def choose(
     anchor: str, features: Tensor | None, clip_ids: NDArray[np.int64], num_frames: int, seed: int
 ) -> NDArray[np.int64]:
-    """Chooses the anchor frame of each clip ``[k]``; of two in the middle it is the later one."""
+    """Chooses the anchor frame of each clip ``[k]``; of two in the middle it is the later one.
+
+    Args:
+        anchor: Way of choosing; see :class:`ClipReport`.
+        features: ``[k, n, d]`` of the frames, where the choice needs them.
+        clip_ids: ``[k]``.
+        num_frames: ``n``, of a clip.
+        seed: Of the run.
+    """
     if anchor == "random":
         return hashed_integers(seed, "anchor", clip_ids, high=num_frames)
     if anchor == "medoid":
@@ -120,7 +134,7 @@ def choose(
 
 
 def encoded(frames: NDArray[np.uint8], form: str) -> Columns:
-    """Packs frames ``[n, m, height, width, 3]`` as ``picture-0``, ``picture-1``, ...: bytes of each.
+    """Packs frames ``[n, m, height, width, 3]`` as ``picture-0``, ``picture-1``, ... in bytes.
 
     Each is an object array ``[n]`` of uint8 arrays.
     """
@@ -151,6 +165,11 @@ def read_report(
     model: VideoModel, static: Parameters, report: Mapping[str, NDArray[Any]]
 ) -> Tensor:
     """Reads reports ``[n, ...]`` in the cloud: features ``[n, m, d]`` of the frames that were told.
+
+    Args:
+        model: Of the devices.
+        static: Its static layers.
+        report: Arrays ``[n, ...]`` by name.
 
     Raises:
         ValueError: If the report holds no frame.

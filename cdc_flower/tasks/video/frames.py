@@ -133,7 +133,14 @@ def _h5py() -> Any:
 def read_videos(
     path: str, names: list[str], num_frames: int, size: int, problems: Problems
 ) -> dict[str, NDArray[np.uint8]]:
-    """Pixels ``[num_frames, size, size, 3]`` of the video files that are there, decoded by PyAV.
+    """Decodes pixels ``[num_frames, size, size, 3]`` of the video files that are there, by PyAV.
+
+    Args:
+        path: A folder of video files.
+        names: Of the videos, without the suffix.
+        num_frames: Of a video, spread evenly.
+        size: Side of a frame in pixels.
+        problems: What becomes of files that cannot be used.
 
     Raises:
         UserError: If PyAV or the folder is missing, or a file is truncated or no video.
@@ -158,7 +165,12 @@ def read_videos(
 
 
 def decode(file: Path, num_frames: int, size: int) -> NDArray[np.uint8]:
-    """``[num_frames, size, size, 3]``: frames spread evenly over the video, scaled to a square.
+    """Decodes frames ``[num_frames, size, size, 3]`` spread evenly over a video, scaled to a square.
+
+    Args:
+        file: Of the video.
+        num_frames: Spread evenly over it.
+        size: Side of a frame in pixels.
 
     Raises:
         UserError: If PyAV is missing, or the file is truncated or no video.

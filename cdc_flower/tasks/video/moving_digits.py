@@ -93,7 +93,7 @@ class DrawnClips:
         return device, segment - self.num_historical, slot
 
     def scene(self, clip_ids: Ints) -> Scenes:
-        """What happens in clips ``[k]``."""
+        """Makes the scenes of clips ``[k]``."""
         device, segment, slot = self.key(clip_ids)
         return scenes(
             self.places, self.place[device, segment + self.num_historical], device, segment, slot

@@ -116,7 +116,7 @@ class Places:
 
     @cached_property
     def names(self) -> NDArray[np.int64]:
-        """Words of digits ``[P, 10]``, of ten; the first way of naming is the order of the digits."""
+        """Words of digits ``[P, 10]``, of ten; the first naming is the order of digits."""
         ways = [np.arange(NUM_DIGITS)]
         for way in range(1, self.num_namings):
             ways.append(generator(self.seed, "naming", way).permutation(NUM_DIGITS))

@@ -121,6 +121,11 @@ class QueryTable:
         """Takes the newest queries ``[n * count, 1]`` before a segment, and their candidates.
 
         They are by device, the newest first; a device with fewer has its first one again.
+
+        Args:
+            device_ids: ``[n]``.
+            segment: Historical ones are counted too.
+            count: Of a device.
         """
         first, end = self.bounds[device_ids, 0], self.bounds[device_ids, segment]
         queries = np.maximum(end[:, None] - 1 - np.arange(count), first[:, None]).reshape(-1)

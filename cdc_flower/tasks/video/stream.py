@@ -55,7 +55,7 @@ class VideoStream:
         return self.table.bounds[place], self.table.bounds[place[0], place[1] + 1]
 
     def segment(self, device_ids: Ints, segment: int) -> VideoSegment:
-        """Makes the queries of segment 0, 1, ... on these devices, each with the same candidates."""
+        """Makes the queries of segment 0, 1, ... on these devices, with their candidates."""
         first, end = self._ends(device_ids, segment)
         row, slot, query = flat_ranges(first, end)
         candidates = self.table.candidates(query)
@@ -104,7 +104,13 @@ class VideoStream:
         return self.table.clips.clip_of(query), query
 
     def recent(self, device_ids: Ints, segment: int, lag: int = 0) -> NDArray[np.int32]:
-        """``[n, 1]``: the query of :meth:`opening`."""
+        """Takes the query ``[n, 1]`` of :meth:`opening`.
+
+        Args:
+            device_ids: ``[n]``.
+            segment: Which one starts.
+            lag: Queries by which it is earlier. 0 is the present.
+        """
         return self.opening(device_ids, segment, lag)[1][:, None].astype(np.int32)
 
     def asked(
@@ -164,7 +170,7 @@ class VideoStream:
         return LabelledBatch(num_examples, row, slot, history, candidates)
 
     def historical(self) -> "VideoHistory":
-        """The labelled segments before the stream, which the cloud holds."""
+        """Gives the labelled segments before the stream, which the cloud holds."""
         return VideoHistory(self.table, np.arange(self.num_devices), self.seed)
 
 

@@ -59,7 +59,7 @@ def good_rows(
 
 
 def text_rows(text: str, sep: str | None) -> tuple[list[str], NDArray[np.int64]]:
-    """The lines that are not blank ``[R]``, and the number of each, counted from 1 in the file.
+    """Splits lines ``[R]`` that are not blank, and numbers them from 1 as in the file.
 
     A line is blank if it holds white space only, unless that is the separator: two empty fields are
     malformed.
