@@ -165,7 +165,7 @@ def read_videos(
 
 
 def decode(file: Path, num_frames: int, size: int) -> NDArray[np.uint8]:
-    """Decodes frames ``[num_frames, size, size, 3]`` spread evenly over a video, scaled to a square.
+    """Decodes frames ``[num_frames, size, size, 3]`` spread evenly, scaled to a square.
 
     Args:
         file: Of the video.
