@@ -1,7 +1,7 @@
 """Device models by name, found by scanning this folder, and their options.
 
-A model is registered with what it ``reads``, such as items or clips, and with the names of what only
-the data can give, such as ``num_items``. Everything else that it takes is an option of the
+A model is registered with what it ``reads``, such as items or clips, and with the names of what
+only the data can give, such as ``num_items``. Everything else that it takes is an option of the
 configured ``model``. A new one for items takes ``num_items``, ``width`` and ``history_length``::
 
     @models.register("gru4rec")

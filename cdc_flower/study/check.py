@@ -34,8 +34,8 @@ def checked_config(config: Node) -> dict[str, Any]:
         The configuration with values in the types of their options.
 
     Raises:
-        UserError: If a key is none, a value has another type or is out of its range, or one that
-            must be given is missing.
+        UserError: If a key is none, a value has another type or is out of its range, one that must
+            be given is missing, or data, model and task do not fit.
     """
     checked: dict[str, Any] = checked_values(options_of(RunOptions), config, "")
     nodes = {group: _mapping(config[group], group) for group in _GROUPS}

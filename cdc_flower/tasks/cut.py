@@ -1,4 +1,4 @@
-"""Cutting events in time: where the historical part ends, which events each segment holds, what precedes an event.
+"""Cuts of events in time: the historical part, the events of each segment, and those before one.
 
 A cut is an array of bounds: segment ``r`` of device ``d`` holds the events ``bounds[d, r]`` up to
 ``bounds[d, r + 1]`` (not included) of the event table, and everything before ``bounds[d, 0]`` is
@@ -31,7 +31,7 @@ def check_cut(num_segments: int, historical_fraction: float) -> None:
 def cut_by_events(
     offsets: NDArray[np.int64], num_segments: int, historical_fraction: float
 ) -> NDArray[np.int64]:
-    """Cut each device by its own number of events: the first fraction is historical, the rest equal segments.
+    """Cuts each device by its own number of events: a historical part, then equal segments.
 
     A device with any event keeps at least its first one as history, so that its first segment
     starts with a past. Segments of one device differ by at most one event.
@@ -57,7 +57,7 @@ def cut_by_events(
 
 
 def cut_last(offsets: NDArray[np.int64], num_segments: int = 1) -> NDArray[np.int64]:
-    """Leave the last event of each device out: one segment that holds it alone, and all before it is historical.
+    """Leaves the last event of each device out: one segment holds it alone, the rest is historical.
 
     A device with fewer than ``LEAST_EVENTS_TO_LEAVE_ONE_OUT`` events is not scored, since it would
     have no example to train on; its events are historical.
@@ -86,7 +86,7 @@ def cut_by_calendar(
     historical_fraction: float,
     source: str = "the data",
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Cut all devices at the same moments: one cut time, then segments of equal duration up to the last event.
+    """Cuts all devices at the same moments: one cut, then equal segments to the last event.
 
     The cut time is the quantile of all event times. An event at the very cut time belongs to
     segment 0.
@@ -154,7 +154,7 @@ def even_times_s(
 def flat_ranges(
     first: NDArray[np.int64], end: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Lay the ranges ``first[i] <= index < end[i]`` in a row. A range that ends before it starts is empty.
+    """Lays the ranges ``first[i] <= index < end[i]`` in a row; one may be empty.
 
     Args:
         first: ``[n]``.

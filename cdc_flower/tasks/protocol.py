@@ -79,6 +79,13 @@ class Task(ABC):
     ) -> tuple[Columns, Columns]:
         """Makes the reports of devices; see :class:`~cdc_flower.devices.task.DeviceTask`.
 
+        Args:
+            model: Of the devices.
+            stream: Their data.
+            states: Of the ``n`` devices.
+            segment: Which one starts.
+            lag: Events by which the report is earlier. 0 is the present.
+
         Raises:
             ValueError: If devices tell nothing, as by default.
         """
@@ -88,6 +95,12 @@ class Task(ABC):
         self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int
     ) -> NDArray[np.float64]:
         """Tells how unsure devices are; see :class:`~cdc_flower.devices.task.DeviceTask`.
+
+        Args:
+            model: Of the devices.
+            stream: Their data.
+            states: Of the ``n`` devices.
+            segment: Which one starts.
 
         Raises:
             ValueError: If devices have answered nothing of which they could be unsure, as by

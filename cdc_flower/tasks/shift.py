@@ -1,4 +1,4 @@
-"""When a device's hidden context changes, and how: the schedule behind a stream that shifts.
+"""Schedules of shifts: when the hidden context of a device changes, and how.
 
 Contexts of a device follow each other in a chain ``..., c(-1), c(0), c(1), ...``; a kind of shift
 says which link of the chain a segment is at, and which share of it already belongs to the next
@@ -17,7 +17,7 @@ from cdc_flower.tasks.data.registry import SHIFTS
 
 @dataclass(frozen=True)
 class ShiftSchedule:
-    """Mixture weights over the contexts of each device, for each segment; a pure function of (seed, device, segment).
+    """Weighs the contexts of each device in each segment, from seed, device and segment alone.
 
     * ``abrupt``: jumps to another context once in every ``period`` segments, at a moment of the
       device's own.
@@ -62,7 +62,7 @@ class ShiftSchedule:
 
     @property
     def blends(self) -> bool:
-        """Whether weights blend the interests within each event, instead of choosing a context for it."""
+        """Whether weights blend the interests within an event, not choosing one for it."""
         return self.kind == "incremental"
 
     def weights(
@@ -84,7 +84,7 @@ class ShiftSchedule:
     def is_shift(
         self, device_ids: NDArray[np.int64], *, first_segment: int = 0
     ) -> NDArray[np.bool_]:
-        """``[n, num_segments]``: whether the dominant context differs from the segment before; False at the first."""
+        """Tells ``[n, num_segments]`` whether the context is another than before."""
         context_id = self.context_id(device_ids, first_segment=first_segment)
         changed = np.zeros(context_id.shape, dtype=np.bool_)
         changed[:, 1:] = context_id[:, 1:] != context_id[:, :-1]
@@ -93,7 +93,7 @@ class ShiftSchedule:
     def _chain(
         self, device_ids: NDArray[np.int64], first_segment: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-        """The old context, the new context and the share of the new one, each ``[n, num_segments]``."""
+        """Finds the old context, the new one, and the share of it, ``[n, num_segments]``."""
         device = np.asarray(device_ids, dtype=np.int64)[:, None]
         segment = np.arange(first_segment, first_segment + self.num_segments)[None, :]
         link, share = self._links(device, segment)
@@ -114,7 +114,7 @@ class ShiftSchedule:
         return old % self.num_contexts, new % self.num_contexts, share
 
     def _step(self, device: NDArray[np.int64], link: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How far each link's context is from the one before, never a multiple of ``num_contexts``."""
+        """Draws how far each context is from that before, never a multiple of ``num_contexts``."""
         return 1 + hashed_integers(
             self.seed, "shift-step", device, link, high=self.num_contexts - 1
         )

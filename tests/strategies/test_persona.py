@@ -185,7 +185,7 @@ def test_a_run_with_a_cache_trains_each_stage_once_and_variants_share_what_they_
     first.prepare(shared)
     assert len(list(tmp_path.iterdir())) == 5  # editor; two prototypes; two editors
     monkeypatch.setattr(
-        "cdc_flower.strategies.base.fit", lambda *_, **__: pytest.fail("trained again")
+        "cdc_flower.training.cloud.fit", lambda *_, **__: pytest.fail("trained again")
     )
     again = replace(shared, checkpoints=Checkpoints(tmp_path))
     GroupFineTuning(num_groups=2, **settings).prepare(again)

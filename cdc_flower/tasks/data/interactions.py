@@ -1,4 +1,4 @@
-"""Files of interactions: one event a line, or lists of items; see ``tasks/recommendation/readers``."""
+"""Files of interactions: an event a line, or lists; see ``tasks/recommendation/readers``."""
 
 import sys
 from collections.abc import Sequence

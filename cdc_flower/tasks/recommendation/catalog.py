@@ -28,7 +28,7 @@ class Catalog:
 
     @staticmethod
     def whole(num_items: int) -> "Catalog":
-        """Every item 1..num_items."""
+        """Makes the catalog of every item 1..num_items."""
         return Catalog(
             np.arange(1, num_items + 1, dtype=np.int32), np.arange(-1, num_items), num_items
         )
@@ -37,11 +37,13 @@ class Catalog:
 def catalogs(
     offsets: NDArray[np.int64], items: NDArray[np.int32], bounds: NDArray[np.int64], num_items: int
 ) -> list[Catalog]:
-    """What exists at each decision point: entry 0 at the cut, entry ``r`` at the end of segment ``r - 1``.
+    """Finds the items that exist at each decision point: the cut, then the end of each segment.
 
     Args:
-        offsets: ``[num_devices + 1]``; ``items``: ``[num_events]``.
+        offsets: ``[num_devices + 1]``.
+        items: ``[num_events]``.
         bounds: ``[num_devices, num_segments + 1]``; see :mod:`cdc_flower.tasks.cut`.
+        num_items: The largest item id.
 
     Returns:
         ``num_segments + 1`` catalogs, each holding the one before it. Each has at least two items.

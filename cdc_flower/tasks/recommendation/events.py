@@ -1,4 +1,4 @@
-"""Who chose what, and when: the interactions of all devices as arrays, whatever file they came from."""
+"""Interactions of all devices as arrays, whatever file they came from."""
 
 import hashlib
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def _is_integer(name: str) -> bool:
 def _numbered(
     kind: str, ids: Sequence[str | int] | ArrayLike
 ) -> tuple[NDArray[np.int64], list[str]]:
-    """The number 0, 1, ... of each id, and the sorted names that the numbers stand for.
+    """Numbers the ids 0, 1, ..., and sorts the names that the numbers stand for.
 
     Names are in numeric order when all of them are integers, else in the order of their characters.
     """
@@ -50,7 +50,9 @@ def _numbered(
 
 @dataclass(frozen=True)
 class EventTable:
-    """Interactions of all devices: ``M`` events sorted by device, then time. Ties keep the order of the file.
+    """Holds ``M`` events of all devices sorted by device, then time.
+
+    Ties keep the order of the file.
 
     Attributes:
         offsets: ``[num_devices + 1]``, the events of device d are ``offsets[d]:offsets[d + 1]``.
@@ -73,7 +75,7 @@ class EventTable:
 
     @property
     def num_devices(self) -> int:
-        """How many devices have events."""
+        """Counts the devices that have events."""
         return len(self.device_names)
 
     @property
@@ -142,7 +144,7 @@ class EventTable:
         )
 
     def first_devices(self, num_devices: int) -> "EventTable":
-        """The events of the first devices. Items keep their numbers: the catalog stays whole.
+        """Keeps the first devices. Items keep their numbers: the catalog stays whole.
 
         Args:
             num_devices: How many, in 1..``self.num_devices``. All of them gives an equal table.
@@ -154,8 +156,8 @@ class EventTable:
             raise UserError(f"fleet.num_devices must be >= 1, got {num_devices}")
         if num_devices > self.num_devices:
             raise UserError(
-                f"fleet.num_devices must be <= {self.num_devices}, the number of devices in {self.source}, "
-                f"got {num_devices}"
+                f"fleet.num_devices must be <= {self.num_devices}, the number of devices in "
+                f"{self.source}, got {num_devices}"
             )
         end = self.offsets[num_devices]
         return replace(
@@ -167,7 +169,7 @@ class EventTable:
         )
 
     def frequent(self, min_user_events: int = 1, min_item_events: int = 1) -> "EventTable":
-        """The events of devices and of items with at least so many of them, numbered anew without gaps.
+        """Keeps devices and items with at least so many events, and numbers them anew without gaps.
 
         One pass: both are counted in this table as it is, so what is left of a device (or an item)
         may be less than its minimum, because its rare items (or devices) are gone. A device without
@@ -195,8 +197,8 @@ class EventTable:
         ]
         if not kept.any():
             raise UserError(
-                f"data.min_user_events={min_user_events} and data.min_item_events={min_item_events} leave "
-                f"no event of {self.source}"
+                f"data.min_user_events={min_user_events} and "
+                f"data.min_item_events={min_item_events} leave no event of {self.source}"
             )
         devices, device = np.unique(device[kept], return_inverse=True)
         items, item = np.unique(self.items[kept], return_inverse=True)
@@ -212,7 +214,7 @@ class EventTable:
         )
 
     def content_hash(self) -> str:
-        """SHA-256 over offsets, items and times, in hexadecimal. Names and the path do not matter."""
+        """Hashes offsets, items and times in hexadecimal; names and the path do not matter."""
         digest = hashlib.sha256()
         for name, array, dtype in (
             ("offsets", self.offsets, "<i8"),

@@ -21,7 +21,7 @@ from cdc_flower.tasks.recommendation.negatives import RankedEvents, SeenItems, d
 
 @dataclass(frozen=True)
 class HistoricalBatch:
-    """Some examples of the historical part.
+    """Holds some examples of the historical part.
 
     Attributes:
         rows: ``[B]``, which examples.
@@ -38,7 +38,7 @@ class HistoricalBatch:
 
 @dataclass(frozen=True)
 class HistoricalData:
-    """Historical events of ``n`` devices, and the ``M`` training examples in them.
+    """Holds historical events of ``n`` devices, and the ``M`` training examples in them.
 
     The first event of a device has no past and is no example. A part that is held out may have
     events that are no examples, but only the past of those that are.
@@ -75,7 +75,7 @@ class HistoricalData:
 
     @property
     def num_devices(self) -> int:
-        """How many devices, with or without examples."""
+        """Counts the devices, with or without examples."""
         return len(self.device_ids)
 
     @property
@@ -128,7 +128,9 @@ class HistoricalData:
         )
 
     def lagged(self, rows: NDArray[np.int64], lag: NDArray[np.int64]) -> NDArray[np.int32]:
-        """``[B, L]``: the history as it was ``lag`` events earlier, at the earliest when the device had one event.
+        """Takes histories ``[B, L]`` as they were ``lag`` events earlier.
+
+        At the earliest it is the moment when the device had one event.
 
         Args:
             rows: ``[B]``.
@@ -144,7 +146,14 @@ class HistoricalData:
     def batch(
         self, rows: NDArray[np.int64], epoch: int, seed: int, num_negatives: int
     ) -> HistoricalBatch:
-        """These examples, with the negatives of this epoch; see :meth:`batches`."""
+        """Makes a batch of these examples, with the negatives of an epoch; see :meth:`batches`.
+
+        Args:
+            rows: ``[B]``, which examples.
+            epoch: Of the negatives.
+            seed: Of the run.
+            num_negatives: Candidates beside the true one.
+        """
         target, place = self.target[rows], self._place[rows]
         events = RankedEvents(
             seed,
@@ -170,10 +179,19 @@ class HistoricalData:
         first: int = 0,
         stop: int | None = None,
     ) -> Iterator[HistoricalBatch]:
-        """Every example once, in batches of which the last may be smaller; only batches ``first`` to ``stop``.
+        """Makes batches of every example once; the last may be smaller.
 
         Order and negatives are new in each epoch, and the same again for the same (seed, epoch).
         The negatives of an example do not depend on the order or on the batch size.
+
+        Args:
+            batch_size: Examples of a batch.
+            epoch: Which one.
+            seed: Of the run.
+            num_negatives: Candidates beside the true one.
+            shuffle: Whether the order is random; otherwise it is by device and time.
+            first: The first batch that is made.
+            stop: The one after the last; None: to the end.
 
         Raises:
             ValueError: If ``batch_size`` < 1.
@@ -187,7 +205,7 @@ class HistoricalData:
             yield self.batch(order[start : start + batch_size], epoch, seed, num_negatives)
 
     def split(self, fraction: float, seed: int) -> tuple["HistoricalData", "HistoricalData"]:
-        """A part to train on and a part to validate on, by whole devices.
+        """Makes a part to train on and one to validate on, by whole devices.
 
         Whole devices, because windows of neighboring examples overlap, and because the cloud is
         asked to serve devices by what they tell, not by what it remembers of them.
@@ -209,7 +227,7 @@ class HistoricalData:
         return self._subset(np.sort(order[count:])), self._subset(np.sort(order[:count]))
 
     def split_last(self) -> tuple["HistoricalData", "HistoricalData"]:
-        """A part to train on and a part to validate on: the last example of each device is held out.
+        """Makes a part to train on and one to validate on: the last example of each device.
 
         The first part holds nothing of it, not even among what negatives avoid. The second part
         holds all events, as the past of its examples, and avoids them as negatives.

@@ -1,11 +1,12 @@
-"""Embedded data: devices whose interests shift. No download, and the hidden context of every event is known.
+"""Embedded data: devices whose interests shift. The hidden context of every event is known.
 
 Items lie in topics, have a Zipf popularity and a place in a small space of tastes. A device has a
 few contexts, each with an interest in every topic, a taste, and a habit: the topic that tends to
 follow the last one, ``habit`` places further on a ring of topics. The next item is drawn in two
 steps:
 
-    p(topic | context, last topic)  ~  mass(topic) * exp(interest + sequence_strength * [topic = last + habit])
+    p(topic | context, last topic)
+        ~  mass(topic) * exp(interest + sequence_strength * [topic = last + habit])
     p(item | context, topic)        ~  popularity(item) * exp(taste_strength * taste . place)
 
 So recent choices tell the context, the best head differs from device to device and from context to
@@ -30,7 +31,7 @@ _CHUNK = 2048  # devices at a time: bounds the memory, changes nothing
 
 @dataclass(frozen=True)
 class GeneratedEvents:
-    """Events of all devices, as :class:`~cdc_flower.tasks.recommendation.stream.Events`, and what made them.
+    """Holds events of all devices with the contexts that made them; a kind of ``stream.Events``.
 
     Attributes:
         offsets: ``[num_devices + 1]``.
@@ -55,12 +56,12 @@ class GeneratedEvents:
 
     @property
     def num_devices(self) -> int:
-        """How many devices."""
+        """Counts the devices."""
         return len(self.offsets) - 1
 
     @property
     def num_events(self) -> int:
-        """How many events, historical ones included."""
+        """Counts the events, historical ones included."""
         return len(self.items)
 
 
@@ -168,7 +169,7 @@ def interests_stream(
 
 
 def _pick(weights: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArray[np.int64]:
-    """A column for each row ``[n]``, drawn in proportion to the weights ``[n, k]`` by one uniform number ``[n]``."""
+    """Draws a column of each row by its weights ``[n, k]`` and a uniform number ``[n]``."""
     total = np.cumsum(weights, axis=1)
     threshold = np.minimum(uniform * total[:, -1], np.nextafter(total[:, -1], 0))
     return (total <= threshold[:, None]).sum(axis=1)
@@ -181,7 +182,7 @@ def _draw(
     segments: NDArray[np.int64],
     counts: NDArray[np.int64],
 ) -> NDArray[np.int32]:
-    """The items of these devices in a row, by device and then by time; ``counts`` is ``[n, segments]``."""
+    """Draws items in a row, by device and then by time; ``counts`` is ``[n, segments]``."""
     num_devices, rows = len(device_ids), np.arange(len(device_ids))
     interests, habits = population.interests(device_ids), population.habits(device_ids)
     tastes = population.tastes(device_ids)

@@ -137,9 +137,14 @@ def pooled_auc(
 def points(
     ordered: NDArray[np.float32], counts: NDArray[np.int64], num_points: int
 ) -> NDArray[np.float32]:
-    """Order statistics ``[n, num_points]`` of the first ``counts`` numbers of ascending rows ``[n, w]``.
+    """Takes order statistics ``[n, num_points]`` of the first numbers of ascending rows ``[n, w]``.
 
     All of them, then NaN; or, of more than ``num_points``, the middle ones of as many equal parts.
+
+    Args:
+        ordered: ``[n, w]``.
+        counts: ``[n]``, numbers of each row that count.
+        num_points: Of the result; a row with no more than that is kept as it is.
     """
     j, count = np.arange(num_points), counts[:, None]
     if not ordered.shape[1]:
@@ -152,7 +157,7 @@ def points(
 def _padded(
     scores: NDArray[np.float32], segment: SegmentBatch, num_events: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Scores ``[T, w]`` of each device in one ascending row ``[n, E w]``, with infinity behind them."""
+    """Puts the scores ``[T, w]`` of a device in an ascending row ``[n, E w]``, infinity behind."""
     num_devices, most = len(num_events), int(num_events.max()) if len(num_events) else 0
     rows = np.full((num_devices, most, scores.shape[1]), INFINITY)
     rows[segment.row, segment.slot] = scores
@@ -164,7 +169,7 @@ def _padded(
 def worst_for_nan(
     scores: NDArray[np.float32], true_column: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Scores ``[T, C]`` with minus infinity for a positive and infinity for a negative that is no number."""
+    """Puts the worst value for a score ``[T, C]`` that is no number."""
     is_true = np.arange(scores.shape[1]) == true_column[:, None]
     is_nan = np.isnan(scores)
     if is_nan.any():
@@ -195,7 +200,7 @@ def _log_loss(
 
 
 def _ordered_keys(scores: NDArray[np.float32], row: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Integers that order as (row, score): the bits of a float32, made monotone, below those of the row."""
+    """Makes integers that order as (row, score): monotone bits of a float32 below the row."""
     bits = (scores + np.float32(0.0)).view(np.int32)  # adding 0 turns -0 into 0
     bits ^= (bits >> 31) & np.int32(0x7FFFFFFF)
     return (row << 32) + bits

@@ -1,4 +1,4 @@
-"""Items that a device did not choose, drawn so that anyone who asks for the same event gets the same ones."""
+"""Items that a device did not choose, the same for anyone who asks for the same event."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The law of embedded recommendation data: items, topics, tastes, interests and habits, from a seed."""
+"""Law of embedded recommendation data: items, topics, tastes, interests and habits from a seed."""
 
 import math
 from dataclasses import dataclass, fields
@@ -90,14 +90,14 @@ class Population:
         )
 
     def habits(self, device_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """``[n, num_contexts]``: how many places on the ring the next topic tends to be from the last."""
+        """Draws habits ``[n, num_contexts]``: places from the last topic to the next."""
         contexts = np.arange(self.num_contexts)
         return 1 + hashed_integers(
             self.seed, "habit", device_ids[:, None], contexts, high=self.num_habits
         )
 
     def tastes(self, device_ids: NDArray[np.int64]) -> NDArray[np.float64]:
-        """``[n, num_contexts, 4]``, scaled so that ``taste . place`` spreads by ``taste_strength``."""
+        """Draws ``[n, num_contexts, 4]`` so that ``taste . place`` has its strength."""
         contexts, sizes = np.arange(self.num_contexts)[:, None], np.arange(_TASTE_SIZE)
         tastes = _hashed_normal(self.seed, "taste", device_ids[:, None, None], contexts, sizes)
         return self.taste_strength / math.sqrt(_TASTE_SIZE) * tastes
@@ -108,7 +108,7 @@ class Population:
         weights: NDArray[np.float64],
         last_topic: NDArray[np.int64],
     ) -> NDArray[np.float64]:
-        """What an oracle that knows the context expects next; nothing can rank better, ``no_repeat`` aside.
+        """Expects the next item as an oracle of the context; but for ``no_repeat`` none is better.
 
         Args:
             device_ids: ``[n]``.
@@ -139,7 +139,16 @@ def topic_weights(
     weights: NDArray[np.float64],
     last_topic: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """``[n, num_topics]``: unnormalized chances of the next topic."""
+    """Weighs the next topic ``[n, num_topics]``, unnormalized.
+
+    Args:
+        population: The law.
+        mass: ``[num_topics]``, popularity of each topic.
+        interests: ``[n, num_contexts, num_topics]``.
+        habits: ``[n, num_contexts]``.
+        weights: ``[n, num_contexts]``, how the contexts blend.
+        last_topic: ``[n]``; -1 if there is none.
+    """
     logits = np.einsum("nc,nck->nk", weights, interests)
     bonus = population.sequence_strength * (last_topic >= 0)[:, None] * weights
     rows = np.arange(len(logits))

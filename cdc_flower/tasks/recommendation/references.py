@@ -1,7 +1,7 @@
-"""Reference lines beside the strategies: rankings by counting, of which a learned model should be above.
+"""Reference lines: rankings by counting, which a learned model should be better than.
 
 ``popularity``  p(i), the share of the item in the historical part
-``markov``      sum over k = 1, 2, 3 of w_k p(i | item at k steps back), with weights 1/k for as many as there are
+``markov``      sum over k = 1, 2, 3 of w_k p(i | item at k steps back), with weights 1/k
 
 where p(i | j) = (n(j, i) + a p(i)) / (n(j) + a), with n(j, i) how often i comes next after j on a
 device. Every share has one event added to each item. The weights and ``a`` are the best of a few on
@@ -40,7 +40,7 @@ DEVICES_PER_CHUNK = 512
 
 @dataclass(frozen=True)
 class Counts:
-    """What the historical part counts.
+    """Counts the historical part.
 
     Attributes:
         share: ``[num_items + 1]``, of each item with one event added; 0 for the padding.
@@ -56,7 +56,7 @@ class Counts:
 
     @classmethod
     def of(cls, history: HistoricalData) -> "Counts":
-        """Count the items and the pairs of neighbors of each device."""
+        """Counts the items and the pairs of neighbors of each device."""
         popularity = history.popularity() + 1.0
         popularity[0] = 0
         followed = np.ones(len(history.items), np.bool_)
@@ -108,7 +108,7 @@ REFERENCES: dict[str, Line] = {
 def reference_frames(
     names: Sequence[str], stream: Stream, history: HistoricalData, labels: Mapping[str, Any]
 ) -> Iterator[pd.DataFrame]:
-    """The rows of each reference line and segment, as a strategy's that sends and costs nothing.
+    """Makes the rows of each line and segment, as of a strategy that sends and costs nothing.
 
     Args:
         names: Of ``REFERENCES``.
@@ -152,14 +152,22 @@ def reference_frames(
 def _score(
     name: str, counts: Counts, stream: Stream, device_ids: NDArray[np.int64], segment: int
 ) -> tuple[NDArray[np.int64], RankingScores]:
-    """How many events these devices have in the segment, and what they add to the metrics."""
+    """Counts the events of devices in a segment, and scores them.
+
+    Args:
+        name: Of the line.
+        counts: Of the historical part.
+        stream: Of the devices.
+        device_ids: ``[n]``.
+        segment: Which one.
+    """
     data = stream.segment(device_ids, segment)
     logits = np.log(REFERENCES[name](counts, data) * stream.num_items / LOSS_NEGATIVES)
     return data.num_events, RankingMetrics().score(logits.astype(np.float32), data)
 
 
 def joined(parts: Sequence[RankingScores]) -> RankingScores:
-    """The scores of some devices and then of others."""
+    """Joins the scores of some devices and then of others."""
     names = [field.name for field in fields(RankingScores)]
     return RankingScores(
         **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}

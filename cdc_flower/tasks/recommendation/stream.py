@@ -1,4 +1,4 @@
-"""A stream of recommendation events: what each device sees segment by segment, and what only a metric may read.
+"""Streams of recommendation events, segment by segment, with a truth that only a metric may read.
 
 Everything is a pure function of the seed, the device and the event, so any number of calls in any
 order, on any worker, give the same answers. The attributes are plain arrays: cheap to pickle and to
@@ -29,7 +29,7 @@ from cdc_flower.tasks.recommendation.negatives import RankedEvents, SeenItems, d
 
 
 class Events(Protocol):
-    """What a stream needs of a table of events, which are sorted by device and then by time."""
+    """Holds events sorted by device and then by time."""
 
     @property
     def offsets(self) -> NDArray[np.int64]:
@@ -58,7 +58,7 @@ class TimedEvents(Events, Protocol):
 
 @dataclass(frozen=True)
 class Ranking:
-    """What is ranked at an event.
+    """Says which candidates an event has.
 
     Attributes:
         history_length: ``L``, items that a model sees before an event.
@@ -186,13 +186,13 @@ class EventStream:
     def _ends(
         self, device_ids: NDArray[np.int64], segment: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The first scored event of each device's segment and the one after its last, both ``[n]``."""
+        """Finds the first scored event of each device and the one after its last, both ``[n]``."""
         end = self.bounds[device_ids, segment + 1]
         first = np.maximum(self.bounds[device_ids, segment], self.offsets[device_ids] + 1)
         return np.minimum(first, end), end
 
     def segment(self, device_ids: NDArray[np.int64], segment: int) -> SegmentBatch:
-        """The events of segment 0, 1, ..., ``num_segments - 1`` on these devices, in the order of the devices."""
+        """Makes the events of segment 0, 1, ... on these devices, in the order of the devices."""
         device_ids = self._checked(device_ids, segment, self.num_segments - 1)
         first, end = self._ends(device_ids, segment)
         row, slot, index = flat_ranges(first, end)
@@ -242,7 +242,7 @@ class EventStream:
     def recent(
         self, device_ids: NDArray[np.int64], segment: int, lag: int = 0
     ) -> NDArray[np.int32]:
-        """``[n, L]``: the last items before the segment starts, oldest first, padded on the right with 0.
+        """Takes the last items ``[n, L]`` before a segment, oldest first, padded with 0.
 
         Args:
             device_ids: ``[n]``.
@@ -272,10 +272,17 @@ class EventStream:
         max_examples: int,
         num_negatives: int,
     ) -> LabelledBatch:
-        """The newest examples from before the segment starts, at most ``max_examples`` a device, oldest first.
+        """Takes the newest examples from before a segment, oldest first.
 
         Each has at least one earlier item. Negatives differ from segment to segment and avoid only
         what the device has seen so far: to avoid its future choices too would give them away.
+
+        Args:
+            reader: Pays for the labels.
+            device_ids: ``[n]``.
+            segment: Which one starts.
+            max_examples: Of a device.
+            num_negatives: Candidates beside the true one.
 
         Raises:
             TruthAccessError: If the reader is not a :class:`TruthReader`.
@@ -306,7 +313,7 @@ class EventStream:
         )
 
     def historical(self) -> HistoricalData:
-        """The labelled part from before the cut, which the cloud holds; it contains no later event."""
+        """Makes the labelled part from before the cut, which the cloud holds."""
         row, _, index = flat_ranges(self.offsets[:-1], self.bounds[:, 0])
         offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=self.num_devices))])
         return HistoricalData(
@@ -363,7 +370,7 @@ def event_stream(
 
 
 def even_starts_s(num_segments: int, segment_s: float) -> NDArray[np.float64]:
-    """``[num_segments + 1]``: decision points ``segment_s`` seconds apart, from 0 s on.
+    """Makes ``[num_segments + 1]`` decision points ``segment_s`` seconds apart, from 0 s on.
 
     Raises:
         UserError: If ``segment_s`` is not above 0.

@@ -95,11 +95,6 @@ class Recommendation(Task):
         return value_sum[:, None], value_count[:, None]
 
     def sensor(self, stream: EventStream, cloud: Cloud, deployed: Arrays) -> HistorySensor:
-        """Makes the statistics that devices keep of their items.
-
-        Raises:
-            UserError: If the model has no embedding of items.
-        """
         if EMBEDDING not in deployed:
             found = ", ".join(list(deployed)[:3])
             raise UserError(f"policy needs a model with item embeddings, got {found}, ...")
@@ -108,14 +103,12 @@ class Recommendation(Task):
     def doubt_estimate(
         self, stream: EventStream, cloud: Cloud, strategy: Any, epochs: int, ask: Ask
     ) -> DetectorDoubt:
-        """Trains the detector of IntellectReq in the cloud."""
         sensor = self.sensor(stream, cloud, strategy.deployment())
         return DetectorDoubt(sensor, train_uncertainty(cloud, strategy, epochs))
 
     def reference_rows(
         self, names: Sequence[str], stream: EventStream, labels: Mapping[str, Any]
     ) -> Iterator[pd.DataFrame]:
-        """Scores lines of counting; see :mod:`cdc_flower.tasks.recommendation.references`."""
         return reference_frames(names, stream, stream.historical(), labels)
 
 

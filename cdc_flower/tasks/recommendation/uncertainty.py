@@ -55,7 +55,7 @@ class Mapper(nn.Module):
         self.item = nn.Linear(2 * width, width)
 
     def loss(self, u: Tensor, target: Tensor, label: Tensor, noise: Tensor) -> Tensor:
-        """Adds the cross-entropy of ``⟨v̂, target⟩`` to |mean of ±KL|, + for true items, − for others.
+        """Adds the cross-entropy of ``⟨v̂, target⟩`` to |mean of ±KL|, + for true items.
 
         Args:
             u: ``[B, d]``, recent items.
@@ -122,7 +122,7 @@ class Trained:
 
     @torch.no_grad()
     def score(self, t: NDArray[np.float32], u: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scores ``[k]`` pairs of ``t`` and ``u`` ``[k, d]``, each from its own row alone, as logits."""
+        """Scores ``[k]`` pairs of ``t`` and ``u`` ``[k, d]``, each by itself, as logits."""
         old, new = torch.from_numpy(t), torch.from_numpy(u)
         return self.detector(old, new, self.mapper.uncertainty(new, self.noise)).numpy()
 

@@ -1,1 +1,1 @@
-"""Video streams: rendered clips of moving digits, MSVD, and annotation files with folders of features."""
+"""Video tasks on rendered clips of moving digits, on MSVD, and on annotated folders of features."""

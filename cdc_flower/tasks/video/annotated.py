@@ -1,4 +1,4 @@
-"""Streams of annotated real videos: each device holds some clips, and a segment asks about one of them.
+"""Streams of annotated real videos: a device holds some clips, and a segment asks about one.
 
 Two splits of very different difficulty. ``new_questions``: the cloud was trained on other questions
 about the same clips. ``new_clips``: the clips of the stream are in no historical question. The
@@ -31,7 +31,9 @@ class ReadClips:
 
     Args:
         frames: ``[V, n, *frame_shape]``, float32 features or uint8 pixels.
-        clip: ``[Q]``, of each query; ``words``: ``[Q, W]``; ``num_words``: of the vocabulary.
+        clip: ``[Q]``, of each query.
+        words: ``[Q, W]``.
+        num_words: Of the vocabulary.
     """
 
     def __init__(
@@ -60,10 +62,13 @@ class ReadClips:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which query is asked where: ``device`` ``[Q]`` and ``segment`` ``[Q]``, historical segments first.
+    """Plans which query is asked where.
 
     Attributes:
-        num_historical: ``H``, segments before the stream; ``num_devices``: ``n``.
+        device: ``[Q]``.
+        segment: ``[Q]``, historical segments first.
+        num_historical: ``H``, segments before the stream.
+        num_devices: ``n``.
         clip: ``[n, H + S]``, what each segment is about; -1 where there is nothing.
     """
 
@@ -123,7 +128,13 @@ def plan_new_questions(
 
 
 def plan_new_clips(clip: Ints, is_known: NDArray[np.bool_], num_segments: int, seed: int) -> Plan:
-    """One device for each new clip; known clips are dealt out to the devices as their history.
+    """Makes one device for each new clip, and deals known clips out as their history.
+
+    Args:
+        clip: ``[Q]``, of each query.
+        is_known: ``[V]``, whether a clip is historical.
+        num_segments: Of the stream.
+        seed: Of the run.
 
     Raises:
         UserError: If there is no new clip, or no known one.
@@ -211,7 +222,8 @@ def _frames(
 def _with_msvd_names(rows: list[Annotation], msvd: str | None) -> list[Annotation]:
     if msvd is None:
         raise UserError(
-            "data.msvd must be the folder of MSVD, whose youtube_mapping.txt names the clips of MSVD-QA"
+            "data.msvd must be the folder of MSVD, whose youtube_mapping.txt names the clips "
+            "of MSVD-QA"
         )
     names = notes.msvd_names(find_file(msvd, ["youtube_mapping.txt"]))
     return [replace(row, video=names.get(row.video, row.video)) for row in rows]
@@ -220,7 +232,7 @@ def _with_msvd_names(rows: list[Annotation], msvd: str | None) -> list[Annotatio
 def _with_frames(
     rows: list[Annotation], frames: dict[str, Any], problems: Problems, partial: bool
 ) -> list[Annotation]:
-    """The annotations whose video is there. With ``partial`` the others are left out without a word.
+    """Keeps the annotations whose video is there; with ``partial`` the others go without a word.
 
     Raises:
         UserError: If one is not, and problems are errors.
@@ -323,7 +335,7 @@ def _table(
 
 
 def _galleries(plan: Plan, num_clips: int, size: int, seed: int) -> Ints:
-    """``[n, H + S, G]``: the clip of each segment among others of its part (historical or stream)."""
+    """Puts the clip of each segment among others of its part, ``[n, H + S, G]``."""
     parts = plan.clip[:, : plan.num_historical], plan.clip[:, plan.num_historical :]
     pools = [np.unique(part[part >= 0]) for part in parts]
     count = min([size, *(len(pool) for pool in pools)])

@@ -1,4 +1,6 @@
-"""Questions about real videos, from the annotation files of MSVD-QA, MSRVTT-QA, NExT-QA, ActivityNet-QA and TGIF-QA.
+"""Questions about real videos, from published annotation files.
+
+They are those of MSVD-QA, MSRVTT-QA, NExT-QA, ActivityNet-QA and TGIF-QA.
 
 Every format comes to the same rows: a video, a question, its answer as a word or phrase, a type,
 and the split that the file is of. ``path`` is the folder of the files as they are published; gzip
@@ -99,7 +101,8 @@ def _table(
     missing = [column for column in columns if column not in (reader.fieldnames or ())]
     if missing:
         raise UserError(
-            f"{path}:1: must have the columns {', '.join(columns)}, got none for {', '.join(missing)}"
+            f"{path}:1: must have the columns {', '.join(columns)}, "
+            f"got none for {', '.join(missing)}"
         )
     for row in reader:
         place = f"{path}:{reader.line_num}"
@@ -131,7 +134,13 @@ def _objects(
 
 
 def msvd_qa(folder: str, split: str, problems: Problems) -> Iterator[Annotation]:
-    """``{split}_qa.json``: the video is ``vid<number>``, as ``youtube_mapping.txt`` of MSVD calls it."""
+    """Reads ``{split}_qa.json``, where a video is ``vid<number>`` of ``youtube_mapping.txt``.
+
+    Args:
+        folder: Of the annotation files.
+        split: One of train, val and test.
+        problems: What becomes of rows that cannot be used.
+    """
     for place, row in _objects(
         folder, f"{split}_qa.json", ("video_id", "question", "answer"), problems
     ):
@@ -142,7 +151,13 @@ def msvd_qa(folder: str, split: str, problems: Problems) -> Iterator[Annotation]
 
 
 def msrvtt_qa(folder: str, split: str, problems: Problems) -> Iterator[Annotation]:
-    """``{split}.csv`` with the columns video, question and answer."""
+    """Reads ``{split}.csv`` with the columns video, question and answer.
+
+    Args:
+        folder: Of the annotation files.
+        split: One of train, val and test.
+        problems: What becomes of rows that cannot be used.
+    """
     for place, row in _table(
         folder, f"{split}.csv", ",", ("video", "question", "answer"), problems
     ):
@@ -152,7 +167,13 @@ def msrvtt_qa(folder: str, split: str, problems: Problems) -> Iterator[Annotatio
 
 
 def next_qa(folder: str, split: str, problems: Problems) -> Iterator[Annotation]:
-    """``{split}.csv``: open-ended answers as they are; of a multiple choice the text of the right one."""
+    """Reads ``{split}.csv``: open-ended answers, or the text of the right one of several.
+
+    Args:
+        folder: Of the annotation files.
+        split: One of train, val and test.
+        problems: What becomes of rows that cannot be used.
+    """
     for place, row in _table(
         folder, f"{split}.csv", ",", ("video", "question", "answer", "type"), problems
     ):
@@ -167,7 +188,13 @@ def next_qa(folder: str, split: str, problems: Problems) -> Iterator[Annotation]
 
 
 def activitynet_qa(folder: str, split: str, problems: Problems) -> Iterator[Annotation]:
-    """``{split}_q.json`` and ``{split}_a.json``, joined by the id of the question."""
+    """Reads ``{split}_q.json`` and ``{split}_a.json``, joined by the id of the question.
+
+    Args:
+        folder: Of the annotation files.
+        split: One of train, val and test.
+        problems: What becomes of rows that cannot be used.
+    """
     answers = {
         row["question_id"]: row
         for _, row in _objects(folder, f"{split}_a.json", ("question_id", "answer"), problems)
@@ -191,7 +218,13 @@ def activitynet_qa(folder: str, split: str, problems: Problems) -> Iterator[Anno
 
 
 def tgif_qa(folder: str, split: str, problems: Problems) -> Iterator[Annotation]:
-    """``{Train,Test}_{frameqa,count,action,transition}_question.csv``, separated by tabs; those that are there."""
+    """Reads ``{Train,Test}_{frameqa,count,...}_question.csv``, as far as they are there.
+
+    Args:
+        folder: Of the annotation files.
+        split: One of train, val and test.
+        problems: What becomes of rows that cannot be used.
+    """
     part = {"train": "Train", "test": "Test"}.get(split)
     if part is None:
         return

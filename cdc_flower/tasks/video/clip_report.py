@@ -1,4 +1,4 @@
-"""What a device tells the cloud of a clip: all frames or one anchor frame, as pixels or as features.
+"""Reports of a clip to the cloud: all frames or one anchor frame, as pixels or as features.
 
 A form is ``raw`` (the numbers of a frame: uint8 pixels, or float32 where the stream has features),
 ``png`` or ``jpeg`` (bytes of a real encoder), or ``feature`` (what the device's own static layers
@@ -75,7 +75,13 @@ class ClipReport:
     def make(
         self, model: VideoModel, static: Parameters, clip_ids: NDArray[np.int64], seed: int
     ) -> tuple[Columns, Columns]:
-        """The report on clips ``[n]``, and the work of the device.
+        """Makes the report on clips ``[n]``, and counts the work of the device.
+
+        Args:
+            model: Of the devices.
+            static: Its static layers.
+            clip_ids: ``[n]``.
+            seed: Of the run.
 
         Raises:
             ValueError: If pixels are to be encoded and the clips are features.
@@ -110,7 +116,15 @@ class ClipReport:
 def choose(
     anchor: str, features: Tensor | None, clip_ids: NDArray[np.int64], num_frames: int, seed: int
 ) -> NDArray[np.int64]:
-    """``[k]``: the anchor frame of each clip. Of an even number of frames the later of the two is in the middle."""
+    """Chooses the anchor frame of each clip ``[k]``; of two in the middle it is the later one.
+
+    Args:
+        anchor: Way of choosing; see :class:`ClipReport`.
+        features: ``[k, n, d]`` of the frames, where the choice needs them.
+        clip_ids: ``[k]``.
+        num_frames: ``n``, of a clip.
+        seed: Of the run.
+    """
     if anchor == "random":
         return hashed_integers(seed, "anchor", clip_ids, high=num_frames)
     if anchor == "medoid":
@@ -120,7 +134,7 @@ def choose(
 
 
 def encoded(frames: NDArray[np.uint8], form: str) -> Columns:
-    """``[n, m, height, width, 3]`` -> ``picture-0``, ``picture-1``, ...: the bytes of each frame, of any length.
+    """Packs frames ``[n, m, height, width, 3]`` as ``picture-0``, ``picture-1``, ... in bytes.
 
     Each is an object array ``[n]`` of uint8 arrays.
     """
@@ -150,7 +164,12 @@ def decoded(text: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def read_report(
     model: VideoModel, static: Parameters, report: Mapping[str, NDArray[Any]]
 ) -> Tensor:
-    """The cloud's reading of reports ``[n, ...]``: features ``[n, m, d]`` of the frames that were told.
+    """Reads reports ``[n, ...]`` in the cloud: features ``[n, m, d]`` of the frames that were told.
+
+    Args:
+        model: Of the devices.
+        static: Its static layers.
+        report: Arrays ``[n, ...]`` by name.
 
     Raises:
         ValueError: If the report holds no frame.
@@ -166,7 +185,8 @@ def read_report(
         )
         if not names:
             raise ValueError(
-                f"a report must hold frames, features or pictures, got {', '.join(report) or 'nothing'}"
+                "a report must hold frames, features or pictures, "
+                f"got {', '.join(report) or 'nothing'}"
             )
         columns = [[decoded(text) for text in report[name]] for name in names]
         frames = np.stack([np.stack(pictures) for pictures in columns], 1)

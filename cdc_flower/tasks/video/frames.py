@@ -1,4 +1,4 @@
-"""Frames of real videos: precomputed features from a folder or one archive, or pixels from video files."""
+"""Frames of real videos: precomputed features of a folder or archive, or pixels of video files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ def spread_over(num_rows: int, num_frames: int) -> NDArray[np.int64]:
 def read_features(
     path: str, names: list[str], num_frames: int, problems: Problems
 ) -> dict[str, NDArray[np.float32]]:
-    """Features ``[num_frames, F]`` of the videos that are there, scaled to a root mean square of 1 over all of them.
+    """Reads features ``[num_frames, F]`` of videos, scaled to a root mean square of 1 over all.
 
     Args:
         path: A folder with one ``.npy``, ``.npz`` or HDF5 file a video, or one ``.npz`` or HDF5
@@ -60,7 +60,8 @@ def read_features(
         found[name] = values[spread_over(len(values), num_frames)].astype(np.float32)
     if not found:
         raise UserError(
-            f"data.features must hold features of at least one annotated video, got none in {path!r}"
+            "data.features must hold features of at least one annotated video, "
+            f"got none in {path!r}"
         )
     size = float(np.sqrt(np.mean([np.square(values).mean() for values in found.values()]))) or 1.0
     return {name: values / np.float32(size) for name, values in found.items()}
@@ -132,7 +133,14 @@ def _h5py() -> Any:
 def read_videos(
     path: str, names: list[str], num_frames: int, size: int, problems: Problems
 ) -> dict[str, NDArray[np.uint8]]:
-    """Pixels ``[num_frames, size, size, 3]`` of the video files that are there, decoded by PyAV.
+    """Decodes pixels ``[num_frames, size, size, 3]`` of the video files that are there, by PyAV.
+
+    Args:
+        path: A folder of video files.
+        names: Of the videos, without the suffix.
+        num_frames: Of a video, spread evenly.
+        size: Side of a frame in pixels.
+        problems: What becomes of files that cannot be used.
 
     Raises:
         UserError: If PyAV or the folder is missing, or a file is truncated or no video.
@@ -157,7 +165,12 @@ def read_videos(
 
 
 def decode(file: Path, num_frames: int, size: int) -> NDArray[np.uint8]:
-    """``[num_frames, size, size, 3]``: frames spread evenly over the video, scaled to a square.
+    """Decodes frames ``[num_frames, size, size, 3]`` spread evenly, scaled to a square.
+
+    Args:
+        file: Of the video.
+        num_frames: Spread evenly over it.
+        size: Side of a frame in pixels.
 
     Raises:
         UserError: If PyAV is missing, or the file is truncated or no video.

@@ -1,4 +1,4 @@
-"""Embedded video: devices that move between places, with clips drawn as pixels and questions that can be answered.
+"""Embedded video: devices that move between places, with clips drawn as pixels.
 
 Every clip is a query of its own. The hidden context of a device is the place where it is; see
 :mod:`~cdc_flower.tasks.video.places`. All of it is a pure function of the seed.
@@ -35,7 +35,7 @@ _KEPT_BYTES = 2**30
 
 
 class DrawnClips:
-    """Clips drawn when they are asked for. Clip and query ``(device, segment, slot)`` have the same number.
+    """Draws clips when they are asked for. The clip and the query of a slot have the same number.
 
     Args:
         places: Where devices may be.
@@ -93,7 +93,7 @@ class DrawnClips:
         return device, segment - self.num_historical, slot
 
     def scene(self, clip_ids: Ints) -> Scenes:
-        """What happens in clips ``[k]``."""
+        """Makes the scenes of clips ``[k]``."""
         device, segment, slot = self.key(clip_ids)
         return scenes(
             self.places, self.place[device, segment + self.num_historical], device, segment, slot

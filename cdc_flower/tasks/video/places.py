@@ -1,4 +1,4 @@
-"""Places where devices are: how a place looks, what happens there, and what things are called there.
+"""Places where devices are: looks, events and names of things there.
 
 A place is the hidden context of the embedded video. Its looks (background, light, noise, blur,
 flicker) are in every pixel; what happens there (which digits, which motions, which questions) sets
@@ -46,7 +46,7 @@ class Places:
 
     @cached_property
     def background(self) -> NDArray[np.float32]:
-        """``[P, 32, 32, 3]``, shares of white: stripes of two colors, with a period and an angle of its own."""
+        """Stripes of two colors ``[P, 32, 32, 3]``, with a period and an angle of its own."""
         rng, size = generator(self.seed, "place-background"), CELL * SIDE
         colors = rng.uniform(0.0, 0.4, (self.num_places, 2, 3))
         angle = rng.uniform(0, np.pi, self.num_places)
@@ -116,7 +116,7 @@ class Places:
 
     @cached_property
     def names(self) -> NDArray[np.int64]:
-        """``[P, 10]``: which of ten words stands for a digit. The first way of naming is the order of the digits."""
+        """Words of digits ``[P, 10]``, of ten; the first naming is the order of digits."""
         ways = [np.arange(NUM_DIGITS)]
         for way in range(1, self.num_namings):
             ways.append(generator(self.seed, "naming", way).permutation(NUM_DIGITS))
@@ -124,7 +124,7 @@ class Places:
 
     @cached_property
     def is_mirrored(self) -> NDArray[np.bool_]:
-        """``[P]``: whether left in the picture is right in the place; never so in the first way of naming."""
+        """Whether left in the picture is right in the place ``[P]``; never in the first naming."""
         draws = generator(self.seed, "naming-mirror").uniform(size=self.num_namings) < 0.5
         draws[0] = False
         return draws[self.naming]

@@ -14,7 +14,9 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class VideoSegment(SegmentBatch):
-    """A segment of queries. ``history`` ``[T, 1]`` is the query and ``candidates`` ``[T, C]`` are answers or clips.
+    """Holds a segment of queries.
+
+    ``history`` ``[T, 1]`` is the query, and ``candidates`` ``[T, C]`` are answers or clips.
 
     Attributes:
         kind: ``[T]``, the type of each question.
@@ -73,7 +75,8 @@ class QueryTable:
             missing = ~(self.gallery[device, segment] == self.answer[:, None]).any(1)
             if missing.any():
                 raise ValueError(
-                    f"gallery must hold the clip of each query, not so for {np.flatnonzero(missing)[0]}"
+                    "gallery must hold the clip of each query, not so for "
+                    f"{np.flatnonzero(missing)[0]}"
                 )
 
     @property
@@ -106,7 +109,7 @@ class QueryTable:
         return (self.answer[queries] != 0) | (not self.has_unseen)
 
     def true_first(self, queries: Ints) -> NDArray[np.int32]:
-        """``[T, C]``: the candidates of each query with the true one first, the others in their order."""
+        """Puts the true candidate of each query first, the others in their order, ``[T, C]``."""
         candidates = self.candidates(queries)
         true = (candidates == self.answer[queries][:, None]).argmax(1)
         order = np.argsort(np.arange(candidates.shape[1]) != true[:, None], axis=1, kind="stable")
@@ -115,9 +118,14 @@ class QueryTable:
     def newest(
         self, device_ids: Ints, segment: int, count: int
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """``[n * count, 1]``: the newest queries before a segment (historical ones included), and their candidates.
+        """Takes the newest queries ``[n * count, 1]`` before a segment, and their candidates.
 
         They are by device, the newest first; a device with fewer has its first one again.
+
+        Args:
+            device_ids: ``[n]``.
+            segment: Historical ones are counted too.
+            count: Of a device.
         """
         first, end = self.bounds[device_ids, 0], self.bounds[device_ids, segment]
         queries = np.maximum(end[:, None] - 1 - np.arange(count), first[:, None]).reshape(-1)

@@ -42,7 +42,7 @@ _ANSWER_TOKENS = np.array([_ID[word] for word in ANSWERS], np.int32)
 
 @dataclass(frozen=True)
 class Told:
-    """What is asked or said of ``k`` scenes: ``tokens`` ``[k, W]``, ``kind`` ``[k]``, ``answer`` ``[k]``."""
+    """Holds queries on ``k`` scenes: ``tokens [k, W]``, ``kind [k]``, ``answer [k]``."""
 
     tokens: NDArray[np.int32]
     kind: Ints
@@ -50,18 +50,30 @@ class Told:
 
 
 def name(places: Places, scene: Scenes, digit: Ints) -> Ints:
-    """``[k]``: the answer that names a digit where the scene is."""
+    """Names a digit ``[k]`` as it is called where the scene is.
+
+    Args:
+        places: Where devices may be.
+        scene: ``k`` of them.
+        digit: ``[k]``.
+    """
     return places.names[scene.place, digit]
 
 
 def direction(places: Places, scene: Scenes) -> Ints:
-    """``[k]``: the answer that says where the highest digit goes; mirrored cameras show left as right."""
+    """Says where the highest digit goes ``[k]``; mirrored cameras show left as right."""
     motion = scene.motion[np.arange(len(scene.place)), scene.top]
     return FIRST_MOTION + 1 + np.where(places.is_mirrored[scene.place], -motion, motion)
 
 
 def ask(places: Places, scene: Scenes, kind: Ints) -> Told:
-    """A question of each kind ``[k]`` and its answer."""
+    """Asks a question of each kind ``[k]``, and tells its answer.
+
+    Args:
+        places: Where devices may be.
+        scene: ``k`` of them.
+        kind: ``[k]``, of the question.
+    """
     rows = np.arange(len(kind))
     digits = (scene.digit[rows, scene.top], scene.digit[rows, scene.bottom], scene.after)
     on_top, before, after = (name(places, scene, digit) for digit in digits)

@@ -1,4 +1,4 @@
-"""Scenes as pixels: digits of scikit-learn as sprites on the background of their place, through its camera."""
+"""Scenes as pixels: digits of scikit-learn as sprites, seen through the camera of a place."""
 
 from functools import cache
 
@@ -15,7 +15,7 @@ _NOISE_FIELDS = 256
 
 @cache
 def sprites() -> tuple[NDArray[np.float32], ...]:
-    """For each digit ``[s, 8, 8]`` in [0, 1], in the order of the data set (Alpaydin and Kaynak, UCI, 1998)."""
+    """Loads pictures of each digit ``[s, 8, 8]`` in [0, 1] (Alpaydin and Kaynak, UCI, 1998)."""
     from sklearn.datasets import (
         load_digits,  # here, as it takes longer to import than most runs need
     )
@@ -34,7 +34,7 @@ def noise_fields(seed: int) -> NDArray[np.float32]:
 
 
 def columns(scene: Scenes, num_frames: int) -> NDArray[np.int64]:
-    """``[k, n, 4]``: the column of each row's digit in each frame. It moves by two cells over the clip."""
+    """Finds the column of each digit in each frame ``[k, n, 4]``; it moves by two cells."""
     time = np.arange(num_frames) / max(1, num_frames - 1)
     steps = np.round(2 * time).astype(np.int64)
     return scene.start[:, None] + scene.motion[:, None] * steps[:, None]

@@ -1,4 +1,4 @@
-"""What happens in each clip: which digits stand in which rows, how they move, and what the last one turns into.
+"""Scenes of clips: digits in rows, their motions, and the digit that the last one turns into.
 
 A scene is a pure function of (seed, device, segment, place in the segment), so a device's clips do
 not depend on how many other devices or segments there are. A frame has four rows; two to four of
@@ -62,7 +62,15 @@ def draw(shares: NDArray[np.float64], uniform: NDArray[np.float64]) -> Ints:
 
 
 def scenes(places: Places, place: Ints, device: Ints, segment: Ints, slot: Ints) -> Scenes:
-    """The scenes of some clips, all arguments ``[k]``."""
+    """Draws the scenes of some clips.
+
+    Args:
+        places: Where devices may be.
+        place: ``[k]``, where each device is.
+        device: ``[k]``.
+        segment: ``[k]``; historical ones are negative.
+        slot: ``[k]``, of the clip in the segment.
+    """
     key = device[:, None], segment[:, None], slot[:, None]
     seed, row = places.seed, np.arange(SIDE)
     order = hashed_uniform(seed, "scene-rows", *key, row).argsort(1).argsort(1)

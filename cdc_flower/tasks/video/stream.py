@@ -1,4 +1,4 @@
-"""The video of every device in time: queries in segments, each segment with a clip that it opens with.
+"""Video of every device in time: queries in segments, each with a clip that it opens with.
 
 The opening clip is there when the segment starts, before any question about it, so it is what a
 device may tell of. Where clips are searched it is one of the gallery: which ones will be searched
@@ -55,7 +55,7 @@ class VideoStream:
         return self.table.bounds[place], self.table.bounds[place[0], place[1] + 1]
 
     def segment(self, device_ids: Ints, segment: int) -> VideoSegment:
-        """The queries of segment 0, 1, ... on these devices, with the same candidates in the same order for each."""
+        """Makes the queries of segment 0, 1, ... on these devices, with their candidates."""
         first, end = self._ends(device_ids, segment)
         row, slot, query = flat_ranges(first, end)
         candidates = self.table.candidates(query)
@@ -82,10 +82,15 @@ class VideoStream:
         return end - first
 
     def opening(self, device_ids: Ints, segment: int, lag: int = 0) -> tuple[Ints, Ints]:
-        """``[n]`` the clip that the segment opens with (or that of ``lag`` queries earlier), ``[n]`` its first query.
+        """Finds the clip ``[n]`` that a segment opens with, and its first query ``[n]``.
 
         A device without a query in the segment has those of the segment before. Where clips are
         searched the clip is the first of the gallery, and the query is any about it.
+
+        Args:
+            device_ids: ``[n]``.
+            segment: Which one starts.
+            lag: Queries by which it is earlier. 0 is the present.
         """
         if self.table.gallery is not None and lag == 0:
             clip = self.table.gallery[
@@ -99,15 +104,29 @@ class VideoStream:
         return self.table.clips.clip_of(query), query
 
     def recent(self, device_ids: Ints, segment: int, lag: int = 0) -> NDArray[np.int32]:
-        """``[n, 1]``: the query of :meth:`opening`."""
+        """Takes the query ``[n, 1]`` of :meth:`opening`.
+
+        Args:
+            device_ids: ``[n]``.
+            segment: Which one starts.
+            lag: Queries by which it is earlier. 0 is the present.
+        """
         return self.opening(device_ids, segment, lag)[1][:, None].astype(np.int32)
 
     def asked(
         self, device_ids: Ints, segment: int, count: int
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """The newest queries from before the segment, ``[n * count, 1]`` by device, newest first, and their candidates.
+        """Takes the newest queries before a segment, newest first, and their candidates.
 
         A device with fewer has its first one again.
+
+        Args:
+            device_ids: ``[n]``.
+            segment: Which one starts.
+            count: Of a device.
+
+        Returns:
+            ``[n * count, 1]`` by device, and ``[n * count, C]``.
         """
         device_ids = self._checked(device_ids, segment)
         return self.table.newest(device_ids, segment + self.table.num_historical, count)
@@ -120,10 +139,17 @@ class VideoStream:
         max_examples: int,
         num_negatives: int,
     ) -> LabelledBatch:
-        """The newest queries from before the segment starts, at most ``max_examples`` a device, oldest first.
+        """Takes the newest queries from before a segment, oldest first.
 
         Each comes with all its candidates; ``num_negatives`` does not matter. Of the newest queries
         those whose answer is none of the device model's are left out.
+
+        Args:
+            reader: Pays for the labels.
+            device_ids: ``[n]``.
+            segment: Which one starts.
+            max_examples: Of a device.
+            num_negatives: Of other streams; here it does not matter.
 
         Raises:
             TruthAccessError: If the reader is not a :class:`TruthReader`.
@@ -144,7 +170,7 @@ class VideoStream:
         return LabelledBatch(num_examples, row, slot, history, candidates)
 
     def historical(self) -> "VideoHistory":
-        """The labelled segments before the stream, which the cloud holds."""
+        """Gives the labelled segments before the stream, which the cloud holds."""
         return VideoHistory(self.table, np.arange(self.num_devices), self.seed)
 
 
@@ -186,11 +212,19 @@ class VideoHistory:
         first: int = 0,
         stop: int | None = None,
     ) -> Iterator[HistoricalBatch]:
-        """Every example once, in an order of the epoch; the last batch may be smaller.
+        """Makes batches of every example once, in an order of the epoch.
 
         Each has all its candidates, the true one first; ``num_negatives`` does not matter. Only
         batches ``first`` to ``stop`` are made. Where clips are searched, the queries of a segment
         stay together: they share their clips, so that a batch reads each of them once.
+
+        Args:
+            batch_size: Examples of a batch; the last may be smaller.
+            epoch: Which one.
+            seed: Of the run.
+            num_negatives: Of other histories; here it does not matter.
+            first: The first batch that is made.
+            stop: The one after the last; None: to the end.
 
         Raises:
             ValueError: If ``batch_size < 1``.
@@ -234,7 +268,7 @@ class VideoHistory:
         return np.where(lag == 0, opening, earlier)[:, None].astype(np.int32)
 
     def openings(self, rows: Ints, uniform: NDArray[np.float64]) -> Ints:
-        """``[B]``: a query of the same device and segment as each example, chosen by a number in [0, 1).
+        """Takes a query ``[B]`` of the device and segment of each example, by a number in [0, 1).
 
         Online a segment is adapted to by its first clip; here any of its clips may be the one that
         it opens with. Where clips are searched it is any of the gallery, whichever is searched for.

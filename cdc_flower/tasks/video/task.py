@@ -82,7 +82,6 @@ class VideoTask(Task, TruthReader):
     def report(
         self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int, lag: int = 0
     ) -> tuple[Columns, Columns]:
-        """Makes reports as the deployed settings say; see :class:`~cdc_flower.tasks.video.clip_report.ClipReport`."""
         assert isinstance(model, VideoModel)
         how = ClipReport.from_settings(states.settings)
         clip_ids, _ = stream.opening(states.device_ids, segment, lag)
@@ -92,17 +91,13 @@ class VideoTask(Task, TruthReader):
     def uncertainty(
         self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int
     ) -> NDArray[np.float64]:
-        """Measures the mean entropy of the newest answers, in nats.
-
-        No question of the segment itself has been asked yet.
-        """
+        # The mean entropy of the newest answers, in nats: none of the segment has been asked yet.
         history, candidates = stream.asked(states.device_ids, segment, NUM_ANSWERS)
         scorer = Scorer(model, states.static, [states.pool])
         logits = scorer.score(np.repeat(states.in_use, NUM_ANSWERS), history, candidates)
         return entropy(logits).reshape(-1, NUM_ANSWERS).mean(1)
 
     def sensor(self, stream: VideoStream, cloud: Cloud, deployed: Arrays) -> ClipSensor:
-        """Makes the statistics that devices keep of their clips."""
         model = video_model_of(cloud)
         historical = np.unique(model.clips.clip_of(video_history(cloud.train).queries))
         return ClipSensor(stream, model, tensors(deployed), historical)
@@ -110,7 +105,7 @@ class VideoTask(Task, TruthReader):
     def doubt_estimate(
         self, stream: Any, cloud: Cloud, strategy: Deployed, epochs: int, ask: Ask
     ) -> OwnAnswers:
-        """Goes by the entropy of the devices' own answers; nothing is trained."""
+        # The entropy of the devices' own answers: nothing is trained, so epochs do not matter.
         held_out = video_history(cloud.validation)
         doubts = held_out_doubts(video_model_of(cloud), strategy.deployment(), held_out)
         return OwnAnswers(doubts, ask)
@@ -153,7 +148,7 @@ def true_ranks(scores: NDArray[np.float32], true_column: NDArray[np.int64]) -> N
 
 @tasks.register("video_qa", reads="clips", is_companion=True, shows_exchange=True)
 class VideoAnswers(VideoTask):
-    """Measures accuracy of the highest answer, over all questions and by their type, and the log loss.
+    """Measures accuracy of the highest answer, over all questions and by type, and the log loss.
 
     Args:
         kinds: Names of the types of questions, which ``SegmentBatch.kind`` counts.

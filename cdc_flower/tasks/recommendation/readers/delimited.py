@@ -37,7 +37,7 @@ def _num_fields(lines: list[str], sep: str | None) -> NDArray[np.int64]:
 
 
 def _fields(lines: list[str], sep: str | None) -> list[str]:
-    """All fields of all lines in a row. A separator holds no line break, so none spans two lines."""
+    """Splits all lines into a row of fields. No separator spans two lines."""
     if not lines:
         return []
     joined = "\n".join(lines)
@@ -45,7 +45,7 @@ def _fields(lines: list[str], sep: str | None) -> list[str]:
 
 
 def _shown_at(values: list[str], row: int) -> str:
-    """The value of the first malformed row. The rows before it are whole, so its number is its index here."""
+    """Shows the value of the first malformed row: all before it are whole."""
     return shown(values[row])
 
 
@@ -59,6 +59,11 @@ def _has_header(lines: list[str], options: ReaderOptions) -> bool:
 @readers.register("delimited", has_columns=True)
 def read_delimited(text: str, source: str, options: ReaderOptions) -> Rows:
     """Reads a delimited file; see :class:`ReaderOptions`.
+
+    Args:
+        text: Of the file.
+        source: Its name for errors.
+        options: Its layout.
 
     Raises:
         UserError: If a row has a wrong number of fields, an empty id, a rating or time that is not

@@ -11,7 +11,7 @@ _GZIP = b"\x1f\x8b"
 
 
 def find_file(path: str, names: Sequence[str]) -> Path:
-    """The file that ``data.path`` means.
+    """Finds the file that ``data.path`` means.
 
     Args:
         path: A file, or a directory. A leading ``~`` is the home directory.
@@ -58,7 +58,9 @@ def _unpack(raw: bytes, path: Path) -> bytes:
 
 
 def read_text(path: Path, encoding: str) -> str:
-    r"""The text of a file, with ``\n`` at the end of lines. Gzip is known by its first bytes, not by the name.
+    r"""Reads the text of a file, with ``\n`` at the end of lines.
+
+    Gzip is known by its first bytes, not by the name.
 
     Raises:
         UserError: If the file cannot be read, unpacked or decoded, is empty, or is no text.

@@ -1,4 +1,4 @@
-"""Is the first row of a file a header?"""
+"""The first row of a file: names of columns, or an event."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ _ALSO = {
 
 
 def names_column(word: str, column: str) -> bool:
-    """Whether a word of the file is the name of a column, such as ``user_id`` or ``Timestamp:float``."""
+    """Tells whether a word is the name of a column, such as ``user_id`` or ``Timestamp:float``."""
     plain = (
         word.split(":")[0].lower().strip(" \"'").replace("_", "").replace("-", "").replace(" ", "")
     )
@@ -24,7 +24,7 @@ def _is_integer(text: str) -> bool:
 
 
 def is_header(words: Sequence[str], columns: Sequence[str], second: Sequence[str] | None) -> bool:
-    """Whether the first row is a header rather than an event.
+    """Tells whether the first row is a header rather than an event.
 
     It is if its words are the names of the columns. It also is if none of its words is a number and
     either a rating or time ought to be one, or all ids in the second row are integers. A malformed

@@ -1,4 +1,4 @@
-"""A JSON object of lists: ``{"user": [item, item, ...]}``, oldest first. The file gives order only."""
+"""A JSON object of lists: ``{"user": [item, item, ...]}``, oldest first, without times."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ RULES = (
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """The members of a JSON object in file order, where a dictionary would lose one of two equal keys."""
+    """Keeps members of a JSON object in order; a dictionary would lose one of two equal keys."""
 
 
 def _load(text: str, source: str) -> _Pairs:
@@ -53,7 +53,7 @@ def _skip(text: str, index: int, characters: str) -> int:
 
 
 def _line_of(text: str, pairs: _Pairs, row: int) -> int:
-    """The line of what is wrong with a member: its user, its value, or its first bad item."""
+    """Finds the line of a mistake in a member: its user, its value, or its first bad item."""
     decode = json.JSONDecoder().raw_decode
     index = text.index("{") + 1
     for _ in range(row + 1):
@@ -78,6 +78,11 @@ def _line_of(text: str, pairs: _Pairs, row: int) -> int:
 @readers.register("json_lists")
 def read_json_lists(text: str, source: str, options: ReaderOptions) -> Rows:
     """Reads a JSON object of lists. The row that is skipped or told is the list of one user.
+
+    Args:
+        text: Of the file.
+        source: Its name for errors.
+        options: Its layout.
 
     Raises:
         UserError: If the text is no JSON object, or a user is empty, has no list or an empty one,

@@ -1,4 +1,4 @@
-"""The rows of a text file: which lines they are, and what becomes of the malformed ones."""
+"""Rows of a text file: their lines, and the rules that they keep or break."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ def good_rows(
 
 
 def text_rows(text: str, sep: str | None) -> tuple[list[str], NDArray[np.int64]]:
-    """The lines that are not blank ``[R]``, and the number of each, counted from 1 in the file.
+    """Splits lines ``[R]`` that are not blank, and numbers them from 1 as in the file.
 
     A line is blank if it holds white space only, unless that is the separator: two empty fields are
     malformed.
@@ -81,7 +81,7 @@ def not_empty(values: Sequence[str]) -> NDArray[np.bool_]:
 
 
 def is_number(text: str) -> bool:
-    """Whether the text is a plain number: ASCII digits, point, sign, exponent, ``nan`` or ``inf``."""
+    """Tells whether a text is a number: ASCII digits, point, sign, exponent, ``nan`` or ``inf``."""
     try:
         float(text)
     except ValueError:

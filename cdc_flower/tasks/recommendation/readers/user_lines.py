@@ -18,7 +18,12 @@ def _is_header(words: list[str]) -> bool:
 
 @readers.register("user_lines")
 def read_user_lines(text: str, source: str, options: ReaderOptions) -> Rows:
-    """Reads ``user item item ...`` lines. A user with several lines has the items of all of them, in file order.
+    """Reads ``user item item ...`` lines; a user of several has the items of all.
+
+    Args:
+        text: Of the file.
+        source: Its name for errors.
+        options: Its layout.
 
     Raises:
         UserError: If a line has no item, or an empty id, and ``options.skip_errors`` is false.
