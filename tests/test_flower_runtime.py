@@ -137,7 +137,7 @@ Duet.aggregate_evaluate = spied(Duet.aggregate_evaluate)
 
 @app.main()
 def main(grid, context):
-    out = run(config_of(context.run_config, wait_for_nodes(grid)), grid=grid)
+    out = run(config_of(context.run_config, len(wait_for_nodes(grid))), grid=grid)
     (Path(out) / "seen.json").write_text(json.dumps(sorted(seen)))
 """
 

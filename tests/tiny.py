@@ -153,29 +153,29 @@ class Around(BlockingGrid):
         self, inner: Grid, change: Callable[[MessageBatch, Any], Iterable[Message]] | None = None
     ) -> None:
         super().__init__()
-        self.inner, self.change = inner, change or (lambda _, replies: replies)
+        self._inner, self.change = inner, change or (lambda _, replies: replies)
         self.sent: list[MessageBatch] = []
         self.replies: list[Any] = []
 
     @property
     def run(self) -> Any:
-        return self.inner.run
+        return self._inner.run
 
     def set_run(self, run: Any) -> None:
         pass
 
     def create_message(self, *args: Any, **kwargs: Any) -> Message:
-        return self.inner.create_message(*args, **kwargs)
+        return self._inner.create_message(*args, **kwargs)
 
     def get_node_ids(self) -> Iterable[int]:
-        return self.inner.get_node_ids()
+        return self._inner.get_node_ids()
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
         batches = [batch for batch, _ in MessageBatch.group(messages)]
         self.sent += batches
-        replies = self.inner.send_and_receive(messages, timeout=timeout)
+        replies = self._inner.send_and_receive(messages, timeout=timeout)
         self.replies.append(replies)
         return self.change(batches[0], replies) if batches else replies
 

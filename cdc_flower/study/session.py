@@ -20,6 +20,7 @@ from cdc_flower.core.saveable import (
     save_arrays,
     taken,
 )
+from cdc_flower.simulations.grids.through import grids_inside, saved_name
 from cdc_flower.study.rounds import RoundLoop
 
 
@@ -65,7 +66,7 @@ class Session:
         Raises:
             UserError: If something on the way to the devices, or the strategy, cannot be saved.
         """
-        links = _named(_chain(self.grid))
+        links = _named(grids_inside(self.grid))
         parts: dict[str, Any] = {"rounds": self.loop, "strategy": self.strategy, **links}
         for part in parts.values():
             if not (hasattr(part, "to_arrays") and hasattr(part, "from_arrays")):
@@ -119,19 +120,11 @@ class Session:
         self.from_arrays(load_arrays(path))
 
 
-def _chain(grid: Grid) -> Iterable[Grid]:
-    """Goes from a grid to the one inside it, up to the one that has the devices."""
-    inside: Grid | None = grid
-    while inside is not None:
-        yield inside
-        inside = getattr(inside, "inner", None)
-
-
 def _named(grids: Iterable[Grid]) -> dict[str, Grid]:
     """Names grids by what they are saved as; a second one of a name is numbered."""
     named: dict[str, Grid] = {}
     for grid in grids:
-        name = getattr(grid, "saved_as", type(grid).__name__)
+        name = saved_name(grid)
         count = sum(key.partition(".")[0] == name for key in named)
         named[f"{name}.{count + 1}" if count else name] = grid
     return named

@@ -31,6 +31,7 @@ from cdc_flower.simulations.requests.policies.random import Random
 from cdc_flower.simulations.requests.setup import Requests
 from cdc_flower.strategies.base import CloudStrategy, OnDevices
 from cdc_flower.study.play import play
+from cdc_flower.study.session import Session
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 
@@ -76,6 +77,7 @@ def played(
     grid: Callable[[], Grid] = inline,
     rate: float = 1e6,
     chain: Sequence[ChainLink] = (),
+    rounds: Callable[[Session], object] = Session.run,
 ) -> pd.DataFrame:
     """The table of a strategy on a stack of grids."""
     frames: list[pd.DataFrame] = []
@@ -89,6 +91,7 @@ def played(
         labels=labels,
         collect=frames.append,
         chain=chain,
+        rounds=rounds,
     )
     return pd.concat(frames, ignore_index=True)
 
@@ -189,9 +192,7 @@ def test_a_stock_strategy_averages_what_it_may_know(stack: str) -> None:
     stock.prepare(cloud())
     built, seen = spied(stock)
     results: list[Any] = []
-    start = built.start
-    built.start = lambda **arguments: results.append(start(**arguments))
-    played(built, **STACKS[stack])
+    played(built, **STACKS[stack], rounds=lambda session: results.append(session.run()))
     assert_only_payload(seen)
     assert [dict(metrics) for metrics in results[0].evaluate_metrics_clientapp.values()] == [{}] * 6
     assert any(kind == records.TRAIN for kind, *_ in seen)
@@ -200,9 +201,8 @@ def test_a_stock_strategy_averages_what_it_may_know(stack: str) -> None:
 def test_the_number_of_examples_is_that_of_the_results() -> None:
     built = strategy("duet")
     results: list[Any] = []
-    start = built.start
-    built.start = lambda **arguments: results.append(start(**arguments))
-    rows = played(built).drop_duplicates(["segment", "device_id"])
+    frame = played(built, rounds=lambda session: results.append(session.run()))
+    rows = frame.drop_duplicates(["segment", "device_id"])
     told = [
         metrics[records.NUM_EXAMPLES] for metrics in results[0].evaluate_metrics_clientapp.values()
     ]

@@ -38,7 +38,7 @@ def test_each_device_has_its_own_link_whatever_its_node_is() -> None:
         """Nodes in another order than devices."""
 
         def get_node_ids(self) -> list[int]:
-            return list(self.inner.get_node_ids())[::-1]
+            return list(self._inner.get_node_ids())[::-1]
 
     rates = np.array([1e3, 2e3, 4e3, 8e3])
     links = Fleet(rates, rates, np.zeros(4), np.full(4, 1e9), 1e9)

@@ -71,7 +71,7 @@ class World:
 
     def requests(self, built: Any) -> Requests | None:
         asked = self.policy
-        return None if asked is None else requests_of(asked, self.stream, cloud(), built)
+        return None if asked is None else requests_of(asked, self.task, self.stream, cloud(), built)
 
     def policies(self, built: Any) -> list[WithRequests]:
         requests = self.requests(built)
@@ -111,7 +111,7 @@ class VideoWorld(World):
 
     def requests(self, built: Any) -> Requests | None:
         asked, own = self.policy, video_cloud(self.stream)
-        return None if asked is None else requests_of(asked, self.stream, own, built)
+        return None if asked is None else requests_of(asked, self.task, self.stream, own, built)
 
 
 def saved_after(world: World, *stops: int, folder: Path) -> tuple[pd.DataFrame, list[Arrays]]:

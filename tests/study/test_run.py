@@ -134,7 +134,10 @@ WRONG = [
     ("model.name=bert", "model.name: unknown model 'bert'"),
     ("cloud.validation_fraction=1", "cloud.validation_fraction must be a number in (0, 1), got 1"),
     ("cloud.rate=-1", "cloud.rate must be a number >= 0, got -1"),
-    ("strategy.fine_tuning.steps=-1", "strategy.fine_tuning: steps must be >= 0, got -1"),
+    (
+        "strategy.fine_tuning.steps=-1",
+        "strategy.fine_tuning.steps must be a whole number >= 0, got -1",
+    ),
     ("+strategy.duet.depth=3", "strategy.duet: "),
     (
         "data.shift=sudden",

@@ -126,7 +126,7 @@ def test_without_a_key_of_one_task_all_tasks_are_played() -> None:
         ),
         (["+data.num_topics=3"], "data: unknown key 'num_topics'"),
         (["model.heads=5"], "model.heads must divide the width 48, got 5"),
-        (["strategy.cdc_mmpg.arm=half"], "strategy.cdc_mmpg: arm must be one of full_clip"),
+        (["strategy.cdc_mmpg.arm=half"], "strategy.cdc_mmpg.arm must be one of full_clip"),
         (
             ["data=video_annotations", "data.format=next_qa", "data.annotations=x"],
             "one of data.features and data.videos",

@@ -80,7 +80,7 @@ class BlockingGrid(Grid):
     """A grid that plays messages while they are sent, so a pushed message has its reply at once."""
 
     #: Name of its part of a saved run.
-    saved_as: ClassVar[str] = "grid"
+    _saved_as: ClassVar[str] = "grid"
 
     def __init__(self) -> None:
         self._pushed: dict[str, Message] = {}
@@ -136,7 +136,7 @@ class BatchedGrid(BlockingGrid):
         ValueError: If there is no device or their ids do not ascend.
     """
 
-    saved_as = "devices"
+    _saved_as = "devices"
 
     def __init__(self, app: ClientApp, device_ids: Sequence[int] | NDArray[np.int64]) -> None:
         super().__init__()

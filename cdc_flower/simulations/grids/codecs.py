@@ -283,7 +283,7 @@ class CloudSide(Through):
         pipeline: Of both ends, whose memory this end saves.
     """
 
-    saved_as = "codecs"
+    _saved_as = "codecs"
 
     def __init__(self, inner: Grid, pipeline: CodecPipeline) -> None:
         super().__init__(inner)

@@ -64,7 +64,7 @@ class LinkGrid(Through):
         ValueError: If there are not as many links as nodes.
     """
 
-    saved_as = "links"
+    _saved_as = "links"
 
     def __init__(
         self,

@@ -57,7 +57,7 @@ class RequestGrid(Through):
         device_ids: ``[n]``, of the same devices, ascending.
     """
 
-    saved_as = "requests"
+    _saved_as = "requests"
 
     def __init__(
         self,

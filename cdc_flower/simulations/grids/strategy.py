@@ -30,7 +30,7 @@ class StrategyGrid(Through):
         grid: The whole stack, with links or without.
     """
 
-    saved_as = "strategy_grid"
+    _saved_as = "strategy_grid"
 
     def __init__(self, grid: Grid) -> None:
         super().__init__(grid)

@@ -1,6 +1,6 @@
 """A grid around another: Flower's verbs are handed on, once for all that stand in between."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -21,11 +21,6 @@ class Forwarding(Grid):
 
     def __init__(self, inner: Grid) -> None:
         self._inner = inner
-
-    @property
-    def inner(self) -> Grid:
-        """The grid inside."""
-        return self._inner
 
     def set_run(self, run: object) -> None:
         """Flower's; the inner grid's."""
@@ -102,3 +97,19 @@ class Through(Forwarding, BlockingGrid):
 def all_of(batches: Sequence[MessageBatch]) -> Iterable[Message]:
     """Gives batches as a grid is given messages: one as it is."""
     return batches[0] if len(batches) == 1 else cast(Iterable[Message], batches)
+
+
+def grids_inside(grid: Grid) -> Iterator[Grid]:
+    """Goes from a grid to the one inside it, up to the one that has the devices.
+
+    A strategy is given the outermost one, so no grid has a public attribute that leads inside.
+    """
+    inside: Grid | None = grid
+    while inside is not None:
+        yield inside
+        inside = getattr(inside, "_inner", None)
+
+
+def saved_name(grid: Grid) -> str:
+    """Names the part of a saved run that holds the state of a grid."""
+    return str(getattr(grid, "_saved_as", type(grid).__name__))

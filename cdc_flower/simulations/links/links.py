@@ -60,7 +60,7 @@ class Answers:
 
 
 #: Attributes of links that change, beside their parts.
-_CHANGING = ("_reports", "_told_s", "barrier_s")
+_CHANGING = ("_reports", "_report_arrival_s", "barrier_s")
 
 
 class Links:

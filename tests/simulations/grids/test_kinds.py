@@ -16,10 +16,11 @@ from cdc_flower.core.options import option
 from cdc_flower.simulations.grids.inline import InlineGrid
 from cdc_flower.simulations.grids.kinds import grids
 from cdc_flower.study.setup import Setup, grid_of
+from cdc_flower.tasks.recommendation.task import RECOMMENDATION
 
 
 def setup() -> Setup:
-    return Setup(stream(), app().model, fleet(), {}, [])
+    return Setup(stream(), app().model, fleet(), {}, [], RECOMMENDATION)
 
 
 def test_a_grid_is_made_by_its_name() -> None:
