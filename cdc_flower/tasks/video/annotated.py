@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import generator, hashed_uniform
 from cdc_flower.tasks.data.annotated_videos import ClipFileOptions
+from cdc_flower.tasks.data.registry import StreamShape
 from cdc_flower.tasks.recommendation.readers.files import find_file
 from cdc_flower.tasks.video import annotations as notes
 from cdc_flower.tasks.video.annotations import Annotation, Problems
@@ -200,6 +201,21 @@ def annotated_stream(
     table = _table(asked, stacked, options, seed, captions)
     table = replace(table, repeats_clips=options.split == "new_questions")
     return VideoStream(table, segment_s=options.segment_s, seed=seed)
+
+
+def stream_of(options: ClipFileOptions, shape: StreamShape) -> VideoStream:
+    """Makes the stream of configured data.
+
+    Raises:
+        UserError: As :func:`annotated_stream`, or if another number of devices is asked for.
+    """
+    stream = annotated_stream(shape.num_segments, options, seed=shape.seed, captions=shape.captions)
+    if shape.num_devices not in (None, stream.num_devices):
+        raise UserError(
+            "fleet.num_devices must be left to the data here, which has "
+            f"{stream.num_devices} devices"
+        )
+    return stream
 
 
 def _captions(msvd: str | None) -> list[Annotation]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import hashed_uniform
-from cdc_flower.tasks.data.moving_digits import DigitsOptions
+from cdc_flower.tasks.data.moving_digits import NUM_DEVICES, DigitsOptions
+from cdc_flower.tasks.data.registry import StreamShape
 from cdc_flower.tasks.shift import ShiftSchedule
 from cdc_flower.tasks.video.places import Places
 from cdc_flower.tasks.video.queries import Ints, QueryTable
@@ -184,3 +185,11 @@ def digits_stream(
         is_shift=np.diff(place, axis=1, prepend=place[:, :1])[:, num_past:] != 0,
     )
     return VideoStream(table, segment_s=options.segment_s, seed=seed)
+
+
+def stream_of(options: DigitsOptions, shape: StreamShape) -> VideoStream:
+    """Makes the stream of configured data; clips are drawn when they are asked for."""
+    num_devices = NUM_DEVICES if shape.num_devices is None else shape.num_devices
+    return digits_stream(
+        num_devices, shape.num_segments, options, seed=shape.seed, captions=shape.captions
+    )
