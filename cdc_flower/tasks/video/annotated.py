@@ -7,8 +7,8 @@ hidden context is the clip.
 
 import itertools
 from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ class ReadClips:
     """
 
     def __init__(
-        self, frames: NDArray[Any], clip: Ints, words: NDArray[np.int32], num_words: int
+        self, frames: NDArray, clip: Ints, words: NDArray[np.int32], num_words: int
     ) -> None:
         self._frames, self._clip, self._words, self.num_words = frames, clip, words, num_words
         self.num_clips, self.num_frames, self.frame_shape = (
@@ -48,7 +48,7 @@ class ReadClips:
         )
         self.num_queries, self.num_tokens = words.shape
 
-    def frames(self, clip_ids: Ints) -> NDArray[Any]:
+    def frames(self, clip_ids: Ints) -> NDArray:
         """``[k, n, *frame_shape]``."""
         return self._frames[np.asarray(clip_ids, np.int64)]
 
@@ -226,9 +226,7 @@ def _captions(msvd: str | None) -> list[Annotation]:
     return [Annotation(video, text, video, "caption", "", "") for video, text in pairs]
 
 
-def _frames(
-    options: ClipFileOptions, names: list[str], problems: Problems
-) -> dict[str, NDArray[Any]]:
+def _frames(options: ClipFileOptions, names: list[str], problems: Problems) -> dict[str, NDArray]:
     """Reads features or pixels by the name of the video."""
     if options.features is not None:
         return read_features(options.features, names, options.num_frames, problems)
@@ -246,7 +244,7 @@ def _with_msvd_names(rows: list[Annotation], msvd: str | None) -> list[Annotatio
 
 
 def _with_frames(
-    rows: list[Annotation], frames: dict[str, Any], problems: Problems, partial: bool
+    rows: list[Annotation], frames: Container[str], problems: Problems, partial: bool
 ) -> list[Annotation]:
     """Keeps the annotations whose video is there; with ``partial`` the others go without a word.
 
@@ -319,7 +317,7 @@ class Asked:
 
 
 def _table(
-    asked: Asked, frames: NDArray[Any], options: ClipFileOptions, seed: int, captions: bool
+    asked: Asked, frames: NDArray, options: ClipFileOptions, seed: int, captions: bool
 ) -> QueryTable:
     """Makes the table of queries, with vocabularies of historical ones alone.
 

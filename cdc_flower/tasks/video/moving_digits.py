@@ -4,8 +4,6 @@ Every clip is a query of its own. The hidden context of a device is the place wh
 :mod:`~cdc_flower.tasks.video.places`. All of it is a pure function of the seed.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -76,12 +74,12 @@ class DrawnClips:
                 (self.num_clips, num_frames, *self.frame_shape), np.uint8
             )  # filled as needed
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Without what is kept: that can be drawn again."""
         kept = None if self._kept is None else np.empty((0, *self._kept.shape[1:]), np.uint8)
         return {**self.__dict__, "_kept": kept, "_is_kept": np.zeros_like(self._is_kept)}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         """With room for what will be kept."""
         self.__dict__.update(state)
         if self._kept is not None:
@@ -107,7 +105,7 @@ class DrawnClips:
         uniform = hashed_uniform(self.places.seed, "question", *self.key(clip_ids))
         return ask(self.places, scene, draw(self.places.question_mix[scene.place], uniform))
 
-    def frames(self, clip_ids: Ints) -> NDArray[Any]:
+    def frames(self, clip_ids: Ints) -> NDArray[np.uint8]:
         """``[k, n, 32, 32, 3]`` uint8."""
         ids = np.asarray(clip_ids, np.int64)
         if self._kept is None:
