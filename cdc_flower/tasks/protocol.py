@@ -8,7 +8,7 @@ your own derives from :class:`Task` and is registered; see :mod:`cdc_flower.task
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from cdc_flower.core.stream import SegmentBatch
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.devices.task import Columns
 from cdc_flower.models.base import DeviceModel
+from cdc_flower.tasks.data.registry import OwnStream
 from cdc_flower.tasks.sensing import Ask, Doubt, Sensor
 from cdc_flower.training.cloud import Cloud
 from cdc_flower.training.scoring import Arrays
@@ -30,6 +31,13 @@ Config = Mapping[str, Any]
 Floats = NDArray[np.float64]
 
 
+class Deployed(Protocol):
+    """Says what is deployed before the first round."""
+
+    def deployment(self) -> Arrays:
+        """Gives all layers by name."""
+
+
 @dataclass(frozen=True)
 class Built:
     """All that a task makes of a configuration.
@@ -40,7 +48,7 @@ class Built:
         task: The task on these data.
     """
 
-    stream: Any
+    stream: OwnStream
     model: DeviceModel
     task: "Task"
 
@@ -55,7 +63,7 @@ class Task(ABC):
     #: Metrics that need the events of all devices; see :meth:`pool`.
     pooled: tuple[str, ...] = ()
     #: Lines of counting that can stand beside the strategies, by name; see :meth:`reference_rows`.
-    references: ClassVar[Mapping[str, Callable[..., Any]]] = {}
+    references: ClassVar[Mapping[str, Callable[..., object]]] = {}
 
     @classmethod  # noqa: B027
     def check(cls, config: Config) -> None:
@@ -75,7 +83,12 @@ class Task(ABC):
         """
 
     def report(
-        self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int, lag: int = 0
+        self,
+        model: DeviceModel,
+        stream: OwnStream,
+        states: DeviceStates,
+        segment: int,
+        lag: int = 0,
     ) -> tuple[Columns, Columns]:
         """Makes the reports of devices; see :class:`~cdc_flower.devices.task.DeviceTask`.
 
@@ -92,7 +105,7 @@ class Task(ABC):
         raise ValueError("task must be one whose devices tell something")
 
     def uncertainty(
-        self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int
+        self, model: DeviceModel, stream: OwnStream, states: DeviceStates, segment: int
     ) -> NDArray[np.float64]:
         """Tells how unsure devices are; see :class:`~cdc_flower.devices.task.DeviceTask`.
 
@@ -117,7 +130,7 @@ class Task(ABC):
         nothing = np.empty((len(scores[records.NUM_EXAMPLES]), 0))
         return nothing, nothing
 
-    def sensor(self, stream: Any, cloud: Cloud, deployed: Arrays) -> Sensor:
+    def sensor(self, stream: OwnStream, cloud: Cloud, deployed: Arrays) -> Sensor:
         """Makes the statistics that devices keep of their own data, for policies that go by them.
 
         Args:
@@ -131,7 +144,7 @@ class Task(ABC):
         raise UserError("policy must be one without statistics of devices: this task has none")
 
     def doubt_estimate(
-        self, stream: Any, cloud: Cloud, strategy: Any, epochs: int, ask: Ask
+        self, stream: OwnStream, cloud: Cloud, strategy: Deployed, epochs: int, ask: Ask
     ) -> Doubt:
         """Makes the estimate by which devices are unsure of the parameters that they use.
 
@@ -148,7 +161,7 @@ class Task(ABC):
         raise UserError("policy must be one without an estimate of doubt: this task has none")
 
     def reference_rows(
-        self, names: Sequence[str], stream: Any, labels: Mapping[str, Any]
+        self, names: Sequence[str], stream: OwnStream, labels: Mapping[str, str | float]
     ) -> Iterator["pd.DataFrame"]:
         """Scores reference lines on the whole stream, in rows as those of strategies.
 

@@ -1,8 +1,6 @@
 """Batches and records as named arrays, for saved runs; what comes back is the same to the bit."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from flwr.app import RecordDict
@@ -11,14 +9,12 @@ from flwr.proto.recorddict_pb2 import RecordDict as Proto
 from numpy.typing import NDArray
 
 from cdc_flower.core.packing import packed, unpacked
+from cdc_flower.core.saveable import Arrays, Saved
 from cdc_flower.wire.identity import Identity
-
-if TYPE_CHECKING:
-    from cdc_flower.core.saveable import Arrays, Saved
-    from cdc_flower.wire.batch import MessageBatch
+from cdc_flower.wire.parts import BatchParts
 
 
-def batch_arrays(batch: MessageBatch) -> Arrays:
+def batch_arrays(batch: BatchParts) -> Arrays:
     """Takes everything that makes a batch, its ids and times too."""
     parts = {name: value for name, value in vars(batch).items() if name != "cloud"}
     return packed({**parts, "cloud": vars(batch.cloud)})

@@ -1,8 +1,9 @@
 """A task of one's own, with its data and its model, plays without a change in the package."""
 
+import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import own_task
 import pytest
@@ -12,7 +13,8 @@ from cdc_flower.core.errors import UserError
 from cdc_flower.models.registry import models
 from cdc_flower.study import run as runs
 from cdc_flower.study.setup import prepare
-from cdc_flower.tasks.data import data
+from cdc_flower.tasks.data import StreamShape, data
+from cdc_flower.tasks.data.registry import DataOptions
 from cdc_flower.tasks.registry import tasks
 
 
@@ -94,3 +96,29 @@ def test_a_policy_that_looks_at_devices_says_that_the_task_has_no_view_of_them(
     config = own_config(f"policy={policy}", f"out={tmp_path}/run")
     with pytest.raises(UserError, match=r"policy must be one without .* this task has none"):
         runs.run(config, console=quiet())
+
+
+class Doubled(DataOptions):
+    """Data that name their builder by its path."""
+
+    builder: ClassVar[str] = f"{__name__}:twice_the_segments"
+
+
+def twice_the_segments(options: Doubled, shape: StreamShape) -> tuple[float, int]:
+    return options.segment_s, 2 * shape.num_segments
+
+
+def test_data_make_their_stream_by_the_path_of_a_builder() -> None:
+    assert Doubled(segment_s=5.0).stream(StreamShape(num_segments=3, seed=0)) == (5.0, 6)
+
+
+def test_data_with_neither_a_builder_nor_a_method_say_so() -> None:
+    with pytest.raises(TypeError, match="DataOptions must have a builder or a method stream"):
+        DataOptions().stream(StreamShape(num_segments=3, seed=0))
+
+
+@pytest.mark.parametrize("name", list(data))
+def test_the_builder_of_every_kind_of_data_can_be_found(name: str) -> None:
+    kind = data[name].value
+    assert issubclass(kind, DataOptions)
+    assert callable(pkgutil.resolve_name(kind.builder))

@@ -1,14 +1,11 @@
 """Real videos with published questions or captions; see ``tasks/video/annotated.py``."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 from cdc_flower.core.errors import UserError, unknown_name
 from cdc_flower.core.options import option
-from cdc_flower.tasks.data.registry import DataOptions, StreamShape, data
-
-if TYPE_CHECKING:
-    from cdc_flower.tasks.video.stream import VideoStream
+from cdc_flower.tasks.data.registry import DataOptions, data
 
 
 @data.register("video_annotations", gives="clips", key="annotations")
@@ -20,6 +17,7 @@ class ClipFileOptions(DataOptions):
         UserError: If a value is out of its range.
     """
 
+    builder: ClassVar[str] = "cdc_flower.tasks.video.annotated:stream_of"
     name: str = option("video_annotations", doc="of the data")
     format: str = option(doc="of the annotations")
     annotations: str = option(doc="folder of the annotation files")
@@ -57,17 +55,3 @@ class ClipFileOptions(DataOptions):
         for split in self.splits:
             if split not in SPLITS:
                 raise unknown_name("split", split, SPLITS, "data.splits")
-
-    def stream(self, shape: StreamShape) -> "VideoStream":
-        """Reads annotations and frames."""
-        from cdc_flower.tasks.video.annotated import annotated_stream
-
-        stream = annotated_stream(
-            shape.num_segments, self, seed=shape.seed, captions=shape.captions
-        )
-        if shape.num_devices not in (None, stream.num_devices):
-            raise UserError(
-                "fleet.num_devices must be left to the data here, which has "
-                f"{stream.num_devices} devices"
-            )
-        return stream

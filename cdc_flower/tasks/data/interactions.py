@@ -1,16 +1,12 @@
 """Files of interactions: an event a line, or lists; see ``tasks/recommendation/readers``."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 from cdc_flower.core.errors import UserError, unknown_name
 from cdc_flower.core.options import option
-from cdc_flower.tasks.data.registry import DataOptions, StreamShape, data
-
-if TYPE_CHECKING:
-    from cdc_flower.tasks.recommendation.stream import EventStream
+from cdc_flower.tasks.data.registry import DataOptions, data
 
 #: What a column may be; ``_`` ignores it.
 COLUMNS = ("user", "item", "rating", "time", "_")
@@ -47,6 +43,7 @@ class EventFileOptions(CutOptions):
         UserError: If a value is out of its range.
     """
 
+    builder: ClassVar[str] = "cdc_flower.tasks.recommendation.event_files:stream_of"
     name: str = option("interactions", doc="of the data")
     path: str = option(doc="a file, or a directory with one of the files")
     files: tuple[str, ...] | None = option(
@@ -85,23 +82,6 @@ class EventFileOptions(CutOptions):
     def fields_sep(self) -> str | None:
         r"""The separator, with ``\t`` for what a command line can hold of a tab."""
         return None if self.sep is None else self.sep.replace("\\t", "\t")
-
-    def stream(self, shape: StreamShape) -> "EventStream":
-        """Reads the file and cuts it."""
-        from cdc_flower.tasks.recommendation.readers import read_events
-        from cdc_flower.tasks.recommendation.stream import Ranking, event_stream
-
-        events = read_events(self)
-        if events.num_skipped:
-            skipped = f"{events.num_skipped:,} malformed rows skipped"
-            print(f"{events.source}: {skipped}", file=sys.stderr)
-        events = events.frequent(self.min_user_events, self.min_item_events)
-        if shape.num_devices is not None:
-            events = events.first_devices(shape.num_devices)
-        ranking = Ranking(shape.history_length, shape.num_negatives, self.exclude_seen)
-        return event_stream(
-            events, self, num_segments=shape.num_segments, seed=shape.seed, ranking=ranking
-        )
 
 
 def _check_sep(sep: str | None) -> None:

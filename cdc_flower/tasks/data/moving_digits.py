@@ -1,14 +1,11 @@
 """Embedded video: devices that move between places; see ``tasks/video/moving_digits.py``."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.options import option
-from cdc_flower.tasks.data.registry import SHIFTS, DataOptions, StreamShape, data
-
-if TYPE_CHECKING:
-    from cdc_flower.tasks.video.stream import VideoStream
+from cdc_flower.tasks.data.registry import SHIFTS, DataOptions, data
 
 #: Devices where the configuration leaves it open.
 NUM_DEVICES = 100
@@ -23,6 +20,7 @@ class DigitsOptions(DataOptions):
         UserError: If a value is out of its range.
     """
 
+    builder: ClassVar[str] = "cdc_flower.tasks.video.moving_digits:stream_of"
     name: str = option("moving_digits", doc="of the data")
     shift: str = option("abrupt", choices=SHIFTS, doc="kind of shift; places do not blend")
     period: int = option(4, least=1, doc="segments between two shifts")
@@ -48,12 +46,3 @@ class DigitsOptions(DataOptions):
                 f"data.num_contexts must be <= data.num_places = {self.num_places}, "
                 f"got {self.num_contexts}"
             )
-
-    def stream(self, shape: StreamShape) -> "VideoStream":
-        """Makes the stream; clips are drawn when they are asked for."""
-        from cdc_flower.tasks.video.moving_digits import digits_stream
-
-        num_devices = NUM_DEVICES if shape.num_devices is None else shape.num_devices
-        return digits_stream(
-            num_devices, shape.num_segments, self, seed=shape.seed, captions=shape.captions
-        )

@@ -1,23 +1,28 @@
 """The registry of data: embedded generators and readers of files, each with its options.
 
-One is a dataclass of options with a method ``stream``::
+One is a dataclass of options that names the function which makes the stream, by its path: options
+are checked before anything slow is imported, and that function may import them::
 
     @data.register("moving_digits", gives="clips")
     @dataclass(frozen=True, kw_only=True)
     class DigitsOptions(DataOptions):
+        builder: ClassVar[str] = "cdc_flower.tasks.video.moving_digits:stream_of"
         period: int = option(4, least=1, doc="segments between two shifts")
 
-        def stream(self, shape: StreamShape) -> VideoStream: ...
+A class of your own may have a method ``stream(shape)`` instead.
 """
 
+import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from cdc_flower.core.errors import UserError, unknown_name
 from cdc_flower.core.options import check_options, checked_values, option, options_of
 from cdc_flower.core.registry import Entry, Registry
 
+#: A stream of the kind that the task in question plays; the tasks say which.
+OwnStream = Any
 #: Kinds of shift of embedded data.
 SHIFTS = ("abrupt", "gradual", "incremental", "none", "recurring")
 
@@ -46,7 +51,7 @@ class StreamShape:
 class DataSource(Protocol):
     """Makes streams."""
 
-    def stream(self, shape: StreamShape) -> Any:
+    def stream(self, shape: StreamShape) -> OwnStream:
         """Reads or draws the stream of all devices.
 
         Raises:
@@ -58,15 +63,31 @@ class DataSource(Protocol):
 class DataOptions:
     """Options that all data have. Values are checked when they are made.
 
+    Attributes:
+        builder: Path ``module:function`` of the function of options and shape that makes the
+            stream; it is imported when a stream is asked for.
+
     Raises:
         UserError: If one is out of its range.
     """
 
+    builder: ClassVar[str] = ""
     name: str = option("", doc="of the data, as results call them")
     segment_s: float = option(60.0, above=0, doc="virtual seconds that a segment lasts")
 
     def __post_init__(self) -> None:
         check_options(self, "data")
+
+    def stream(self, shape: StreamShape) -> OwnStream:
+        """Reads or draws the stream of all devices by the builder.
+
+        Raises:
+            TypeError: If the class names none.
+            UserError: If a file is missing or malformed, or the data do not fit the shape.
+        """
+        if not self.builder:
+            raise TypeError(f"{type(self).__name__} must have a builder or a method stream")
+        return pkgutil.resolve_name(self.builder)(self, shape)
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,11 @@
 """Embedded data: devices whose interests shift; see ``tasks/recommendation/interests.py``."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.options import option
-from cdc_flower.tasks.data.registry import SHIFTS, DataOptions, StreamShape, data
-
-if TYPE_CHECKING:
-    from cdc_flower.tasks.recommendation.stream import EventStream
+from cdc_flower.tasks.data.registry import SHIFTS, DataOptions, data
 
 #: Devices where the configuration leaves it open.
 NUM_DEVICES = 1000
@@ -23,6 +20,7 @@ class InterestsOptions(DataOptions):
         UserError: If a value is out of its range.
     """
 
+    builder: ClassVar[str] = "cdc_flower.tasks.recommendation.interests:stream_of"
     name: str = option("shifting_interests", doc="of the data")
     path: str | None = option(None, doc="unused: nothing is read")
     cut: str = option(
@@ -75,14 +73,3 @@ class InterestsOptions(DataOptions):
             raise UserError(
                 f"data.events_jitter must be in 0..events_per_segment - 1, got {self.events_jitter}"
             )
-
-    def stream(self, shape: StreamShape) -> "EventStream":
-        """Draws the events of all devices."""
-        from cdc_flower.tasks.recommendation.interests import interests_stream
-        from cdc_flower.tasks.recommendation.stream import Ranking
-
-        num_devices = NUM_DEVICES if shape.num_devices is None else shape.num_devices
-        ranking = Ranking(shape.history_length, shape.num_negatives, self.exclude_seen)
-        return interests_stream(
-            num_devices, shape.num_segments, self, seed=shape.seed, ranking=ranking
-        )

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import hashed_integers, hashed_uniform
 from cdc_flower.tasks.cut import cut_last
-from cdc_flower.tasks.data.shifting_interests import InterestsOptions
+from cdc_flower.tasks.data.registry import StreamShape
+from cdc_flower.tasks.data.shifting_interests import NUM_DEVICES, InterestsOptions
 from cdc_flower.tasks.recommendation.population import Population, topic_weights
 from cdc_flower.tasks.recommendation.stream import Cut, EventStream, Ranking, even_starts_s
 from cdc_flower.tasks.shift import ShiftSchedule
@@ -166,6 +167,15 @@ def interests_stream(
     )
     ranking = ranking or Ranking(exclude_seen=options.exclude_seen)
     return EventStream(events, cut, ranking, seed=seed)
+
+
+def stream_of(options: InterestsOptions, shape: StreamShape) -> EventStream:
+    """Makes the stream of configured data: draws the events of all devices."""
+    num_devices = NUM_DEVICES if shape.num_devices is None else shape.num_devices
+    ranking = Ranking(shape.history_length, shape.num_negatives, options.exclude_seen)
+    return interests_stream(
+        num_devices, shape.num_segments, options, seed=shape.seed, ranking=ranking
+    )
 
 
 def _pick(weights: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArray[np.int64]:

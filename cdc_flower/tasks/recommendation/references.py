@@ -12,7 +12,6 @@ cut.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -106,7 +105,7 @@ REFERENCES: dict[str, Line] = {
 
 
 def reference_frames(
-    names: Sequence[str], stream: Stream, history: HistoricalData, labels: Mapping[str, Any]
+    names: Sequence[str], stream: Stream, history: HistoricalData, labels: Mapping[str, str | float]
 ) -> Iterator[pd.DataFrame]:
     """Makes the rows of each line and segment, as of a strategy that sends and costs nothing.
 

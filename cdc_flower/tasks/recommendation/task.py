@@ -1,7 +1,7 @@
 """Recommendation: devices tell their last items, and rank the item that their user chooses next."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from cdc_flower.devices.task import Columns
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.registry import model_of
 from cdc_flower.tasks.data import StreamShape, data_of
-from cdc_flower.tasks.protocol import Built, Config, Task, facts_of
+from cdc_flower.tasks.protocol import Built, Config, Deployed, Task, facts_of
 from cdc_flower.tasks.recommendation.metrics import METRICS, POOLED, RankingMetrics, pooled_auc
 from cdc_flower.tasks.recommendation.references import REFERENCES, Line, reference_frames
 from cdc_flower.tasks.recommendation.sensor import HistorySensor
@@ -68,12 +68,17 @@ class Recommendation(Task):
         return Built(stream, model, cls())
 
     def report(
-        self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int, lag: int = 0
+        self,
+        model: DeviceModel,
+        stream: EventStream,
+        states: DeviceStates,
+        segment: int,
+        lag: int = 0,
     ) -> tuple[Columns, Columns]:
         return {records.HISTORY: stream.recent(states.device_ids, segment, lag)}, {}
 
     def uncertainty(
-        self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int
+        self, model: DeviceModel, stream: EventStream, states: DeviceStates, segment: int
     ) -> NDArray[np.float64]:
         raise ValueError("task must be one in which devices answer questions, got recommendation")
 
@@ -101,13 +106,13 @@ class Recommendation(Task):
         return HistorySensor(stream, deployed[EMBEDDING])
 
     def doubt_estimate(
-        self, stream: EventStream, cloud: Cloud, strategy: Any, epochs: int, ask: Ask
+        self, stream: EventStream, cloud: Cloud, strategy: Deployed, epochs: int, ask: Ask
     ) -> DetectorDoubt:
         sensor = self.sensor(stream, cloud, strategy.deployment())
         return DetectorDoubt(sensor, train_uncertainty(cloud, strategy, epochs))
 
     def reference_rows(
-        self, names: Sequence[str], stream: EventStream, labels: Mapping[str, Any]
+        self, names: Sequence[str], stream: EventStream, labels: Mapping[str, str | float]
     ) -> Iterator[pd.DataFrame]:
         return reference_frames(names, stream, stream.historical(), labels)
 

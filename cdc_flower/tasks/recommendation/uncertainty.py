@@ -14,7 +14,7 @@ and counts padding); noise is normal (released: uniform); ``t`` of a device that
 yet is the mean over history.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,10 +26,12 @@ from torch.nn import functional as F
 
 from cdc_flower.core.saveable import Arrays, Saved
 from cdc_flower.core.seeds import generator, torch_generator
+from cdc_flower.tasks.protocol import Deployed
+from cdc_flower.tasks.recommendation.history import HistoricalBatch
 from cdc_flower.tasks.recommendation.sensor import HistorySensor, pool
 from cdc_flower.tasks.sensing import Floats, Ints, device_rows, rows_of_devices
 from cdc_flower.training.cloud import Cloud, History
-from cdc_flower.training.fit import fit
+from cdc_flower.training.fit import Batch, fit
 from cdc_flower.training.scoring import tensors
 
 #: Width of the latent state, prior samples (paper's code: 16 and 10), and the longest lag in
@@ -175,13 +177,15 @@ class Cases:
             that it would have generated some events earlier; else they are the deployed ones.
     """
 
-    def __init__(self, cloud: Cloud, strategy: Any) -> None:
+    def __init__(self, cloud: Cloud, strategy: Deployed) -> None:
         self.cloud = cloud
         self.deployed = tensors(strategy.deployment())
         self.embedding = self.deployed["embedding"].numpy()
-        self._stale = getattr(strategy, "generate", None)
+        self._stale: Callable[[NDArray[np.int32]], Arrays] | None = getattr(
+            strategy, "generate", None
+        )
 
-    def batches(self, history: History, epoch: int = 0) -> Iterable[Any]:
+    def batches(self, history: History, epoch: int = 0) -> Iterable[HistoricalBatch]:
         """Makes the batches of an epoch."""
         cloud = self.cloud
         return history.batches(cloud.batch_size, epoch, cloud.seed, cloud.num_negatives)
@@ -190,7 +194,7 @@ class Cases:
         """Takes the mean embeddings ``[B, d]`` of histories ``[B, L]``."""
         return torch.from_numpy(pool(self.embedding, history))
 
-    def choices(self, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def choices(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Pairs recent items with the true next one and with another.
 
         Returns:
@@ -204,7 +208,7 @@ class Cases:
 
     @torch.no_grad()
     def seen(
-        self, history: History, batch: Any, draw: np.random.Generator
+        self, history: History, batch: HistoricalBatch, draw: np.random.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Looks at a batch through parameters of some events earlier.
 
@@ -230,7 +234,7 @@ class Cases:
         return self.recent(old), self.recent(batch.history), right.float()
 
 
-def train_uncertainty(cloud: Cloud, strategy: Any, epochs: int) -> Trained:
+def train_uncertainty(cloud: Cloud, strategy: Deployed, epochs: int) -> Trained:
     """Trains both networks on the history of a cloud: the mapper first, then the detector.
 
     Args:
@@ -247,7 +251,7 @@ def train_uncertainty(cloud: Cloud, strategy: Any, epochs: int) -> Trained:
     draws = torch_generator(seed, "uncertainty", "noise")
     lags = generator(seed, "uncertainty", "lag")
 
-    def mapper_loss(batch: Any) -> Tensor:
+    def mapper_loss(batch: Batch) -> Tensor:
         u, items, label = cases.choices(batch)
         return mapper.loss(u, items, label, torch.randn(len(u), LATENT, generator=draws))
 
@@ -258,7 +262,7 @@ def train_uncertainty(cloud: Cloud, strategy: Any, epochs: int) -> Trained:
         logit = detector(t, u, uncertainty)
         return F.binary_cross_entropy_with_logits(logit[:, None].expand(-1, 2), right)
 
-    def batches(epoch: int) -> Iterable[Any]:
+    def batches(epoch: int) -> Iterable[HistoricalBatch]:
         return cases.batches(cloud.train, epoch)
 
     for loss, network in ((mapper_loss, mapper), (detector_loss, detector)):

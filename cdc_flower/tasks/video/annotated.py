@@ -7,8 +7,8 @@ hidden context is the clip.
 
 import itertools
 from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import generator, hashed_uniform
 from cdc_flower.tasks.data.annotated_videos import ClipFileOptions
+from cdc_flower.tasks.data.registry import StreamShape
 from cdc_flower.tasks.recommendation.readers.files import find_file
 from cdc_flower.tasks.video import annotations as notes
 from cdc_flower.tasks.video.annotations import Annotation, Problems
@@ -37,7 +38,7 @@ class ReadClips:
     """
 
     def __init__(
-        self, frames: NDArray[Any], clip: Ints, words: NDArray[np.int32], num_words: int
+        self, frames: NDArray, clip: Ints, words: NDArray[np.int32], num_words: int
     ) -> None:
         self._frames, self._clip, self._words, self.num_words = frames, clip, words, num_words
         self.num_clips, self.num_frames, self.frame_shape = (
@@ -47,7 +48,7 @@ class ReadClips:
         )
         self.num_queries, self.num_tokens = words.shape
 
-    def frames(self, clip_ids: Ints) -> NDArray[Any]:
+    def frames(self, clip_ids: Ints) -> NDArray:
         """``[k, n, *frame_shape]``."""
         return self._frames[np.asarray(clip_ids, np.int64)]
 
@@ -202,6 +203,21 @@ def annotated_stream(
     return VideoStream(table, segment_s=options.segment_s, seed=seed)
 
 
+def stream_of(options: ClipFileOptions, shape: StreamShape) -> VideoStream:
+    """Makes the stream of configured data.
+
+    Raises:
+        UserError: As :func:`annotated_stream`, or if another number of devices is asked for.
+    """
+    stream = annotated_stream(shape.num_segments, options, seed=shape.seed, captions=shape.captions)
+    if shape.num_devices not in (None, stream.num_devices):
+        raise UserError(
+            "fleet.num_devices must be left to the data here, which has "
+            f"{stream.num_devices} devices"
+        )
+    return stream
+
+
 def _captions(msvd: str | None) -> list[Annotation]:
     if msvd is None:
         raise UserError("data.msvd must be the folder of MSVD, whose captions are searched for")
@@ -210,9 +226,7 @@ def _captions(msvd: str | None) -> list[Annotation]:
     return [Annotation(video, text, video, "caption", "", "") for video, text in pairs]
 
 
-def _frames(
-    options: ClipFileOptions, names: list[str], problems: Problems
-) -> dict[str, NDArray[Any]]:
+def _frames(options: ClipFileOptions, names: list[str], problems: Problems) -> dict[str, NDArray]:
     """Reads features or pixels by the name of the video."""
     if options.features is not None:
         return read_features(options.features, names, options.num_frames, problems)
@@ -230,7 +244,7 @@ def _with_msvd_names(rows: list[Annotation], msvd: str | None) -> list[Annotatio
 
 
 def _with_frames(
-    rows: list[Annotation], frames: dict[str, Any], problems: Problems, partial: bool
+    rows: list[Annotation], frames: Container[str], problems: Problems, partial: bool
 ) -> list[Annotation]:
     """Keeps the annotations whose video is there; with ``partial`` the others go without a word.
 
@@ -303,7 +317,7 @@ class Asked:
 
 
 def _table(
-    asked: Asked, frames: NDArray[Any], options: ClipFileOptions, seed: int, captions: bool
+    asked: Asked, frames: NDArray, options: ClipFileOptions, seed: int, captions: bool
 ) -> QueryTable:
     """Makes the table of queries, with vocabularies of historical ones alone.
 

@@ -94,7 +94,7 @@ def first_word(question: str) -> str:
 
 def _table(
     folder: str, name: str, sep: str, columns: tuple[str, ...], problems: Problems
-) -> Iterator[tuple[str, Any]]:
+) -> Iterator[tuple[str, dict[str, str]]]:
     """Rows of a file with a header as (place, row); a row that lacks a value is a problem."""
     path = find_file(folder, [name])
     reader = csv.DictReader(io.StringIO(read_text(path, "utf-8"), newline=""), delimiter=sep)
@@ -115,7 +115,7 @@ def _table(
 
 def _objects(
     folder: str, name: str, keys: tuple[str, ...], problems: Problems
-) -> Iterator[tuple[str, Any]]:
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Objects of a JSON list as (place, object); one that lacks a key is a problem."""
     path = find_file(folder, [name])
     try:
@@ -210,8 +210,9 @@ def activitynet_qa(folder: str, split: str, problems: Problems) -> Iterator[Anno
             )
             continue
         number = answer.get("type")
-        is_known = isinstance(number, int) and 0 <= number < len(_ACTIVITYNET_TYPES)
-        kind = _ACTIVITYNET_TYPES[number] if is_known else "other"
+        kind = "other"
+        if isinstance(number, int) and 0 <= number < len(_ACTIVITYNET_TYPES):
+            kind = _ACTIVITYNET_TYPES[number]
         yield Annotation(
             row["video_name"], row["question"], str(answer["answer"]), kind, split, place
         )

@@ -8,7 +8,6 @@ make of a frame).
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -59,7 +58,7 @@ class ClipReport:
                 )
 
     @staticmethod
-    def from_settings(settings: Mapping[str, Any]) -> "ClipReport":
+    def from_settings(settings: Mapping[str, object]) -> "ClipReport":
         """From what was deployed; without it all frames as they are, which is what DUET reads."""
         return ClipReport(
             str(settings.get(REPORT_WHAT, "frames")),
@@ -67,7 +66,7 @@ class ClipReport:
             str(settings.get(REPORT_ANCHOR, "middle")),
         )
 
-    def to_settings(self) -> dict[str, Any]:
+    def to_settings(self) -> dict[str, str]:
         """As a Flower configuration."""
         return {REPORT_WHAT: self.what, REPORT_FORM: self.form, REPORT_ANCHOR: self.anchor}
 
@@ -161,9 +160,7 @@ def decoded(text: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 @torch.no_grad()
-def read_report(
-    model: VideoModel, static: Parameters, report: Mapping[str, NDArray[Any]]
-) -> Tensor:
+def read_report(model: VideoModel, static: Parameters, report: Mapping[str, NDArray]) -> Tensor:
     """Reads reports ``[n, ...]`` in the cloud: features ``[n, m, d]`` of the frames that were told.
 
     Args:

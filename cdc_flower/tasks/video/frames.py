@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +69,7 @@ def read_features(
 
 def _all_in(
     place: Path, names: list[str], problems: Problems
-) -> Iterator[tuple[str, str, NDArray[Any]]]:
+) -> Iterator[tuple[str, str, NDArray]]:
     """Name, place and array of each wanted video that is there."""
     if place.is_dir():
         for name in names:
@@ -103,7 +103,7 @@ def _keys(file: Path) -> list[str]:
         raise UserError(f"{file}: must be a whole .npz or HDF5 file ({error})") from error
 
 
-def _one(file: Path, key: str | None, problems: Problems) -> NDArray[Any] | None:
+def _one(file: Path, key: str | None, problems: Problems) -> NDArray | None:
     """One array; None after a problem that is skipped."""
     try:
         if file.suffix == ".npy":
@@ -120,7 +120,7 @@ def _one(file: Path, key: str | None, problems: Problems) -> NDArray[Any] | None
         return None
 
 
-def _h5py() -> Any:
+def _h5py() -> ModuleType:
     try:
         import h5py
     except ImportError as error:

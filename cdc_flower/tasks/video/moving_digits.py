@@ -4,14 +4,13 @@ Every clip is a query of its own. The hidden context of a device is the place wh
 :mod:`~cdc_flower.tasks.video.places`. All of it is a pure function of the seed.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import hashed_uniform
-from cdc_flower.tasks.data.moving_digits import DigitsOptions
+from cdc_flower.tasks.data.moving_digits import NUM_DEVICES, DigitsOptions
+from cdc_flower.tasks.data.registry import StreamShape
 from cdc_flower.tasks.shift import ShiftSchedule
 from cdc_flower.tasks.video.places import Places
 from cdc_flower.tasks.video.queries import Ints, QueryTable
@@ -75,12 +74,12 @@ class DrawnClips:
                 (self.num_clips, num_frames, *self.frame_shape), np.uint8
             )  # filled as needed
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Without what is kept: that can be drawn again."""
         kept = None if self._kept is None else np.empty((0, *self._kept.shape[1:]), np.uint8)
         return {**self.__dict__, "_kept": kept, "_is_kept": np.zeros_like(self._is_kept)}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         """With room for what will be kept."""
         self.__dict__.update(state)
         if self._kept is not None:
@@ -106,7 +105,7 @@ class DrawnClips:
         uniform = hashed_uniform(self.places.seed, "question", *self.key(clip_ids))
         return ask(self.places, scene, draw(self.places.question_mix[scene.place], uniform))
 
-    def frames(self, clip_ids: Ints) -> NDArray[Any]:
+    def frames(self, clip_ids: Ints) -> NDArray[np.uint8]:
         """``[k, n, 32, 32, 3]`` uint8."""
         ids = np.asarray(clip_ids, np.int64)
         if self._kept is None:
@@ -184,3 +183,11 @@ def digits_stream(
         is_shift=np.diff(place, axis=1, prepend=place[:, :1])[:, num_past:] != 0,
     )
     return VideoStream(table, segment_s=options.segment_s, seed=seed)
+
+
+def stream_of(options: DigitsOptions, shape: StreamShape) -> VideoStream:
+    """Makes the stream of configured data; clips are drawn when they are asked for."""
+    num_devices = NUM_DEVICES if shape.num_devices is None else shape.num_devices
+    return digits_stream(
+        num_devices, shape.num_segments, options, seed=shape.seed, captions=shape.captions
+    )

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.registry import model_of
 from cdc_flower.models.video.ranking import VideoModel
 from cdc_flower.tasks.data import StreamShape, data_of
-from cdc_flower.tasks.protocol import Built, Config, Task, facts_of
+from cdc_flower.tasks.protocol import Built, Config, Deployed, Task, facts_of
 from cdc_flower.tasks.recommendation.metrics import ranks, worst_for_nan
 from cdc_flower.tasks.registry import tasks
 from cdc_flower.tasks.sensing import Ask
@@ -27,13 +27,6 @@ from cdc_flower.tasks.video.stream import VideoHistory, VideoStream
 from cdc_flower.training.cloud import Cloud
 from cdc_flower.training.scoring import Arrays, Scorer, tensors
 from cdc_flower.wire import records
-
-
-class Deployed(Protocol):
-    """Says what is deployed before the first round."""
-
-    def deployment(self) -> Arrays:
-        """Gives all layers by name."""
 
 
 class VideoTask(Task, TruthReader):
@@ -80,7 +73,12 @@ class VideoTask(Task, TruthReader):
         """Makes the task for the queries of a stream."""
 
     def report(
-        self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int, lag: int = 0
+        self,
+        model: DeviceModel,
+        stream: VideoStream,
+        states: DeviceStates,
+        segment: int,
+        lag: int = 0,
     ) -> tuple[Columns, Columns]:
         assert isinstance(model, VideoModel)
         how = ClipReport.from_settings(states.settings)
@@ -89,7 +87,7 @@ class VideoTask(Task, TruthReader):
         return how.make(model, static, clip_ids, stream.seed)
 
     def uncertainty(
-        self, model: DeviceModel, stream: Any, states: DeviceStates, segment: int
+        self, model: DeviceModel, stream: VideoStream, states: DeviceStates, segment: int
     ) -> NDArray[np.float64]:
         # The mean entropy of the newest answers, in nats: none of the segment has been asked yet.
         history, candidates = stream.asked(states.device_ids, segment, NUM_ANSWERS)
@@ -103,7 +101,7 @@ class VideoTask(Task, TruthReader):
         return ClipSensor(stream, model, tensors(deployed), historical)
 
     def doubt_estimate(
-        self, stream: Any, cloud: Cloud, strategy: Deployed, epochs: int, ask: Ask
+        self, stream: VideoStream, cloud: Cloud, strategy: Deployed, epochs: int, ask: Ask
     ) -> OwnAnswers:
         # The entropy of the devices' own answers: nothing is trained, so epochs do not matter.
         held_out = video_history(cloud.validation)

@@ -15,7 +15,7 @@ import cdc_flower
 from cdc_flower.core.errors import UserError
 from cdc_flower.tasks.data import data_of
 from cdc_flower.tasks.data.interactions import EventFileOptions
-from cdc_flower.tasks.recommendation import readers
+from cdc_flower.tasks.recommendation import event_files
 from cdc_flower.tasks.recommendation.events import EventTable
 
 FULL = ["user", "item", "rating", "time"]
@@ -33,7 +33,7 @@ def read_events(node: dict[str, Any]) -> EventTable:
     """Reads what a configuration of data says."""
     options = data_of({"name": "of_a_test", **node})
     assert isinstance(options, EventFileOptions)
-    return readers.read_events(options)
+    return event_files.read_events(options)
 
 
 def read(path: Path, content: str | bytes, base: dict[str, Any], **keys: Any):

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 import cdc_flower
 from cdc_flower.tasks.data import data_of
 from cdc_flower.tasks.data.interactions import EventFileOptions
-from cdc_flower.tasks.recommendation import readers
+from cdc_flower.tasks.recommendation import event_files
 from cdc_flower.tasks.recommendation.events import EventTable
 
 DATA = os.environ.get("CDC_FLOWER_DATA")
@@ -50,7 +50,7 @@ def load(name: str) -> EventTable:
     )
     options = data_of(data)
     assert isinstance(options, EventFileOptions)
-    return readers.read_events(options)
+    return event_files.read_events(options)
 
 
 @pytest.mark.parametrize("name", SETS)

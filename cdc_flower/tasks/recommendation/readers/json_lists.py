@@ -1,7 +1,6 @@
 """A JSON object of lists: ``{"user": [item, item, ...]}``, oldest first, without times."""
 
 import json
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ RULES = (
 )
 
 
-class _Pairs(list[tuple[str, Any]]):
+class _Pairs(list[tuple[str, object]]):
     """Keeps members of a JSON object in order; a dictionary would lose one of two equal keys."""
 
 
@@ -42,7 +41,7 @@ def _load(text: str, source: str) -> _Pairs:
     return pairs
 
 
-def _is_id(value: Any) -> bool:
+def _is_id(value: object) -> bool:
     return type(value) is int or (type(value) is str and bool(value.strip()))
 
 
@@ -89,11 +88,9 @@ def read_json_lists(text: str, source: str, options: ReaderOptions) -> Rows:
             or an item is neither an integer nor a string, and ``options.skip_errors`` is false.
     """
     pairs = _load(text, source)
-    is_list = np.array([type(items) is list and len(items) > 0 for _, items in pairs], np.bool_)
-    bad_items = [
-        [item for item in items if not _is_id(item)] if ok else []
-        for (_, items), ok in zip(pairs, is_list, strict=True)
-    ]
+    lists = [items if type(items) is list else [] for _, items in pairs]
+    is_list = np.array([len(items) > 0 for items in lists], np.bool_)
+    bad_items = [[item for item in items if not _is_id(item)] for items in lists]
 
     def bad_item(row: int) -> str:
         return shown(json.dumps(bad_items[row][0]))
@@ -108,7 +105,7 @@ def read_json_lists(text: str, source: str, options: ReaderOptions) -> Rows:
         Check(np.array([not bad for bad in bad_items], np.bool_), RULES[2], bad_item),
     ]
     good = good_rows(source, lambda row: _line_of(text, pairs, row), checks, options.skip_errors)
-    kept = [pairs[row] for row in np.flatnonzero(good)]
+    kept = [(pairs[row][0], lists[row]) for row in np.flatnonzero(good)]
     counts = np.array([len(items) for _, items in kept], np.int64)
     users = np.repeat(np.array([user.strip() for user, _ in kept], dtype=object), counts)
     flat = [str(item).strip() for _, items in kept for item in items]

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from cdc_flower.tasks.data.interactions import EventFileOptions
-
 
 @dataclass(frozen=True)
 class ReaderOptions:
@@ -20,10 +18,3 @@ class ReaderOptions:
     sep: str | None
     header: bool | None
     skip_errors: bool
-
-    @classmethod
-    def of(cls, options: EventFileOptions) -> "ReaderOptions":
-        """Takes the layout from the options of a file."""
-        header = options.header if isinstance(options.header, bool) else None
-        columns = tuple(options.columns or ())
-        return cls(columns, options.fields_sep, header, options.on_error == "skip")
