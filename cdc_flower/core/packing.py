@@ -7,7 +7,7 @@ Nothing is pickled, so a file from elsewhere cannot run code.
 import base64
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -82,7 +82,7 @@ def unpacked(arrays: Saved) -> Any:
     return _put_together(json_of(arrays, TREE), arrays)
 
 
-def _put_together(tree: Any, arrays: Saved) -> Any:
+def _put_together(tree: object, arrays: Saved) -> object:
     if not isinstance(tree, dict):
         return tree
     ((kind, inside),) = tree.items()
@@ -94,15 +94,15 @@ def _put_together(tree: Any, arrays: Saved) -> Any:
         parts = [_put_together(part, arrays) for part in inside]
         return parts if kind == "list" else tuple(parts)
     if kind == "arrays":
-        named = _put_together(inside, arrays)
+        named = cast(dict[str, NDArray], _put_together(inside, arrays))
         return ArrayRecord({name: Array(value) for name, value in named.items()})
     if kind in RECORDS:
-        return RECORDS[kind](_put_together(inside, arrays))
+        return RECORDS[kind](cast(dict, _put_together(inside, arrays)))
     if str(inside) not in arrays:
         place = f"{getattr(arrays, 'place', '')}{inside}"
         raise UserError(f"a saved state must hold {place}, got one without it")
     leaf = np.array(arrays[str(inside)], order="C")
-    as_saved: dict[str, Callable[[NDArray], Any]] = {
+    as_saved: dict[str, Callable[[NDArray], object]] = {
         "array": lambda value: value,
         "tensor": torch.from_numpy,
         "number": lambda value: value[()],

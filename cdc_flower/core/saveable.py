@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -166,7 +166,7 @@ def json_array(value: object) -> NDArray[np.uint8]:
     return text_array(json.dumps(value))
 
 
-def json_of(arrays: Saved, name: str) -> Any:
+def json_of(arrays: Saved, name: str) -> object:
     """Reads values that :func:`json_array` holds.
 
     Raises:

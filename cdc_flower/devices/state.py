@@ -270,7 +270,7 @@ class DeviceStates:
             for name in ("static", "pool", "slot_index", "slot_rows")
         }
         index = {name: taken(arrays, name, np.int64, ids.shape) for name in _INDICES}
-        settings: Settings = json_of(arrays, "settings")
+        settings = cast(Settings, json_of(arrays, "settings"))
         slots = restored(parts["slot_index"], parts["slot_rows"])
         static, pool = parts["static"], parts["pool"]
         return DeviceStates(self.device_ids, static, pool, **index, settings=settings, slots=slots)

@@ -8,7 +8,7 @@ Here chunks of rows stay in the cache, forward and backward.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -73,12 +73,24 @@ def split_layer(flat: Tensor, layer: int, num_inputs: int, num_outputs: int) -> 
     }
 
 
+class _Context(Protocol):
+    """Holds what goes from forward to backward: fields of PyTorch's context, and our own."""
+
+    saved_tensors: tuple[Tensor, ...]
+    needs_input_grad: tuple[bool, ...]
+    chunks: list[tuple[slice, Tensor, bool]]
+    clip: float
+
+    def save_for_backward(self, *tensors: Tensor) -> None:
+        """Keeps tensors for the backward pass."""
+
+
 class _GeneratedLinear(torch.autograd.Function):
     """Computes y = [x, 1] (W + G), G = clip(e P + p, ±γ), and gradients of x, W, e, P and p."""
 
     @staticmethod
     def forward(
-        ctx: Any,
+        ctx: _Context,
         x: Tensor,
         base: Tensor,
         embedding: Tensor,
@@ -100,7 +112,7 @@ class _GeneratedLinear(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, base, embedding, weight, bias = ctx.saved_tensors
         num_inputs, num_outputs = base.shape
         flat = grad.reshape(-1, num_outputs)

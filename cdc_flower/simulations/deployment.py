@@ -1,7 +1,8 @@
 """Deployment: every node gets the model once, before virtual time begins, and says its device."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from flwr.serverapp import Grid
@@ -21,7 +22,7 @@ class Deployable(Protocol):
     def deployment(self) -> Arrays:
         """Gives the device model, static and adaptive layers."""
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Mapping[str, object]:
         """Gives what is deployed beside the model."""
 
 

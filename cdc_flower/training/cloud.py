@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,14 @@ from torch import Tensor
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.layers import Parameters
 from cdc_flower.training.checkpoints import Checkpoints, Resume
-from cdc_flower.training.fit import Watch, fit
+from cdc_flower.training.fit import Batch, OwnBatch, Watch, fit
 from cdc_flower.training.scoring import Arrays
 
+#: Batches as the histories of a task make them, and as its losses take them.
+MadeBatch = TypeVar("MadeBatch", bound=Batch, covariant=True)
 
-class History(Protocol):
+
+class History(Protocol[MadeBatch]):
     """Historical data in the cloud: labelled, and from before the stream begins."""
 
     def batches(
@@ -27,7 +30,7 @@ class History(Protocol):
         *,
         first: int = 0,
         stop: int | None = None,
-    ) -> Iterable[Any]:
+    ) -> Iterable[MadeBatch]:
         """Makes batches of an epoch: ``rows`` [B], ``history`` [B, L], ``candidates`` [B, C].
 
         The true candidate comes first.
@@ -41,7 +44,9 @@ class History(Protocol):
             stop: The one after the last; None: to the end.
         """
 
-    def batch(self, rows: NDArray[np.int64], epoch: int, seed: int, num_negatives: int) -> Any:
+    def batch(
+        self, rows: NDArray[np.int64], epoch: int, seed: int, num_negatives: int
+    ) -> MadeBatch:
         """Makes a batch of these examples, as of that epoch.
 
         Args:
@@ -78,7 +83,7 @@ class Stage:
     """
 
     name: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     kept: Mapping[str, Tensor]
     leaves: Iterable[Tensor]
     epochs: int
@@ -86,7 +91,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Cloud:
+class Cloud(Generic[OwnBatch]):
     """Holds all that a strategy's cloud side starts from.
 
     Attributes:
@@ -107,8 +112,8 @@ class Cloud:
 
     model: DeviceModel
     parameters: Parameters
-    train: History
-    validation: History
+    train: History[OwnBatch]
+    validation: History[OwnBatch]
     seed: int
     batch_size: int = 1024
     num_negatives: int = 4
@@ -130,7 +135,7 @@ class Cloud:
             return whole
         return max(1, min(whole, -(-self.examples_per_epoch // self.batch_size)))
 
-    def batches(self, epoch: int) -> Iterable[Any]:
+    def batches(self, epoch: int) -> Iterable[OwnBatch]:
         """Makes the historical batches of an epoch; see ``examples_per_epoch``."""
         whole, count = -(-self.train.num_examples // self.batch_size), self.num_batches()
         next_batch, end = epoch * count, (epoch + 1) * count
@@ -142,17 +147,17 @@ class Cloud:
             )
             next_batch += stop - first
 
-    def held_out(self) -> Iterable[Any]:
+    def held_out(self) -> Iterable[OwnBatch]:
         """Makes the batches of the validation part."""
         return self.validation.batches(self.batch_size, 0, self.seed, self.num_negatives)
 
     def fit(
         self,
         stage: Stage,
-        loss: Callable[[Any], Tensor],
+        loss: Callable[[OwnBatch], Tensor],
         *,
-        batches: Callable[[int], Iterable[Any]] | None = None,
-        held_out: Callable[[], Iterable[Any]] | None = None,
+        batches: Callable[[int], Iterable[OwnBatch]] | None = None,
+        held_out: Callable[[], Iterable[OwnBatch]] | None = None,
         num_batches: int | None = None,
     ) -> list[float]:
         """Trains one stage on historical data, or takes it from the checkpoints.

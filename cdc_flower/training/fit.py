@@ -6,7 +6,7 @@ binary cross-entropy with logits, as DUET and Persona do.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -38,6 +38,9 @@ class Batch(Protocol):
         """Gives the candidates ``[B, C]``, the true one first."""
 
 
+OwnBatch = TypeVar("OwnBatch", bound=Batch)
+
+
 @dataclass(frozen=True)
 class Watch:
     """Watches a training: says when it stops early, and keeps its state.
@@ -63,10 +66,10 @@ class Watch:
 
 
 def fit(
-    loss: Callable[[Batch], Tensor],
+    loss: Callable[[OwnBatch], Tensor],
     parameters: Iterable[Tensor],
-    batches: Callable[[int], Iterable[Batch]],
-    validation: Callable[[], Iterable[Batch]],
+    batches: Callable[[int], Iterable[OwnBatch]],
+    validation: Callable[[], Iterable[OwnBatch]],
     *,
     epochs: int,
     rate: float,
@@ -113,7 +116,7 @@ def fit(
     return curve
 
 
-def _held_out_loss(loss: Callable[[Batch], Tensor], batches: Iterable[Batch]) -> float:
+def _held_out_loss(loss: Callable[[OwnBatch], Tensor], batches: Iterable[OwnBatch]) -> float:
     """Averages the loss over held-out examples; 0 without any."""
     with torch.no_grad():
         losses = [(float(loss(batch)), len(batch.history)) for batch in batches]

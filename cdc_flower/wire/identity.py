@@ -12,7 +12,7 @@ ids themselves.
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TypedDict, Unpack, cast
 
 from flwr.app import Error, Message, Metadata, RecordDict
 from flwr.app.message import make_message
@@ -73,6 +73,21 @@ def current_identity() -> Identity:
     )
 
 
+class MetadataParts(TypedDict):
+    """Names the arguments of Flower's ``Metadata``, without ``message_id``."""
+
+    run_id: int
+    src_node_id: int
+    dst_node_id: int
+    reply_to_message_id: str
+    group_id: str
+    created_at: float
+    ttl: float
+    message_type: str
+    src_task_id: int | None
+    dst_task_id: int | None
+
+
 class HashedMetadata(Metadata):
     """Gives Flower's hash of the message as its id, if no grid has named the message.
 
@@ -85,7 +100,9 @@ class HashedMetadata(Metadata):
         **given: The arguments of Flower's ``Metadata``, without ``message_id``.
     """
 
-    def __init__(self, content: RecordDict | None, error: Error | None, **given: Any) -> None:
+    def __init__(
+        self, content: RecordDict | None, error: Error | None, **given: Unpack[MetadataParts]
+    ) -> None:
         super().__init__(message_id="", **given)
         # Not the message itself: a circle would keep its arrays until the garbage collector comes.
         self.__dict__["_hashed"] = {"content": content, "error": error, "given": given}
@@ -172,7 +189,7 @@ def make_flower_message(
     node_id = envelope.node_id
     is_reply = envelope.is_reply
     created_at_s = envelope.created_at_s
-    given: dict[str, Any] = {
+    given: MetadataParts = {
         "run_id": cloud.run_id,
         "src_node_id": node_id if is_reply else cloud.node_id,
         "dst_node_id": cloud.node_id if is_reply else node_id,

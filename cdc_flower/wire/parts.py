@@ -7,7 +7,7 @@ need no more than this, so none of them imports the batch that is made of them.
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar, cast
 
 import numpy as np
 from flwr.app import DEFAULT_TTL
@@ -19,6 +19,7 @@ from cdc_flower.wire.identity import Identity, current_identity
 
 #: One kind of batch: functions give back the kind that they take.
 Batch = TypeVar("Batch", bound="BatchParts")
+Held = TypeVar("Held", Records, Configs)
 #: Records as callers give them: record name -> key -> array of numbers.
 GivenRecords = Mapping[str, Mapping[str, ArrayLike]]
 #: Config records as callers give them: record name -> key -> one value, or numbers ``[n]``.
@@ -154,6 +155,6 @@ class BatchParts:
         )
 
 
-def _merged(held: Mapping[str, object], more: Mapping[str, object] | None) -> dict[str, Any]:
+def _merged(held: Held, more: Mapping[str, object] | None) -> Held:
     """Adds records; the constructor checks them and brings them into the types of attributes."""
-    return {**held, **(more or {})}
+    return cast(Held, {**held, **(more or {})})

@@ -26,7 +26,7 @@ def batch_parts(arrays: Saved) -> dict[str, Any]:
     Raises:
         UserError: If something is missing.
     """
-    parts: dict[str, Any] = unpacked(arrays)
+    parts = unpacked(arrays)
     return {**parts, "cloud": Identity(**parts["cloud"])}
 
 

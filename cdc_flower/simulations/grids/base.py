@@ -7,12 +7,13 @@ strategy that makes single messages, such as Flower's stock ones, has them batch
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
+from typing import ClassVar, Protocol, Self, TypeVar, cast
 
 import numpy as np
 from flwr.app import Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
+from flwr.supercore.run import Run
 from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
@@ -144,21 +145,22 @@ class BatchedGrid(BlockingGrid):
         self.device_ids = np.asarray(device_ids, np.int64)
         if not len(self.device_ids) or (np.diff(self.device_ids) <= 0).any():
             raise ValueError(f"device_ids must be at least one and ascend, got {self.device_ids}")
-        self.handler: Any = app if hasattr(app, "handle") else MessageLoop(app)
-        self._run: object = None
+        batched = hasattr(app, "handle")
+        self.handler: Handler = cast(Handler, app) if batched else MessageLoop(app)
+        self._run: Run | None = None
 
-    def fresh_states(self, device_ids: NDArray[np.int64]) -> Contexts | DeviceStates:
+    def fresh_states(self, device_ids: NDArray[np.int64]) -> States:
         """Makes the states before anything was deployed."""
         if isinstance(self.handler, MessageLoop):
             return Contexts.fresh(device_ids, len(self.device_ids))
         return DeviceStates(device_ids)
 
     @abstractmethod
-    def _shard_states(self) -> list[Any]:
+    def _shard_states(self) -> list[States]:
         """The states of each shard of the devices, in their order."""
 
     @abstractmethod
-    def _set_shard_states(self, shards: list[Any]) -> None:
+    def _set_shard_states(self, shards: list[States]) -> None:
         """Replace the states of each shard."""
 
     def to_arrays(self) -> Arrays:
@@ -189,14 +191,14 @@ class BatchedGrid(BlockingGrid):
     def _exchange(self, batches: list[Group]) -> list[Replies]:
         """Plays batches, each with the rows of its devices; states change when all are done."""
 
-    def set_run(self, run: object) -> None:
+    def set_run(self, run: Run) -> None:
         """Flower's: remembered and not used."""
         self._run = run
 
     @property
-    def run(self) -> Any:
+    def run(self) -> Run:
         """Flower's: what :meth:`set_run` was given."""
-        return self._run
+        return cast(Run, self._run)
 
     def create_message(
         self,

@@ -18,7 +18,7 @@ import ray
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
-from cdc_flower.simulations.grids.base import BatchedGrid, Handler, Held, play_rows
+from cdc_flower.simulations.grids.base import BatchedGrid, Handler, Held, States, play_rows
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire.batch import MessageBatch
 from cdc_flower.wire.replies import Group, Replies, joined
@@ -96,10 +96,10 @@ class RayGrid(BatchedGrid):
         self._states = states
         return replies
 
-    def _shard_states(self) -> list[Any]:
+    def _shard_states(self) -> list[States]:
         return list(ray.get(self._states))
 
-    def _set_shard_states(self, shards: list[Any]) -> None:
+    def _set_shard_states(self, shards: list[States]) -> None:
         self._states = [ray.put(states) for states in shards]
 
     def close(self) -> None:

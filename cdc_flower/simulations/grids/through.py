@@ -1,11 +1,12 @@
 """A grid around another: Flower's verbs are handed on, once for all that stand in between."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
+from flwr.supercore.run import Run
 
 from cdc_flower.simulations.grids.base import BlockingGrid, without_repeats
 from cdc_flower.wire.batch import MessageBatch
@@ -22,12 +23,12 @@ class Forwarding(Grid):
     def __init__(self, inner: Grid) -> None:
         self._inner = inner
 
-    def set_run(self, run: object) -> None:
+    def set_run(self, run: Run) -> None:
         """Flower's; the inner grid's."""
-        self._inner.set_run(cast(Any, run))
+        self._inner.set_run(run)
 
     @property
-    def run(self) -> Any:
+    def run(self) -> Run:
         """Flower's; the inner grid's."""
         return self._inner.run
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Never
+from typing import Never
 
 from cdc_flower.core.options import checked_values, options_of
+from cdc_flower.simulations.deployment import Deployable
 from cdc_flower.simulations.requests.policies import Devices, Policy, policies
 from cdc_flower.tasks.protocol import Task
 from cdc_flower.tasks.sensing import Ask
@@ -35,12 +36,12 @@ def policy_of(config: Mapping[str, object]) -> Policy:
         UserError: If the policy is unknown, a key is none, or a value is out of its range.
     """
     kind = policies.find(str(config["name"]), "policy.name").value
-    values: dict[str, Any] = checked_values(options_of(kind), config, "policy")
-    return kind(**values)
+    make: Callable[..., Policy] = kind
+    return make(**checked_values(options_of(kind), config, "policy"))
 
 
 def requests_of(
-    config: Mapping[str, object], task: Task, stream: Any, cloud: Cloud, strategy: Any
+    config: Mapping[str, object], task: Task, stream: object, cloud: Cloud, strategy: Deployable
 ) -> Requests:
     """Makes the policy for one run of a strategy that is prepared.
 
