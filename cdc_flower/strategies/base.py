@@ -32,8 +32,8 @@ from cdc_flower.wire.replies import ok_replies
 class OnDevices:
     """Declares what is deployed on devices before the first round, and what goes over the wire.
 
-    A mix-in beside one of Flower's strategies. A method is a dataclass whose fields are its options;
-    see :func:`~cdc_flower.core.options.option`.
+    A mix-in beside one of Flower's strategies. A method is a dataclass whose fields are its
+    options; see :func:`~cdc_flower.core.options.option`.
     """
 
     #: Names of what devices may tell of their recent data that the method can read, any one of
@@ -144,7 +144,14 @@ class CloudStrategy(OnDevices, Strategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Asks nobody for anything."""
+        """Asks nobody for anything.
+
+        Args:
+            server_round: From 1; the segment is the one before.
+            arrays: The global model, which stays in the cloud.
+            config: Of Flower's round; not read.
+            grid: Of the nodes.
+        """
         return []
 
     def aggregate_train(
@@ -156,7 +163,14 @@ class CloudStrategy(OnDevices, Strategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Lets every device predict the segment with what it has."""
+        """Lets every device predict the segment with what it has.
+
+        Args:
+            server_round: From 1; the segment is the one before.
+            arrays: The global model, which stays in the cloud.
+            config: Of Flower's round; not read.
+            grid: Of the nodes.
+        """
         return to_every_node(grid, records.EVALUATE, server_round)
 
     def aggregate_evaluate(

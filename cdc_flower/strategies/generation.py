@@ -67,7 +67,14 @@ class GenerationStrategy(CloudStrategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Asks every device for a report of its recent data."""
+        """Asks every device for a report of its recent data.
+
+        Args:
+            server_round: From 1; the segment is the one before.
+            arrays: The global model, which stays in the cloud.
+            config: Of Flower's round; not read.
+            grid: Of the nodes.
+        """
         return to_every_node(grid, records.TRAIN_REPORT, server_round)
 
     def aggregate_train(
@@ -81,7 +88,14 @@ class GenerationStrategy(CloudStrategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Sends each device that reported its answer; the others go on with what they have."""
+        """Sends each device that reported its answer; the others go on with what they have.
+
+        Args:
+            server_round: From 1; the segment is the one before.
+            arrays: The global model, which stays in the cloud.
+            config: Of Flower's round; not read.
+            grid: Of the nodes.
+        """
         everyone = to_every_node(grid, records.EVALUATE, server_round)
         return with_the_others(everyone, self._down)
 

@@ -22,7 +22,13 @@ class CoreDecoder(Decoder):
     reads: ClassVar[tuple[str, ...]] = (CORE,)
 
     def decode(self, batch: MessageBatch, states: DeviceStates, adaptive: Shapes) -> Received:
-        """Makes ``left @ core @ right`` of cores ``[k, k]`` and deployed sides."""
+        """Makes ``left @ core @ right`` of cores ``[k, k]`` and deployed sides.
+
+        Args:
+            batch: One message a device, with a core of each layer.
+            states: Of the ``n`` devices; not changed.
+            adaptive: Of the device model.
+        """
         layers = _layers(arrays_of(batch, CORE), states.static)
         return placed(layers, states, is_shared=not batch.arrays.get(CORE))
 

@@ -94,7 +94,8 @@ class CdcMmpg(CloudStrategy):
         choices=ARMS,
         doc="full_clip: all frames go up, and their mean feature conditions the adaptor; "
         "anchor_only: one frame's feature does; anchor+adr: what is reasoned from one; "
-        "one_for_all: nothing goes up or down, and the layer is trained further without telling clips apart",
+        "one_for_all: nothing goes up or down, and the layer is trained further without telling "
+        "clips apart",
     )
     variant: str = option(
         "oneM+bias", choices=VARIANTS, doc="of the adaptor: kernel and bias, or bias only"
@@ -308,7 +309,14 @@ class CdcMmpg(CloudStrategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Asks every device for the clip that opens its segment; the control asks nobody."""
+        """Asks every device for the clip that opens its segment; the control asks nobody.
+
+        Args:
+            server_round: From 1; the segment is the one before.
+            arrays: The global model, which stays in the cloud.
+            config: Of Flower's round; not read.
+            grid: Of the nodes.
+        """
         if self.arm == "one_for_all":
             return []
         return to_every_node(grid, records.TRAIN_REPORT, server_round)
@@ -328,7 +336,14 @@ class CdcMmpg(CloudStrategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Sends each device that told something its layer; the others go on with what they have."""
+        """Sends each device that told something its layer; the others go on with what they have.
+
+        Args:
+            server_round: From 1; the segment is the one before.
+            arrays: The global model, which stays in the cloud.
+            config: Of Flower's round; not read.
+            grid: Of the nodes.
+        """
         everyone = to_every_node(grid, records.EVALUATE, server_round)
         if self._generated is None:
             return everyone

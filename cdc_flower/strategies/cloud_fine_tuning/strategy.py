@@ -78,7 +78,14 @@ class CloudFineTuning(LabelledSteps, CloudStrategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Asks every device for its newest labelled examples."""
+        """Asks every device for its newest labelled examples.
+
+        Args:
+            server_round: From 1; the segment is the one before.
+            arrays: The global model, which stays in the cloud.
+            config: Of Flower's round; not read.
+            grid: Of the nodes.
+        """
         if server_round == 1:
             self._layers = {}
         return to_every_node(grid, records.TRAIN_UPLOAD, server_round) if self.how.steps else []
@@ -122,7 +129,14 @@ class CloudFineTuning(LabelledSteps, CloudStrategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Sends each device that sent examples its layers; the others go on with what they have."""
+        """Sends each device that sent examples its layers; the others go on with what they have.
+
+        Args:
+            server_round: From 1; the segment is the one before.
+            arrays: The global model, which stays in the cloud.
+            config: Of Flower's round; not read.
+            grid: Of the nodes.
+        """
         everyone = to_every_node(grid, records.EVALUATE, server_round)
         if self._new is None:
             return everyone

@@ -114,7 +114,14 @@ class FedAvg(LabelledSteps, FlowerFedAvg):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Sends the global model to the devices of this round."""
+        """Sends the global model to the devices of this round.
+
+        Args:
+            server_round: From 1; the segment is the one before.
+            arrays: The global model, which is sent.
+            config: Of Flower's round; not read.
+            grid: Of the nodes.
+        """
         self._has_news = False
         if not self.num_train_devices:
             return []
@@ -145,7 +152,14 @@ class FedAvg(LabelledSteps, FlowerFedAvg):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Sends the new global model to every device; nothing if it is not new."""
+        """Sends the new global model to every device; nothing if it is not new.
+
+        Args:
+            server_round: From 1; the segment is the one before.
+            arrays: The global model, which is sent.
+            config: Of Flower's round; not read.
+            grid: Of the nodes.
+        """
         node_ids = np.array(list(grid.get_node_ids()), np.uint64)
         return self._to_nodes(
             records.EVALUATE, node_ids, server_round, arrays if self._has_news else None

@@ -42,5 +42,12 @@ class FineTuning(LabelledSteps, CloudStrategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Lets every device train in place, now that a new segment begins."""
+        """Lets every device train in place, now that a new segment begins.
+
+        Args:
+            server_round: From 1; the segment is the one before.
+            arrays: The global model, which stays in the cloud.
+            config: Of Flower's round; not read.
+            grid: Of the nodes.
+        """
         return to_every_node(grid, records.TRAIN_LOCAL, server_round)

@@ -74,6 +74,11 @@ class EditDecoder(Decoder):
         """Makes K = P + edit, one addition in the type of the layers.
 
         A received prototype is held at once.
+
+        Args:
+            batch: One message a device, with an edit, a prototype or both, and its version.
+            states: Of the ``n`` devices; not changed.
+            adaptive: Of the device model.
         """
         version = _version(batch)
         if names_of(batch, PROTOTYPE):

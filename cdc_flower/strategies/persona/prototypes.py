@@ -57,7 +57,7 @@ class Bank:
         return {name: value + self.drift[name] for name, value in self.trained.items()}
 
     def to_arrays(self) -> Arrays:
-        """The bank as arrays by name; see :meth:`from_arrays`."""
+        """Writes the bank as arrays by name; see :meth:`from_arrays`."""
         parts = {"trained": self.trained, "drift": self.drift}
         layers = {
             f"{part}.{name}": value.numpy()
@@ -73,7 +73,7 @@ class Bank:
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> "Bank":
-        """The bank that :meth:`to_arrays` wrote."""
+        """Makes the bank of what :meth:`to_arrays` wrote."""
         layers: dict[str, Parameters] = {"trained": {}, "drift": {}}
         for key, value in arrays.items():
             part, _, name = key.partition(".")
