@@ -1,13 +1,14 @@
 """Deployment: every node gets the model once, before virtual time begins, and says its device."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.devices.state import Settings
 from cdc_flower.strategies.base import deployed_settings
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
@@ -21,7 +22,7 @@ class Deployable(Protocol):
     def deployment(self) -> Arrays:
         """Gives the device model, static and adaptive layers."""
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Settings:
         """Gives what is deployed beside the model."""
 
 

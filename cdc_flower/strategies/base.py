@@ -6,7 +6,7 @@ segment.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, cast
+from typing import ClassVar, Protocol, cast
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -19,6 +19,7 @@ from cdc_flower.core.packing import packed, unpacked
 from cdc_flower.core.saveable import Saved, part_of, prefixed
 from cdc_flower.devices.decoders.deployment import paths_of
 from cdc_flower.devices.decoders.protocol import Decoder
+from cdc_flower.devices.state import Settings
 from cdc_flower.training.cloud import Cloud as Cloud
 from cdc_flower.training.cloud import History as History
 from cdc_flower.training.cloud import Stage as Stage
@@ -74,7 +75,7 @@ class OnDevices:
         model = self.deployment()
         return to_record({name: model[name] for name in self.cloud.model.adaptive})
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Settings:
         """Lists what is deployed beside the model; nothing by default."""
         return {}
 
@@ -127,13 +128,20 @@ class OnDevices:
                 vars(self)[name] = unpacked(part_of(arrays, name))
 
 
-def deployed_settings(strategy: Any) -> dict[str, Any]:
+class HasSettings(Protocol):
+    """A strategy that deploys settings beside the model."""
+
+    def settings(self) -> Settings:
+        """Lists what is deployed beside the model."""
+
+
+def deployed_settings(strategy: HasSettings) -> dict[str, object]:
     """Takes a strategy's settings, and beside them the import paths of its decoders, if it has any.
 
     Raises:
         UserError: If a decoder cannot be imported by its path.
     """
-    settings: dict[str, Any] = strategy.settings()
+    settings: dict[str, object] = dict(strategy.settings())
     decoders = strategy.decoders() if hasattr(strategy, "decoders") else ()
     return {**settings, records.DECODERS: paths_of(decoders)} if decoders else settings
 

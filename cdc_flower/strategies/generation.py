@@ -8,7 +8,7 @@ runs once the cloud is trained.
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cdc_flower.core.options import option
 from cdc_flower.devices.decoders.protocol import names_of
+from cdc_flower.devices.state import Settings
 from cdc_flower.strategies.base import CloudStrategy, to_every_node, with_the_others
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
@@ -24,7 +25,7 @@ from cdc_flower.wire.batch import MessageBatch
 from cdc_flower.wire.replies import ok_replies
 
 #: What ``n`` devices told of their recent data, ``[n, ...]`` by name.
-Report = Mapping[str, NDArray[Any]]
+Report = Mapping[str, NDArray]
 
 #: Devices for which layers are generated in one product.
 DEVICES_PER_CHUNK = 256
@@ -60,7 +61,7 @@ class GenerationStrategy(CloudStrategy):
             reports: What devices told, one row a device; see ``train.report`` of the device app.
         """
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Settings:
         """Says from when reports are, deployed once beside the model; nothing for the present."""
         return {records.LAG: self.report_lag} if self.report_lag else {}
 

@@ -7,7 +7,6 @@ avoid.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cdc_flower.devices.decoders.protocol import names_of
+from cdc_flower.devices.state import Settings
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.layers import Parameters
 from cdc_flower.strategies.base import Cloud, CloudStrategy, to_every_node, with_the_others
@@ -71,7 +71,7 @@ class CloudFineTuning(LabelledSteps, CloudStrategy):
         super().prepare(cloud)
         self._layers, self._new = {}, None
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Settings:
         """Says how many labels to send, deployed once beside the model."""
         return self.how.to_settings()
 

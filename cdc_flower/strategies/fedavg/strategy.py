@@ -8,7 +8,6 @@ on its own data (FedAvg + fine-tuning).
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -17,6 +16,7 @@ from flwr.serverapp.strategy import FedAvg as FlowerFedAvg
 
 from cdc_flower.core.options import option
 from cdc_flower.core.seeds import generator
+from cdc_flower.devices.state import Settings
 from cdc_flower.strategies.base import count_events, to_record
 from cdc_flower.strategies.labelled_steps import LabelledSteps, layers_option
 from cdc_flower.strategies.papers import paper
@@ -107,7 +107,7 @@ class FedAvg(LabelledSteps, FlowerFedAvg):
         names = self.cloud.model.adaptive if self.how.layers == "head" else model
         return to_record({name: model[name] for name in names})
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Settings:
         """Says how to train, deployed once beside the model."""
         return {**self.how.to_settings(), records.FINE_TUNING_STEPS: self.fine_tuning_steps}
 

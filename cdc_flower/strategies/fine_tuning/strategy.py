@@ -8,11 +8,11 @@ done the old parameters answer.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 
+from cdc_flower.devices.state import Settings
 from cdc_flower.strategies.base import CloudStrategy, to_every_node
 from cdc_flower.strategies.labelled_steps import LabelledSteps, layers_option
 from cdc_flower.strategies.registry import strategies
@@ -35,7 +35,7 @@ class FineTuning(LabelledSteps, CloudStrategy):
 
     layers: str = layers_option("head")
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Settings:
         """Says how to train, deployed once beside the model."""
         return self.how.to_settings()
 
