@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -177,7 +176,7 @@ def _options(text: str, texts: Mapping[str, str]) -> Iterator[Option]:
     yield from (option for key, option in inherited.items() if key != "name")
 
 
-def _flat(values: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(values: Mapping[str, object], start: str = "") -> Iterator[tuple[str, object]]:
     """Lists dotted keys and their values."""
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
