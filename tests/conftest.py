@@ -1,4 +1,6 @@
-"""What every test shares: one thread, no telemetry, quick property tests, and the folder of real data."""
+"""What every test shares: one thread, no telemetry, quick property tests, and the folder of real
+data.
+"""
 
 import os
 

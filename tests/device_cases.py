@@ -1,4 +1,4 @@
-"""A small world for the tests of the device side: a stream, a model, and messages to its devices."""
+"""A small world for tests of the device side: a stream, a model, and messages to its devices."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,5 @@
-"""Runs ``flwr run`` as a user would, but in a home and on ports of its own, and leaves no process behind.
+"""Runs ``flwr run`` as a user would, but in a home and on ports of its own, and leaves no process
+behind.
 
 The devices are those of Flower's Simulation Runtime, or SuperNodes, each a process of its own, of a
 SuperLink. ``flwr run`` starts a SuperLink that outlives it, and ends with 0 even if the run
@@ -209,7 +210,7 @@ def _flwr(command: list[str], env: dict[str, str], home: Path, deadline: float) 
 def _wait_for_the_end(
     superlink: list[str], env: dict[str, str], home: Path, deadline: float
 ) -> tuple[str, str]:
-    """Status and details of the only run of this home, such as ``("finished:completed", "N/A")``."""
+    """Status and details of this home's only run, such as ``("finished:completed", "N/A")``."""
     command = [_BIN / "flwr", "ls", *superlink, "--format", "json"]
     while True:
         answer = subprocess.run(
@@ -238,7 +239,9 @@ def _tail(home: Path) -> str:
 
 
 def _processes() -> dict[tuple[int, int], int]:
-    """Parent of each living process; a process is its id and its start, so that a later one is not taken for it."""
+    """Parent of each living process; a process is its id and its start, so that a later one is not
+    taken for it.
+    """
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

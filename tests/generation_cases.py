@@ -33,7 +33,9 @@ def reports(rows: list[int]) -> MessageBatch:
 
 
 def layers_on_devices(built: Any) -> Arrays:
-    """Adaptive layers ``[4, ...]`` that devices use after their answers, one serialized message after the other."""
+    """Adaptive layers ``[4, ...]`` that devices use after their answers, one serialized message
+    after the other.
+    """
     grid: Any = inline()
     deploy(grid, built)
     built.aggregate_train(1, reports([0, 1, 2, 3]))
@@ -43,7 +45,9 @@ def layers_on_devices(built: Any) -> Arrays:
 
 
 def logits_in_a_batch_and_in_a_loop(built: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits ``[4, C]`` as the cloud trains with them, and as each device computes them with what it was sent."""
+    """Logits ``[4, C]`` as the cloud trains with them, and as each device computes them with what
+    it was sent.
+    """
     rng = np.random.default_rng(0)
     history = torch.from_numpy(sequences()).long()
     candidates = torch.from_numpy(rng.integers(1, 60, (4, 6)))
@@ -130,7 +134,9 @@ def num_trained(prepare: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def loss_of_known_optimum(built: Any, is_shuffled: bool) -> tuple[float, float]:
-    """Held-out loss before and after training a strategy with ``max_lag=1`` where the best head is known."""
+    """Held-out loss before and after training a strategy with ``max_lag=1`` where the best head is
+    known.
+    """
     device_model = GRU4Rec(30, 16, history_length=6)
     parameters = device_model.init(torch_generator(0, "model"))
     train, held_out = KnownOptimum(2000, 1, is_shuffled), KnownOptimum(400, 2, is_shuffled)

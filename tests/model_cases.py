@@ -1,4 +1,6 @@
-"""Small models with random parameters and ragged histories, for the tests of models, scoring and training."""
+"""Small models with random parameters and ragged histories, for the tests of models, scoring and
+training.
+"""
 
 from typing import Any
 
@@ -35,7 +37,9 @@ def random_ids(
     history_length: int = LENGTH,
     least: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Histories ``[T, L]`` of any length from ``least`` on, padded on the right, and candidates ``[T, C]``."""
+    """Histories ``[T, L]`` of any length from ``least`` on, padded on the right, and candidates
+    ``[T, C]``.
+    """
     rng = np.random.default_rng(seed)
     history = rng.integers(1, NUM_ITEMS + 1, (num_events, history_length)).astype(np.int32)
     lengths = rng.integers(least, history_length + 1, num_events)

@@ -1,6 +1,7 @@
 """A tiny task of one's own: devices see a number and say whether it is even or odd.
 
-Some devices count from one, so that theirs are the other way round. Nothing of the package names it.
+Some devices count from one, so that theirs are the other way round. Nothing of the package names
+it.
 """
 
 from collections.abc import Iterator

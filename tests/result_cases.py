@@ -11,7 +11,7 @@ from cdc_flower.tables.long_table import segment_frame
 
 
 def rows_with(*, metrics: tuple[str, ...], **columns: Any) -> pd.DataFrame:
-    """A segment whose columns are given together, whatever their scope; an unknown one is a fact."""
+    """A segment whose columns come together, whatever their scope; an unknown one is a fact."""
     parts: dict[Scope, dict[str, Any]] = {scope: {} for scope in Scope}
     for name, value in columns.items():
         parts[COLUMNS[name].scope if name in COLUMNS else Scope.DEVICE_SEGMENT][name] = value

@@ -1,4 +1,4 @@
-"""The same app on a SuperLink and SuperNodes: a real deployment, with a process for each message."""
+"""The same app on a SuperLink and SuperNodes: a real deployment, a process for each message."""
 
 from pathlib import Path
 

@@ -99,7 +99,9 @@ _kept = lru_cache(maxsize=None, typed=True)(newly_trained)
 
 
 def strategy(name: str, num_devices: int = NUM_DEVICES, **settings: Any) -> Any:
-    """A strategy of its own after its training, which is done once for all tests with the same settings."""
+    """A strategy of its own after its training, which is done once for all tests with the same
+    settings.
+    """
     return copy.deepcopy(_kept(name, num_devices, **settings))
 
 
@@ -131,7 +133,8 @@ def table(
 
 
 def same(one: pd.DataFrame, other: pd.DataFrame, rtol: float = 0.0) -> None:
-    """Exactly equal, for the same products done once more; with ``rtol``, up to the rounding of other products.
+    """Exactly equal, for the same products done once more; with ``rtol``, up to the rounding of
+    other products.
 
     Products of other sizes, or of rows in another order, may add up in another order, which differs
     between CPUs.
@@ -181,7 +184,9 @@ class Around(BlockingGrid):
 
 
 def counting_app() -> ClientApp:
-    """An ordinary Flower app: it adds its node to the arrays, counts its calls, and fails at ``w >= 100``."""
+    """An ordinary Flower app: it adds its node to the arrays, counts its calls, and fails at ``w >=
+    100``.
+    """
     flower_app = ClientApp()
 
     def count(context: Context) -> int:

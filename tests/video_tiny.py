@@ -107,7 +107,9 @@ def video_newly_trained(name: str, stream: VideoStream, **settings: Any) -> Any:
 
 
 def video_eager(name: str, stream: VideoStream, **settings: Any) -> Any:
-    """A strategy that is judged on what it trains on, so that early stopping does not take its training back."""
+    """A strategy that is judged on what it trains on, so that early stopping does not take its
+    training back.
+    """
     cloud = video_cloud(stream)
     built = build_strategy(name, {**VIDEO_SETTINGS[name], "rate": 3e-3, **settings})
     built.prepare(replace(cloud, validation=cloud.train))
@@ -118,7 +120,9 @@ _kept = lru_cache(maxsize=None, typed=True)(video_newly_trained)
 
 
 def video_strategy(name: str, stream: VideoStream, **settings: Any) -> Any:
-    """A strategy of its own after its training, which is done once for all tests with the same settings."""
+    """A strategy of its own after its training, which is done once for all tests with the same
+    settings.
+    """
     clips = stream.table.clips  # their frames are drawn once as well
     return copy.deepcopy(_kept(name, stream, **settings), {id(clips): clips})
 

@@ -1,8 +1,8 @@
 """The chain: all that stands between a strategy and its devices, for one run of a strategy.
 
-From the strategy to the devices: ``StrategyGrid``, the cloud ends of the chain links in their order,
-the links, the device ends in the opposite order, the devices. So the first chain link is next to the
-strategy and to the devices, and the last is next to the links::
+From the strategy to the devices: ``StrategyGrid``, the cloud ends of the chain links in their
+order, the links, the device ends in the opposite order, the devices. So the first chain link is
+next to the strategy and to the devices, and the last is next to the links::
 
     play(..., chain=[WithCodecs(codecs), WithRequests(requests)])
     # strategy - StrategyGrid - codecs - links - requests - codecs - devices

@@ -1,6 +1,5 @@
 """Deployment: every node gets the model once, before virtual time begins, and says its device."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,6 +8,7 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.devices.state import Settings
 from cdc_flower.strategies.base import deployed_settings
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
@@ -22,7 +22,7 @@ class Deployable(Protocol):
     def deployment(self) -> Arrays:
         """Gives the device model, static and adaptive layers."""
 
-    def settings(self) -> Mapping[str, object]:
+    def settings(self) -> Settings:
         """Gives what is deployed beside the model."""
 
 

@@ -6,7 +6,7 @@ segment.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, cast
+from typing import ClassVar, Protocol, cast
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -19,6 +19,7 @@ from cdc_flower.core.packing import packed, unpacked
 from cdc_flower.core.saveable import Saved, part_of, prefixed
 from cdc_flower.devices.decoders.deployment import paths_of
 from cdc_flower.devices.decoders.protocol import Decoder
+from cdc_flower.devices.state import Settings
 from cdc_flower.training.cloud import Cloud as Cloud
 from cdc_flower.training.cloud import History as History
 from cdc_flower.training.cloud import Stage as Stage
@@ -32,8 +33,8 @@ from cdc_flower.wire.replies import ok_replies
 class OnDevices:
     """Declares what is deployed on devices before the first round, and what goes over the wire.
 
-    A mix-in beside one of Flower's strategies. A method is a dataclass whose fields are its options;
-    see :func:`~cdc_flower.core.options.option`.
+    A mix-in beside one of Flower's strategies. A method is a dataclass whose fields are its
+    options; see :func:`~cdc_flower.core.options.option`.
     """
 
     #: Names of what devices may tell of their recent data that the method can read, any one of
@@ -74,7 +75,7 @@ class OnDevices:
         model = self.deployment()
         return to_record({name: model[name] for name in self.cloud.model.adaptive})
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Settings:
         """Lists what is deployed beside the model; nothing by default."""
         return {}
 
@@ -127,13 +128,20 @@ class OnDevices:
                 vars(self)[name] = unpacked(part_of(arrays, name))
 
 
-def deployed_settings(strategy: Any) -> dict[str, Any]:
+class HasSettings(Protocol):
+    """A strategy that deploys settings beside the model."""
+
+    def settings(self) -> Settings:
+        """Lists what is deployed beside the model."""
+
+
+def deployed_settings(strategy: HasSettings) -> dict[str, object]:
     """Takes a strategy's settings, and beside them the import paths of its decoders, if it has any.
 
     Raises:
         UserError: If a decoder cannot be imported by its path.
     """
-    settings: dict[str, Any] = strategy.settings()
+    settings: dict[str, object] = dict(strategy.settings())
     decoders = strategy.decoders() if hasattr(strategy, "decoders") else ()
     return {**settings, records.DECODERS: paths_of(decoders)} if decoders else settings
 
@@ -144,7 +152,14 @@ class CloudStrategy(OnDevices, Strategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Asks nobody for anything."""
+        """Asks nobody for anything.
+
+        Args:
+            server_round: From 1; the segment is the one before.
+            arrays: The global model, which stays in the cloud.
+            config: Of Flower's round; not read.
+            grid: Of the nodes.
+        """
         return []
 
     def aggregate_train(
@@ -156,7 +171,14 @@ class CloudStrategy(OnDevices, Strategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Lets every device predict the segment with what it has."""
+        """Lets every device predict the segment with what it has.
+
+        Args:
+            server_round: From 1; the segment is the one before.
+            arrays: The global model, which stays in the cloud.
+            config: Of Flower's round; not read.
+            grid: Of the nodes.
+        """
         return to_every_node(grid, records.EVALUATE, server_round)
 
     def aggregate_evaluate(

@@ -8,7 +8,7 @@ runs once the cloud is trained.
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cdc_flower.core.options import option
 from cdc_flower.devices.decoders.protocol import names_of
+from cdc_flower.devices.state import Settings
 from cdc_flower.strategies.base import CloudStrategy, to_every_node, with_the_others
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
@@ -24,7 +25,7 @@ from cdc_flower.wire.batch import MessageBatch
 from cdc_flower.wire.replies import ok_replies
 
 #: What ``n`` devices told of their recent data, ``[n, ...]`` by name.
-Report = Mapping[str, NDArray[Any]]
+Report = Mapping[str, NDArray]
 
 #: Devices for which layers are generated in one product.
 DEVICES_PER_CHUNK = 256
@@ -60,14 +61,21 @@ class GenerationStrategy(CloudStrategy):
             reports: What devices told, one row a device; see ``train.report`` of the device app.
         """
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Settings:
         """Says from when reports are, deployed once beside the model; nothing for the present."""
         return {records.LAG: self.report_lag} if self.report_lag else {}
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Asks every device for a report of its recent data."""
+        """Asks every device for a report of its recent data.
+
+        Args:
+            server_round: From 1; the segment is the one before.
+            arrays: The global model, which stays in the cloud.
+            config: Of Flower's round; not read.
+            grid: Of the nodes.
+        """
         return to_every_node(grid, records.TRAIN_REPORT, server_round)
 
     def aggregate_train(
@@ -81,7 +89,14 @@ class GenerationStrategy(CloudStrategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Sends each device that reported its answer; the others go on with what they have."""
+        """Sends each device that reported its answer; the others go on with what they have.
+
+        Args:
+            server_round: From 1; the segment is the one before.
+            arrays: The global model, which stays in the cloud.
+            config: Of Flower's round; not read.
+            grid: Of the nodes.
+        """
         everyone = to_every_node(grid, records.EVALUATE, server_round)
         return with_the_others(everyone, self._down)
 

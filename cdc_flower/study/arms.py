@@ -7,17 +7,15 @@ own in their place::
     strategy: {duet_stale: {method: duet, report_lag: 1}}
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from cdc_flower.core.errors import UserError, check_name
 from cdc_flower.strategies.base import OnDevices
 from cdc_flower.strategies.registry import build_strategy, strategies
+from cdc_flower.study.trees import Config, Tree
 
 METHOD = "method"
 
 
-def strategies_of(config: Mapping[str, Any]) -> dict[str, OnDevices]:
+def strategies_of(config: Config) -> dict[str, OnDevices]:
     """Builds the strategies that the configuration names, in its order.
 
     Raises:
@@ -39,7 +37,7 @@ def strategies_of(config: Mapping[str, Any]) -> dict[str, OnDevices]:
     return built
 
 
-def arm(configured: Mapping[str, Any], name: str) -> tuple[str, dict[str, Any]]:
+def arm(configured: Config, name: str) -> tuple[str, Tree]:
     """Finds the method of a configured name, and the settings to build it with.
 
     Args:
@@ -62,7 +60,7 @@ def arm(configured: Mapping[str, Any], name: str) -> tuple[str, dict[str, Any]]:
     return method, {**dict(configured.get(method) or {}), **own}
 
 
-def method_of(configured: Mapping[str, Any], name: str) -> type[OnDevices]:
+def method_of(configured: Config, name: str) -> type[OnDevices]:
     """Finds the class of a configured method or arm.
 
     Args:

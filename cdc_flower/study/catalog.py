@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -153,7 +152,7 @@ def _place(path: Path) -> str:
 
 
 def _header(text: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """Summary, notes and commands of the comment that a file starts with."""
+    """Reads summary, notes and commands in the comment that a file starts with."""
     comment = re.match(r"(#.*\n)*", text)
     lines = [line.removeprefix("#").strip() for line in (comment[0] if comment else "").split("\n")]
     lines = [line for line in lines if line and not line.startswith("@package")]
@@ -163,7 +162,7 @@ def _header(text: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
 
 
 def _options(text: str, texts: Mapping[str, str]) -> Iterator[Option]:
-    """The keys of a file, and of those of the same group that it starts from, with comments."""
+    """Lists the keys of a file, and of those of its group that it starts from, with comments."""
     values = yaml.safe_load(text) or {}
     inherited: dict[str, Option] = {}
     for parent in values.pop("defaults", []):
@@ -177,8 +176,8 @@ def _options(text: str, texts: Mapping[str, str]) -> Iterator[Option]:
     yield from (option for key, option in inherited.items() if key != "name")
 
 
-def _flat(values: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and their values."""
+def _flat(values: Mapping[str, object], start: str = "") -> Iterator[tuple[str, object]]:
+    """Lists dotted keys and their values."""
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{start}{key}.")
@@ -187,7 +186,7 @@ def _flat(values: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, Any
 
 
 def _comments(text: str) -> Iterator[tuple[str, str]]:
-    """Dotted keys and the comments behind them."""
+    """Lists dotted keys and the comments behind them."""
     above: list[tuple[int, str]] = []
     for line in text.splitlines():
         found = re.match(r"( *)([\w.]+):(.*)$", line)
@@ -216,7 +215,7 @@ def _codecs() -> Entries:
 
 
 def _references() -> Entries:
-    """Reference lines of counting."""
+    """Lists reference lines of counting."""
     from cdc_flower.tasks.registry import tasks
 
     lines = {

@@ -1,7 +1,6 @@
 """Checks a configuration before data are read: every key is one, and every value in its range."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.options import Option, checked_values, options_of
@@ -21,13 +20,12 @@ from cdc_flower.study.options import (
 )
 from cdc_flower.study.plays import check_fits
 from cdc_flower.study.references import references_of
+from cdc_flower.study.trees import Config, Tree
 from cdc_flower.tasks.data import checked_data
 from cdc_flower.tasks.registry import tasks
 
-Node = Mapping[str, Any]
 
-
-def checked_config(config: Node) -> dict[str, Any]:
+def checked_config(config: Config) -> Tree:
     """Checks the whole of a resolved configuration.
 
     Returns:
@@ -37,7 +35,7 @@ def checked_config(config: Node) -> dict[str, Any]:
         UserError: If a key is none, a value has another type or is out of its range, one that must
             be given is missing, or data, model and task do not fit.
     """
-    checked: dict[str, Any] = checked_values(options_of(RunOptions), config, "")
+    checked: Tree = checked_values(options_of(RunOptions), config, "")
     nodes = {group: _mapping(config[group], group) for group in _GROUPS}
     check_fits(checked)
     for group, check in _GROUPS.items():
@@ -47,7 +45,7 @@ def checked_config(config: Node) -> dict[str, Any]:
     return checked
 
 
-def result_values(config: Node) -> dict[str, object]:
+def result_values(config: Config) -> dict[str, object]:
     """Selects the keys and values on which results depend; ``run_id`` is made of them."""
     options = options_of(RunOptions)
     return {key: value for key, value in config.items() if _changes_results(options.get(key))}
@@ -69,34 +67,34 @@ def _changes_results(known: Option | None) -> bool:
     return known is None or known.rule.changes_results
 
 
-def _mapping(node: object, group: str) -> Node:
+def _mapping(node: object, group: str) -> Config:
     if not isinstance(node, Mapping):
         raise UserError(f"{group} must be one of the names in cdc-flower --help, got {node!r}")
     return node
 
 
-def _network(node: Node) -> dict[str, object]:
+def _network(node: Config) -> dict[str, object]:
     return checked_values(options_of(networks[kind_of_network(node)].value), node, "network")
 
 
-def _cloud(node: Node) -> dict[str, object]:
+def _cloud(node: Config) -> dict[str, object]:
     checked = checked_values(options_of(CloudOptions), node, "cloud")
     adaptation = _mapping(node["adaptation"], "cloud.adaptation")
     options = options_of(AdaptationOptions)
     return {**checked, "adaptation": checked_values(options, adaptation, "cloud.adaptation")}
 
 
-def _grid(node: Node) -> dict[str, Any]:
+def _grid(node: Config) -> dict[str, object]:
     kind = grids.find(str(node.get("name")), "grid.name").value
     return checked_values(options_of(kind), node, "grid")
 
 
-def _policy(node: Node) -> dict[str, object]:
+def _policy(node: Config) -> dict[str, object]:
     kind = policies.find(str(node.get("name")), "policy.name").value
     return checked_values(options_of(kind), node, "policy")
 
 
-def _strategy(node: Node) -> dict[str, object]:
+def _strategy(node: Config) -> dict[str, object]:
     """Checks every configured method and arm, whether it is played or not."""
     checked: dict[str, object] = {}
     for name, own in node.items():
@@ -109,7 +107,7 @@ def _strategy(node: Node) -> dict[str, object]:
     return checked
 
 
-_GROUPS: dict[str, Callable[[Node], dict[str, Any]]] = {
+_GROUPS: dict[str, Callable[[Config], dict[str, object]]] = {
     "cloud": _cloud,
     "data": checked_data,
     "conditions": lambda node: checked_values(options_of(Conditions), node, "conditions"),

@@ -1,16 +1,16 @@
 """Tasks of a command line: the one that it names, or the default comparison where it names none."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from hydra import compose
 
 from cdc_flower.study.check import is_for_every_task
 from cdc_flower.study.setup import resolved
+from cdc_flower.study.trees import Tree
 from cdc_flower.tasks.registry import tasks
 
 
-def companions(overrides: Sequence[str]) -> list[dict[str, Any]]:
+def companions(overrides: Sequence[str]) -> list[Tree]:
     """Resolves the configurations of further tasks, with the same overrides.
 
     There are none if an override concerns one task.

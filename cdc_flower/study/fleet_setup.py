@@ -1,25 +1,34 @@
 """From a configuration to the links and phones of a fleet."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeVar, cast
 
 from cdc_flower.core.options import checked_values, options_of
 from cdc_flower.simulations.fleet import Conditions, Fleet, Network, Speeds
 from cdc_flower.simulations.networks import kind_of_network, networks
+from cdc_flower.study.trees import Config
+
+Made = TypeVar("Made")
 
 
-def network_of(config: Mapping[str, Any]) -> Network:
+class KindOfNetwork(Protocol):
+    """Options of a kind of link."""
+
+    def network(self) -> Network:
+        """Makes the kind of link."""
+
+
+def network_of(config: Config) -> Network:
     """Makes the kind of link of a configured ``network``, with its recordings if it names a path.
 
     Raises:
         UserError: If a key is none, a value is wrong, or a recording has a mistake.
     """
-    kind: Any = networks[kind_of_network(config)].value
-    made: Network = kind(**checked_values(options_of(kind), config, "network")).network()
-    return made
+    kind: Callable[..., KindOfNetwork] = networks[kind_of_network(config)].value
+    return _made(kind, config, "network").network()
 
 
-def fleet_of(config: Mapping[str, Any], network: Network, num_devices: int) -> Fleet:
+def fleet_of(config: Config, network: Network, num_devices: int) -> Fleet:
     """Makes the fleet of a resolved configuration.
 
     Args:
@@ -34,9 +43,12 @@ def fleet_of(config: Mapping[str, Any], network: Network, num_devices: int) -> F
     return Fleet.build(
         num_devices,
         network,
-        speeds=Speeds(**checked_values(options_of(Speeds), speeds, "fleet")),  # type: ignore[arg-type]
-        conditions=Conditions(
-            **checked_values(options_of(Conditions), config["conditions"], "conditions")  # type: ignore[arg-type]
-        ),
+        speeds=_made(Speeds, speeds, "fleet"),
+        conditions=_made(Conditions, config["conditions"], "conditions"),
         seed=config["seed"],
     )
+
+
+def _made(kind: Callable[..., Made], values: Mapping[str, object], place: str) -> Made:
+    """Makes an instance of a class of options, of values that are checked."""
+    return kind(**checked_values(options_of(cast(type, kind)), values, place))

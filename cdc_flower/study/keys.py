@@ -6,7 +6,6 @@ arguments of an object that a ``_target_`` names. Nothing slow is imported here.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from hydra.core.override_parser.types import Override
 
@@ -31,15 +30,13 @@ from cdc_flower.study.overrides import (
     shape_of,
     tree_of,
 )
+from cdc_flower.study.trees import Tree
 from cdc_flower.tasks.data import find_data
 
 METHOD, TARGET = "method", "_target_"
 PROTOCOL = "protocol"
 #: Groups whose files only set keys of other places, and the choice that sets none.
 OVERLAYS = {"task": "recommendation", "experiment": "none"}
-
-
-Keys = dict[str, Any]
 
 
 def check_overrides(
@@ -95,12 +92,12 @@ def _check_run(run: Sequence[Override], groups: Sequence[str], config_name: str)
     composed_config(config_name, texts)
 
 
-def _known_keys(names: Mapping[str, str], full: Keys, chosen: Sequence[str]) -> Keys:
+def _known_keys(names: Mapping[str, str], full: Tree, chosen: Sequence[str]) -> Tree:
     """Lists the keys that the package's root and the chosen files of each group have.
 
     Args:
         names: Choice of each group.
-        full: Keys of the configuration with all its files.
+        full: Tree of the configuration with all its files.
         chosen: Overrides of groups and of Hydra's search path.
     """
     package = package_groups()
@@ -127,11 +124,11 @@ def _known_keys(names: Mapping[str, str], full: Keys, chosen: Sequence[str]) -> 
     return known
 
 
-def _add_arms(methods: Keys, configured: Mapping[str, object]) -> None:
+def _add_arms(methods: Tree, configured: Mapping[str, object]) -> None:
     """Adds the arms of a configuration to the known strategies: an arm has its method's keys.
 
     Args:
-        methods: Keys of the known strategies, extended in place.
+        methods: Tree of the known strategies, extended in place.
         configured: Settings of strategies and arms.
 
     Raises:
@@ -165,8 +162,8 @@ def _check_keys(
     """Checks that all keys of a tree are known.
 
     Args:
-        given: Keys of the user.
-        known: Keys that there are.
+        given: Tree of the user.
+        known: Tree that there are.
         names: Choice of each group, for the error.
         path: Where the two trees stand.
     """
@@ -192,7 +189,7 @@ def _unknown_key(
     Args:
         path: Where the key stands.
         key: The last part of its name.
-        known: Keys that there are.
+        known: Tree that there are.
         names: Choice of each group.
     """
     place = ".".join(path) or "the configuration"
@@ -218,7 +215,7 @@ def _choices_with(group: str, key: str) -> list[str]:
     return [f"{group}={name}" for name in having[:3]]
 
 
-def _check_sign(override: Override, full: Keys) -> None:
+def _check_sign(override: Override, full: Tree) -> None:
     """Checks the ``+`` in front of a key: it is for keys that no file sets, and for no others."""
     key = override.key_or_group
     path = path_of(key)

@@ -5,22 +5,26 @@ reads them. All of it is compared before data are read.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.models.registry import models
 from cdc_flower.strategies.registry import strategies as registered
+from cdc_flower.study.trees import Config
 from cdc_flower.tasks.data import data, find_data
 from cdc_flower.tasks.registry import tasks
 
 
-def plays(strategy: Any, task: str) -> bool:
+def plays(strategy: object, task: str) -> bool:
     """Tells whether a strategy, or a class of them, reads something that devices of a task tell.
 
     One that declares nothing, as Flower's own do, asks for no report and plays every task.
     """
-    reads: frozenset[str] = getattr(strategy, "reads", frozenset())
+    reads = _reads(strategy)
     return not reads or bool(reads & tells(task))
+
+
+def _reads(strategy: object) -> frozenset[str]:
+    return getattr(strategy, "reads", frozenset())
 
 
 def tells(task: str) -> frozenset[str]:
@@ -37,7 +41,7 @@ def strategies_that_play(task: str) -> list[str]:
     return [entry.name for entry in registered.entries() if plays(entry.value, task)]
 
 
-def check_plays(strategies: Mapping[str, Any], task: str) -> None:
+def check_plays(strategies: Mapping[str, object], task: str) -> None:
     """Refuses strategies that cannot read what devices of the task tell.
 
     Raises:
@@ -47,7 +51,7 @@ def check_plays(strategies: Mapping[str, Any], task: str) -> None:
         if plays(strategy, task):
             continue
         fitting = ", ".join(other for other in tasks if plays(strategy, other)) or "no task"
-        told, read = ", ".join(sorted(tells(task))), ", ".join(sorted(strategy.reads))
+        told, read = ", ".join(sorted(tells(task))), ", ".join(sorted(_reads(strategy)))
         raise UserError(
             f"strategies: {name} cannot play task={task}, whose devices tell {told}, for it reads "
             f"{read}; it plays {fitting}, and {task} is played by "
@@ -55,7 +59,7 @@ def check_plays(strategies: Mapping[str, Any], task: str) -> None:
         )
 
 
-def check_fits(config: Mapping[str, Any]) -> None:
+def check_fits(config: Config) -> None:
     """Refuses data and a device model that are none for the task.
 
     Raises:

@@ -1,13 +1,11 @@
 """Reference lines beside the strategies, as far as the task of a configuration offers them."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.study.trees import Config
 from cdc_flower.tasks.registry import tasks
 
 
-def references_of(config: Mapping[str, Any]) -> list[str]:
+def references_of(config: Config) -> list[str]:
     """Lists the reference lines that the configuration names, in its order.
 
     Raises:

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Protocol, cast
 
 import numpy as np
+from flwr.app import ArrayRecord
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import Result
+from flwr.serverapp.strategy import Result, Strategy
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.saveable import (
@@ -24,6 +25,13 @@ from cdc_flower.simulations.grids.through import grids_inside, saved_name
 from cdc_flower.study.rounds import RoundLoop
 
 
+class WithModel(Protocol):
+    """A strategy of Flower's verbs that has a global model of its own to start with."""
+
+    def initial_arrays(self) -> ArrayRecord:
+        """Gives the global model that it starts with."""
+
+
 class Session:
     """Plays a deployed strategy, and can be saved after any round.
 
@@ -37,9 +45,9 @@ class Session:
         num_rounds: One for each segment.
     """
 
-    def __init__(self, strategy: Any, grid: Grid, num_rounds: int) -> None:
+    def __init__(self, strategy: WithModel, grid: Grid, num_rounds: int) -> None:
         self.strategy, self.grid, self.num_rounds = strategy, grid, num_rounds
-        self.loop = RoundLoop(strategy, grid, strategy.initial_arrays())
+        self.loop = RoundLoop(cast(Strategy, strategy), grid, strategy.initial_arrays())
 
     @property
     def done(self) -> int:
@@ -67,14 +75,14 @@ class Session:
             UserError: If something on the way to the devices, or the strategy, cannot be saved.
         """
         links = _named(grids_inside(self.grid))
-        parts: dict[str, Any] = {"rounds": self.loop, "strategy": self.strategy, **links}
+        parts: dict[str, object] = {"rounds": self.loop, "strategy": self.strategy, **links}
         for part in parts.values():
             if not (hasattr(part, "to_arrays") and hasattr(part, "from_arrays")):
                 raise UserError(
                     "a run can be saved if all its parts have to_arrays and from_arrays, "
                     f"got {type(part).__name__}"
                 )
-        return parts
+        return cast(dict[str, Saveable], parts)
 
     def to_arrays(self) -> Arrays:
         """Takes the states of all parts, between two rounds.

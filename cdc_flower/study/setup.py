@@ -3,9 +3,9 @@
 Everything is checked here, before anything is written or trained.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol, cast
 
 import numpy as np
 from flwr.serverapp import Grid
@@ -13,6 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.core.saveable import Arrays
+from cdc_flower.core.stream import Stream
 from cdc_flower.devices.app import DeviceApp
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.simulations.fleet import Fleet
@@ -21,12 +23,30 @@ from cdc_flower.simulations.protocol.encoding import codecs_of
 from cdc_flower.simulations.requests.setup import policy_of
 from cdc_flower.study.arms import strategies_of
 from cdc_flower.study.check import checked_config
+from cdc_flower.study.cloud import HistoricalStream
 from cdc_flower.study.fleet_setup import fleet_of, network_of
+from cdc_flower.study.play import Playable
 from cdc_flower.study.plays import check_plays
+from cdc_flower.study.trees import Config, Tree
 from cdc_flower.tasks.protocol import Task
 from cdc_flower.tasks.registry import tasks
+from cdc_flower.training.cloud import Cloud
 
 NO_EXPERIMENT = "none"
+
+
+class PlayedStream(Stream, HistoricalStream, Protocol):
+    """Data of every device in time, and from before."""
+
+
+class PlayedStrategy(Playable, Protocol):
+    """A strategy as a run plays it; see :class:`~cdc_flower.strategies.base.OnDevices`."""
+
+    def prepare(self, cloud: Cloud) -> None:
+        """Trains the cloud side on historical data."""
+
+    def state(self) -> Arrays:
+        """Gives what the cloud learned while the stream went on, by name."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +62,10 @@ class Setup:
         task: Reports and scores of devices.
     """
 
-    stream: Any
+    stream: PlayedStream
     model: DeviceModel
     fleet: Fleet
-    strategies: dict[str, Any]
+    strategies: dict[str, PlayedStrategy]
     references: list[str]
     task: Task
 
@@ -55,14 +75,14 @@ class Setup:
         return np.arange(self.stream.num_devices)
 
 
-def prepare(config: Mapping[str, Any]) -> Setup:
+def prepare(config: Config) -> Setup:
     """Makes everything that a run needs from its resolved configuration.
 
     Raises:
         UserError: If a value is wrong, a file is missing or a row is malformed.
     """
     config = checked_config(config)
-    strategies = strategies_of(config)
+    strategies = cast(dict[str, PlayedStrategy], strategies_of(config))
     check_plays(strategies, config["task"])
     codecs_of(config["protocol"])
     policy_of(config["policy"])
@@ -75,7 +95,7 @@ def prepare(config: Mapping[str, Any]) -> Setup:
     )
 
 
-def resolved(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def resolved(config: DictConfig, overrides: Sequence[str] = ()) -> Tree:
     """Turns a composed configuration into plain values.
 
     An experiment without an ``experiment_name`` gets the name of its file.
@@ -89,7 +109,7 @@ def resolved(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any
             exist.
     """
     try:
-        values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise UserError(
             f"{error.full_key} must be given on the command line or in a file"
@@ -98,6 +118,7 @@ def resolved(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any
         raise UserError(
             f"{getattr(error, 'full_key', 'config')}: {str(error).splitlines()[0]}"
         ) from error
+    values = cast(Tree, container)
     if not values.get("experiment_name"):
         pairs = [text.partition("=")[::2] for text in overrides]
         chosen = [value for key, value in pairs if key.lstrip("+") == "experiment"]
@@ -105,7 +126,7 @@ def resolved(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any
     return dict(values)
 
 
-def grid_of(config: Mapping[str, Any], setup: Setup) -> Grid:
+def grid_of(config: Config, setup: Setup) -> Grid:
     """Makes the grid that plays the devices."""
     make: Callable[..., GridOptions] = grids.find(config["grid"]["name"], "grid.name").value
     app = DeviceApp(setup.model, setup.stream, setup.task)

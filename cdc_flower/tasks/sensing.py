@@ -70,7 +70,7 @@ class Past:
 
 
 def device_rows(values: Mapping[int, NDArray[np.generic]]) -> Arrays:
-    """Holds an array of each of some devices, in their order, as ids ``[k]`` and rows ``[k, ...]``."""
+    """Holds an array of each of some devices, in order, as ids ``[k]`` and rows ``[k, ...]``."""
     rows = {"rows": np.stack([*values.values()])} if values else {}
     return {"device_ids": np.array([*values], np.int64), **rows}
 

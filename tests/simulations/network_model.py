@@ -1,5 +1,6 @@
-"""The links event by event in SimPy, written from the rules and not from the engine: every piece of a trace, every
-arrival and every departure is an event."""
+"""The links event by event in SimPy, written from the rules and not from the engine: every piece of
+a trace, every arrival and every departure is an event.
+"""
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
@@ -38,7 +39,9 @@ class Way:
 
 
 class Cell:
-    """Processor sharing: at each event every transfer under way has got its share of the time since the last."""
+    """Processor sharing: at each event every transfer under way has got its share of the time since
+    the last.
+    """
 
     def __init__(self, env: simpy.Environment, rate_bps: float) -> None:
         self.env, self.rate, self.left, self.since_s = env, rate_bps / 8, {}, 0.0

@@ -1,4 +1,6 @@
-"""The chain between a strategy and its devices: its order, its life, and chain links of a user's own."""
+"""The chain between a strategy and its devices: its order, its life, and chain links of a user's
+own.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

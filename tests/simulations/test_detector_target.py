@@ -1,4 +1,6 @@
-"""What the detector of ``uncertainty`` learns: whether stale parameters still rank the true item above zero."""
+"""What the detector of ``uncertainty`` learns: whether stale parameters still rank the true item
+above zero.
+"""
 
 from dataclasses import replace
 from types import SimpleNamespace

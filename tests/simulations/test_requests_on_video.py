@@ -1,4 +1,6 @@
-"""Who reports on video: 0 % is never and 100 % is always, exactly, from a device's own clips and answers alone."""
+"""Who reports on video: 0 % is never and 100 % is always, exactly, from a device's own clips and
+answers alone.
+"""
 
 import math
 

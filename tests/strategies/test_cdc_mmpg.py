@@ -281,7 +281,9 @@ def test_each_layer_is_made_from_its_own_report_alone(arm: str, variant: str) ->
 @every_kernel
 @every_arm
 def test_normalization_does_not_magnify_the_rounding_of_products(arm: str, variant: str) -> None:
-    """Layers are those of double precision up to one rounding; what magnifies rounding would take them further off."""
+    """Layers are those of double precision up to one rounding; what magnifies rounding would take
+    them further off.
+    """
     built = video_strategy("cdc_mmpg", video_stream(), arm=arm, variant=variant)
     told = told_of(built)
     made = built.generate(told)

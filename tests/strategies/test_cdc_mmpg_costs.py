@@ -1,4 +1,4 @@
-"""Numbers of CDC-MMPG by hand: the samples that condition its training, and the work of the cloud."""
+"""Numbers of CDC-MMPG by hand: samples that condition its training, and the work of the cloud."""
 
 from typing import Any
 

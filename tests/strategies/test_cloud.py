@@ -1,4 +1,6 @@
-"""What the cloud side of a strategy trains with: epochs that may be shorter than a pass over the history."""
+"""What the cloud side of a strategy trains with: epochs that may be shorter than a pass over the
+history.
+"""
 
 from dataclasses import replace
 

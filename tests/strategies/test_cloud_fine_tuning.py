@@ -1,4 +1,6 @@
-"""What cloud fine-tuning on recommendation pays: each label that goes up counts, and so do its bytes."""
+"""What cloud fine-tuning on recommendation pays: each label that goes up counts, and so do its
+bytes.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,5 @@
-"""One committed table a strategy: 4 devices, 6 segments, seed 0, 4G. ``GOLDEN=1`` writes the tables anew.
+"""One committed table a strategy: 4 devices, 6 segments, seed 0, 4G. ``GOLDEN=1`` writes the tables
+anew.
 
 A row is a device in a segment, a column a fact or the sum or count of a metric; all columns that
 results have are compared, in their order, both ways.
@@ -18,7 +19,7 @@ from cdc_flower.tables.columns import COLUMNS
 FOLDER = Path(__file__).parents[1] / "golden"
 #: Columns that are left out, and why.
 LEFT_OUT = {
-    "run_id": "a hash of a whole configuration, which these tables have none of; test_run.py holds it",
+    "run_id": "a hash of a whole configuration, which these tables lack; test_run.py holds it",
     "experiment": "a label that the test itself gives",
     "strategy": "the name of the file",
     "seed": "a label that the test itself gives",

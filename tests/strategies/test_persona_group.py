@@ -1,4 +1,6 @@
-"""One group: how large its edits are and what layers they give, against making the edits one by one."""
+"""One group: how large its edits are and what layers they give, against making the edits one by
+one.
+"""
 
 from dataclasses import replace
 
@@ -19,7 +21,9 @@ WIDTH = 8
 
 
 def group_of(scale: float, clip: float, drift: float = 0.0) -> Group:
-    """Decoders with entries of this size, some ten times as large, and a prototype that moved by so much."""
+    """Decoders with entries of this size, some ten times as large, and a prototype that moved by so
+    much.
+    """
     editor = ParameterEditor(device_model("din", 20, WIDTH), WIDTH, clip=clip)
     draw = torch_generator(0, "group")
     parameters = editor.init(draw)

@@ -1,4 +1,6 @@
-"""Persona, APG and group fine-tuning on video: they read the frames of the clip that a device tells."""
+"""Persona, APG and group fine-tuning on video: they read the frames of the clip that a device
+tells.
+"""
 
 from dataclasses import replace
 from typing import Any
@@ -230,7 +232,9 @@ def test_a_report_of_long_ago_makes_other_layers(name: str, captions: bool) -> N
 
 
 def test_loss_is_the_models_own() -> None:
-    """A video model minimizes the cross-entropy of a choice; that of single items would rank otherwise."""
+    """A video model minimizes the cross-entropy of a choice; that of single items would rank
+    otherwise.
+    """
     stream = video_stream()
     cloud = video_cloud(stream)
     seen: list[int] = []

@@ -101,9 +101,7 @@ def test_a_rate_of_zero_is_the_bank_itself_and_its_edits_are_the_editors_to_the_
     assert start.residual(1, edits, 1.0) is edits
 
 
-def test_an_empty_group_takes_the_place_of_the_device_with_the_largest_edit_and_its_donors_editor() -> (
-    None
-):
+def test_an_empty_group_moves_to_the_device_with_the_largest_edit_and_takes_its_editor() -> None:
     edits, start = layers(NUM_DEVICES, 1, 0.1), bank()
     edits["head.0.weight"][4] = 5.0
     group_of = np.where(GROUPS == 2, 0, GROUPS)

@@ -1,4 +1,6 @@
-"""Persona where the best head of each sequence is known, and is one of four: one for each cluster of sequences."""
+"""Persona where the best head of each sequence is known, and is one of four: one for each cluster
+of sequences.
+"""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,7 +39,9 @@ TRAINING: dict[str, Any] = {"epochs": 20, "rate": 0.02, "width": 16}
 
 
 class LastItem(DeviceModel):
-    """A device model that looks at the last item only: x is its embedding, and the score ``⟨x K + k, candidate⟩``."""
+    """A device model that looks at the last item only: x is its embedding, and the score ``⟨x K +
+    k, candidate⟩``.
+    """
 
     def __init__(self) -> None:
         super().__init__(FIRST_OF_CLUSTER + NUM_CLUSTERS * ITEMS_OF_CLUSTER, WIDTH, LENGTH)
@@ -143,9 +147,7 @@ def test_one_head_for_all_learns_nothing() -> None:
     )
 
 
-def test_edits_of_one_prototype_find_the_best_head_of_every_cluster_and_only_from_the_right_sequence() -> (
-    None
-):
+def test_edits_of_one_prototype_find_every_clusters_best_head_from_its_own_sequence() -> None:
     persona = Persona(num_prototypes=1, **TRAINING)
     assert loss_on_devices(prepared(persona)) == pytest.approx(ORACLE, abs=0.03)
     assert loss_on_devices(prepared(persona, is_shuffled=True)) == pytest.approx(CHANCE, abs=0.03)

@@ -1,4 +1,6 @@
-"""A strategy gets what devices sent it, and of the simulation's instruments the number of examples alone."""
+"""A strategy gets what devices sent it, and of the simulation's instruments the number of examples
+alone.
+"""
 
 import inspect
 import time

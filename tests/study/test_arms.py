@@ -108,7 +108,10 @@ def test_a_name_that_no_file_can_have_everywhere_is_refused_in_one_line(
 ) -> None:
     with pytest.raises(UserError) as caught:
         strategies_of({"strategies": [name], "strategy": {name: {"method": "static"}}, "seed": 0})
-    rule = "strategies: a name must be 1 to 64 letters, digits, '_', '-' and '.', the first a letter or a digit, "
+    rule = (
+        "strategies: a name must be 1 to 64 letters, digits, '_', '-' and '.', the first a letter "
+        "or a digit, "
+    )
     assert str(caught.value) == rule + got
 
 

@@ -1,4 +1,5 @@
-"""The published protocol: leave the last item of each user out, and what each part of the data may hold.
+"""The published protocol: leave the last item of each user out, and what each part of the data may
+hold.
 
 Rows are checked against plain loops over each user's own items.
 """

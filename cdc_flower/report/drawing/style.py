@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from cdc_flower.report.drawing.svg_minify import compact
 from cdc_flower.strategies.registry import looks
 
-#: Okabe and Ito's colours, which colour-blind readers can tell apart (yellow is too pale for a thin
-#: line), then some of Paul Tol's "muted" scheme. Methods register their own; these are for the others.
+#: Okabe and Ito's colors, which color-blind readers can tell apart (yellow is too pale for a thin
+#: line), then some of Paul Tol's "muted" scheme. Methods register their own; these are for others.
 SPARE_COLORS = (
     *("#000000", "#CC79A7", "#56B4E9", "#E69F00", "#009E73", "#0072B2", "#D55E00"),
     *("#882255", "#332288", "#999933", "#44AA99", "#AA4499", "#661100"),
@@ -67,7 +67,7 @@ def figure_style() -> AbstractContextManager[None]:
 
 
 def strategy_colors(names: Iterable[str]) -> dict[str, str]:
-    """Gives each strategy a colour: its own, else in alphabetical order spare ones that are free."""
+    """Gives each strategy a color: its own, else in alphabetical order spare ones that are free."""
     names = list(dict.fromkeys(names))
     own = {name: look.color for name, look in looks().items() if look.color}
     colors = {name: own[name] for name in names if name in own}

@@ -142,7 +142,7 @@ class Path:
         restore_fields(self, ("bytes_again", "num_dropped"), arrays)
 
     def _on_links(self, tickets: Ints, rows: Ints, ready_s: Floats, num_bytes: Ints) -> Floats:
-        """Sends on the devices' own links: arrivals at the other ends, -inf for what was not sent."""
+        """Sends on the devices' own links: arrivals at the other ends, -inf for nothing sent."""
         arrival_s, again, sent = self.fifo.send(rows, ready_s, num_bytes, self.expiry_s[tickets])
         self.bytes_again[rows] += again
         arrival_s[~sent] = DROPPED

@@ -78,7 +78,7 @@ class _Axis:
         return piece
 
     def _halve(self, low: Ints, high: Ints, value: Floats, before: np.ufunc) -> Ints:
-        """Finds the last piece of ``low`` to ``high`` that begins before the value; else ``low``."""
+        """Finds the last piece of ``low`` to ``high`` beginning before the value; else ``low``."""
         low, high = low.copy(), high.copy()
         while (low < high).any():
             middle = (low + high + 1) // 2

@@ -132,7 +132,7 @@ class Codecs:
         return self._layouts[key]
 
     def compress(self, parts: Sequence[NDArray]) -> tuple[NDArray[np.uint8], Ints]:
-        """Compresses all parts of each message: padded bytes ``[k, longest]``, and lengths ``[k]``."""
+        """Compresses all parts of each message: padded ``[k, longest]``, and lengths ``[k]``."""
         assert self._packer is not None
         k = len(parts[0])
         raw = np.concatenate(

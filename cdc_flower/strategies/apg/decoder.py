@@ -1,6 +1,6 @@
 """APG on the device: layers are made of cores between the sides that were deployed."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from cdc_flower.wire.batch import MessageBatch
 
 #: Payload record, cloud -> device: low-rank cores of adaptive layers.
 CORE = "core"
+#: Of a layer, deployed once.
+SIDES = ("left", "left_bias", "right", "right_bias")
 
 
 @register
@@ -22,7 +24,13 @@ class CoreDecoder(Decoder):
     reads: ClassVar[tuple[str, ...]] = (CORE,)
 
     def decode(self, batch: MessageBatch, states: DeviceStates, adaptive: Shapes) -> Received:
-        """Makes ``left @ core @ right`` of cores ``[k, k]`` and deployed sides."""
+        """Makes ``left @ core @ right`` of cores ``[k, k]`` and deployed sides.
+
+        Args:
+            batch: One message a device, with a core of each layer.
+            states: Of the ``n`` devices; not changed.
+            adaptive: Of the device model.
+        """
         layers = _layers(arrays_of(batch, CORE), states.static)
         return placed(layers, states, is_shared=not batch.arrays.get(CORE))
 
@@ -36,12 +44,9 @@ def _layers(cores: Arrays, static: Arrays) -> Arrays:
     layers: Arrays = {}
     for name, core in cores.items():
         layer = name.removesuffix(".core")
-        sides: dict[str, Any] = {
-            side: static.get(f"{layer.replace('head', 'apg', 1)}.{side}")
-            for side in ("left", "left_bias", "right", "right_bias")
-        }
-        missing = [side for side, value in sides.items() if value is None]
-        if missing or layer == name:
+        places = {side: f"{layer.replace('head', 'apg', 1)}.{side}" for side in SIDES}
+        sides = {side: static[place] for side, place in places.items() if place in static}
+        if len(sides) < len(SIDES) or layer == name:
             raise ValueError(
                 f"{CORE} must be LAYER.core of a deployed model with {CORE} sides, got {name}"
             )

@@ -5,17 +5,38 @@ No label is needed for it.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from cdc_flower.core.seeds import generator
-from cdc_flower.strategies.base import Cloud, Stage
+from cdc_flower.strategies.base import Cloud, History, Stage
 from cdc_flower.strategies.cdc_mmpg.condition import Condition, FrameTable
 
 _CLIPS_PER_BATCH = 256
+
+
+class ClipHistory(History, Protocol):
+    """Historical data whose examples are queries to clips."""
+
+    @property
+    def queries(self) -> NDArray[np.int64]:
+        """Lists the queries ``[M]`` of all examples."""
+
+    def openings(self, rows: NDArray[np.int64], uniform: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Takes a query ``[B]`` of the device and segment of each example.
+
+        Args:
+            rows: ``[B]``, which examples.
+            uniform: ``[B]``, a number in [0, 1) that chooses it; 0 takes the first.
+        """
+
+
+def clips_in(history: History) -> ClipHistory:
+    """Takes historical data of a video task as such; no other has the frames that are told."""
+    return cast(ClipHistory, history)
 
 
 @dataclass(frozen=True)
@@ -55,9 +76,8 @@ def match_clips(
     reasoner = condition.reasoner
     assert reasoner is not None
     clip_of = frames.model.clips.clip_of
-    train: Any = cloud.train
-    held_out: Any = cloud.validation
-    clip_ids, others = (np.unique(clip_of(part.queries)) for part in (train, held_out))
+    clip_ids = np.unique(clip_of(clips_in(cloud.train).queries))
+    others = np.unique(clip_of(clips_in(cloud.validation).queries))
 
     def batches(ids: NDArray[np.int64]) -> Iterator[Seen]:
         for start in range(0, len(ids), _CLIPS_PER_BATCH):

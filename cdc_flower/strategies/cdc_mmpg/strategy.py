@@ -10,7 +10,6 @@ and what we chose.
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,11 +21,12 @@ from torch import Tensor
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.options import option, training_values
 from cdc_flower.core.seeds import generator, torch_generator
+from cdc_flower.devices.state import Settings
 from cdc_flower.models.video.ranking import VideoModel
 from cdc_flower.strategies.base import Cloud, CloudStrategy, Stage, to_every_node, with_the_others
 from cdc_flower.strategies.cdc_mmpg.adaptor import VARIANTS, FastDomainAdaptor
 from cdc_flower.strategies.cdc_mmpg.condition import ARMS, Condition, FrameTable, spread_of
-from cdc_flower.strategies.cdc_mmpg.matching import Schedule, match_clips
+from cdc_flower.strategies.cdc_mmpg.matching import ClipHistory, Schedule, clips_in, match_clips
 from cdc_flower.strategies.cdc_mmpg.reasoner import AnchorFrameReasoner
 from cdc_flower.strategies.generation import report_of
 from cdc_flower.strategies.papers import paper
@@ -94,7 +94,8 @@ class CdcMmpg(CloudStrategy):
         choices=ARMS,
         doc="full_clip: all frames go up, and their mean feature conditions the adaptor; "
         "anchor_only: one frame's feature does; anchor+adr: what is reasoned from one; "
-        "one_for_all: nothing goes up or down, and the layer is trained further without telling clips apart",
+        "one_for_all: nothing goes up or down, and the layer is trained further without telling "
+        "clips apart",
     )
     variant: str = option(
         "oneM+bias", choices=VARIANTS, doc="of the adaptor: kernel and bias, or bias only"
@@ -203,7 +204,7 @@ class CdcMmpg(CloudStrategy):
 
     def _build(self, cloud: Cloud) -> None:
         """Makes the adaptor, and the condition with its reasoner, as they are before training."""
-        features = self.frames(self.clips_of(self._first_openings(cloud.train)))
+        features = self.frames(self.clips_of(self._first_openings(clips_in(cloud.train))))
         mean, scale = features.mean((0, 1)), spread_of(features.flatten(0, 1))
         self.adaptor = FastDomainAdaptor(
             self.variant,
@@ -228,7 +229,7 @@ class CdcMmpg(CloudStrategy):
         """Finds the clips ``[B]`` of queries ``[B]``."""
         return self.model.clips.clip_of(queries)
 
-    def _first_openings(self, history: Any) -> NDArray[np.int64]:
+    def _first_openings(self, history: ClipHistory) -> NDArray[np.int64]:
         return history.openings(np.arange(history.num_examples), np.zeros(history.num_examples))
 
     def _batches(self, cloud: Cloud, epoch: int, noise: torch.Generator) -> Iterator[Opened]:
@@ -236,7 +237,7 @@ class CdcMmpg(CloudStrategy):
 
         What is drawn depends on the epoch alone, so that training can go on after an interruption.
         """
-        history: Any = cloud.train
+        history = clips_in(cloud.train)
         draws = generator(cloud.seed, "cdc_mmpg", "openings", epoch)
         noise.set_state(torch_generator(cloud.seed, "cdc_mmpg", "noise", epoch).get_state())
         for batch in history.batches(cloud.batch_size, epoch, cloud.seed, cloud.num_negatives):
@@ -247,7 +248,7 @@ class CdcMmpg(CloudStrategy):
     def _held_out(self, cloud: Cloud) -> Iterator[Opened]:
         """Makes held-out batches, conditioned on the first clip of a segment as devices are."""
         self._settle()
-        history: Any = cloud.validation
+        history = clips_in(cloud.validation)
         for batch in history.batches(cloud.batch_size, 0, cloud.seed, cloud.num_negatives):
             yield Opened(
                 batch.history,
@@ -258,12 +259,12 @@ class CdcMmpg(CloudStrategy):
     @torch.no_grad()
     def _settle(self) -> None:
         """Takes statistics of evaluation mode from the clips that historical segments open with."""
-        clip_ids = np.unique(self.clips_of(self._first_openings(self.cloud.train)))
+        clip_ids = np.unique(self.clips_of(self._first_openings(clips_in(self.cloud.train))))
         features = self.frames(clip_ids)
         z, _ = self.condition.in_training(features, clip_ids, torch.zeros_like(features[:, 0]))
         self.adaptor.settle(z, max(2, NUMBERS_PER_CHUNK // self.adaptor.num_generated))
 
-    def _loss(self, batch: Any, noise: torch.Generator) -> Tensor:
+    def _loss(self, batch: Opened, noise: torch.Generator) -> Tensor:
         """Computes the loss with generated layers, in training plus ``adr_weight`` mismatches."""
         is_training = torch.is_grad_enabled()
         self.adaptor.train(is_training)
@@ -301,14 +302,21 @@ class CdcMmpg(CloudStrategy):
         made = self.generate(torch.zeros(1, 1, self.model.width))
         return {**deployed, **{name: value[0] for name, value in made.items()}}
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Settings:
         """Says what devices are to tell, deployed once beside the model."""
         return self.report.to_settings()
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Asks every device for the clip that opens its segment; the control asks nobody."""
+        """Asks every device for the clip that opens its segment; the control asks nobody.
+
+        Args:
+            server_round: From 1; the segment is the one before.
+            arrays: The global model, which stays in the cloud.
+            config: Of Flower's round; not read.
+            grid: Of the nodes.
+        """
         if self.arm == "one_for_all":
             return []
         return to_every_node(grid, records.TRAIN_REPORT, server_round)
@@ -328,7 +336,14 @@ class CdcMmpg(CloudStrategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Sends each device that told something its layer; the others go on with what they have."""
+        """Sends each device that told something its layer; the others go on with what they have.
+
+        Args:
+            server_round: From 1; the segment is the one before.
+            arrays: The global model, which stays in the cloud.
+            config: Of Flower's round; not read.
+            grid: Of the nodes.
+        """
         everyone = to_every_node(grid, records.EVALUATE, server_round)
         if self._generated is None:
             return everyone

@@ -7,7 +7,6 @@ avoid.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cdc_flower.devices.decoders.protocol import names_of
+from cdc_flower.devices.state import Settings
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.layers import Parameters
 from cdc_flower.strategies.base import Cloud, CloudStrategy, to_every_node, with_the_others
@@ -71,14 +71,21 @@ class CloudFineTuning(LabelledSteps, CloudStrategy):
         super().prepare(cloud)
         self._layers, self._new = {}, None
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Settings:
         """Says how many labels to send, deployed once beside the model."""
         return self.how.to_settings()
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Asks every device for its newest labelled examples."""
+        """Asks every device for its newest labelled examples.
+
+        Args:
+            server_round: From 1; the segment is the one before.
+            arrays: The global model, which stays in the cloud.
+            config: Of Flower's round; not read.
+            grid: Of the nodes.
+        """
         if server_round == 1:
             self._layers = {}
         return to_every_node(grid, records.TRAIN_UPLOAD, server_round) if self.how.steps else []
@@ -122,7 +129,14 @@ class CloudFineTuning(LabelledSteps, CloudStrategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Sends each device that sent examples its layers; the others go on with what they have."""
+        """Sends each device that sent examples its layers; the others go on with what they have.
+
+        Args:
+            server_round: From 1; the segment is the one before.
+            arrays: The global model, which stays in the cloud.
+            config: Of Flower's round; not read.
+            grid: Of the nodes.
+        """
         everyone = to_every_node(grid, records.EVALUATE, server_round)
         if self._new is None:
             return everyone

@@ -3,7 +3,7 @@
 The equation numbers are those of the paper (see README.md beside this file).
 """
 
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -101,13 +101,10 @@ class Hypernetwork(nn.Module):
             item_states: ``[B, L, d]``.
             num_steps: ``[B]``, how many of them count.
         """
-        shared, decoders = (
-            self.embed(item_states, num_steps),
-            cast(list[Decoder | RandomDecoder], list(self.decoders)),
-        )
+        shared = self.embed(item_states, num_steps)
         maps = [
             decoder.last_map(encode(shared))
-            for decoder, encode in zip(decoders, self.layer_encoders, strict=True)
+            for decoder, encode in zip(self._decoders(), self.layer_encoders, strict=True)
         ]
         bases = [
             x.new_zeros(num_inputs + 1, num_outputs) for num_inputs, num_outputs in self.shapes
@@ -119,10 +116,12 @@ class Hypernetwork(nn.Module):
             [(weight, bias) for _, weight, bias in maps],
         )
 
+    def _decoders(self) -> list[Decoder | RandomDecoder]:
+        return cast(list[Decoder | RandomDecoder], list(self.decoders))
+
     def flops(self, history_length: int) -> float:
         """Floating-point operations of one generation, counting a multiply-add as two."""
-        decoders: list[Any] = [*self.decoders]
-        layers = sum(decoder.flops for decoder in decoders)
+        layers = sum(decoder.flops for decoder in self._decoders())
         layers += sum(
             2.0 * self.width**2 for encoder in self.layer_encoders if isinstance(encoder, nn.Linear)
         )

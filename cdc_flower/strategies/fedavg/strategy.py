@@ -8,7 +8,6 @@ on its own data (FedAvg + fine-tuning).
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -17,6 +16,7 @@ from flwr.serverapp.strategy import FedAvg as FlowerFedAvg
 
 from cdc_flower.core.options import option
 from cdc_flower.core.seeds import generator
+from cdc_flower.devices.state import Settings
 from cdc_flower.strategies.base import count_events, to_record
 from cdc_flower.strategies.labelled_steps import LabelledSteps, layers_option
 from cdc_flower.strategies.papers import paper
@@ -107,14 +107,21 @@ class FedAvg(LabelledSteps, FlowerFedAvg):
         names = self.cloud.model.adaptive if self.how.layers == "head" else model
         return to_record({name: model[name] for name in names})
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Settings:
         """Says how to train, deployed once beside the model."""
         return {**self.how.to_settings(), records.FINE_TUNING_STEPS: self.fine_tuning_steps}
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Sends the global model to the devices of this round."""
+        """Sends the global model to the devices of this round.
+
+        Args:
+            server_round: From 1; the segment is the one before.
+            arrays: The global model, which is sent.
+            config: Of Flower's round; not read.
+            grid: Of the nodes.
+        """
         self._has_news = False
         if not self.num_train_devices:
             return []
@@ -145,7 +152,14 @@ class FedAvg(LabelledSteps, FlowerFedAvg):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Sends the new global model to every device; nothing if it is not new."""
+        """Sends the new global model to every device; nothing if it is not new.
+
+        Args:
+            server_round: From 1; the segment is the one before.
+            arrays: The global model, which is sent.
+            config: Of Flower's round; not read.
+            grid: Of the nodes.
+        """
         node_ids = np.array(list(grid.get_node_ids()), np.uint64)
         return self._to_nodes(
             records.EVALUATE, node_ids, server_round, arrays if self._has_news else None

@@ -8,11 +8,11 @@ done the old parameters answer.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 
+from cdc_flower.devices.state import Settings
 from cdc_flower.strategies.base import CloudStrategy, to_every_node
 from cdc_flower.strategies.labelled_steps import LabelledSteps, layers_option
 from cdc_flower.strategies.registry import strategies
@@ -35,12 +35,19 @@ class FineTuning(LabelledSteps, CloudStrategy):
 
     layers: str = layers_option("head")
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Settings:
         """Says how to train, deployed once beside the model."""
         return self.how.to_settings()
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Lets every device train in place, now that a new segment begins."""
+        """Lets every device train in place, now that a new segment begins.
+
+        Args:
+            server_round: From 1; the segment is the one before.
+            arrays: The global model, which stays in the cloud.
+            config: Of Flower's round; not read.
+            grid: Of the nodes.
+        """
         return to_every_node(grid, records.TRAIN_LOCAL, server_round)

@@ -14,7 +14,7 @@ which version. A device that holds another keeps the layers that it has, and its
 which it holds.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +64,7 @@ class EditDecoder(Decoder):
         version = np.tile(np.array([prototype, 0], np.int32), (len(states), 1))
         return Slot({HELD: held}, {VERSION: version})
 
-    def tells(self, states: DeviceStates) -> dict[str, NDArray[Any]]:
+    def tells(self, states: DeviceStates) -> Arrays:
         """Tells ``held`` ``[n, 2]``, index and version of the prototype; -1 and 0 for none."""
         slot = states.slots[self.name]
         none = np.array([-1, 0], np.int32)
@@ -74,6 +74,11 @@ class EditDecoder(Decoder):
         """Makes K = P + edit, one addition in the type of the layers.
 
         A received prototype is held at once.
+
+        Args:
+            batch: One message a device, with an edit, a prototype or both, and its version.
+            states: Of the ``n`` devices; not changed.
+            adaptive: Of the device model.
         """
         version = _version(batch)
         if names_of(batch, PROTOTYPE):

@@ -12,7 +12,6 @@ so a message that was lost costs bytes, never agreement.
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 import torch
@@ -73,7 +72,7 @@ class Downlink:
                 arrays[PROTOTYPE] = as_arrays({n: value[index] for n, value in bank.layers.items()})
             if gets_edit:
                 arrays[EDIT] = {name: value[rows] for name, value in made.factors.items()}
-            configs: dict[str, dict[str, Any]] = {
+            configs: dict[str, dict[str, object]] = {
                 VERSION: {INDEX: group_of[rows], VERSION: version[rows]},
                 records.WORK: {records.FLOPS: self.flops},
             }

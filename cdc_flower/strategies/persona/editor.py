@@ -231,7 +231,7 @@ class ParameterEditor:
         )
 
     def feature_flops(self, history_length: int) -> float:
-        """The part of :meth:`flops` that makes the feature."""
+        """Counts the operations of :meth:`flops` that make the feature."""
         return feature_flops(self.model.width, self.width, history_length)
 
 

@@ -6,15 +6,14 @@ with ``K = W_j + G_j`` whatever ``D_j`` is; what changes is the edit ``K - P_j``
 get there.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cdc_flower.core.saveable import Saved
 from cdc_flower.models.layers import Parameters
 from cdc_flower.training.scoring import Arrays
 
@@ -57,7 +56,7 @@ class Bank:
         return {name: value + self.drift[name] for name, value in self.trained.items()}
 
     def to_arrays(self) -> Arrays:
-        """The bank as arrays by name; see :meth:`from_arrays`."""
+        """Writes the bank as arrays by name; see :meth:`from_arrays`."""
         parts = {"trained": self.trained, "drift": self.drift}
         layers = {
             f"{part}.{name}": value.numpy()
@@ -72,8 +71,8 @@ class Bank:
         }
 
     @staticmethod
-    def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> "Bank":
-        """The bank that :meth:`to_arrays` wrote."""
+    def from_arrays(arrays: Saved) -> "Bank":
+        """Makes the bank of what :meth:`to_arrays` wrote."""
         layers: dict[str, Parameters] = {"trained": {}, "drift": {}}
         for key, value in arrays.items():
             part, _, name = key.partition(".")

@@ -8,18 +8,18 @@ Equations and choices: see README.md beside this file.
 
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from flwr.app import ArrayRecord, Message, MetricRecord
-from numpy.typing import NDArray
 from torch import Tensor
 
 from cdc_flower.core.options import option
+from cdc_flower.core.saveable import Saved
 from cdc_flower.devices.decoders.protocol import Decoder
+from cdc_flower.devices.state import Settings
 from cdc_flower.models.layers import Parameters
 from cdc_flower.models.sequence_feature import with_table
 from cdc_flower.strategies.base import Cloud
@@ -199,7 +199,7 @@ class Persona(GroupingStrategy):
         """Gives the bank of prototypes as it is now."""
         return self.bank.to_arrays()
 
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+    def restore(self, state: Saved) -> None:
         """Lets every deployment from now on start with the bank that :meth:`state` gave.
 
         Raises:
@@ -208,7 +208,7 @@ class Persona(GroupingStrategy):
         self.set_state(state)
         self.trained_bank = self.bank
 
-    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+    def set_state(self, state: Saved) -> None:
         """Goes on with the bank that :meth:`state` gave.
 
         Raises:
@@ -235,7 +235,7 @@ class Persona(GroupingStrategy):
             }
         return self.cloud.arrays(deployed)
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Settings:
         """Says what a device reports and from when, and which prototype it keeps at first."""
         settings = super().settings()
         if self.report == "feature":

@@ -66,7 +66,7 @@ class ClipReport:
             str(settings.get(REPORT_ANCHOR, "middle")),
         )
 
-    def to_settings(self) -> dict[str, str]:
+    def to_settings(self) -> dict[str, bool | int | float | str]:
         """As a Flower configuration."""
         return {REPORT_WHAT: self.what, REPORT_FORM: self.form, REPORT_ANCHOR: self.anchor}
 

@@ -20,7 +20,9 @@ NODE_UNAVAILABLE = 8
 
 
 class TwicePushed(Grid):
-    """Does with messages what Flower's grid does: goes over them for their ids, and again to send them."""
+    """Does with messages what Flower's grid does: goes over them for their ids, and again to send
+    them.
+    """
 
     def __init__(
         self, answer: Callable[[Message], Message], nodes: tuple[int, ...] = (7, 8, 9)
@@ -52,7 +54,9 @@ def echo(message: Message) -> Message:
 
 
 def unavailable(message: Message, reply_to: str | None = None) -> Message:
-    """The error that a SuperLink makes for a node that is gone: from the cloud, of Flower's own type."""
+    """The error that a SuperLink makes for a node that is gone: from the cloud, of Flower's own
+    type.
+    """
     metadata = Metadata(
         run_id=1,
         message_id="made-by-the-superlink",

@@ -1,4 +1,6 @@
-"""Times and bytes by hand. ``size(batch)`` is what a batch's messages take on the wire; test_wire.py holds that."""
+"""Times and bytes by hand. ``size(batch)`` is what a batch's messages take on the wire;
+test_wire.py holds that.
+"""
 
 import math
 import time

@@ -10,7 +10,7 @@ Arrivals = dict[int, float]
 
 
 def waiting(*payloads: dict[int, int]) -> InFlight:
-    """Payloads, oldest first: device -> ticket, which is also the number that the payload carries."""
+    """Payloads, oldest first: device -> ticket, also the number that the payload carries."""
     in_flight = InFlight()
     for age, tickets in enumerate(payloads):
         rows, numbers = np.array([*tickets]), np.array([*tickets.values()])

@@ -1,4 +1,4 @@
-"""Deadlines, times to live, replacement, shared cells and cloud workers, as a strategy meets them."""
+"""Deadlines, times to live, replacement, shared cells, cloud workers, as a strategy meets them."""
 
 import math
 from dataclasses import replace

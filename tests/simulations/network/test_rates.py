@@ -147,7 +147,9 @@ def test_links_side_by_side_are_those_alone() -> None:
     st.integers(1, 80),
 )
 def test_mahimahi_packet_by_packet(stamps, start_ms, num_packets) -> None:
-    """Its rule: each stamp lets one packet through, unused ones are lost, and the last stamp begins a new lap."""
+    """Its rule: each stamp lets one packet through, unused ones are lost, and the last stamp begins
+    a new lap.
+    """
     stamps = sorted(stamps)
     stamps_from_1 = [max(1, stamp) for stamp in stamps]
     left, base = num_packets, 0

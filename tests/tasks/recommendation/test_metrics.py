@@ -1,4 +1,4 @@
-"""Ranking metrics against scikit-learn, pairs counted one by one, and numbers worked out by hand."""
+"""Ranking metrics against scikit-learn, pairs counted one by one, numbers worked out by hand."""
 
 import numpy as np
 import pytest

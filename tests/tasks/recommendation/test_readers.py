@@ -23,7 +23,10 @@ TAB: dict[str, Any] = {"format": "delimited", "columns": FULL, "sep": "\t"}
 PAIRS: dict[str, Any] = {"format": "delimited", "columns": ["user", "item"], "sep": None}
 LINES: dict[str, Any] = {"format": "user_lines"}
 JSON: dict[str, Any] = {"format": "json_lists"}
-SETS = "amazon_beauty amazon_grocery amazon_instant_video amazon_videogames interactions letter_beauty ml_100k ml_1m"
+SETS = (
+    "amazon_beauty amazon_grocery amazon_instant_video amazon_videogames interactions "
+    "letter_beauty ml_100k ml_1m"
+)
 CONFIGS = [
     Path(cdc_flower.__file__).parent / "configs" / "data" / f"{name}.yaml" for name in SETS.split()
 ]
@@ -162,7 +165,8 @@ MALFORMED = [
     ),
     (
         "1\t2\t3\t4\t5",
-        "row must have 4 fields (user, item, rating, time) separated by '\\t', got '1\\t2\\t3\\t4\\t5'",
+        "row must have 4 fields (user, item, rating, time) separated by '\\t', "
+        "got '1\\t2\\t3\\t4\\t5'",
     ),
     ("\t2\t3\t4", "user must not be empty, got ''"),
     ("1\t \t3\t4", "item must not be empty, got ''"),

@@ -1,4 +1,6 @@
-"""The embedded questions can be answered from the pixels by who knows the place, and not from their words."""
+"""The embedded questions can be answered from the pixels by who knows the place, and not from their
+words.
+"""
 
 import numpy as np
 import pytest
@@ -16,7 +18,9 @@ CLIPS: DrawnClips = STREAM.table.clips  # type: ignore[assignment]
 
 
 def ink(clip_ids: NDArray[np.int64]) -> NDArray[np.float32]:
-    """``[k, n, 4, 4, 64]``: what is left of each cell when the background of the place is taken off."""
+    """``[k, n, 4, 4, 64]``: what is left of each cell when the background of the place is taken
+    off.
+    """
     places, place = CLIPS.places, CLIPS.scene(clip_ids).place
     seen = (
         CLIPS.frames(clip_ids).astype(np.float32) / 255 / places.light[place][:, None, None, None]
