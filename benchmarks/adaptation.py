@@ -20,12 +20,14 @@ and with the layers of all examples at once (DIN, 1,024 examples of 5 rows)?
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from benchmarks.support.bare_products import editor_and_head, training_heads
 from benchmarks.support.measure import close, interleaved, own_cpu_s
@@ -45,6 +47,7 @@ from cdc_flower.strategies.persona.prototypes import Bank
 from cdc_flower.tasks.recommendation.events import EventTable
 from cdc_flower.tasks.recommendation.stream import event_stream
 from cdc_flower.training.fit import LocalTraining, train_on_devices
+from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 from cdc_flower.wire.identity import ensure_identity
@@ -137,6 +140,11 @@ def generation(strategy: GenerationStrategy) -> Callable[[], None]:
     return run
 
 
+def rows_of(arrays: Arrays, rows: NDArray[np.int64]) -> Arrays:
+    """Takes some rows of every array."""
+    return {name: value[rows] for name, value in arrays.items()}
+
+
 def fine_tuning(cloud: Cloud, layers: str, batch_size: int) -> Callable[[], None]:
     """Makes the work of one epoch on all devices, each with examples of its own.
 
@@ -169,11 +177,10 @@ def fine_tuning(cloud: Cloud, layers: str, batch_size: int) -> Callable[[], None
             for name in names
         }
         for examples in parts:
-            start = trained
             trained = train_on_devices(
                 cloud.model,
                 static,
-                lambda rows, start=start: {k: v[rows] for k, v in start.items()},
+                partial(rows_of, trained),
                 examples,
                 how,
             )

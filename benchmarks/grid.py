@@ -23,6 +23,7 @@ from benchmarks.support import workload
 from benchmarks.support.by_hand import round_by_hand
 from benchmarks.support.flower_runtime import device_rounds_per_cpu_s
 from benchmarks.support.measure import close, interleaved, own_cpu_s, tree_cpu_s
+from cdc_flower.devices.app import DeviceApp
 from cdc_flower.simulations.grids.base import BatchedGrid
 from cdc_flower.simulations.grids.inline import InlineGrid
 from cdc_flower.simulations.grids.ray import RayGrid
@@ -52,22 +53,22 @@ def check_equal(by_hand: dict[str, np.ndarray], replies: MessageBatch) -> None:
 
 
 def rates(
-    grid: BatchedGrid, stream: workload.FixedStream, clock: Callable[[], float]
+    grid: BatchedGrid, app: DeviceApp, stream: workload.FixedStream, clock: Callable[[], float]
 ) -> tuple[float, float]:
     """Measures device-rounds per CPU second by hand and on a grid, interleaved.
 
     Args:
         grid: Of ``NUM_DEVICES`` devices.
+        app: Of the devices.
         stream: Of the devices.
         clock: CPU seconds so far, of the processes that work.
     """
-    own = workload.heads(grid.handler, NUM_DEVICES)
-    base = workload.base_arrays(grid.handler)
+    own = workload.heads(app, NUM_DEVICES)
+    base = workload.base_arrays(app)
     node_ids = np.array(grid.get_node_ids())
-    grid.send_and_receive(workload.deploy(grid.handler, node_ids))
-    check_equal(
-        round_by_hand(stream, base, own), grid.send_and_receive(workload.evaluate(own, node_ids))
-    )
+    grid.send_and_receive(workload.deploy(app, node_ids))
+    replies = workload.one_batch(grid.send_and_receive(workload.evaluate(own, node_ids)))
+    check_equal(round_by_hand(stream, base, own), replies)
     work = {
         "hand": lambda: [round_by_hand(stream, base, own) for _ in range(ROUNDS)],
         "grid": lambda: [
@@ -82,12 +83,12 @@ def main() -> None:
     """Measures, prints, and closes."""
     logging.disable(logging.WARNING)
     workload.threads(1)
-    app = workload.app_of(NUM_DEVICES)
-    stream = app.stream
-    hand, inline = rates(InlineGrid(app, range(NUM_DEVICES)), stream, own_cpu_s)
+    stream = workload.FixedStream(NUM_DEVICES)
+    app = workload.app_on(stream)
+    hand, inline = rates(InlineGrid(app, range(NUM_DEVICES)), app, stream, own_cpu_s)
     print(f"by hand {hand:,.0f}, inline {inline:,.0f} device-rounds per CPU second")
     ray_grid = RayGrid(app, range(NUM_DEVICES), num_workers=1)
-    hand_again, on_ray = rates(ray_grid, stream, tree_cpu_s)
+    hand_again, on_ray = rates(ray_grid, app, stream, tree_cpu_s)
     ray_grid.close()
     print(
         f"by hand {hand_again:,.0f}, ray {on_ray:,.0f} device-rounds per CPU second, over all "

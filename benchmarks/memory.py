@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks.support import workload
 from benchmarks.support.measure import close, tree_memory_bytes
+from cdc_flower.devices.app import DeviceApp
 from cdc_flower.simulations.grids.base import BatchedGrid
 from cdc_flower.simulations.grids.inline import InlineGrid
 from cdc_flower.simulations.grids.ray import RayGrid
@@ -48,29 +49,33 @@ def peak_bytes(work: Callable[[], None]) -> int:
     return max(peak)
 
 
-def rounds(grid: BatchedGrid) -> None:
-    """Deploys, then gives every device layers of its own, twice."""
+def rounds(grid: BatchedGrid, app: DeviceApp) -> None:
+    """Deploys, then gives every device of the app layers of its own, twice."""
     node_ids = np.array(grid.get_node_ids())
-    grid.send_and_receive(workload.deploy(grid.handler, node_ids))
+    grid.send_and_receive(workload.deploy(app, node_ids))
     for _ in range(ROUNDS):
-        own = workload.heads(grid.handler, NUM_DEVICES)
-        replies = grid.send_and_receive(workload.evaluate(own, node_ids))
-        if len(list(replies.node_ids)) != NUM_DEVICES:
-            raise ValueError(f"replies must be {NUM_DEVICES}, got {len(replies.node_ids)}")
+        own = workload.heads(app, NUM_DEVICES)
+        replies = workload.one_batch(grid.send_and_receive(workload.evaluate(own, node_ids)))
+        if len(replies) != NUM_DEVICES:
+            raise ValueError(f"replies must be {NUM_DEVICES}, got {len(replies)}")
 
 
 def main() -> None:
     """Measures, prints, and closes."""
     logging.disable(logging.WARNING)
     workload.threads(1)
-    inline = peak_bytes(
-        lambda: rounds(InlineGrid(workload.app_of(NUM_DEVICES), range(NUM_DEVICES)))
-    )
+
+    def on_inline() -> None:
+        app = workload.app_of(NUM_DEVICES)
+        rounds(InlineGrid(app, range(NUM_DEVICES)), app)
+
+    inline = peak_bytes(on_inline)
     print(f"inline: {inline / 2**30:.2f} GiB")
 
     def on_ray() -> None:
-        grid = RayGrid(workload.app_of(NUM_DEVICES), range(NUM_DEVICES), num_workers=2)
-        rounds(grid)
+        app = workload.app_of(NUM_DEVICES)
+        grid = RayGrid(app, range(NUM_DEVICES), num_workers=2)
+        rounds(grid, app)
         grid.close()
 
     ray = peak_bytes(on_ray)

@@ -102,13 +102,13 @@ def main() -> None:
     per_device = work.num_devices * work.num_rounds * 2
     for name, (ours, theirs) in arms.items():
         seconds: list[list[float]] = [[], []]
-        answers: list[np.ndarray] = []
+        answers = [np.empty(0), np.empty(0)]
         for _ in range(REPEATS):  # in turns, so that a noisy moment hits both
             for which, run in enumerate((ours, theirs)):
                 start_s = own_cpu_s()
-                answers = [*answers[-1:], run()]
+                answers[which] = run()
                 seconds[which].append(own_cpu_s() - start_s)
-        np.testing.assert_allclose(*answers, rtol=1e-9)
+        np.testing.assert_allclose(answers[0], answers[1], rtol=1e-9)
         mine, simpy = (float(np.median(values)) for values in seconds)
         ratios[f"simpy_to_{name}"] = simpy / mine
         print(

@@ -19,10 +19,12 @@ import numpy as np
 import torch
 
 from benchmarks.support.measure import close, own_cpu_s
+from benchmarks.support.workload import one_batch
 from cdc_flower.core.seeds import torch_generator
 from cdc_flower.devices.app import DeviceApp
 from cdc_flower.models.video.ranking import VideoQA
 from cdc_flower.simulations.grids.inline import InlineGrid
+from cdc_flower.tasks.data.moving_digits import DigitsOptions
 from cdc_flower.tasks.video.moving_digits import DrawnClips, digits_stream
 from cdc_flower.tasks.video.task import VideoAnswers
 from cdc_flower.wire import records
@@ -76,8 +78,9 @@ def by_hand(
 def main() -> None:
     """Measures, prints, and closes."""
     torch.set_num_threads(1)
-    stream = digits_stream(NUM_DEVICES, ROUNDS, seed=0, clips_per_segment=CLIPS, history_segments=1)
-    again = digits_stream(NUM_DEVICES, ROUNDS, seed=0, clips_per_segment=CLIPS, history_segments=1)
+    options = DigitsOptions(clips_per_segment=CLIPS, history_segments=1)
+    stream = digits_stream(NUM_DEVICES, ROUNDS, options, seed=0)
+    again = digits_stream(NUM_DEVICES, ROUNDS, options, seed=0)
     model, plain = (
         VideoQA(each.table.clips, each.table.num_answers, width=48, depth=1)
         for each in (stream, again)
@@ -105,11 +108,13 @@ def main() -> None:
         seconds["hand"].append(own_cpu_s() - start)
         clock = {records.CLOCK: {records.SEGMENT: segment}}
         start = own_cpu_s()
-        replies = grid.send_and_receive(
-            MessageBatch(records.EVALUATE, node_ids, {records.PARAMETERS: own}, configs=clock)
+        replies = one_batch(
+            grid.send_and_receive(
+                MessageBatch(records.EVALUATE, node_ids, {records.PARAMETERS: own}, configs=clock)
+            )
         )
         seconds["grid"].append(own_cpu_s() - start)
-        scores = replies.metrics[records.SCORES]  # type: ignore[attr-defined]
+        scores = replies.metrics[records.SCORES]
         counted = scores["value-sum"][:, 0].sum()
         if abs(counted - right) > 2:  # rounding may turn two almost equal answers
             raise ValueError(f"as many answers must be right by hand, got {right} and {counted}")

@@ -65,9 +65,15 @@ def play(num_devices: int) -> None:
                 )
             seconds.append(tree_cpu_s() - start)
 
-    resources = {"num_cpus": 1, "num_gpus": 0.0}
-    backend = {"client_resources": resources, "init_args": {"num_cpus": 2, "log_to_driver": False}}
-    run_simulation(server_app, client_app, num_supernodes=num_devices, backend_config=backend)
+    run_simulation(
+        server_app,
+        client_app,
+        num_supernodes=num_devices,
+        backend_config={
+            "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
+            "init_args": {"num_cpus": 2, "log_to_driver": False},
+        },
+    )
     print(json.dumps(seconds))
 
 

@@ -4,8 +4,11 @@ GRU4Rec with 600 items. Down go 4 arrays, 2,112 float32, for each device; each e
 candidates; the metrics of the main job are summed.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
+from flwr.app import Message
 from numpy.typing import NDArray
 
 from cdc_flower.core.seeds import torch_generator
@@ -84,7 +87,12 @@ class FixedStream:
 
 def app_of(num_devices: int) -> DeviceApp:
     """Makes the devices."""
-    return DeviceApp(device_model("gru4rec", NUM_ITEMS), FixedStream(num_devices), RECOMMENDATION)
+    return app_on(FixedStream(num_devices))
+
+
+def app_on(stream: FixedStream) -> DeviceApp:
+    """Makes the devices of a stream."""
+    return DeviceApp(device_model("gru4rec", NUM_ITEMS), stream, RECOMMENDATION)
 
 
 def base_arrays(app: DeviceApp) -> dict[str, NDArray[np.float32]]:
@@ -104,12 +112,12 @@ def heads(app: DeviceApp, num_devices: int) -> dict[str, NDArray[np.float32]]:
     }
 
 
-def deploy(app: DeviceApp, node_ids: NDArray[np.int64]) -> MessageBatch:
+def deploy(app: DeviceApp, node_ids: NDArray[np.integer]) -> MessageBatch:
     """Makes the message that installs the model."""
     return MessageBatch(records.DEPLOY, node_ids, shared={records.MODEL: base_arrays(app)})
 
 
-def evaluate(own: dict[str, NDArray[np.float32]], node_ids: NDArray[np.int64]) -> MessageBatch:
+def evaluate(own: dict[str, NDArray[np.float32]], node_ids: NDArray[np.integer]) -> MessageBatch:
     """Makes the message of a round: each device's head goes down, its scores up."""
     return MessageBatch(
         records.EVALUATE,
@@ -117,6 +125,17 @@ def evaluate(own: dict[str, NDArray[np.float32]], node_ids: NDArray[np.int64]) -
         arrays={records.PARAMETERS: own},
         configs={records.CLOCK: {records.SEGMENT: 0}},
     )
+
+
+def one_batch(replies: Iterable[Message]) -> MessageBatch:
+    """Takes the replies of a grid, which come as one batch where all are alike.
+
+    Raises:
+        TypeError: If they are several.
+    """
+    if not isinstance(replies, MessageBatch):
+        raise TypeError(f"replies must be one batch, got {type(replies).__name__}")
+    return replies
 
 
 def threads(count: int) -> None:

@@ -190,7 +190,7 @@ def _read_contents(
     """Reads the records of contents that have one schema, into the rows ``[k]`` of a batch."""
     found = _Contents()
     for name, example in contents[0].items() if contents else ():
-        records: list[Any] = [content[name] for content in contents]
+        records = [content[name] for content in contents]
         # Messages that a grid has made of one record hold that one object: it is read once.
         same = all(record is example for record in records)
         for key, value in example.items():
