@@ -7,13 +7,12 @@ strategy that makes single messages, such as Flower's stock ones, has them batch
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import ClassVar, Protocol, Self, TypeVar, cast
+from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
 
 import numpy as np
 from flwr.app import Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
@@ -147,7 +146,7 @@ class BatchedGrid(BlockingGrid):
             raise ValueError(f"device_ids must be at least one and ascend, got {self.device_ids}")
         batched = hasattr(app, "handle")
         self.handler: Handler = cast(Handler, app) if batched else MessageLoop(app)
-        self._run: Run | None = None
+        self._run: Any = None
 
     def fresh_states(self, device_ids: NDArray[np.int64]) -> States:
         """Makes the states before anything was deployed."""
@@ -191,14 +190,14 @@ class BatchedGrid(BlockingGrid):
     def _exchange(self, batches: list[Group]) -> list[Replies]:
         """Plays batches, each with the rows of its devices; states change when all are done."""
 
-    def set_run(self, run: Run) -> None:
+    def set_run(self, run: Any) -> None:
         """Flower's: remembered and not used."""
         self._run = run
 
     @property
-    def run(self) -> Run:
+    def run(self) -> Any:
         """Flower's: what :meth:`set_run` was given."""
-        return cast(Run, self._run)
+        return self._run
 
     def create_message(
         self,

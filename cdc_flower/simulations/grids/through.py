@@ -1,12 +1,11 @@
 """A grid around another: Flower's verbs are handed on, once for all that stand in between."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 
 from cdc_flower.simulations.grids.base import BlockingGrid, without_repeats
 from cdc_flower.wire.batch import MessageBatch
@@ -23,12 +22,12 @@ class Forwarding(Grid):
     def __init__(self, inner: Grid) -> None:
         self._inner = inner
 
-    def set_run(self, run: Run) -> None:
+    def set_run(self, run: Any) -> None:
         """Flower's; the inner grid's."""
         self._inner.set_run(run)
 
     @property
-    def run(self) -> Run:
+    def run(self) -> Any:
         """Flower's; the inner grid's."""
         return self._inner.run
 
