@@ -20,6 +20,9 @@ PACKAGE = ROOT / "cdc_flower"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
+#: Pages that people read.
+PAGES = ("*.md", "docs/*.md", "benchmarks/*.md", "results/**/*.md", "cdc_flower/**/*.md")
+
 #: Rooms in the order of their arrows: each may import from itself and from the rooms before it.
 ROOMS = (
     "core",
@@ -183,6 +186,18 @@ def test_every_config_starts_with_a_comment_that_says_how_to_run_it() -> None:
         assert header and "cdc-flower" in header[0], (
             f"{path.relative_to(ROOT)}: say how to run it in the first lines"
         )
+
+
+def test_every_relative_link_of_a_page_leads_to_a_file() -> None:
+    pages = [page for pattern in PAGES for page in ROOT.glob(pattern)]
+    links = {page: re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text()) for page in pages}
+    assert len(pages) > 15 and sum(map(len, links.values())) > 50
+    broken = {
+        str(page.relative_to(ROOT)): missing
+        for page, targets in links.items()
+        if (missing := [target for target in targets if not (page.parent / target).exists()])
+    }
+    assert broken == {}
 
 
 def test_the_version_is_the_same_for_flower_and_for_python() -> None:
