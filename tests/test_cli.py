@@ -354,3 +354,16 @@ def test_every_choice_of_every_group_composes(path: Path) -> None:
         assert config["task"] == name
     else:
         assert group in ("experiment", "fleet") or "name" in config[group]
+
+
+def test_a_file_of_an_experiment_without_its_first_line_is_told_so(
+    command: Command, tmp_path: Path
+) -> None:
+    folder = tmp_path / "experiment"
+    folder.mkdir()
+    (folder / "narrow.yaml").write_text("network: nb_iot\n")
+    done = command("--config-dir", str(tmp_path), "--cfg", "job", "experiment=narrow")
+    assert done.returncode == 2
+    assert "experiment=narrow must be a file that begins with '# @package _global_'" in one_line(
+        done
+    )

@@ -192,6 +192,14 @@ def _unknown_key(
         known: Tree that there are.
         names: Choice of each group.
     """
+    chosen = names.get(key)
+    if (
+        not path and key in OVERLAYS and chosen != OVERLAYS[key]
+    ):  # its file sets keys below its own name
+        return UserError(
+            f"{key}={chosen} must be a file that begins with '# @package _global_', "
+            f"as it sets keys of other places"
+        )
     place = ".".join(path) or "the configuration"
     group = path[0] if len(path) == 1 and path[0] in names else None
     if group is not None:
