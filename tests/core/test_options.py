@@ -65,6 +65,13 @@ def test_a_value_out_of_its_range_is_refused_with_the_rule(
         Knobs(**values)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("rate", 0), ("epochs", 0), ("share", 1), ("rank", 1), ("epochs", 2**31 - 1)]
+)
+def test_a_closed_end_is_in_the_range(name: str, value: int) -> None:
+    assert getattr(Knobs(**{name: value}), name) == value  # type: ignore[arg-type]
+
+
 def test_values_come_in_the_types_of_their_options() -> None:
     knobs = Knobs(rate=1, names=["a"], rank=3)  # type: ignore[arg-type]
     assert (type(knobs.rate), knobs.names, knobs.rank) == (float, ("a",), 3)
