@@ -83,7 +83,9 @@ def link_facts(setup: Setup) -> dict[str, float]:
 
 def run_id_of(config: Config) -> str:
     """Names a run: twelve digits of a hash over the part of its configuration that counts."""
-    return hashlib.sha256(json.dumps(result_values(config), sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(result_values(config), sort_keys=True).encode()).hexdigest()[
+        :12
+    ]
 
 
 def play_all(
