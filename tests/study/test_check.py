@@ -59,6 +59,12 @@ def test_a_wrong_value_is_one_sentence_with_its_place_and_rule(overrides: str) -
     assert "\n" not in text
 
 
+def test_what_a_task_cannot_do_is_refused() -> None:
+    overrides = ["task=video_qa", "strategies=[static]", "cloud.validation=last"]
+    with pytest.raises(UserError, match=r"^cloud\.validation must be devices with task=video_qa"):
+        checked_config(config_of(*overrides, small=["fleet.num_devices=4"]))
+
+
 @pytest.fixture(scope="module")
 def config() -> dict[str, Any]:
     return config_of()
