@@ -22,6 +22,7 @@ from cdc_flower.simulations.grids.requests import WithRequests
 from cdc_flower.simulations.protocol.encoding import codecs_of
 from cdc_flower.simulations.requests.setup import requests_of
 from cdc_flower.study import folder
+from cdc_flower.study.check import result_values
 from cdc_flower.study.cloud import train_cloud
 from cdc_flower.study.play import play
 from cdc_flower.study.setup import NO_EXPERIMENT, Setup, grid_of, prepare
@@ -30,9 +31,6 @@ from cdc_flower.tables.long_table import ResultsWriter
 from cdc_flower.tables.summary import rich_table, write_summary
 
 log = logging.getLogger("cdc_flower")
-
-#: Keys that change no result.
-SILENT = ("out", "command", "grid", "cache", "also", "report")
 
 
 def run(config: Config, *, grid: Grid | None = None, console: Console | None = None) -> Path:
@@ -85,8 +83,9 @@ def link_facts(setup: Setup) -> dict[str, float]:
 
 def run_id_of(config: Config) -> str:
     """Names a run: twelve digits of a hash over the part of its configuration that counts."""
-    named = {key: value for key, value in config.items() if key not in SILENT}
-    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(result_values(config), sort_keys=True).encode()).hexdigest()[
+        :12
+    ]
 
 
 def play_all(

@@ -33,6 +33,7 @@ class Knobs:
     joint: bool = option(True)
     names: tuple[str, ...] = option((), changes_training=False)
     sizes: Mapping[str, int] = option(default_factory=dict)
+    offset: float = option(0.0)
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -55,6 +56,8 @@ class Knobs:
         ({"joint": "maybe"}, r"^joint must be true or false, got maybe$"),
         ({"names": "abc"}, r"^names must be a list of texts, got abc$"),
         ({"names": ["a", 1]}, r"^names must be a list of texts, got \[a, 1\]$"),
+        ({"offset": math.nan}, r"^offset must be a number, got nan$"),
+        ({"epochs": True}, r"^epochs must be a whole number >= 0, got true$"),
         ({"sizes": 3}, r"^sizes must be a mapping, got 3$"),
     ],
 )
@@ -63,6 +66,14 @@ def test_a_value_out_of_its_range_is_refused_with_the_rule(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         Knobs(**values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("rate", 0), ("epochs", 0), ("share", 1), ("rank", 1), ("epochs", 2**31 - 1)],
+)
+def test_a_closed_end_is_in_the_range(name: str, value: int) -> None:
+    assert getattr(Knobs(**{name: value}), name) == value  # type: ignore[arg-type]
 
 
 def test_values_come_in_the_types_of_their_options() -> None:

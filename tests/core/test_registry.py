@@ -58,7 +58,7 @@ def test_two_things_cannot_share_a_name() -> None:
         registry.register("x")(NoFacts)
 
 
-def test_a_folder_is_scanned_at_the_first_look_up(
+def test_a_folder_is_scanned_with_those_in_it_at_the_first_look_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "scanned_things"
@@ -71,10 +71,16 @@ def test_a_folder_is_scanned_at_the_first_look_up(
         "from scanned_things import things\n\n\n@things.register('one')\nclass One:\n    pass\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
+    inner = folder / "inner"
+    inner.mkdir()
+    (inner / "__init__.py").write_text("")
+    (inner / "two.py").write_text(
+        "from scanned_things import things\n\n\n@things.register('two')\nclass Two:\n    pass\n"
+    )
     from scanned_things import things as scanned  # type: ignore[import-not-found]
 
     assert "scanned_things.one" not in sys.modules
-    assert list(scanned) == ["one"]
+    assert list(scanned) == ["one", "two"]
 
 
 def test_an_entry_point_of_an_installed_package_is_an_entry(
@@ -85,6 +91,24 @@ def test_an_entry_point_of_an_installed_package_is_an_entry(
         registry_module, "entry_points", lambda group: [point] if group == point.group else []
     )
     assert things()["counted"].value.__name__ == "Counter"  # type: ignore[attr-defined]
+
+
+def test_an_entry_point_does_not_replace_what_its_module_registered_with_facts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    point = importlib.metadata.EntryPoint("counted", "collections:Counter", "cdc_flower.things")
+    monkeypatch.setattr(registry_module, "entry_points", lambda group: [point])
+    registry = things()
+    registry.register("counted", color="red")(point.load())
+    assert registry["counted"].facts.color == "red"
+
+
+def test_names_and_entries_are_listed_in_alphabetical_order() -> None:
+    registry = things()
+    for name in ("b", "c", "a"):
+        registry.register(name)(name)
+    assert list(registry) == ["a", "b", "c"]
+    assert [entry.name for entry in registry.entries()] == ["a", "b", "c"]
 
 
 def test_an_entry_point_that_cannot_be_imported_is_one_sentence(
