@@ -95,11 +95,11 @@ class OnDevices:
         """Goes on from what :meth:`state` gave; a strategy that has a state says how.
 
         Raises:
-            NotImplementedError: If it has one and does not say.
+            TypeError: If it has one and does not say.
             UserError: If it has none.
         """
         if type(self).state is not OnDevices.state:
-            raise NotImplementedError(f"{type(self).__name__} must have set_state, as it has state")
+            raise TypeError(f"{type(self).__name__} must have set_state, as it has state")
         if state:
             name = next(iter(state))
             raise UserError(f"a saved strategy must be {type(self).__name__}, got one with {name}")
