@@ -12,13 +12,12 @@ cut.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from cdc_flower.core.stream import SegmentBatch, Stream
-from cdc_flower.tables.long_table import segment_frame
 from cdc_flower.tasks.recommendation.history import HistoricalData
 from cdc_flower.tasks.recommendation.metrics import (
     LOSS_NEGATIVES,
@@ -28,6 +27,9 @@ from cdc_flower.tasks.recommendation.metrics import (
     RankingScores,
     pooled_auc,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Weight of what followed the last item, the one before it, and the one before that.
 WEIGHTS = (1.0, 1.0 / 2.0, 1.0 / 3.0)
@@ -106,7 +108,7 @@ REFERENCES: dict[str, Line] = {
 
 def reference_frames(
     names: Sequence[str], stream: Stream, history: HistoricalData, labels: Mapping[str, str | float]
-) -> Iterator[pd.DataFrame]:
+) -> Iterator["pd.DataFrame"]:
     """Makes the rows of each line and segment, as of a strategy that sends and costs nothing.
 
     Args:
@@ -115,6 +117,8 @@ def reference_frames(
         history: What is counted.
         labels: As :func:`cdc_flower.study.play.play` takes them, without ``strategy``.
     """
+    from cdc_flower.tables.long_table import segment_frame  # with pandas, which devices lack
+
     counts, everyone = Counts.of(history), np.arange(stream.num_devices)
     chunks = [
         everyone[k : k + DEVICES_PER_CHUNK] for k in range(0, len(everyone), DEVICES_PER_CHUNK)

@@ -1,10 +1,9 @@
 """Recommendation: devices tell their last items, and rank the item that their user chooses next."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
@@ -25,6 +24,9 @@ from cdc_flower.tasks.sensing import Ask
 from cdc_flower.training.cloud import Cloud
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
+
+if TYPE_CHECKING:  # devices make no tables: every worker would hold pandas for nothing
+    import pandas as pd
 
 #: Layer of a device model that policies look items up in.
 EMBEDDING = "embedding"
@@ -113,7 +115,7 @@ class Recommendation(Task):
 
     def reference_rows(
         self, names: Sequence[str], stream: EventStream, labels: Mapping[str, str | float]
-    ) -> Iterator[pd.DataFrame]:
+    ) -> Iterator["pd.DataFrame"]:
         return reference_frames(names, stream, stream.historical(), labels)
 
 

@@ -1,6 +1,8 @@
 """Reference lines: chances worked out by hand, and rows beside those of strategies."""
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -126,3 +128,12 @@ def test_a_run_has_the_references_beside_its_strategies(tmp_path: Path) -> None:
     assert table["strategy"].unique().tolist() == ["static", "popularity", "markov"]
     counted = table.groupby(["strategy", "metric"], observed=True)["value_count"].sum().unstack()
     assert (counted == counted.loc["static"]).all(axis=None)
+
+
+def test_devices_that_play_the_task_do_not_load_pandas() -> None:
+    code = (
+        "import sys, cdc_flower.devices.app, cdc_flower.tasks.recommendation.task;"
+        "print([name for name in ('pandas', 'pyarrow') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
