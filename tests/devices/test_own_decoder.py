@@ -189,7 +189,7 @@ def local_decoder() -> type[Decoder]:
         name, reads = "local", ("local",)
 
         def decode(self, batch: Any, states: Any, adaptive: Any) -> Received:
-            raise NotImplementedError
+            return pytest.fail("it is refused before it decodes")
 
     return Local
 
