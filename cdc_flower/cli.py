@@ -1,7 +1,9 @@
 """Runs the command ``cdc-flower``: plays comparisons, writes reports, lists and explains names."""
 
 import os
+import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -10,11 +12,11 @@ import typer
 from typer.core import TyperGroup
 
 from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.core.signals import Stopped, stopping
 from cdc_flower.core.version import __version__
 
-#: Exit codes.
+#: Exit code.
 MISTAKE = 2
-INTERRUPTED = 130
 RUN = "run"
 HYDRA_ARGUMENTS = {
     "allow_extra_args": True,
@@ -57,18 +59,29 @@ RunFolders = Annotated[
 
 
 def main() -> None:
-    """Runs the command line. Exits with 2 after a mistake in the input, 130 after an interrupt."""
+    """Runs the command line. Exits with 2 after a mistake in the input, 128 + n after signal n."""
     os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
     try:
-        code = app(prog_name="cdc-flower", standalone_mode=False)
+        with stopping():
+            code = app(prog_name="cdc-flower", standalone_mode=False)
     except UserError as error:
         code = _mistake(str(error))
     except click.ClickException as error:
         code = _mistake(error.format_message().rstrip("."))
-    except (KeyboardInterrupt, click.Abort):
-        print("interrupted; what was finished is in the run folder", file=sys.stderr)
-        code = INTERRUPTED
+    except (KeyboardInterrupt, click.Abort) as error:
+        code = _stopped(error if isinstance(error, Stopped) else Stopped())
     sys.exit(code or 0)
+
+
+def _stopped(error: Stopped) -> int:
+    """Prints in one line that a signal ended the command, and how to go on if there is a folder."""
+    words = "interrupted"
+    if error.folder is not None:
+        path = shlex.quote(str(error.folder))
+        words += f"; what was finished is in {path}, and cdc-flower resume {path} goes on"
+    with suppress(OSError):  # the terminal may be gone
+        print(words, file=sys.stderr, flush=True)
+    return error.exit_code
 
 
 def _mistake(text: str) -> int:
@@ -109,6 +122,23 @@ def run_(context: typer.Context) -> None:
     from cdc_flower.study.command import run_command
 
     run_command(context.args)
+
+
+@app.command()
+def resume(
+    folder: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="The run folder.", show_default=False)
+    ],
+) -> None:
+    """Go on with an interrupted run, to the same table as if it had not been.
+
+    What is finished is not played again. [b]cdc-flower KEY=VALUE... out=FOLDER resume=true[/b] is
+    the same, and begins where there is no run yet.
+    """
+    from cdc_flower.study.resume import config_in
+    from cdc_flower.study.run import run
+
+    run({**config_in(Path(folder)), "out": folder, "resume": True})
 
 
 @app.command()

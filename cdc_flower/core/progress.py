@@ -63,7 +63,13 @@ class Bars:
     ) -> None:
         self._progress.stop()
 
-    def bar(self, text: str, num_steps: int) -> Callable[[], None]:
-        """Starts a new bar, and returns the function that moves it by one step."""
-        task = self._progress.add_task(text, total=num_steps)
+    def bar(self, text: str, num_steps: int, num_done: int = 0) -> Callable[[], None]:
+        """Starts a new bar, and returns the function that moves it by one step.
+
+        Args:
+            text: Before the bar.
+            num_steps: At its end.
+            num_done: At its start.
+        """
+        task = self._progress.add_task(text, total=num_steps, completed=num_done)
         return lambda: self._progress.advance(task)

@@ -6,7 +6,6 @@ safetensors file holds them; names of parts are joined by ``/``.
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -14,9 +13,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.core.files import write_whole
 
 #: Of saved states. One with another number is refused, not guessed at.
 FORMAT = 1
@@ -187,18 +187,25 @@ def check_plain(arrays: Saved) -> None:
             raise TypeError(f"{_place(arrays, name)} must be an array of numbers, got {got}")
 
 
-def save_arrays(path: Path, arrays: Saved) -> None:
-    """Writes a safetensors file, in place of the one before only when it is whole.
+def arrays_bytes(arrays: Saved) -> bytes:
+    """Makes the content of a safetensors file, which keeps the order of the arrays.
 
     Raises:
         TypeError: As :func:`check_plain`.
     """
     check_plain(arrays)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f"{path.name}.{os.getpid()}.part")
-    whole = {name: np.array(value, order="C") for name, value in arrays.items()}
-    save_file(whole, half, metadata={"names": json.dumps(list(arrays))})
-    half.replace(path)
+    whole = {name: np.asarray(value, order="C") for name, value in arrays.items()}
+    return save(whole, metadata={"names": json.dumps(list(arrays))})
+
+
+def save_arrays(path: Path, arrays: Saved) -> None:
+    """Writes a safetensors file, in place of the one before only when it is whole.
+
+    Raises:
+        CannotWrite: If the system refuses.
+        TypeError: As :func:`check_plain`.
+    """
+    write_whole(path, arrays_bytes(arrays))
 
 
 def load_arrays(path: Path) -> Arrays:

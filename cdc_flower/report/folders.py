@@ -10,6 +10,7 @@ import pandas as pd
 import yaml
 
 from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.tables.parts import PARTS, has_parts
 from cdc_flower.tables.results import Results, joined, read_results
 from cdc_flower.tables.summary import BASELINE, strategies_in_order, summarize
 
@@ -136,7 +137,7 @@ def _is_run(path: Path) -> bool:
 
 
 def read_folder(folder: str | Path) -> RunFolder:
-    """Reads one run folder.
+    """Reads one run folder; of an unfinished run, what is finished of it.
 
     Raises:
         UserError: If the folder or its results are missing, or its config is not a YAML mapping.
@@ -144,12 +145,15 @@ def read_folder(folder: str | Path) -> RunFolder:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such run folder")
-    if not (folder / RESULTS_FILE).is_file():
-        raise UserError(f"{folder}: not a run folder, it has no {RESULTS_FILE}")
+    results = folder / RESULTS_FILE
+    if not results.is_file():
+        results = folder / PARTS
+        if not has_parts(folder):
+            raise UserError(f"{folder}: not a run folder, it has no {RESULTS_FILE}")
     config = _read_config(folder / CONFIG_FILE)
     log = folder / LOG_FILE
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-    return RunFolder(folder.resolve().name, read_results(folder / RESULTS_FILE), config, text)
+    return RunFolder(folder.resolve().name, read_results(results), config, text)
 
 
 def _read_config(path: Path) -> Config:

@@ -14,6 +14,7 @@ from cdc_flower.study.arms import METHOD, method_of
 from cdc_flower.study.options import (
     EACH_TASK,
     AdaptationOptions,
+    CheckpointOptions,
     CloudOptions,
     FleetOptions,
     RunOptions,
@@ -94,6 +95,14 @@ def _policy(node: Config) -> dict[str, object]:
     return checked_values(options_of(kind), node, "policy")
 
 
+def _checkpoint(node: Config) -> dict[str, object]:
+    checked = checked_values(options_of(CheckpointOptions), node, "checkpoint")
+    every = checked.get("every")
+    if isinstance(every, str) and every != "auto":
+        raise UserError(f"checkpoint.every must be auto, a whole number >= 0 or null, got {every}")
+    return checked
+
+
 def _strategy(node: Config) -> dict[str, object]:
     """Checks every configured method and arm, whether it is played or not."""
     checked: dict[str, object] = {}
@@ -108,6 +117,7 @@ def _strategy(node: Config) -> dict[str, object]:
 
 
 _GROUPS: dict[str, Callable[[Config], dict[str, object]]] = {
+    "checkpoint": _checkpoint,
     "cloud": _cloud,
     "data": checked_data,
     "conditions": lambda node: checked_values(options_of(Conditions), node, "conditions"),

@@ -68,7 +68,6 @@ def parsed_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 def _job(config: DictConfig) -> None:
     """Plays one run, as Hydra composed it."""
     from cdc_flower.study.companions import companions
-    from cdc_flower.study.folder import default_folder
     from cdc_flower.study.run import run
     from cdc_flower.study.setup import resolved
 
@@ -76,14 +75,15 @@ def _job(config: DictConfig) -> None:
     try:
         values = resolved(config, list(job.overrides.task))
         values["also"] = companions(list(job.overrides.task))
-        if job.mode is not None and job.mode.name == "MULTIRUN":
-            name = folder_name(list(job.overrides.task), sys.argv[1:]) or str(job.job.num)
-            values["out"] = str(
-                Path(values["out"]) / name if values["out"] else default_folder(name)
-            )
+        is_one_of_several = job.mode is not None and job.mode.name == "MULTIRUN"
+        suffix = ""
+        if is_one_of_several:
+            suffix = folder_name(list(job.overrides.task), sys.argv[1:]) or str(job.job.num)
+            values["out"] = str(Path(values["out"]) / suffix) if values["out"] else None
         # A folder holds one run, so the command that a report shows names none.
-        shown = [text for text in job.overrides.task if not text.startswith("out=")]
-        run({**values, "command": shlex.join(["cdc-flower", *shown])})
+        shown = [text for text in job.overrides.task if not text.startswith(("out=", "resume="))]
+        values["command"] = shlex.join(["cdc-flower", *shown])
+        run(values, suffix=suffix, skip_finished=is_one_of_several)
     except UserError as error:
         # Hydra would print a traceback of anything but this.
         print(f"cdc-flower: {error}", file=sys.stderr)

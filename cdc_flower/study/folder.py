@@ -1,16 +1,22 @@
 """Makes and fills run folders."""
 
+import itertools
 import logging
 import os
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.core.files import HALF, CannotWrite, remove_halves
+from cdc_flower.core.saveable import save_arrays
+from cdc_flower.tables.parts import PARTS, RUN
 
 RUNS = Path("results") / "runs"
 RESULTS = "results.parquet"
@@ -31,6 +37,11 @@ def check_writable(out: Path) -> None:
     """
     if (out / RESULTS).exists():
         raise UserError(f"out must not hold a run already, got {out} with a {RESULTS}")
+    if (out / PARTS / RUN).exists():
+        raise UserError(
+            f"out must not hold a run already, got {out} with an interrupted one; "
+            f"{resume_command(out)} goes on with it"
+        )
     parent = out
     while not parent.exists():
         parent = parent.parent
@@ -38,35 +49,95 @@ def check_writable(out: Path) -> None:
         raise UserError(f"out must be a folder that can be written, got {out} ({parent} cannot be)")
 
 
-def default_folder(suffix: str = "") -> Path:
-    """Names ``results/runs/<time>``, with a number behind it where two runs share a second."""
-    name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + (f"_{suffix}" if suffix else "")
-    out = RUNS / name
-    count = 1
-    while out.exists():
-        count += 1
-        out = RUNS / f"{name}-{count}"
-    return out
+def resume_command(out: Path) -> str:
+    """Writes the command that goes on with a run."""
+    return f"cdc-flower resume {shlex.quote(str(out))}"
 
 
-def make_folder(out: Path) -> None:
-    """Makes the run folder, and points ``latest`` at it where it is under ``results/runs``.
+def make_default_folder(suffix: str = "") -> Path:
+    """Makes ``results/runs/<time>``, with a number behind it where another run has that already.
+
+    Args:
+        suffix: Of the name, after the time.
 
     Raises:
         UserError: If the folder cannot be made.
     """
+    name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + (f"_{suffix}" if suffix else "")
+    for count in itertools.count(1):
+        out = RUNS / (f"{name}-{count}" if count > 1 else name)
+        with suppress(FileExistsError):
+            _make(out, may_exist=False)
+            return out
+    raise AssertionError("numbers have no end")
+
+
+def make_folder(out: Path) -> None:
+    """Makes the run folder where there is none.
+
+    Raises:
+        UserError: If the folder cannot be made.
+    """
+    _make(out, may_exist=True)
+
+
+def _make(out: Path, *, may_exist: bool) -> None:
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        if out.parent.resolve() == RUNS.resolve():
-            link = RUNS / "latest"
-            if link.is_symlink():
-                link.unlink()
-            if not link.exists():
-                link.symlink_to(out.name)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.mkdir(exist_ok=may_exist)
     except OSError as error:
+        if isinstance(error, FileExistsError) and not may_exist:
+            raise
         raise UserError(
             f"out must be a folder that can be written, got {out} ({error.strerror})"
         ) from error
+
+
+def point_latest_at(out: Path) -> None:
+    """Points ``latest`` at a run folder that is under ``results/runs``."""
+    if out.parent.resolve() != RUNS.resolve():
+        return
+    link = RUNS / "latest"
+    new = RUNS / f".latest.{os.getpid()}{HALF}"
+    with suppress(OSError):  # such as a folder of that name: no run depends on the link
+        if link.is_symlink() or not link.exists():
+            new.symlink_to(out.name)
+            new.replace(link)
+
+
+@contextmanager
+def owned(out: Path) -> Iterator[None]:
+    """Owns a run folder until the end of the block, or of the process if that comes before.
+
+    Its log is locked. A file system that knows no locks, as some in networks, lets several in.
+
+    Raises:
+        UserError: If another process owns it.
+    """
+    try:
+        file = (out / LOG).open("a", encoding="utf-8")
+    except OSError as error:
+        raise CannotWrite(out / LOG, error) from error
+    with file:
+        if not _locked(file):
+            raise UserError(f"out must be a folder that no other run uses now, got {out}")
+        remove_halves(out)
+        yield
+
+
+def _locked(file: TextIO) -> bool:
+    """Locks a file; False if another process has it."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def save_state(state: Mapping[str, NDArray[np.generic]], path: Path) -> None:
@@ -77,16 +148,22 @@ def save_state(state: Mapping[str, NDArray[np.generic]], path: Path) -> None:
         path: Of a safetensors file.
     """
     if state:
-        path.parent.mkdir(exist_ok=True)
-        save_file({name: np.ascontiguousarray(value) for name, value in state.items()}, path)
+        save_arrays(path, {name: np.ascontiguousarray(value) for name, value in state.items()})
 
 
 LOGGERS = ("flwr", "cdc_flower")
 
 
+class _LogFile(logging.FileHandler):
+    """A log that a full disk does not make print anything: who writes results tells of that."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Leaves the line out."""
+
+
 def log_to(path: Path) -> logging.Handler:
     """Sends the logs of Flower and this package to a file, and nothing of them to the terminal."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     for name in LOGGERS:
         logger = logging.getLogger(name)
@@ -102,4 +179,5 @@ def end_log(handler: logging.Handler) -> None:
     """Closes the file of :func:`log_to`; later lines are not written to it."""
     for name in LOGGERS:
         logging.getLogger(name).removeHandler(handler)
-    handler.close()
+    with suppress(OSError):  # a full disk takes no last lines
+        handler.close()

@@ -50,6 +50,10 @@ class RunOptions:
     cache: str | None = option(
         None, changes_results=False, doc="folder of trained parameters; null trains anew"
     )
+    resume: bool = option(
+        False, changes_results=False, doc="whether to go on with an interrupted run in out"
+    )
+    checkpoint: Node = option(changes_results=False, doc="when the state of a run is saved")
     also: tuple[Node, ...] = option(
         (), changes_results=False, doc="configurations of further tasks in the same run"
     )
@@ -87,3 +91,12 @@ class CloudOptions:
         "devices", choices=("devices", "last"), doc="held out: devices, or the last event of each"
     )
     validation_fraction: float = option(0.05, above=0, below=1, doc="share that is held out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointOptions:
+    """Keeping of the whole state of a strategy while it is played."""
+
+    every: int | str | None = option(
+        "auto", least=0, neutral=0, doc="segments; auto: about a minute; 0 or null keeps none"
+    )

@@ -6,8 +6,10 @@ It leaves a folder with the results.
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 import pandas as pd
 import torch
@@ -15,7 +17,10 @@ import yaml
 from flwr.serverapp import Grid
 from rich.console import Console
 
+from cdc_flower.core.errors import UserError
+from cdc_flower.core.files import CannotWrite, whole_file, write_whole
 from cdc_flower.core.progress import Bars, table_console
+from cdc_flower.core.signals import stopped_in
 from cdc_flower.report import Comparison, read_folder, write_report
 from cdc_flower.simulations.grids.codecs import WithCodecs
 from cdc_flower.simulations.grids.requests import WithRequests
@@ -24,55 +29,157 @@ from cdc_flower.simulations.requests.setup import requests_of
 from cdc_flower.study import folder
 from cdc_flower.study.check import result_values
 from cdc_flower.study.cloud import train_cloud
+from cdc_flower.study.facts import facts_of
+from cdc_flower.study.journal import Journal, StrategyJournal
 from cdc_flower.study.play import play
+from cdc_flower.study.resume import check_same, is_begun, is_finished, opened
+from cdc_flower.study.session import Session
 from cdc_flower.study.setup import NO_EXPERIMENT, Setup, grid_of, prepare
 from cdc_flower.study.trees import Config
-from cdc_flower.tables.long_table import ResultsWriter
+from cdc_flower.tables.parts import Order
 from cdc_flower.tables.summary import rich_table, write_summary
 
 log = logging.getLogger("cdc_flower")
 
 
-def run(config: Config, *, grid: Grid | None = None, console: Console | None = None) -> Path:
-    """Plays a resolved configuration.
+def run(
+    config: Config,
+    *,
+    grid: Grid | None = None,
+    console: Console | None = None,
+    suffix: str = "",
+    skip_finished: bool = False,
+) -> Path:
+    """Plays a resolved configuration, or goes on with it where it was interrupted.
 
     Args:
         config: As composed from ``configs/config.yaml``. Under ``also`` it may hold those of
             further tasks, which are played after it and share its folder.
         grid: Where to play the devices; the configured one by default.
         console: Where the table is printed.
+        suffix: Of the default folder's name.
+        skip_finished: Whether a folder that holds the same run is left as it is.
 
     Returns:
-        The run folder. After an interrupt it holds what was finished, and the interrupt is raised
-        again.
+        The run folder. After an interrupt it holds what was finished, and
+        :class:`~cdc_flower.core.signals.Stopped` is raised.
 
     Raises:
-        UserError: If the input is wrong; then nothing was written.
+        UserError: If the input is wrong; then nothing was written. Or if the folder cannot be
+            written any more; then it holds what was finished.
     """
     console = console or table_console()
-    out = Path(config["out"]) if config["out"] else folder.default_folder()
-    folder.check_writable(out)
     configs = [config, *config["also"]]
+    check_tasks(configs)
+    given = Path(config["out"]) if config["out"] else None
+    resumes = bool(config["resume"])
+    if resumes and given is None:
+        raise UserError("resume=true must have the folder of a run, as in out=FOLDER")
+    if given is not None and is_finished(given) and (resumes or skip_finished):
+        check_same(given, configs)
+        return leave_finished(given, config, console)
+    goes_on = given is not None and resumes and is_begun(given)
+    if given is not None and goes_on:
+        check_same(given, configs)
+    elif given is not None:
+        folder.check_writable(given)
     setups = [prepare(one) for one in configs]
+    facts = facts_of(configs, setups, [run_id_of(one) for one in configs])
+    out = folder.make_default_folder(suffix) if given is None else given
     folder.make_folder(out)
-    (out / folder.LINKS).write_text(
-        yaml.safe_dump(link_facts(setups[0]), sort_keys=False), encoding="utf-8"
-    )
-    (out / folder.CONFIG).write_text(
-        yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8"
-    )
+    with folder.owned(out):
+        if given is not None and not goes_on:
+            folder.check_writable(given)  # again: another process may have been quicker
+        journal = opened(out, order_of(configs, setups), facts, resumes=goes_on)
+        _play_in(out, configs, setups, grid, journal, console)
+    return out
+
+
+def check_tasks(configs: Sequence[Config]) -> None:
+    """Checks that each task is played once: rows of a folder are told apart by it.
+
+    Raises:
+        UserError: If one is played twice.
+    """
+    tasks = [config["task"] for config in configs]
+    for place, task in enumerate(tasks):
+        if task in tasks[:place]:
+            raise UserError(f"also must hold tasks of their own, got {task} twice")
+
+
+def order_of(configs: Sequence[Config], setups: Sequence[Setup]) -> Order:
+    """Lists the tasks with their strategies and reference lines, in the order of the table."""
+    return [
+        (str(config["task"]), [*setup.strategies, *setup.references])
+        for config, setup in zip(configs, setups, strict=True)
+    ]
+
+
+def leave_finished(out: Path, config: Config, console: Console) -> Path:
+    """Leaves a finished run as it is, but for what a process that was killed did not get to.
+
+    Args:
+        out: The run folder.
+        config: Of the run.
+        console: Where that is said.
+    """
+    with folder.owned(out):
+        Journal(out, {}).clear()
+        wanted = [folder.SUMMARY, *([folder.REPORT] if config["report"] else [])]
+        if not all((out / name).exists() for name in wanted):
+            finish(out, console, with_report=config["report"])
+    console.print(f"{out}: finished already", soft_wrap=True, highlight=False)
+    return out
+
+
+def _play_in(
+    out: Path,
+    configs: Sequence[Config],
+    setups: Sequence[Setup],
+    grid: Grid | None,
+    journal: Journal,
+    console: Console,
+) -> None:
+    """Plays what is left of a run in its folder.
+
+    Args:
+        out: The run folder, owned by this process.
+        configs: One for each task.
+        setups: Made from them.
+        grid: Where to play; None: the configured one.
+        journal: Of the run.
+        console: Where the table is printed.
+    """
+    with_report = configs[0]["report"]
+    _describe(out, configs[0], setups[0])
+    folder.point_latest_at(out)
     handler = folder.log_to(out / folder.LOG)
     try:
-        with ResultsWriter(out / folder.RESULTS) as writer:
+        try:
             for one, setup in zip(configs, setups, strict=True):
-                play_all(one, setup, grid, writer, out / folder.STATE)
-    except KeyboardInterrupt:
-        log.warning("interrupted")
-        raise
+                state = out / folder.STATE / ("" if len(configs) == 1 else one["task"])
+                play_all(one, setup, grid, journal, state, journal)
+            journal.finish(out / folder.RESULTS, order_of(configs, setups))
+        except BaseException as error:
+            log.warning("interrupted" if isinstance(error, KeyboardInterrupt) else str(error))
+            with suppress(Exception):  # the first error is the one to tell
+                finish(out, console, with_report=with_report)
+            raise
+        finish(out, console, with_report=with_report)
+    except KeyboardInterrupt as error:
+        raise stopped_in(out, error) from error
+    except CannotWrite as error:
+        words = f"{error}; what was finished is kept, and {folder.resume_command(out)} goes on"
+        raise UserError(words) from error
     finally:
-        finish(out, console, with_report=config["report"])
         folder.end_log(handler)
-    return out
+
+
+def _describe(out: Path, config: Config, setup: Setup) -> None:
+    """Writes what the run is, unless a run that goes on has it."""
+    for name, facts in ((folder.LINKS, link_facts(setup)), (folder.CONFIG, dict(config))):
+        if not (out / name).exists():
+            write_whole(out / name, yaml.safe_dump(facts, sort_keys=False).encode())
 
 
 def link_facts(setup: Setup) -> dict[str, float]:
@@ -88,37 +195,85 @@ def run_id_of(config: Config) -> str:
     ]
 
 
+class Rows(Protocol):
+    """Takes the rows of a run."""
+
+    def append(self, frame: pd.DataFrame) -> None:
+        """Takes those of a segment."""
+
+
 def play_all(
     config: Config,
     setup: Setup,
     grid: Grid | None,
-    writer: ResultsWriter,
-    state_folder: Path,
+    writer: Rows,
+    state_folder: Path | None = None,
+    journal: Journal | None = None,
 ) -> None:
-    """Trains the cloud, then plays each strategy.
+    """Trains the cloud, then plays each strategy that is not finished.
 
     Args:
         config: Resolved and checked.
         setup: Made from it.
         grid: Where to play; None: the configured one.
         writer: Gets the rows of each segment as it is done.
-        state_folder: Gets the state of each strategy after its last segment.
+        state_folder: Gets the state of each strategy after its last segment; None keeps none.
+        journal: Of the run, which it goes on from and keeps; None plays everything.
     """
     torch.set_num_threads(1)  # small products: a second thread costs more than it gives
+    task = config["task"]
+    shared = {
+        "run_id": run_id_of(config),
+        "experiment": config.get("experiment_name") or NO_EXPERIMENT,
+    }
+    shared |= {"seed": config["seed"], "task": task}
+    left: dict[str, StrategyJournal | None] = dict.fromkeys(setup.strategies)
+    lines = setup.references
+    if journal is not None:
+        every = config["checkpoint"]["every"]
+        kept = {name: journal.strategy(task, name, every) for name in left}
+        left = {name: own for name, own in kept.items() if not own.is_done}
+        count = setup.stream.num_segments
+        lines = [name for name in lines if not journal.has_line(task, name, count)]
+        config = {**config, "cache": config["cache"] or journal.cache(every)}
+    if left:
+        _play_strategies(config, setup, grid, writer, left, shared, state_folder)
+    if lines:
+        for frame in setup.task.reference_rows(lines, setup.stream, shared):
+            writer.append(frame)
+
+
+def _play_strategies(
+    config: Config,
+    setup: Setup,
+    grid: Grid | None,
+    writer: Rows,
+    left: Mapping[str, StrategyJournal | None],
+    shared: Mapping[str, str | float],
+    state_folder: Path | None,
+) -> None:
+    """Plays strategies one after the other.
+
+    Args:
+        config: Resolved and checked.
+        setup: Made from it.
+        grid: Where to play; None: the configured one.
+        writer: Gets the rows of each segment as it is done.
+        left: Names of the strategies, each with what is kept of it.
+        shared: Labels of all rows.
+        state_folder: Gets the state of each strategy; None keeps none.
+    """
     starts_s = setup.stream.segment_starts_s
     own_grid = grid is None  # another one is its owner's to close
     with Bars() as bars:
         cloud = train_cloud(config, setup.stream, setup.model, bars.bar)
         grid = grid_of(config, setup) if grid is None else grid
         try:
-            shared = {
-                "run_id": run_id_of(config),
-                "experiment": config.get("experiment_name") or NO_EXPERIMENT,
-            }
-            shared |= {"seed": config["seed"], "task": config["task"]}
-            for name, strategy in setup.strategies.items():
+            for name, kept in left.items():
+                strategy = setup.strategies[name]
                 strategy.prepare(cloud)
-                step = bars.bar(f"{name}: playing", setup.stream.num_segments)
+                num_done = kept.num_done if kept else 0
+                step = bars.bar(f"{name}: playing", setup.stream.num_segments, num_done)
 
                 # A default binds this strategy's step, where the loop would give the last one.
                 def collect(frame: pd.DataFrame, step: Callable[[], None] = step) -> None:
@@ -135,12 +290,13 @@ def play_all(
                     collect=collect,
                     task=setup.task,
                     chain=[WithCodecs(codecs_of(config["protocol"])), WithRequests(requests)],
+                    rounds=kept.rounds if kept else Session.run,
                 )
-                folder.save_state(strategy.state(), state_folder / f"{name}.safetensors")
+                if state_folder is not None:
+                    folder.save_state(strategy.state(), state_folder / f"{name}.safetensors")
+                if kept:
+                    kept.end()
                 log.info("%s: done", name)
-            if setup.references:
-                for frame in setup.task.reference_rows(setup.references, setup.stream, shared):
-                    writer.append(frame)
         finally:
             if own_grid and hasattr(grid, "close"):
                 grid.close()
@@ -153,6 +309,9 @@ def finish(out: Path, console: Console, *, with_report: bool = True) -> None:
         out: The run folder.
         console: Where the table is printed.
         with_report: Whether the report is written.
+
+    Raises:
+        CannotWrite: If the system refuses.
     """
     try:
         comparison = Comparison.of([read_folder(out)])
@@ -162,10 +321,12 @@ def finish(out: Path, console: Console, *, with_report: bool = True) -> None:
         return
     if comparison.results.cells.empty:
         return
-    write_summary(comparison.summary, out / folder.SUMMARY)
+    with whole_file(out / folder.SUMMARY) as half:
+        write_summary(comparison.summary, half)
     for _, rows in comparison.summary.groupby("task", sort=False, observed=True):
         console.print(rich_table(rows))
     if not with_report:
         return
-    write_report(comparison, out / folder.REPORT)
+    with whole_file(out / folder.REPORT) as half:
+        write_report(comparison, half)
     console.print(f"{out / folder.REPORT}", soft_wrap=True, highlight=False)

@@ -169,18 +169,23 @@ class ResultsWriter:
             raise ValueError(
                 f"append must be called inside `with ResultsWriter({str(self._path)!r})`"
             )
-        if list(frame.columns) != self._schema.names:
-            odd = sorted(set(frame.columns) ^ set(self._schema.names))
-            raise ValueError(
-                f"frame must have the columns of the file in order, got {odd or 'another order'}"
-            )
-        self._writer.write_table(_table(frame, self._schema))
+        self._writer.write_table(table_of(frame, self._schema))
 
 
-def _table(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
-    """Turns a frame into an Arrow table of that schema."""
+def table_of(frame: pd.DataFrame, like: pa.Schema | None = None) -> pa.Table:
+    """Turns a frame into an Arrow table of that schema; of the whole one by default.
+
+    Raises:
+        ValueError: If the columns are not those of the schema.
+    """
+    wanted = schema() if like is None else like
+    if list(frame.columns) != wanted.names:
+        odd = sorted(set(frame.columns) ^ set(wanted.names))
+        raise ValueError(
+            f"frame must have the columns of the file in order, got {odd or 'another order'}"
+        )
     arrays = []
-    for field in schema:
+    for field in wanted:
         column = frame[field.name]
         if field.type == _TEXT:
             column = column.astype("category")
@@ -190,4 +195,4 @@ def _table(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
         else:
             # from_pandas=False keeps NaN as NaN instead of a null
             arrays.append(pa.array(column.to_numpy(), field.type, from_pandas=False))
-    return pa.Table.from_arrays(arrays, schema=schema)
+    return pa.Table.from_arrays(arrays, schema=wanted)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from cdc_flower.core.errors import UserError
 from cdc_flower.tables.columns import COLUMNS
 from cdc_flower.tables.long_table import schema
+from cdc_flower.tables.parts import Parts
 
 _VALUES = ("metric", "value_sum", "value_count")
 _ROWS_PER_CHUNK = 2**18  # of the long table, about 40 MB
@@ -145,7 +146,7 @@ def joined(parts: Sequence[Results]) -> Results:
 
 
 def read_results(path: str | Path) -> Results:
-    """Reads a results file, a part at a time.
+    """Reads a results file, a part at a time; or the folder of parts of an unfinished run.
 
     A fact that the file does not have, because it was written before there was such a column, is
     neutral everywhere.
@@ -155,8 +156,15 @@ def read_results(path: str | Path) -> Results:
             value.
     """
     path = Path(path)
+    if path.is_dir():
+        return _merged(joined([_read_file(part) for part in Parts(path).whole_paths()]))
     if not path.is_file():
         raise UserError(f"{path}: there is no such results file")
+    return _merged(_read_file(path))
+
+
+def _read_file(path: Path) -> Results:
+    """Reads one file; the same cell may come again in it."""
     try:
         held = set(pq.read_schema(path).names)
         missing = [each.name for each in COLUMNS if each.neutral is None and each.name not in held]
@@ -165,7 +173,7 @@ def read_results(path: str | Path) -> Results:
                 f"{path}: not a results file, it lacks the columns {', '.join(missing)}"
             )
         chunks = (_with_every_fact(frame.assign(run="")) for frame in _chunks(path, held))
-        return _merged(joined([_runs_of_rows(frame) for frame in chunks]))
+        return joined([_runs_of_rows(frame) for frame in chunks])
     except (pa.ArrowException, OSError) as error:
         raise UserError(
             f"{path}: not a readable results file (a run that was killed leaves it unfinished)"

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.saveable import (
+    ANY,
     Arrays,
     Saved,
     part_of,
@@ -170,21 +171,54 @@ class BatchedGrid(BlockingGrid):
         return {**super().to_arrays(), "num_shards": np.array(len(shards)), **states}
 
     def from_arrays(self, arrays: Saved) -> None:
-        """Lets the devices go on from saved states.
+        """Lets the devices go on from saved states, in other shards too.
 
         Raises:
-            UserError: If there were other devices, or another number of workers held them.
+            UserError: If there were other devices.
         """
         super().from_arrays(arrays)
-        shards, saved = self._shard_states(), int(taken(arrays, "num_shards", np.int64, ()))
-        if saved != len(shards):
+        num_saved = int(taken(arrays, "num_shards", np.int64, ()))
+        saved = [part_of(arrays, f"shard.{k}") for k in range(num_saved)]
+        now = self._shard_states()
+        lengths = [self._length_of(part) for part in saved]
+        if sum(lengths) != len(self.device_ids):
             raise UserError(
-                f"a run must go on with as many workers as it was saved with, {saved}, "
-                f"got {len(shards)}"
+                f"a saved run must be of {len(self.device_ids)} devices, got {sum(lengths)}"
             )
-        self._set_shard_states(
-            [now.from_arrays(part_of(arrays, f"shard.{k}")) for k, now in enumerate(shards)]
-        )
+        if lengths == [len(states) for states in now]:
+            shards = [each.from_arrays(part) for each, part in zip(now, saved, strict=True)]
+        else:
+            shards = self._resharded(saved, lengths, [len(states) for states in now])
+        self._set_shard_states(shards)
+
+    def _length_of(self, saved: Saved) -> int:
+        """Counts the devices of a saved shard."""
+        is_loop = isinstance(self.handler, MessageLoop)
+        return len(saved) if is_loop else len(taken(saved, "device_ids", np.int64, (ANY,)))
+
+    def _resharded(
+        self, saved: Sequence[Saved], lengths: Sequence[int], wanted: Sequence[int]
+    ) -> list[States]:
+        """Joins saved shards and cuts them anew.
+
+        Args:
+            saved: States of each shard.
+            lengths: How many devices each has.
+            wanted: How many each is to have.
+        """
+        everyone = np.arange(len(self.device_ids))
+        parts = np.split(everyone, np.cumsum(lengths)[:-1])
+        fresh = [self.fresh_states(self.device_ids[rows]) for rows in parts]
+        states = [each.from_arrays(part) for each, part in zip(fresh, saved, strict=True)]
+        whole = self.fresh_states(self.device_ids)
+        for rows, part in zip(parts, sharing(states), strict=True):
+            whole = whole.update(rows, part)
+        return [
+            self.fresh_states(self.device_ids[rows]).update(
+                np.arange(len(rows)), whole.select(rows)
+            )
+            for rows in np.split(everyone, np.cumsum(wanted)[:-1])
+        ]
 
     @abstractmethod
     def _exchange(self, batches: list[Group]) -> list[Replies]:
@@ -265,6 +299,21 @@ class BatchedGrid(BlockingGrid):
                 f"got {np.asarray(node_ids)[~known][0]}"
             )
         return rows
+
+
+def sharing(states: Sequence[States]) -> list[States]:
+    """Lets states of equal deployed models hold the same one, so that joined ones hold it once."""
+    shared: list[States] = []
+    for each in states:
+        first = shared[0] if shared else each
+        if isinstance(each, DeviceStates) and isinstance(first, DeviceStates):
+            is_equal = list(each.static) == list(first.static) and all(
+                np.array_equal(value, first.static[name]) for name, value in each.static.items()
+            )
+            shared.append(replace(each, static=first.static) if is_equal else each)
+        else:
+            shared.append(each)
+    return shared
 
 
 def play_rows(

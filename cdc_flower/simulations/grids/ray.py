@@ -7,8 +7,11 @@ whole exchange is done. A worker that dies is retried by Ray with the same input
 
 import logging
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -117,6 +120,20 @@ def start_ray(num_workers: int, address: str | None = None) -> None:
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+    with _kept_signals():
+        _init(num_workers, address)
+
+
+@contextmanager
+def _kept_signals() -> Iterator[None]:
+    """Keeps how this process ends at SIGTERM, which Ray would change."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
+
+
+def _init(num_workers: int, address: str | None) -> None:
     if address is not None:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         return
