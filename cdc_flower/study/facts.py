@@ -10,6 +10,7 @@ from typing import cast
 
 from cdc_flower.core.files import sha256_of
 from cdc_flower.study.check import result_values
+from cdc_flower.study.folder import RUNS
 from cdc_flower.study.setup import Setup
 from cdc_flower.study.trees import Config
 from cdc_flower.training.training_code import hash_of
@@ -73,8 +74,14 @@ def own_code(setups: Iterable[Setup]) -> dict[str, str]:
 
 def data_hashes(configs: Iterable[Config]) -> dict[str, str]:
     """Hashes the files that configurations name as ``path``, by that path."""
-    paths = [path for config in configs for path in _paths_of(config)]
-    return {path: _hash_below(Path(path)) for path in dict.fromkeys(paths) if Path(path).exists()}
+    found: dict[str, str] = {}
+    for config in configs:
+        written = (config["out"] or RUNS, config["cache"])
+        beside = [Path(path).resolve() for path in written if path]
+        for path in _paths_of(config):
+            if Path(path).exists() and path not in found:
+                found[path] = _hash_below(Path(path), beside)
+    return found
 
 
 def _paths_of(config: Config) -> list[str]:
@@ -83,12 +90,19 @@ def _paths_of(config: Config) -> list[str]:
     return [path for path in given if isinstance(path, str) and path]
 
 
-def _hash_below(path: Path) -> str:
-    """Hashes a file, or the names and contents of all files of a folder."""
+def _hash_below(path: Path, beside: Sequence[Path]) -> str:
+    """Hashes a file, or the names and contents of all files of a folder.
+
+    Args:
+        path: Of the file or folder.
+        beside: Folders in it that are no data, since runs write them.
+    """
     if path.is_file():
         return sha256_of(path)[:_HASH_DIGITS]
     digest = hashlib.sha256()
     for file in sorted(each for each in path.rglob("*") if each.is_file()):
+        if any(file.resolve().is_relative_to(folder) for folder in beside):
+            continue
         digest.update(f"{file.relative_to(path)}\n{sha256_of(file)}\n".encode())
     return digest.hexdigest()[:_HASH_DIGITS]
 

@@ -1,6 +1,7 @@
 """Finds out whether a run folder can be gone on with, and goes on."""
 
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 
 import yaml
@@ -10,7 +11,7 @@ from cdc_flower.study import folder
 from cdc_flower.study.facts import Facts, changed_key, difference
 from cdc_flower.study.journal import Journal
 from cdc_flower.study.trees import Config
-from cdc_flower.tables.parts import PARTS, Order, Parts
+from cdc_flower.tables.parts import PARTS, Order
 
 
 def config_in(out: Path) -> Config:
@@ -33,14 +34,36 @@ def config_in(out: Path) -> Config:
     return dict(config)
 
 
-def is_finished(out: Path) -> bool:
-    """Tells whether a folder holds the whole table of a run."""
-    return (out / folder.RESULTS).is_file()
+class Found(Enum):
+    """Tells what a run folder holds: nothing yet, an interrupted run, or a finished one."""
+
+    NOTHING = "nothing"
+    BEGUN = "begun"
+    FINISHED = "finished"
 
 
-def is_begun(out: Path) -> bool:
-    """Tells whether a folder holds an interrupted run."""
-    return (out / folder.CONFIG).is_file() and (out / PARTS).is_dir() and not is_finished(out)
+def found_in(out: Path | None, configs: Sequence[Config], *, resumes: bool, skips: bool) -> Found:
+    """Tells what a run finds in its folder.
+
+    Args:
+        out: The folder; None for one that is still to be made.
+        configs: Of the run, one for each task.
+        resumes: Whether it goes on with an interrupted run.
+        skips: Whether a finished run is left as it is.
+
+    Raises:
+        UserError: If the folder holds what the run must not go on with, or cannot be written.
+    """
+    if out is None:
+        return Found.NOTHING
+    if (out / folder.RESULTS).is_file() and (resumes or skips):
+        check_same(out, configs)
+        return Found.FINISHED
+    if resumes and (out / folder.CONFIG).is_file() and (out / PARTS).is_dir():
+        check_same(out, configs)
+        return Found.BEGUN
+    folder.check_writable(out)
+    return Found.NOTHING
 
 
 def check_same(out: Path, configs: Sequence[Config]) -> None:
@@ -86,7 +109,9 @@ def opened(out: Path, order: Order, facts: Facts, *, resumes: bool) -> Journal:
         UserError: If it was begun with other facts.
     """
     journal = Journal(out, facts)
-    kept = Parts(out / PARTS).facts() if resumes else None
+    if not resumes:
+        journal.clear()
+    kept = journal.parts.facts()
     if kept is None:  # or it is damaged: marks and states say themselves what they are of
         journal.begin(order)
     elif changed := difference(kept, facts):

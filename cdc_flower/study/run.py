@@ -32,7 +32,7 @@ from cdc_flower.study.cloud import train_cloud
 from cdc_flower.study.facts import facts_of
 from cdc_flower.study.journal import Journal, StrategyJournal
 from cdc_flower.study.play import play
-from cdc_flower.study.resume import check_same, is_begun, is_finished, opened
+from cdc_flower.study.resume import Found, found_in, opened
 from cdc_flower.study.session import Session
 from cdc_flower.study.setup import NO_EXPERIMENT, Setup, grid_of, prepare
 from cdc_flower.study.trees import Config
@@ -75,22 +75,20 @@ def run(
     resumes = bool(config["resume"])
     if resumes and given is None:
         raise UserError("resume=true must have the folder of a run, as in out=FOLDER")
-    if given is not None and is_finished(given) and (resumes or skip_finished):
-        check_same(given, configs)
-        return leave_finished(given, config, console)
-    goes_on = given is not None and resumes and is_begun(given)
-    if given is not None and goes_on:
-        check_same(given, configs)
-    elif given is not None:
-        folder.check_writable(given)
-    setups = [prepare(one) for one in configs]
-    facts = facts_of(configs, setups, [run_id_of(one) for one in configs])
+    found = found_in(given, configs, resumes=resumes, skips=skip_finished)
+    setups = [] if found is Found.FINISHED else [prepare(one) for one in configs]
     out = folder.make_default_folder(suffix) if given is None else given
     folder.make_folder(out)
     with folder.owned(out):
-        if given is not None and not goes_on:
-            folder.check_writable(given)  # again: another process may have been quicker
-        journal = opened(out, order_of(configs, setups), facts, resumes=goes_on)
+        # Again: another process may have been quicker.
+        found = found_in(given, configs, resumes=resumes, skips=skip_finished)
+        if found is Found.FINISHED:
+            leave_finished(out, config, console)
+            return out
+        _describe(out, config, setups[0], is_new=found is Found.NOTHING)
+        facts = facts_of(configs, setups, [run_id_of(one) for one in configs])
+        order = order_of(configs, setups)
+        journal = opened(out, order, facts, resumes=found is Found.BEGUN)
         _play_in(out, configs, setups, grid, journal, console)
     return out
 
@@ -115,21 +113,19 @@ def order_of(configs: Sequence[Config], setups: Sequence[Setup]) -> Order:
     ]
 
 
-def leave_finished(out: Path, config: Config, console: Console) -> Path:
+def leave_finished(out: Path, config: Config, console: Console) -> None:
     """Leaves a finished run as it is, but for what a process that was killed did not get to.
 
     Args:
-        out: The run folder.
+        out: The run folder, owned by this process.
         config: Of the run.
         console: Where that is said.
     """
-    with folder.owned(out):
-        Journal(out, {}).clear()
-        wanted = [folder.SUMMARY, *([folder.REPORT] if config["report"] else [])]
-        if not all((out / name).exists() for name in wanted):
-            finish(out, console, with_report=config["report"])
+    Journal(out, {}).clear()
+    wanted = [folder.SUMMARY, *([folder.REPORT] if config["report"] else [])]
+    if not all((out / name).exists() for name in wanted):
+        finish(out, console, with_report=config["report"])
     console.print(f"{out}: finished already", soft_wrap=True, highlight=False)
-    return out
 
 
 def _play_in(
@@ -151,7 +147,6 @@ def _play_in(
         console: Where the table is printed.
     """
     with_report = configs[0]["report"]
-    _describe(out, configs[0], setups[0])
     folder.point_latest_at(out)
     handler = folder.log_to(out / folder.LOG)
     try:
@@ -175,10 +170,17 @@ def _play_in(
         folder.end_log(handler)
 
 
-def _describe(out: Path, config: Config, setup: Setup) -> None:
-    """Writes what the run is, unless a run that goes on has it."""
+def _describe(out: Path, config: Config, setup: Setup, *, is_new: bool) -> None:
+    """Writes what the run is; one that goes on has it, and keeps it.
+
+    Args:
+        out: The run folder.
+        config: Of the run.
+        setup: Made from it.
+        is_new: Whether files that are there are of another run.
+    """
     for name, facts in ((folder.LINKS, link_facts(setup)), (folder.CONFIG, dict(config))):
-        if not (out / name).exists():
+        if is_new or not (out / name).exists():
             write_whole(out / name, yaml.safe_dump(facts, sort_keys=False).encode())
 
 

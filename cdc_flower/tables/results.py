@@ -157,7 +157,10 @@ def read_results(path: str | Path) -> Results:
     """
     path = Path(path)
     if path.is_dir():
-        return _merged(joined([_read_file(part) for part in Parts(path).whole_paths()]))
+        paths = Parts(path).whole_paths()
+        if not paths:
+            raise UserError(f"{path}: there is no segment of a table that is finished")
+        return _merged(joined([_read_file(part) for part in paths]))
     if not path.is_file():
         raise UserError(f"{path}: there is no such results file")
     return _merged(_read_file(path))
