@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -116,12 +117,25 @@ def interrupted(config: dict[str, Any], number: int, *, before: bool = False) ->
     return Path(config["out"])
 
 
-def in_child(act: Callable[[], object]) -> int:
-    """Acts in a child process, and waits for it; its exit code, or minus the signal that ended it.
+@dataclass(frozen=True)
+class Ended:
+    """What a process left.
 
-    A child that raises ``UserError`` exits with 2, and with 1 for any other exception. It begins
-    with all that is imported here.
+    Attributes:
+        code: Its exit code, or minus the signal that ended it.
+        error: What it told.
     """
+
+    code: int
+    error: str = ""
+
+
+def in_child(act: Callable[[], object]) -> Ended:
+    """Acts in a child process, which begins with all that is imported here, and waits for it.
+
+    A child that raises ``UserError`` exits with 2, and with 1 for any other exception.
+    """
+    reading, writing = os.pipe()  # a file could be one that is too large
     child = os.fork()
     if not child:
         code = 1
@@ -129,16 +143,25 @@ def in_child(act: Callable[[], object]) -> int:
             act()
             code = FINE
         except UserError as error:
-            print(error, file=sys.stderr, flush=True)
+            os.write(writing, str(error).encode())
             code = 2
+        except BaseException as error:
+            os.write(writing, repr(error).encode())
         finally:
             os._exit(code)
+    os.close(writing)
+    status = _waited(child)
+    with os.fdopen(reading) as end:
+        return Ended(os.waitstatus_to_exitcode(status), end.read())
+
+
+def _waited(child: int) -> int:
     end_s = time.monotonic() + TIMEOUT_S
     while time.monotonic() < end_s:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.02)
+            return status
+        time.sleep(0.01)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     raise AssertionError(f"the child did not end within {TIMEOUT_S:.0f} s")

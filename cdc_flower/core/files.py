@@ -23,8 +23,10 @@ _BYTES_AT_ONCE = 2**20
 class CannotWrite(UserError):
     """Reports a disk that is full, a folder that is read-only, or a file that may not grow."""
 
-    def __init__(self, path: Path, error: OSError) -> None:
-        super().__init__(f"{path} cannot be written ({error.strerror or error})")
+
+def cannot_write(path: Path, error: OSError) -> CannotWrite:
+    """Makes the error for a file or folder that the system refuses to write."""
+    return CannotWrite(f"{path} cannot be written ({error.strerror or error})")
 
 
 @contextmanager
@@ -41,7 +43,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         os.replace(half, path)
         _to_disk(path.parent)
     except OSError as error:
-        raise CannotWrite(path, error) from error
+        raise cannot_write(path, error) from error
     finally:
         with suppress(OSError):
             half.unlink(missing_ok=True)
@@ -56,7 +58,7 @@ def write_whole(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CannotWrite(path, error) from error
+        raise cannot_write(path, error) from error
     with whole_file(path) as half:
         half.write_bytes(content)
 
@@ -81,7 +83,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         os.replace(half, folder)
         _to_disk(folder.parent)
     except OSError as error:
-        raise CannotWrite(folder, error) from error
+        raise cannot_write(folder, error) from error
     finally:
         shutil.rmtree(half, ignore_errors=True)
 

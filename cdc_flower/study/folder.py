@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.core.files import HALF, CannotWrite, remove_halves
+from cdc_flower.core.files import HALF, cannot_write, remove_halves
 from cdc_flower.core.saveable import save_arrays
 from cdc_flower.tables.parts import PARTS, RUN
 
@@ -117,7 +117,7 @@ def owned(out: Path) -> Iterator[None]:
     try:
         file = (out / LOG).open("a", encoding="utf-8")
     except OSError as error:
-        raise CannotWrite(out / LOG, error) from error
+        raise cannot_write(out / LOG, error) from error
     with file:
         if not _locked(file):
             raise UserError(f"out must be a folder that no other run uses now, got {out}")

@@ -65,7 +65,13 @@ class Journal:
         return StrategyJournal(self, task, name, every)
 
     def has_line(self, task: str, name: str, num_segments: int) -> bool:
-        """Tells whether every segment of a reference line is kept."""
+        """Tells whether every segment of a reference line is kept.
+
+        Args:
+            task: That it plays.
+            name: Of the line.
+            num_segments: Of the stream.
+        """
         names = self.parts.names(task, name)
         return len(names) == num_segments and self.parts.hold(task, name, names)
 
@@ -163,7 +169,7 @@ def _can_be_saved(session: Session) -> bool:
     except UserError as error:
         log.info("states are not kept, so an interrupted strategy begins again: %s", error)
         return False
-    kind = type(session.strategy)
-    if isinstance(session.strategy, OnDevices) and kind.state is not OnDevices.state:
-        return kind.set_state is not OnDevices.set_state
+    strategy: object = session.strategy
+    if isinstance(strategy, OnDevices) and type(strategy).state is not OnDevices.state:
+        return type(strategy).set_state is not OnDevices.set_state
     return True

@@ -72,7 +72,7 @@ def run(
     configs = [config, *config["also"]]
     check_tasks(configs)
     given = Path(config["out"]) if config["out"] else None
-    resumes = bool(config["resume"])
+    resumes = config["resume"] is True  # other values are refused with the rest of them
     if resumes and given is None:
         raise UserError("resume=true must have the folder of a run, as in out=FOLDER")
     found = found_in(given, configs, resumes=resumes, skips=skip_finished)

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 import pyarrow as pa
@@ -47,9 +48,10 @@ class Parts:
             CannotWrite: If the system refuses. What was written before is as it was.
         """
         key = ["task", "strategy", "segment"]
-        for (task, strategy, segment), rows in frame.groupby(key, observed=True, sort=False):
+        for place, rows in frame.groupby(key, observed=True, sort=False):
+            task, strategy, segment = map(str, cast(tuple[object, ...], place))
             content = _content(table_of(rows))
-            path = self.of_strategy(str(task), str(strategy)) / _name(int(segment), content)
+            path = self.of_strategy(task, strategy) / _name(int(segment), content)
             write_whole(path, content)
             for other in path.parent.glob(f"{int(segment):06d}-*{_ENDING}"):
                 if other != path:
@@ -73,7 +75,13 @@ class Parts:
         return [name for name in found if stop is None or _segment(name) < stop]
 
     def hold(self, task: str, strategy: str, names: Iterable[str]) -> bool:
-        """Tells whether all of these parts are there and undamaged."""
+        """Tells whether all of these parts are there and undamaged.
+
+        Args:
+            task: Of the strategy.
+            strategy: Its name.
+            names: Of the parts.
+        """
         folder = self.of_strategy(task, strategy)
         return all(is_whole(folder / name) for name in names)
 

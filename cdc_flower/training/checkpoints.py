@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cdc_flower.core.errors import UserError
+from cdc_flower.core.files import CannotWrite
 from cdc_flower.training.training_code import hash_of, training_files
 
 log = logging.getLogger("cdc_flower")
@@ -152,7 +152,7 @@ class Checkpoints:
             The validation curve.
 
         Raises:
-            UserError: If the folder cannot be written.
+            CannotWrite: If the folder cannot be written.
         """
         text = _text(key)
         name = fingerprint(key)
@@ -201,7 +201,7 @@ def _write(path: Path, values: Mapping[str, Tensor], key: str, curve: list[float
         contiguous = {name: value.detach().contiguous().clone() for name, value in values.items()}
         save_file(contiguous, part, {"key": key, "curve": json.dumps(curve)})
         os.replace(part, path)
-    except OSError as error:
-        raise UserError(
+    except (OSError, SafetensorError) as error:
+        raise CannotWrite(
             f"cache must be a folder that can be written, got {path.parent} ({error})"
         ) from error

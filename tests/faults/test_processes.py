@@ -13,6 +13,7 @@ from fault_cases import (
     FINE,
     NUM_SEGMENTS,
     TINY,
+    Ended,
     at_part,
     in_child,
     interrupt,
@@ -60,7 +61,7 @@ def killed_at(given: dict[str, Any], number: int) -> Path:
         with at_part(number, kill):
             play(given)
 
-    assert in_child(play_and_die) == -signal.SIGKILL
+    assert in_child(play_and_die) == Ended(-signal.SIGKILL)
     return Path(given["out"])
 
 
@@ -106,7 +107,7 @@ def test_a_process_may_be_killed_between_any_two_calls_of_the_system(
         at_call(call, number, kill)()
         play(given)
 
-    assert in_child(play_and_die) in (FINE, -signal.SIGKILL)
+    assert in_child(play_and_die) in (Ended(FINE), Ended(-signal.SIGKILL))
     assert resumed(given) == whole
 
 
@@ -120,7 +121,7 @@ def test_a_process_that_dies_before_a_file_has_its_name_goes_on(
         at_call("os.replace", call, kill)()
         play(given)
 
-    assert in_child(play_and_die) == -signal.SIGKILL
+    assert in_child(play_and_die) == Ended(-signal.SIGKILL)
     assert resumed(given) == whole
 
 
@@ -139,13 +140,6 @@ def test_a_command_that_is_killed_three_times_goes_on(whole: bytes, tmp_path: Pa
     again = started(["resume", "run"], tmp_path)
     assert "run: finished already" in again.communicate(timeout=120)[0]
     assert again.returncode == 0
-
-
-class Ended:
-    """What a command that was ended by a signal left."""
-
-    def __init__(self, code: int, error: str) -> None:
-        self.code, self.error = code, error
 
 
 @pytest.fixture
@@ -234,27 +228,24 @@ SIZES = [0, 3_000, 12_000]
     [*SIZES, *(pytest.param(1500 * k, marks=pytest.mark.slow) for k in range(1, 21))],
 )
 def test_a_full_disk_is_one_line_and_what_was_there_stays(
-    num_bytes: int, whole: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    num_bytes: int, whole: bytes, tmp_path: Path
 ) -> None:
     given = config(tmp_path, EACH)
     folder = interrupted(given, NUM_SEGMENTS + 1)
     kept = read_folder(folder).results.cells
-    capfd.readouterr()
-    code = in_child(with_limit(num_bytes, lambda: play({**given, "resume": True})))
-    error = capfd.readouterr().err
-    assert code == 2 and len(error.splitlines()) == 1, error
-    assert "File too large" in error
-    if num_bytes:
-        assert f"what was finished is kept, and cdc-flower resume {folder} goes on" in error
+    done = in_child(with_limit(num_bytes, lambda: play({**given, "resume": True})))
+    assert done.code == 2 and len(done.error.splitlines()) == 1, done
+    assert "File too large" in done.error
+    assert f"what was finished is kept, and cdc-flower resume {folder} goes on" in done.error
     assert len(read_folder(folder).results.cells) >= len(kept)
     assert resumed(given) == whole
 
 
-def test_a_disk_that_is_full_at_the_beginning_is_one_line(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert in_child(with_limit(10, lambda: play(config(tmp_path)))) == 2
-    assert len(capfd.readouterr().err.splitlines()) == 1
+@pytest.mark.parametrize("num_bytes", [10, 11_000])
+def test_a_disk_that_is_full_at_the_beginning_is_one_line(num_bytes: int, tmp_path: Path) -> None:
+    done = in_child(with_limit(num_bytes, lambda: play(config(tmp_path))))
+    assert done.code == 2 and len(done.error.splitlines()) == 1, done
+    assert "File too large" in done.error
 
 
 def test_a_folder_that_becomes_read_only_is_one_line(
@@ -287,7 +278,7 @@ def test_a_folder_in_use_is_refused_and_a_dead_owner_holds_nothing(
     codes: list[int] = []
 
     def beside() -> None:
-        codes.append(in_child(lambda: play({**given, "resume": True})))
+        codes.append(in_child(lambda: play({**given, "resume": True})).code)
 
     def play_and_die() -> None:
         def both() -> None:
@@ -297,7 +288,7 @@ def test_a_folder_in_use_is_refused_and_a_dead_owner_holds_nothing(
         with at_part(2, both):
             play(given)
 
-    assert in_child(play_and_die) == -signal.SIGKILL
+    assert in_child(play_and_die) == Ended(-signal.SIGKILL)
     assert resumed(given) == whole
 
 

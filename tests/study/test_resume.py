@@ -189,6 +189,7 @@ def test_reference_lines_go_on_too(
     assert played == []
 
 
+@pytest.mark.slow
 def test_tasks_of_one_folder_keep_their_states_apart(tmp_path: Path) -> None:
     persona = (
         "strategies=[persona]",
