@@ -21,7 +21,7 @@ from cdc_flower.simulations.grids.codecs import WithCodecs
 from cdc_flower.simulations.grids.requests import WithRequests
 from cdc_flower.simulations.protocol.encoding import codecs_of
 from cdc_flower.simulations.requests.setup import requests_of
-from cdc_flower.study import folder
+from cdc_flower.study import folder, provenance
 from cdc_flower.study.check import result_values
 from cdc_flower.study.cloud import train_cloud
 from cdc_flower.study.play import play
@@ -62,6 +62,7 @@ def run(config: Config, *, grid: Grid | None = None, console: Console | None = N
         yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8"
     )
     handler = folder.log_to(out / folder.LOG)
+    provenance.begin(out, config, run_id_of(config))
     try:
         with ResultsWriter(out / folder.RESULTS) as writer:
             for one, setup in zip(configs, setups, strict=True):
@@ -70,6 +71,7 @@ def run(config: Config, *, grid: Grid | None = None, console: Console | None = N
         log.warning("interrupted")
         raise
     finally:
+        provenance.end(out)
         finish(out, console, with_report=config["report"])
         folder.end_log(handler)
     return out
@@ -104,7 +106,7 @@ def play_all(
         writer: Gets the rows of each segment as it is done.
         state_folder: Gets the state of each strategy after its last segment.
     """
-    torch.set_num_threads(1)  # small products: a second thread costs more than it gives
+    torch.set_num_threads(provenance.THREADS)
     starts_s = setup.stream.segment_starts_s
     own_grid = grid is None  # another one is its owner's to close
     with Bars() as bars:
