@@ -154,6 +154,11 @@ def configs_of(run: RunFolder) -> list[Config]:
 def chosen_of(run: RunFolder, configs: Sequence[Config], sample: Sample) -> list[Played]:
     """Chooses among the strategies of a run; reference lines are none.
 
+    Args:
+        run: With its table.
+        configs: Of its tasks.
+        sample: Names, or how many are drawn.
+
     Raises:
         UserError: If the table holds none, or one that is named is not in it.
     """
