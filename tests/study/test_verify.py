@@ -12,10 +12,12 @@ from run_cases import config_of, quiet, table_of
 from tiny import table as played_table
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.core.integrity import sealed_metadata
 from cdc_flower.study import run as runs
 from cdc_flower.study.table_differences import table_differences
 from cdc_flower.study.verify import TOLERANCE, Sample, told_differences, verdicts
 from cdc_flower.tables.columns import COLUMNS
+from cdc_flower.training.parameter_files import read_parameters, write_parameters
 
 TINY = ("fleet.num_devices=4", "num_segments=3", "strategies=[static,duet,fedavg]")
 
@@ -141,6 +143,21 @@ def test_another_machine_code_or_seed_is_told_first(folder: Path) -> None:
     assert line.startswith("machine.cpu: 6502 then, ")
     path.unlink()
     assert told_differences(folder) == ["the folder does not say where the run was played"]
+
+
+def test_parameters_are_trained_again_unless_those_of_the_cache_are_asked_for(
+    tmp_path: Path,
+) -> None:
+    overrides = ("strategies=[static]", f"cache={tmp_path}/cache", f"out={tmp_path}/run")
+    folder = runs.run(config_of(*TINY, *overrides), console=quiet())
+    (path,) = (tmp_path / "cache").iterdir()
+    key = sealed_metadata(path.read_bytes())["key"]
+    values, curve = read_parameters(path, key) or ({}, [])
+    write_parameters(path, {name: value * 2 for name, value in values.items()}, key, curve)
+
+    (trained,) = verdicts(folder, Sample())
+    (cached,) = verdicts(folder, Sample(cached=True))
+    assert trained.is_exact and not cached.is_within
 
 
 def test_what_cannot_be_played_again_is_refused_in_a_sentence(folder: Path) -> None:
