@@ -69,7 +69,7 @@ def test_a_file_is_replaced_as_a_whole_or_stays_as_it_was(tmp_path: Path) -> Non
     replace_file(path, lambda part: part.write_text("one"))
     with pytest.raises(OSError, match="disk full"):
         replace_file(path, fails)
-    assert path.read_text() == "one"
+    assert path.read_text() == "one" and list(path.parent.iterdir()) == [path]
     replace_file(path, lambda part: part.write_text("two"))
     assert path.read_text() == "two"
     assert list(path.parent.iterdir()) == [path]

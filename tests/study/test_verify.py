@@ -1,5 +1,6 @@
 """A sample of a run is played again, and every row and column is compared with its table."""
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -101,12 +102,29 @@ def test_a_number_that_differs_as_between_cpus_is_within_but_not_exact(folder: P
     assert duet.is_within and not duet.is_exact
 
 
-@pytest.mark.parametrize("column", ["bytes_down", "num_examples"])
-def test_a_whole_number_must_be_the_same(column: str, folder: Path) -> None:
-    change(folder, column, lambda values: values * 100_000 + 1)
-    change(folder, column, lambda values: values + 1)  # a share below the tolerance
+def test_a_whole_number_must_be_the_same_however_small_the_difference() -> None:
+    rows = played_table("static").assign(bytes_down=10**9)
+    (found,) = table_differences(rows, rows.assign(bytes_down=10**9 + 1))
+    assert found.relative < TOLERANCE and not found.is_within(TOLERANCE)
+
+
+def test_one_column_that_is_within_does_not_hide_another_that_is_not(folder: Path) -> None:
+    change(folder, "time_s", lambda values: values * (1 + TOLERANCE / 2))
+    change(folder, "bytes_down", lambda values: values + 1)
     (duet,) = verdicts(folder, Sample(2, ["duet"]))
-    assert not duet.is_within and [each.column for each in duet.differences] == [column]
+    assert [each.column for each in duet.differences] == ["time_s", "bytes_down"]
+    assert not duet.is_within
+
+
+def test_the_largest_difference_is_told_and_how_many_there_are() -> None:
+    rows = played_table("static").assign(staleness_s=1.0)
+    other = rows.copy()
+    for row, by in ((3, 0.25), (40, 0.5), (44, 0.125)):
+        other.loc[row, "staleness_s"] += by
+    (found,) = table_differences(rows, other)
+    place = rows.loc[40, ["segment", "device_id", "metric"]].tolist()
+    assert (found.count, found.largest) == (3, 0.5)
+    assert found.place == "segment {}, device {}, {}".format(*place)
 
 
 def test_rows_that_are_missing_are_told(folder: Path) -> None:
@@ -187,3 +205,5 @@ def test_numbers_beside_none_are_as_far_as_can_be() -> None:
     other.loc[5, "value_sum"] = np.nan
     (found,) = table_differences(one, other)
     assert found.count == 1 and not found.is_within(1e9)
+    negative = other.assign(value_sum=np.copysign(other["value_sum"], -1))
+    assert all(math.isfinite(each.relative) for each in table_differences(other, negative))

@@ -180,6 +180,14 @@ def test_a_training_whose_state_is_damaged_begins_anew(
         left.unlink()
 
 
+def test_a_state_that_is_good_is_taken_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = left_under_way(tmp_path)
+    again, train = training(6)
+    Checkpoints(tmp_path).trained(KEY, again, train)
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert told == f"training goes on from epoch 3 of {path}"
+
+
 def test_a_state_with_half_of_the_moments_of_a_leaf_is_not_taken_up(tmp_path: Path) -> None:
     plain, train = training(6)
     curve = Checkpoints().trained(KEY, plain, train)
