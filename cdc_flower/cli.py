@@ -15,7 +15,8 @@ from cdc_flower.core.errors import UserError, unknown_name
 from cdc_flower.core.signals import Stopped, stopping
 from cdc_flower.core.version import __version__
 
-#: Exit code.
+#: Exit codes.
+DIFFERS = 1
 MISTAKE = 2
 RUN = "run"
 HYDRA_ARGUMENTS = {
@@ -176,6 +177,42 @@ def runs_among(paths: list[str]) -> list[Path]:
         names = ", ".join(path.name for path in others)
         print(f"cdc-flower: not run folders, passed over: {names}", file=sys.stderr)
     return runs
+
+
+@app.command()
+def verify(
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="A run folder.")],
+    segments: Annotated[
+        int, typer.Option(metavar="N", help="How many segments, from the first on.")
+    ] = 2,
+    strategies: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,...", help="Which strategies; two are drawn by default."),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="S", help="Of the draw.")] = 0,
+    cached: Annotated[
+        bool, typer.Option("--cached", help="Take trained parameters from the run's cache.")
+    ] = False,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Exit with 1 unless all is equal to the bit.")
+    ] = False,
+) -> None:
+    """Play a sample of a run again and compare every row and column with its table.
+
+    Exits with 1 if a number differs by more than numbers of two kinds of CPU do.
+    """
+    from cdc_flower.study.verify import Sample, told_differences, verdicts
+
+    names = None if strategies is None else strategies.split(",")
+    sample = Sample(segments, names, seed=seed, cached=cached)
+    for line in told_differences(folder):
+        print(f"provenance: {line}")
+    is_good = True
+    for verdict in verdicts(folder, sample):
+        print(verdict, flush=True)
+        is_good &= verdict.is_exact if exact else verdict.is_within
+    if not is_good:
+        raise typer.Exit(DIFFERS)
 
 
 @app.command()

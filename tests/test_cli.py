@@ -125,6 +125,25 @@ def test_two_seeds_make_two_run_folders_and_latest_points_at_the_newest(
     )
 
 
+def test_verify_exits_with_0_where_the_table_is_played_again_and_with_1_where_it_is_not(
+    command: Command, tmp_path: Path
+) -> None:
+    assert command(*SMALL, "report=false", "out=run").returncode == 0
+    done = command("verify", "run", "--strategies", "static", "--segments", "1", "--exact")
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "provenance: machine, libraries, code and data are those of the run",
+        "recommendation, static: equal to the bit (1 segments, 36 rows)",
+    ]
+    path = tmp_path / "run" / "results.parquet"
+    rows = pd.read_parquet(path)
+    for factor, codes in ((1 + 1e-9, (0, 1)), (1.1, (1, 1))):
+        rows.assign(value_sum=rows["value_sum"] * factor).to_parquet(path)
+        assert command("verify", "run").returncode == codes[0]
+        again = command("verify", "run", "--exact")
+        assert again.returncode == codes[1] and "value_sum differs in" in again.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -235,6 +254,7 @@ def one_line(done: Done) -> str:
         (["describe", "strategies/lte"], "unknown name 'lte'"),
         (["report"], "Missing argument 'FOLDER...'"),
         (["report", "x", "--basline", "y"], "No such option '--basline'"),
+        (["verify", "nowhere"], "nowhere: there is no such run folder"),
         (["stress", "x", "out=y"], "write --out y"),
         (["stress", "x", "metric=auc"], "write --metric auc"),
         (["run", "network=let"], "unknown choice of network 'let'; did you mean 'lte'?"),
@@ -280,7 +300,9 @@ def test_help_names_every_command_and_hydras_help_the_groups(command: Command) -
     own, hydras = command("--help"), command("run", "--help")
 
     assert own.returncode == hydras.returncode == 0
-    assert all(name in own.stdout for name in ("run", "report", "stress", "list", "describe"))
+    assert all(
+        name in own.stdout for name in ("run", "report", "verify", "stress", "list", "describe")
+    )
     assert "network: 3g, 5g" in hydras.stdout and "num_segments: 8" in hydras.stdout
     assert command("--version").stdout == f"cdc-flower {__version__}\n"
 

@@ -26,7 +26,8 @@ def commands(text: str) -> list[list[str]]:
     return [
         [word for word in line if word != "-m"]
         for line in words
-        if line[:1] not in (["report"], ["stress"], ["list"], ["describe"], ["run"], ["--cfg"])
+        if line[:1]
+        not in (["report"], ["verify"], ["stress"], ["list"], ["describe"], ["run"], ["--cfg"])
     ]
 
 

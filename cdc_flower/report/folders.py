@@ -17,6 +17,7 @@ from cdc_flower.tables.summary import BASELINE, strategies_in_order, summarize
 RESULTS_FILE = "results.parquet"
 CONFIG_FILE = "config.yaml"
 LOG_FILE = "run.log"
+PROVENANCE_FILE = "provenance.yaml"
 
 Config = Mapping[str, object]
 
@@ -57,12 +58,14 @@ class RunFolder:
         results: Its results.
         config: Its resolved config; empty where there is none.
         log: The text of its log; empty where there is none.
+        provenance: Where it comes from; empty where the folder does not say.
     """
 
     name: str
     results: Results
     config: Config = field(default_factory=dict)
     log: str = ""
+    provenance: Config = field(default_factory=dict)
 
     @property
     def run_id(self) -> str:
@@ -153,7 +156,9 @@ def read_folder(folder: str | Path) -> RunFolder:
     config = _read_config(folder / CONFIG_FILE)
     log = folder / LOG_FILE
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-    return RunFolder(folder.resolve().name, read_results(results), config, text)
+    provenance = _read_config(folder / PROVENANCE_FILE)
+    table = read_results(results)
+    return RunFolder(folder.resolve().name, table, config, text, provenance)
 
 
 def _read_config(path: Path) -> Config:

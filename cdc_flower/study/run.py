@@ -26,7 +26,7 @@ from cdc_flower.simulations.grids.codecs import WithCodecs
 from cdc_flower.simulations.grids.requests import WithRequests
 from cdc_flower.simulations.protocol.encoding import codecs_of
 from cdc_flower.simulations.requests.setup import requests_of
-from cdc_flower.study import folder
+from cdc_flower.study import folder, provenance
 from cdc_flower.study.check import result_values
 from cdc_flower.study.cloud import train_cloud
 from cdc_flower.study.facts import facts_of
@@ -149,6 +149,7 @@ def _play_in(
     with_report = configs[0]["report"]
     folder.point_latest_at(out)
     handler = folder.log_to(out / folder.LOG)
+    provenance.begin(out, config, run_id_of(config))
     try:
         try:
             for one, setup in zip(configs, setups, strict=True):
@@ -167,6 +168,7 @@ def _play_in(
         words = f"{error}; what was finished is kept, and {folder.resume_command(out)} goes on"
         raise UserError(words) from error
     finally:
+        provenance.end(out)
         folder.end_log(handler)
 
 
@@ -222,7 +224,7 @@ def play_all(
         state_folder: Gets the state of each strategy after its last segment; None keeps none.
         journal: Of the run, which it goes on from and keeps; None plays everything.
     """
-    torch.set_num_threads(1)  # small products: a second thread costs more than it gives
+    torch.set_num_threads(provenance.THREADS)
     task = config["task"]
     shared = {
         "run_id": run_id_of(config),

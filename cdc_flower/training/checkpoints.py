@@ -2,23 +2,26 @@
 
 A checkpoint is one safetensors file. Its name is a hash of its key, and the whole key is inside, so
 a run takes parameters only if model, settings, seed, data and the code that training depends on are
-all the same.
+all the same. A checksum over all of its bytes is inside too: what is damaged is trained again, with
+a line in the log.
 """
 
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from cdc_flower.core.files import CannotWrite
+from cdc_flower.core.integrity import Damaged
+from cdc_flower.training.parameter_files import (
+    check_tensors,
+    read_parameters,
+    write_parameters,
+)
 from cdc_flower.training.training_code import hash_of, training_files
 
 log = logging.getLogger("cdc_flower")
@@ -70,6 +73,22 @@ class TrainingState:
             named |= {f"{name}.{index}": value for name, value in moments.items()}
         return named
 
+    def check(self, named: Mapping[str, Tensor]) -> None:
+        """Compares named tensors with those of this training.
+
+        Raises:
+            Damaged: If one has another type or shape, or is not there.
+        """
+        wanted: dict[str, Tensor] = {}
+        for index, leaf in enumerate(self.leaves):
+            wanted |= {f"leaf.{index}": leaf, f"best.{index}": leaf}
+            # A leaf that got no gradient has no moments.
+            if any(f"{name}.{index}" in named for name in _ADAM):
+                step = torch.zeros((), dtype=torch.float32)
+                wanted |= {f"step.{index}": step, f"exp_avg.{index}": leaf}
+                wanted[f"exp_avg_sq.{index}"] = leaf
+        check_tensors(named, wanted)
+
     def restore(self, named: Mapping[str, Tensor]) -> None:
         """Takes up what :meth:`tensors` gave."""
         with torch.no_grad():
@@ -98,18 +117,14 @@ class Resume:
     def save(self, state: TrainingState, curve: list[float]) -> None:
         """Writes the state after an epoch, in place of the one before."""
         if self.path is not None:
-            _write(self.path, state.tensors(), self.key, curve)
+            write_parameters(self.path, state.tensors(), self.key, curve)
 
     def load(self, state: TrainingState) -> list[float] | None:
         """Takes up the state that is kept and returns its validation curve; None if none is."""
-        found = None if self.path is None else _read(self.path, self.key)
+        found = None if self.path is None else _undamaged(self.path, self.key, state.check)
         if found is None:
             return None
         values, curve = found
-        shapes = {name: tuple(value.shape) for name, value in values.items()}
-        # A file of a training with other leaves is not taken up.
-        if any(shapes.get(name) != tuple(value.shape) for name, value in state.tensors().items()):
-            return None
         state.restore(values)
         log.info("training goes on from epoch %d of %s", len(curve) - 1, self.path)
         return curve
@@ -157,7 +172,11 @@ class Checkpoints:
         text = _text(key)
         name = fingerprint(key)
         path = None if self.folder is None else self.folder / f"{name}.safetensors"
-        found = self._memory.get(name) or (None if path is None else _read(path, text))
+        found = self._memory.get(name)
+        if found is None and path is not None:
+            found = _undamaged(path, text, lambda values: check_tensors(values, tensors))
+            if found is not None:
+                log.info("parameters from %s", path)
         if found is not None and set(found[0]) == set(tensors):
             values, curve = found
             with torch.no_grad():
@@ -168,40 +187,27 @@ class Checkpoints:
             curve = train(resume)
             values = {name: value.detach().contiguous().clone() for name, value in tensors.items()}
             if path is not None:
-                _write(path, values, text, curve)
+                write_parameters(path, values, text, curve)
             resume.done()
         self._memory[name] = values, curve
         return list(curve)
 
 
-def _read(path: Path, key: str) -> tuple[dict[str, Tensor], list[float]] | None:
-    """Reads tensors and validation curve of a file with this key; None if it cannot."""
-    if not path.exists():
-        return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("key") != key:
-                return None
-            values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        log.warning("%s cannot be read (%s): training again", path, error)
-        return None
-    log.info("parameters from %s", path)
-    curve: list[float] = json.loads(metadata["curve"])
-    return values, curve
+def _undamaged(
+    path: Path, key: str, check: Callable[[Mapping[str, Tensor]], None]
+) -> tuple[dict[str, Tensor], list[float]] | None:
+    """Reads tensors and validation curve; None where there are none or, with a word, damaged ones.
 
-
-def _write(path: Path, values: Mapping[str, Tensor], key: str, curve: list[float]) -> None:
-    """Replaces the file as a whole, or not at all."""
-    # A name of this process alone, for two may train the same at once.
-    part = path.with_suffix(f".{os.getpid()}.part")
+    Args:
+        path: Of a file.
+        key: That it must have.
+        check: Raises ``Damaged`` for tensors that do not fit.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        contiguous = {name: value.detach().contiguous().clone() for name, value in values.items()}
-        save_file(contiguous, part, {"key": key, "curve": json.dumps(curve)})
-        os.replace(part, path)
-    except (OSError, SafetensorError) as error:
-        raise CannotWrite(
-            f"cache must be a folder that can be written, got {path.parent} ({error})"
-        ) from error
+        found = read_parameters(path, key)
+        if found is not None:
+            check(found[0])
+    except Damaged as error:
+        log.warning("%s is not used, %s: training again", path, error)
+        return None
+    return found

@@ -1,32 +1,15 @@
 """Trained parameters are used again where everything agrees, and never where it does not."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from checkpoint_cases import KEY, Interrupted, fresh, train_to, training
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.training import checkpoints
-from cdc_flower.training.checkpoints import Checkpoints, Resume, fingerprint
-from cdc_flower.training.fit import Watch, fit
-
-KEY: dict[str, Any] = {"model": "gru4rec", "seed": 0}
-
-
-def train_to(tensors: dict[str, torch.Tensor], value: float, calls: list[float]) -> Any:
-    def train(_: Resume) -> list[float]:
-        calls.append(value)
-        for tensor in tensors.values():
-            tensor.detach().fill_(value)
-        return [2.0, value]
-
-    return train
-
-
-def fresh() -> dict[str, torch.Tensor]:
-    return {"a": torch.zeros(2, 3, requires_grad=True), "b": torch.zeros(())}
+from cdc_flower.training.checkpoints import Checkpoints, fingerprint
 
 
 def test_the_second_time_nothing_is_trained_and_the_numbers_are_the_same(tmp_path: Path) -> None:
@@ -107,36 +90,6 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     tensors = fresh()
     with pytest.raises(UserError, match=r"cache must be a folder that can be written, got .*file"):
         Checkpoints(tmp_path / "file").trained(KEY, tensors, train_to(tensors, 1.0, []))
-
-
-class Interrupted(Exception):
-    """Ctrl-C, say."""
-
-
-def training(epochs: int, fails_in_epoch: int | None = None) -> tuple[dict[str, torch.Tensor], Any]:
-    """Two weights on their way to 3, with validation that gets worse in epoch 2 and then better."""
-    weights = {"a": torch.zeros(2, requires_grad=True), "b": torch.zeros((), requires_grad=True)}
-    seen = [0]
-
-    def batches(epoch: int) -> Any:
-        if epoch == fails_in_epoch:
-            raise Interrupted
-        return [SimpleNamespace(history=[0], goal=3.0 + 0.1 * epoch) for _ in range(3)]
-
-    def validation() -> Any:
-        seen[0] += 1
-        return [SimpleNamespace(history=[0], goal=3.0)]
-
-    def loss(batch: Any) -> torch.Tensor:
-        return torch.stack([((value - batch.goal) ** 2).sum() for value in weights.values()]).sum()
-
-    def train(resume: Resume) -> list[float]:
-        watch = Watch(resume=resume)
-        return fit(
-            loss, weights.values(), batches, validation, epochs=epochs, rate=0.5, watch=watch
-        )
-
-    return weights, train
 
 
 @pytest.mark.parametrize("fails_in_epoch", [1, 2, 5])

@@ -24,6 +24,7 @@ from cdc_flower.report.comparison.page_parts import (
     PROVENANCE,
 )
 from cdc_flower.report.comparison.papers import papers_for
+from cdc_flower.report.comparison.provenance import provenance_line, provenance_rows
 from cdc_flower.report.comparison.tables import cost_table, metric_table, summary_table
 from cdc_flower.report.drawing import style
 from cdc_flower.report.drawing.page_style import figure, filled, page
@@ -180,6 +181,8 @@ def _provenance(runs: Sequence[RunFolder]) -> Markup:
         {
             "name": " · ".join(part for part in (run.run_id, label) if part),
             "command": run.command,
+            "where": provenance_line(run.provenance),
+            "facts": provenance_rows(run.provenance),
             "config": yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True)
             if run.config
             else "",
