@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.saveable import (
+    ANY,
     Arrays,
     Saved,
     part_of,
@@ -27,6 +28,7 @@ from cdc_flower.core.saveable import (
 )
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.simulations.grids.message_loop import FIRST_NODE_ID, Contexts, MessageLoop
+from cdc_flower.simulations.grids.shards import Shards
 from cdc_flower.wire.batch import MessageBatch
 from cdc_flower.wire.identity import ensure_identity
 from cdc_flower.wire.replies import Group, Replies, groups_of, joined
@@ -41,6 +43,12 @@ class States(Protocol):
 
     def update(self, rows: NDArray[np.int64], changed: Self) -> Self:
         """Replaces the states of some devices."""
+
+    def joined(self, others: Sequence[Self]) -> Self:
+        """Puts the states of more devices after these."""
+
+    def compact(self) -> Self:
+        """Drops what no device needs."""
 
     def to_arrays(self) -> Arrays:
         """Takes the states as arrays."""
@@ -131,14 +139,23 @@ class BatchedGrid(BlockingGrid):
         app: A :class:`~cdc_flower.devices.app.DeviceApp` (or another app with ``handle``), which is
             handed whole batches, or any ``ClientApp``, which is looped over.
         device_ids: ``[n]``, ascending. Their node ids are these plus 2.
+        shard_devices: How many devices are played together; None: one shard a worker.
+        num_workers: That play shards.
 
     Raises:
-        ValueError: If there is no device or their ids do not ascend.
+        ValueError: If there is no device or their ids do not ascend, or ``shard_devices < 1``.
     """
 
     _saved_as = "devices"
 
-    def __init__(self, app: ClientApp, device_ids: Sequence[int] | NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        app: ClientApp,
+        device_ids: Sequence[int] | NDArray[np.int64],
+        *,
+        shard_devices: int | None = None,
+        num_workers: int = 1,
+    ) -> None:
         super().__init__()
         ensure_identity()
         self.device_ids = np.asarray(device_ids, np.int64)
@@ -147,6 +164,8 @@ class BatchedGrid(BlockingGrid):
         batched = hasattr(app, "handle")
         self.handler: Handler = cast(Handler, app) if batched else MessageLoop(app)
         self._run: Any = None
+        self.shards = Shards(len(self.device_ids), shard_devices, num_workers)
+        self._num_replays = np.zeros(len(self.device_ids), np.int64)
 
     def fresh_states(self, device_ids: NDArray[np.int64]) -> States:
         """Makes the states before anything was deployed."""
@@ -164,27 +183,39 @@ class BatchedGrid(BlockingGrid):
 
     def to_arrays(self) -> Arrays:
         """Takes the states of all devices, as they are held."""
-        shards = self._shard_states()
-        parts = [prefixed(f"shard.{k}", part.to_arrays()) for k, part in enumerate(shards)]
+        parts = [
+            prefixed(f"shard.{number}", states.to_arrays())
+            for number, states in enumerate(self._shard_states())
+        ]
         states = {name: value for part in parts for name, value in part.items()}
-        return {**super().to_arrays(), "num_shards": np.array(len(shards)), **states}
+        return {**super().to_arrays(), "shard_sizes": self.shards.sizes, **states}
 
     def from_arrays(self, arrays: Saved) -> None:
-        """Lets the devices go on from saved states.
+        """Lets the devices go on from saved states, whatever their shards were.
 
         Raises:
-            UserError: If there were other devices, or another number of workers held them.
+            UserError: If they are of other devices.
         """
         super().from_arrays(arrays)
-        shards, saved = self._shard_states(), int(taken(arrays, "num_shards", np.int64, ()))
-        if saved != len(shards):
+        sizes = taken(arrays, "shard_sizes", np.int64, (ANY,))
+        if sizes.sum() != len(self.device_ids):
             raise UserError(
-                f"a run must go on with as many workers as it was saved with, {saved}, "
-                f"got {len(shards)}"
+                f"a saved run must be of {len(self.device_ids)} devices, got {sizes.sum()}"
             )
-        self._set_shard_states(
-            [now.from_arrays(part_of(arrays, f"shard.{k}")) for k, now in enumerate(shards)]
-        )
+        states = [
+            self.fresh_states(device_ids).from_arrays(part_of(arrays, f"shard.{number}"))
+            for number, device_ids in enumerate(np.split(self.device_ids, np.cumsum(sizes)[:-1]))
+        ]
+        if not np.array_equal(sizes, self.shards.sizes):
+            whole = states[0].joined(states[1:])
+            states = [whole.select(rows).compact() for rows in self.shards.rows]
+        self._set_shard_states(states)
+
+    def take_replays(self) -> NDArray[np.int64]:
+        """Counts how often each device ``[n]`` was played again, since this was last asked."""
+        counted = self._num_replays
+        self._num_replays = np.zeros_like(counted)
+        return counted
 
     @abstractmethod
     def _exchange(self, batches: list[Group]) -> list[Replies]:
