@@ -115,7 +115,8 @@ def test_a_shard_whose_workers_always_die_ends_the_run_in_one_sentence() -> None
     plain = app(2)
     grid = ray_grid(AlwaysDying(plain.model, plain.stream, plain.task), 2, num_workers=1)
     with pytest.raises(
-        UserError, match="devices 0 to 1 cannot be played: 4 times .* their worker died; Ray's logs"
+        UserError,
+        match=r"devices 0 to 1 cannot be played: 4 times .* their worker died; Ray's logs",
     ):
         grid.send_and_receive(MessageBatch(records.DEPLOY, np.array([2, 3])))
     assert grid.take_replays().tolist() == [3, 3]

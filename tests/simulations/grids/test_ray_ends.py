@@ -91,3 +91,28 @@ def test_a_run_whose_ray_is_gone_ends_in_one_sentence_and_leaves_nothing(
     assert last.startswith("cdc-flower: the grid has ended: Ray's ")
     assert last.endswith("and cdc-flower resume FOLDER goes on from there")
     check_nothing_left(processes, files)
+
+
+def test_a_run_goes_on_when_a_node_of_its_cluster_dies_and_counts_nothing_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        dying, other = (cluster.add_node(num_cpus=1) for _ in range(2))
+        driver = started(cluster.address)
+        assert driver.stdout is not None
+        lines = [driver.stdout.readline() for _ in range(5)]
+        cluster.remove_node(dying, allow_graceful=False)
+        lines += [driver.stdout.readline() for _ in range(20)]
+        numbers = [[int(word) for word in line.split()] for line in lines]
+        assert [calls[:4] for calls in numbers] == [[k] * 4 for k in range(2, 27)]
+        assert sum(sum(calls[4:]) for calls in numbers) > 0
+        cluster.remove_node(other, allow_graceful=False)
+        _, told = driver.communicate(timeout=60)
+        assert driver.returncode == 2
+        assert "no node of the Ray cluster has a CPU any more" in told
+    finally:
+        cluster.shutdown()
