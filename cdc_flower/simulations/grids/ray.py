@@ -231,4 +231,4 @@ class RayGrid(BatchedGrid):
         """Lets go of the states, and of Ray if this grid started it."""
         self._states, self._kept = [], []
         if self._started:
-            end_ray()
+            end_ray(is_lost=self._servers.is_lost)

@@ -2,12 +2,14 @@
 
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import uuid
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import ray
@@ -50,21 +52,35 @@ def start_ray(num_workers: int, address: str | None = None) -> None:
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
-    init = partial(ray.init, log_to_driver=False, logging_level=logging.ERROR)
-    if address is not None:
-        try:
-            init(address=address)
-        except (ConnectionError, ValueError) as error:
-            first = str(error).splitlines()[0]
-            raise UserError(f"grid.address: no Ray cluster at {address!r}: {first}") from error
-        return
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # the grid tells what it plays again
+    with _own_sigterm():
+        if address is not None:
+            _join(address)
+        else:
+            _start(num_workers)
+
+
+def _join(address: str) -> None:
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"grid.address: no Ray cluster at {address!r}: {first}") from error
+
+
+def _start(num_workers: int) -> None:
     mark = uuid.uuid4().hex
     watch = _start_watch(mark)
     given = {"PYTHONPATH": os.pathsep.join(_own_folders()), MARK: mark}
     before = {name: os.environ.get(name) for name in given}
     os.environ.update(given)
     try:
-        context = init(num_cpus=num_workers, include_dashboard=False)
+        context = ray.init(
+            num_cpus=num_workers,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     finally:
         for name, value in before.items():
             os.environ.pop(name)
@@ -73,6 +89,15 @@ def start_ray(num_workers: int, address: str | None = None) -> None:
     if watch is not None and watch.stdin is not None:
         watch.stdin.write(f"{vars(context)['address_info']['session_dir']}\n".encode())
         watch.stdin.flush()
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keeps what this process does at SIGTERM, where it does anything: Ray would replace it."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if before is not signal.SIG_DFL and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 def _start_watch(mark: str) -> "subprocess.Popen[bytes] | None":
@@ -92,16 +117,29 @@ def _start_watch(mark: str) -> "subprocess.Popen[bytes] | None":
     return watch
 
 
-def end_ray() -> None:
-    """Ends the Ray that this process started or joined. Does not wait for one that is gone."""
+def end_ray(*, is_lost: bool = False) -> None:
+    """Ends the Ray that this process started, or leaves the one that it joined.
+
+    Args:
+        is_lost: Whether Ray is gone, so that what is left of it is killed before it is asked to
+            end: it would wait for servers.
+    """
+    if is_lost:
+        _end_watches()
     if ray.is_initialized():
         ending = threading.Thread(target=ray.shutdown, daemon=True)
         ending.start()
         ending.join(END_S)
+    _end_watches()
+
+
+def _end_watches() -> None:
+    """Lets the watches do their work, and waits for it."""
     while _watches:
         watch = _watches.pop()
         if watch.stdin is not None:
             watch.stdin.close()
+        watch.wait()
 
 
 class Servers:
@@ -109,6 +147,7 @@ class Servers:
 
     Attributes:
         addresses: Of each, by its name.
+        is_lost: Whether one has been found to be gone.
     """
 
     def __init__(self) -> None:
@@ -120,7 +159,7 @@ class Servers:
             if node["NodeID"] == self._own_id:
                 address = node["NodeManagerAddress"], node["NodeManagerPort"]
                 self.addresses["Ray's node here"] = address
-        self._num_without = 0
+        self._num_without, self.is_lost = 0, False
 
     def check(self, error: Exception | None = None) -> None:
         """Does nothing as long as Ray is there and has something to play on.
@@ -135,7 +174,7 @@ class Servers:
             try:
                 socket.create_connection(address, timeout=CONNECT_S).close()
             except OSError:
-                where = f"{address[0]}:{address[1]}"
+                where, self.is_lost = f"{address[0]}:{address[1]}", True
                 raise GridLost(f"{name} at {where} does not answer any more") from error
         self._num_without = 0 if ray.cluster_resources().get("CPU") else self._num_without + 1
         if self._num_without > LOOKS_WITHOUT_CPU:

@@ -5,9 +5,9 @@ Run as a program of its own, which imports nothing but Python's library::
     python -I -S ray_watch.py DRIVER_ID MARK
 
 It reads the folder of Ray's session from its input, and waits for the input to end. Ray's own
-processes end with the driver, except its agents: they may wait for a server that is gone. All of
-them carry ``MARK`` in the environment that they were started with, as do workers and what those
-start; a driver that Ray runs elsewhere does not.
+processes end with the driver, except its agents, which may wait for a server that is gone. It finds
+them by their open logs in the folder, and by ``MARK`` in the environment that they and workers
+began with, which some write their title over. A driver that Ray runs elsewhere has neither.
 """
 
 import os
@@ -20,8 +20,7 @@ from pathlib import Path
 
 #: Looks for the end of the driver this often, beside waiting for the end of the input.
 LOOK_S = 1.0
-#: Ray's processes have this long to end by themselves, and then to be gone.
-GRACE_S = 3.0
+#: Killed processes have this long to be gone.
 GONE_S = 10.0
 
 
@@ -37,27 +36,40 @@ def wait_for_end(driver_id: int) -> list[str]:
     return read.decode().splitlines()
 
 
-def marked(mark: str) -> list[int]:
-    """Lists the processes that were started with a mark in their environment."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if mark.encode() in path.read_bytes().split(b"\0"):
-                found.append(int(path.parent.name))
-        except OSError:  # gone in the meantime, or another user's
-            continue
-    return found
+def is_marked(process: Path, mark: str, sessions: list[str]) -> bool:
+    """Tells whether a process began with a mark in its environment, or has a session's file open.
+
+    Args:
+        process: Its folder in ``/proc``.
+        mark: Name and value.
+        sessions: Folders.
+    """
+    try:
+        if mark.encode() in (process / "environ").read_bytes().split(b"\0"):
+            return True
+        opened = [os.readlink(file) for file in (process / "fd").iterdir()]
+    except OSError:  # gone in the meantime, or another user's
+        return False
+    return any(file.startswith(f"{session}/") for file in opened for session in sessions)
 
 
-def end_marked(mark: str, driver_id: int) -> None:
-    """Ends the marked processes, after they had time to end by themselves."""
-    start_s = time.monotonic()
-    while (left := marked(mark)) and time.monotonic() < start_s + GRACE_S + GONE_S:
-        if time.monotonic() > start_s + GRACE_S:
-            for process_id in left:
-                if process_id != driver_id:
-                    end(process_id)
-        time.sleep(0.1)
+def end_marked(mark: str, sessions: list[str], driver_id: int) -> None:
+    """Kills the marked processes until there are none: one may just have started another.
+
+    Args:
+        mark: Name and value in the environment.
+        sessions: Folders.
+        driver_id: The driver, which may live on without Ray.
+    """
+    deadline_s, spared = time.monotonic() + GONE_S, (os.getpid(), driver_id)
+    while time.monotonic() < deadline_s:
+        processes = [path for path in Path("/proc").glob("[0-9]*") if int(path.name) not in spared]
+        left = [path for path in processes if is_marked(path, mark, sessions)]
+        if not left:
+            return
+        for process in left:
+            end(int(process.name))
+        time.sleep(0.05)
 
 
 def end(process_id: int) -> None:
@@ -73,7 +85,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     driver_id, mark = int(sys.argv[1]), sys.argv[2]
     sessions = wait_for_end(driver_id)
-    end_marked(mark, driver_id)
+    end_marked(mark, sessions, driver_id)
     for session in sessions:
         for spilled in Path(session).glob("ray_spilled_objects*"):
             shutil.rmtree(spilled, ignore_errors=True)

@@ -24,14 +24,14 @@ NUM_DEVICES = 7  # no multiple of a number of shards
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    from cdc_flower.simulations.grids.ray import start_ray
+    from cdc_flower.simulations.grids.ray_process import end_ray, start_ray
 
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", path)  # workers import the helpers of these tests
         start_ray(3)
         yield
-        ray.shutdown()
+        end_ray()
 
 
 def ray_grid(
@@ -98,7 +98,7 @@ def test_a_shard_whose_worker_dies_is_played_again_told_and_counted(
     assert again["device_id"].unique().tolist() in ([0, 1, 2, 3], [4, 5, 6])  # one of two shards
     same(expected.drop(columns="num_replays"), got.drop(columns="num_replays"), rtol=1e-5)
     first = again["device_id"].min()
-    assert [record.getMessage() for record in caplog.records] == [
+    assert [each.getMessage() for each in caplog.records if each.name == "cdc_flower"] == [
         f"devices {first} to {again['device_id'].max()} are played again from the same states "
         "(1 of 3): their worker died"
     ]

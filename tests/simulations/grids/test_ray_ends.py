@@ -5,10 +5,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 
-import psutil
 import pytest
 
 pytest.importorskip("ray")
@@ -37,32 +37,47 @@ def driver() -> Iterator["subprocess.Popen[str]"]:
     made = started()
     yield made
     made.kill()
-    made.wait()
+    made.communicate()
 
 
-def named(driver: "subprocess.Popen[str]", name: str) -> psutil.Process:
-    """The process of the driver's Ray whose program has this name."""
-    below = psutil.Process(driver.pid).children(recursive=True)
-    return next(each for each in below if Path((each.cmdline() or [""])[0]).name == name)
+def stat(process: int) -> list[str]:
+    """Fields of a process after its name: state, parent, ...; the 20th is when it began."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # gone
+        return []
 
 
-def shared_files(processes: list[psutil.Process]) -> set[str]:
+def below(process: int) -> dict[int, str]:
+    """The processes that descend from one, with when they began."""
+    stats = {int(path.name): stat(int(path.name)) for path in Path("/proc").glob("[0-9]*")}
+    found = {process}
+    while more := {k for k, s in stats.items() if s and int(s[1]) in found} - found:
+        found |= more
+    return {each: stats[each][19] for each in found - {process}}
+
+
+def named(processes: Iterable[int], name: str) -> int:
+    """The process whose program has this name."""
+    programs = {each: Path(f"/proc/{each}/cmdline").read_text() for each in processes}
+    return next(k for k, text in programs.items() if Path(text.split("\0")[0]).name == name)
+
+
+def shared_files(processes: Iterable[int]) -> set[str]:
     """Files of shared memory that processes have mapped."""
-    maps = [Path(f"/proc/{each.pid}/maps") for each in processes]
-    words = [line.split() for file in maps if file.exists() for line in file.open()]
+    maps = [Path(f"/proc/{each}/maps").read_text().splitlines() for each in processes]
+    words = [line.split() for line in chain.from_iterable(maps)]
     return {found[5] for found in words if len(found) > 5 and found[5].startswith("/dev/shm")}
 
 
-def wait_until(is_so: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline
+def check_nothing_left(processes: dict[int, str], files: set[str]) -> None:
+    deadline = time.monotonic() + 15
+    left = set(processes)
+    while left and time.monotonic() < deadline:
+        now = {each: stat(each) for each in left}
+        left = {k for k, s in now.items() if s and s[0] != "Z" and s[19] == processes[k]}
         time.sleep(0.1)
-
-
-def check_nothing_left(processes: list[psutil.Process], files: set[str]) -> None:
-    _, left = psutil.wait_procs(processes, timeout=15)
-    assert not [each for each in left if each.status() != psutil.STATUS_ZOMBIE]
+    assert not [Path(f"/proc/{each}/cmdline").read_text() for each in left]
     assert not [file for file in files if Path(file).exists()]
 
 
@@ -70,7 +85,7 @@ def check_nothing_left(processes: list[psutil.Process], files: set[str]) -> None
 def test_nothing_is_left_of_a_driver_that_was_killed(
     driver: "subprocess.Popen[str]", how: signal.Signals
 ) -> None:
-    processes = psutil.Process(driver.pid).children(recursive=True)
+    processes = below(driver.pid)
     assert len(processes) > 5  # head, node, its agents, workers, and the watch over them
     files = shared_files(processes)
     driver.send_signal(how)
@@ -82,9 +97,9 @@ def test_nothing_is_left_of_a_driver_that_was_killed(
 def test_a_run_whose_ray_is_gone_ends_in_one_sentence_and_leaves_nothing(
     driver: "subprocess.Popen[str]", name: str
 ) -> None:
-    processes = psutil.Process(driver.pid).children(recursive=True)
+    processes = below(driver.pid)
     files = shared_files(processes)
-    named(driver, name).kill()
+    os.kill(named(processes, name), signal.SIGKILL)
     _, told = driver.communicate(timeout=30)
     assert driver.returncode == 2
     last = told.strip().splitlines()[-1]
@@ -104,12 +119,15 @@ def test_a_run_goes_on_when_a_node_of_its_cluster_dies_and_counts_nothing_twice(
         dying, other = (cluster.add_node(num_cpus=1) for _ in range(2))
         driver = started(cluster.address)
         assert driver.stdout is not None
-        lines = [driver.stdout.readline() for _ in range(5)]
+        # Ray tells of the node in between.
+        numbers = (
+            [int(word) for word in line.split()] for line in driver.stdout if line[0].isdigit()
+        )
+        played = list(islice(numbers, 5))
         cluster.remove_node(dying, allow_graceful=False)
-        lines += [driver.stdout.readline() for _ in range(20)]
-        numbers = [[int(word) for word in line.split()] for line in lines]
-        assert [calls[:4] for calls in numbers] == [[k] * 4 for k in range(2, 27)]
-        assert sum(sum(calls[4:]) for calls in numbers) > 0
+        played += islice(numbers, 20)
+        assert [calls[:4] for calls in played] == [[k] * 4 for k in range(2, 27)]
+        assert sum(sum(calls[4:]) for calls in played) > 0
         cluster.remove_node(other, allow_graceful=False)
         _, told = driver.communicate(timeout=60)
         assert driver.returncode == 2
