@@ -4,7 +4,7 @@ Devices often hold the same parameters: all of them after a deployment, all of t
 the parameters are a pool of distinct sets, and each device has an index into it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import cast
@@ -138,6 +138,16 @@ class DeviceStates:
             slots=slots,
         )
         return merged.compact()
+
+    def joined(self, others: Sequence["DeviceStates"]) -> "DeviceStates":
+        """Puts the states of more devices after these. Models that are equal become one."""
+        parts = [self, *others]
+        whole = DeviceStates(np.concatenate([part.device_ids for part in parts]))
+        ends = np.cumsum([len(part) for part in parts])
+        for rows, part in zip(np.split(np.arange(ends[-1]), ends[:-1]), parts, strict=True):
+            is_same = not part.static or _are_equal(part.static, whole.static)
+            whole = whole.update(rows, replace(part, static=whole.static) if is_same else part)
+        return whole
 
     def widen(self, names: Iterable[str]) -> "DeviceStates":
         """Makes the pool hold these names too, filled from the deployed model.
@@ -306,6 +316,13 @@ class DeviceStates:
         return DeviceStates(
             device_ids, static, pool, index["in_use"], index["pending"], settings, slots
         )
+
+
+def _are_equal(one: Arrays, other: Arrays) -> bool:
+    """Tells whether two models have the same layers to the bit."""
+    return list(one) == list(other) and all(
+        np.array_equal(value, other[name]) for name, value in one.items()
+    )
 
 
 def _concatenated(parts: list[NDArray]) -> NDArray:

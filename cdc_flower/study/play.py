@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cdc_flower.simulations.chain import Chain, ChainLink
 from cdc_flower.simulations.deployment import Deployable, deploy
 from cdc_flower.simulations.fleet import Fleet
+from cdc_flower.simulations.grids.base import BatchedGrid
 from cdc_flower.simulations.grids.links import LinkGrid
 from cdc_flower.simulations.grids.strategy import StrategyGrid
 from cdc_flower.simulations.links.accounting import Usage
@@ -69,6 +70,8 @@ def play(
     nodes = deploy(grid, strategy, len(fleet))
 
     def observe(segment: int, replies: list[MessageBatch], usage: Usage) -> None:
+        if isinstance(grid, BatchedGrid):
+            usage.num_replays += grid.take_replays()[grid.rows(nodes.node_ids)]
         if not replies:
             return
         whole = concat(replies)

@@ -165,5 +165,15 @@ COLUMNS = Columns(
             "`bytes_down`.",
             is_fact=False,
         ),
+        Column(
+            "num_replays",
+            "How often the grid played the device again from the same states, because a worker or "
+            "its machine had died. Changes nothing else.",
+            type=Type.INT64,
+            subject=Subject.MESSAGES,
+            neutral=0,
+            pooled=Pool.TOTAL,
+            is_fact=False,
+        ),
     )
 )

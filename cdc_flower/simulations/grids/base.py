@@ -28,6 +28,7 @@ from cdc_flower.core.saveable import (
 )
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.simulations.grids.message_loop import FIRST_NODE_ID, Contexts, MessageLoop
+from cdc_flower.simulations.grids.shards import Shards
 from cdc_flower.wire.batch import MessageBatch
 from cdc_flower.wire.identity import ensure_identity
 from cdc_flower.wire.replies import Group, Replies, groups_of, joined
@@ -42,6 +43,12 @@ class States(Protocol):
 
     def update(self, rows: NDArray[np.int64], changed: Self) -> Self:
         """Replaces the states of some devices."""
+
+    def joined(self, others: Sequence[Self]) -> Self:
+        """Puts the states of more devices after these."""
+
+    def compact(self) -> Self:
+        """Drops what no device needs."""
 
     def to_arrays(self) -> Arrays:
         """Takes the states as arrays."""
@@ -132,14 +139,23 @@ class BatchedGrid(BlockingGrid):
         app: A :class:`~cdc_flower.devices.app.DeviceApp` (or another app with ``handle``), which is
             handed whole batches, or any ``ClientApp``, which is looped over.
         device_ids: ``[n]``, ascending. Their node ids are these plus 2.
+        shard_devices: How many devices are played together; None: one shard a worker.
+        num_workers: That play shards.
 
     Raises:
-        ValueError: If there is no device or their ids do not ascend.
+        ValueError: If there is no device or their ids do not ascend, or ``shard_devices < 1``.
     """
 
     _saved_as = "devices"
 
-    def __init__(self, app: ClientApp, device_ids: Sequence[int] | NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        app: ClientApp,
+        device_ids: Sequence[int] | NDArray[np.int64],
+        *,
+        shard_devices: int | None = None,
+        num_workers: int = 1,
+    ) -> None:
         super().__init__()
         ensure_identity()
         self.device_ids = np.asarray(device_ids, np.int64)
@@ -148,6 +164,8 @@ class BatchedGrid(BlockingGrid):
         batched = hasattr(app, "handle")
         self.handler: Handler = cast(Handler, app) if batched else MessageLoop(app)
         self._run: Any = None
+        self.shards = Shards(len(self.device_ids), shard_devices, num_workers)
+        self._num_replays = np.zeros(len(self.device_ids), np.int64)
 
     def fresh_states(self, device_ids: NDArray[np.int64]) -> States:
         """Makes the states before anything was deployed."""
@@ -165,60 +183,39 @@ class BatchedGrid(BlockingGrid):
 
     def to_arrays(self) -> Arrays:
         """Takes the states of all devices, as they are held."""
-        shards = self._shard_states()
-        parts = [prefixed(f"shard.{k}", part.to_arrays()) for k, part in enumerate(shards)]
+        parts = [
+            prefixed(f"shard.{number}", states.to_arrays())
+            for number, states in enumerate(self._shard_states())
+        ]
         states = {name: value for part in parts for name, value in part.items()}
-        return {**super().to_arrays(), "num_shards": np.array(len(shards)), **states}
+        return {**super().to_arrays(), "shard_sizes": self.shards.sizes, **states}
 
     def from_arrays(self, arrays: Saved) -> None:
-        """Lets the devices go on from saved states, in other shards too.
+        """Lets the devices go on from saved states, whatever their shards were.
 
         Raises:
-            UserError: If there were other devices.
+            UserError: If they are of other devices.
         """
         super().from_arrays(arrays)
-        num_saved = int(taken(arrays, "num_shards", np.int64, ()))
-        saved = [part_of(arrays, f"shard.{k}") for k in range(num_saved)]
-        now = self._shard_states()
-        lengths = [self._length_of(part) for part in saved]
-        if sum(lengths) != len(self.device_ids):
+        sizes = taken(arrays, "shard_sizes", np.int64, (ANY,))
+        if sizes.sum() != len(self.device_ids):
             raise UserError(
-                f"a saved run must be of {len(self.device_ids)} devices, got {sum(lengths)}"
+                f"a saved run must be of {len(self.device_ids)} devices, got {sizes.sum()}"
             )
-        if lengths == [len(states) for states in now]:
-            shards = [each.from_arrays(part) for each, part in zip(now, saved, strict=True)]
-        else:
-            shards = self._resharded(saved, lengths, [len(states) for states in now])
-        self._set_shard_states(shards)
-
-    def _length_of(self, saved: Saved) -> int:
-        """Counts the devices of a saved shard."""
-        is_loop = isinstance(self.handler, MessageLoop)
-        return len(saved) if is_loop else len(taken(saved, "device_ids", np.int64, (ANY,)))
-
-    def _resharded(
-        self, saved: Sequence[Saved], lengths: Sequence[int], wanted: Sequence[int]
-    ) -> list[States]:
-        """Joins saved shards and cuts them anew.
-
-        Args:
-            saved: States of each shard.
-            lengths: How many devices each has.
-            wanted: How many each is to have.
-        """
-        everyone = np.arange(len(self.device_ids))
-        parts = np.split(everyone, np.cumsum(lengths)[:-1])
-        fresh = [self.fresh_states(self.device_ids[rows]) for rows in parts]
-        states = [each.from_arrays(part) for each, part in zip(fresh, saved, strict=True)]
-        whole = self.fresh_states(self.device_ids)
-        for rows, part in zip(parts, sharing(states), strict=True):
-            whole = whole.update(rows, part)
-        return [
-            self.fresh_states(self.device_ids[rows]).update(
-                np.arange(len(rows)), whole.select(rows)
-            )
-            for rows in np.split(everyone, np.cumsum(wanted)[:-1])
+        states = [
+            self.fresh_states(device_ids).from_arrays(part_of(arrays, f"shard.{number}"))
+            for number, device_ids in enumerate(np.split(self.device_ids, np.cumsum(sizes)[:-1]))
         ]
+        if not np.array_equal(sizes, self.shards.sizes):
+            whole = states[0].joined(states[1:])
+            states = [whole.select(rows).compact() for rows in self.shards.rows]
+        self._set_shard_states(states)
+
+    def take_replays(self) -> NDArray[np.int64]:
+        """Counts how often each device ``[n]`` was played again, since this was last asked."""
+        counted = self._num_replays
+        self._num_replays = np.zeros_like(counted)
+        return counted
 
     @abstractmethod
     def _exchange(self, batches: list[Group]) -> list[Replies]:
@@ -299,21 +296,6 @@ class BatchedGrid(BlockingGrid):
                 f"got {np.asarray(node_ids)[~known][0]}"
             )
         return rows
-
-
-def sharing(states: Sequence[States]) -> list[States]:
-    """Lets states of equal deployed models hold the same one, so that joined ones hold it once."""
-    shared: list[States] = []
-    for each in states:
-        first = shared[0] if shared else each
-        if isinstance(each, DeviceStates) and isinstance(first, DeviceStates):
-            is_equal = list(each.static) == list(first.static) and all(
-                np.array_equal(value, first.static[name]) for name, value in each.static.items()
-            )
-            shared.append(replace(each, static=first.static) if is_equal else each)
-        else:
-            shared.append(each)
-    return shared
 
 
 def play_rows(

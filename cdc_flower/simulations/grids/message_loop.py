@@ -1,7 +1,9 @@
 """Any ``ClientApp`` on the grids: its messages go through it one after the other."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 from flwr.app import Context, Error, Message, RecordDict
@@ -82,6 +84,15 @@ class Contexts:
         for row, context in zip(rows, changed.contexts, strict=True):
             contexts[row] = context
         return Contexts(contexts)
+
+    def joined(self, others: Sequence["Contexts"]) -> "Contexts":
+        """Puts the contexts of more devices after these."""
+        more = chain.from_iterable(other.contexts for other in others)
+        return Contexts([*self.contexts, *more])
+
+    def compact(self) -> "Contexts":
+        """Gives these contexts: each has its own state alone."""
+        return self
 
     def to_arrays(self) -> Arrays:
         """Takes the state of each context, as Flower writes it."""

@@ -1,19 +1,15 @@
 """Devices on Ray workers that hold nothing.
 
-A round is a set of tasks ``(app, messages, states) -> (replies, states)``, one a shard of devices.
-States live in Ray's object store and this process keeps references only, which it replaces when the
-whole exchange is done. A worker that dies is retried by Ray with the same inputs.
+An exchange is a chain of tasks ``(app, messages, states) -> (replies, states)`` for each shard of
+devices. States live in Ray's object store and this process keeps references only, which it replaces
+when the whole exchange is done. So a shard whose worker dies is played again from the states that
+it began with, and nothing counts twice. Ray's own retries are off: they would not be told.
 """
 
 import logging
-import os
-import signal
-import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,12 +17,21 @@ import ray
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
+from cdc_flower.core.errors import UserError
 from cdc_flower.simulations.grids.base import BatchedGrid, Handler, Held, States, play_rows
+from cdc_flower.simulations.grids.ray_faults import fault_in
+from cdc_flower.simulations.grids.ray_process import Servers, end_ray, start_ray
+from cdc_flower.simulations.grids.shards import Part
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire.batch import MessageBatch
 from cdc_flower.wire.replies import Group, Replies, joined
 
-MAX_RETRIES = 3
+log = logging.getLogger("cdc_flower")
+
+#: A shard is played again this often in one exchange, before the run ends.
+MAX_REPLAYS = 3
+#: Where nothing is done for this long, Ray is asked whether it is still there.
+LOOK_S = 2.0
 
 
 def _play(
@@ -40,6 +45,25 @@ def _play(
     return play_rows(handler, replace(batch, shared=shared), states, rows)
 
 
+@dataclass(eq=False)
+class _ShardPlay:
+    """Holds what one shard has to play in an exchange, and what came of it.
+
+    Attributes:
+        shard: Its number.
+        calls: Number of each batch that has messages for it, with their places and rows.
+        replies: References, one a call; empty before it is played.
+        states: After the last call.
+        num_replays: How often it was played again.
+    """
+
+    shard: int
+    calls: list[tuple[int, Part]] = field(default_factory=list)
+    replies: list[ray.ObjectRef] = field(default_factory=list)
+    states: ray.ObjectRef = field(init=False)
+    num_replays: int = 0
+
+
 class RayGrid(BatchedGrid):
     """Plays devices in shards over Ray workers, on this machine or on a cluster.
 
@@ -47,10 +71,12 @@ class RayGrid(BatchedGrid):
         app: As in ``InlineGrid``.
         device_ids: ``[n]``, ascending.
         num_workers: Tasks at a time, each on one CPU.
+        shard_devices: How many devices a task plays; None: one task a worker.
         address: Of a running Ray cluster; None starts one here and ends it with :meth:`close`.
 
     Raises:
-        ValueError: If ``num_workers < 1``.
+        ValueError: If ``num_workers < 1`` or ``shard_devices < 1``.
+        UserError: If there is no cluster at the address.
     """
 
     def __init__(
@@ -59,102 +85,150 @@ class RayGrid(BatchedGrid):
         device_ids: Sequence[int] | NDArray[np.int64],
         *,
         num_workers: int = 2,
+        shard_devices: int | None = None,
         address: str | None = None,
     ) -> None:
-        super().__init__(app, device_ids)
         if num_workers < 1:
             raise ValueError(f"num_workers must be >= 1, got {num_workers}")
+        super().__init__(app, device_ids, shard_devices=shard_devices, num_workers=num_workers)
         self._started = not ray.is_initialized()
         if self._started:
             start_ray(num_workers, address)
-        self.num_workers = num_workers
-        self._task: Any = ray.remote(_play).options(
-            num_cpus=1, num_returns=2, max_retries=MAX_RETRIES
-        )
+        self.num_workers, self._servers = num_workers, Servers()
+        self._task: Any = ray.remote(_play).options(num_cpus=1, num_returns=2, max_retries=0)
         self._handler_ref = ray.put(self.handler)
-        num_shards = min(len(self.device_ids), num_workers)  # more would cost a task each
-        self._shards = np.array_split(np.arange(len(self.device_ids)), num_shards)
-        self._states = [
-            ray.put(self.fresh_states(self.device_ids[shard])) for shard in self._shards
-        ]
+        self._set_shard_states(
+            [self.fresh_states(self.device_ids[rows]) for rows in self.shards.rows]
+        )
 
     def _exchange(self, batches: list[Group]) -> list[Replies]:
-        states, pending = list(self._states), []
-        for batch, rows in batches:
-            shared, rest = ray.put(batch.shared), replace(batch, shared={})
-            parts = []
-            for index, shard in enumerate(self._shards):
-                place = np.flatnonzero((rows >= shard[0]) & (rows <= shard[-1]))
-                if len(place):
-                    reply, states[index] = self._task.remote(
-                        self._handler_ref,
-                        rest.select(place),
-                        shared,
-                        states[index],
-                        rows[place] - shard[0],
-                    )
-                    parts.append((reply, place))
-            pending.append(parts)
-        replies = [joined([(ray.get(reply), place) for reply, place in parts]) for parts in pending]
-        self._states = states
-        return replies
+        plays = [_ShardPlay(shard) for shard in range(len(self.shards))]
+        for number, (_, rows) in enumerate(batches):
+            for part in self.shards.parts(rows):
+                plays[part[0]].calls.append((number, part))
+        plays = [play for play in plays if play.calls]
+        try:
+            replies = self._play_all(batches, plays)
+        except ray.exceptions.RayTaskError:
+            raise  # of the app
+        except Exception as error:
+            self._servers.check(error)  # Ray says many things when it is gone
+            raise
+        for play in plays:
+            self._states[play.shard] = play.states
+        return [joined(parts) for parts in replies]
+
+    def _play_all(
+        self, batches: list[Group], plays: list[_ShardPlay]
+    ) -> list[list[tuple[Replies, NDArray[np.int64]]]]:
+        """Plays all shards, each until it is done.
+
+        Returns:
+            For each batch, the replies of each shard with their places.
+        """
+        keeps = self._servers.has_other_nodes()
+        shared = [ray.put(batch.shared) for batch, _ in batches]
+        waiting = deque(plays)
+        running: dict[ray.ObjectRef, _ShardPlay] = {}
+        done: dict[int, list[Replies]] = {}
+        while waiting or running:
+            while waiting and len(running) < self.num_workers:
+                play = waiting.popleft()
+                self._submit(play, batches, shared)
+                running[play.replies[-1]] = play
+            for finished in self._wait(list(running), 1):
+                play = running.pop(finished)
+                got = self._replies_of(play, keeps)
+                if got is None:
+                    waiting.append(play)
+                else:
+                    done[play.shard] = got
+        parts: list[list[tuple[Replies, NDArray[np.int64]]]] = [[] for _ in batches]
+        for play in plays:
+            for (number, (_, place, _)), reply in zip(play.calls, done[play.shard], strict=True):
+                parts[number].append((reply, place))
+        return parts
+
+    def _submit(self, play: _ShardPlay, batches: list[Group], shared: list[ray.ObjectRef]) -> None:
+        """Starts the tasks of a shard, each with the states after the one before."""
+        kept = self._kept[play.shard]
+        if play.num_replays and kept is not None:  # they may have been lost with a node
+            self._states[play.shard] = ray.put(kept)
+        states, play.replies = self._states[play.shard], []
+        for number, (_, place, rows) in play.calls:
+            batch = replace(batches[number][0], shared={}).select(place)
+            reply, states = self._task.remote(
+                self._handler_ref, batch, shared[number], states, rows
+            )
+            play.replies.append(reply)
+        play.states = states
+
+    def _replies_of(self, play: _ShardPlay, keeps: bool) -> list[Replies] | None:
+        """Takes the replies of a shard whose tasks are done; None if it must be played again.
+
+        Args:
+            play: The shard.
+            keeps: Whether its states are kept in this node's memory too.
+
+        Raises:
+            UserError: If it has been played too often.
+        """
+        try:
+            wanted = [*play.replies, play.states] if keeps else play.replies
+            self._wait(wanted, len(wanted))
+            got = ray.get(wanted)
+        except ray.exceptions.RayError as error:
+            reason = fault_in(error)
+            if reason is None:
+                raise
+            self._servers.check(error)
+            self._count_replay(play, reason)
+            return None
+        self._kept[play.shard] = got.pop() if keeps else None
+        return got
+
+    def _count_replay(self, play: _ShardPlay, reason: str) -> None:
+        """Tells a fault in the log and counts it; ends the run after too many."""
+        rows = self.shards.rows[play.shard]
+        first, last = self.device_ids[rows[[0, -1]]]
+        play.num_replays += 1
+        if play.num_replays > MAX_REPLAYS:
+            raise UserError(
+                f"devices {first} to {last} cannot be played: {play.num_replays} times one after "
+                f"the other {reason}; Ray's logs, by default in /tmp/ray/session_latest, say more"
+            )
+        log.warning(
+            "devices %d to %d are played again from the same states (%d of %d): %s",
+            *(first, last, play.num_replays, MAX_REPLAYS, reason),
+        )
+        self._num_replays[rows] += 1
+
+    def _wait(self, wanted: list[ray.ObjectRef], count: int) -> list[ray.ObjectRef]:
+        """Waits until some of these are here, and asks meanwhile whether Ray is still there.
+
+        Args:
+            wanted: References.
+            count: How many must be here.
+
+        Raises:
+            GridLost: If Ray is gone.
+        """
+        while True:
+            ready, _ = ray.wait(wanted, num_returns=count, timeout=LOOK_S)
+            if len(ready) >= count:
+                return list(ready)
+            self._servers.check()
 
     def _shard_states(self) -> list[States]:
+        self._wait(self._states, len(self._states))
         return list(ray.get(self._states))
 
     def _set_shard_states(self, shards: list[States]) -> None:
         self._states = [ray.put(states) for states in shards]
+        self._kept: list[States | None] = [None] * len(shards)
 
     def close(self) -> None:
         """Lets go of the states, and of Ray if this grid started it."""
-        self._states = []
-        if self._started and ray.is_initialized():
-            ray.shutdown()
-
-
-def start_ray(num_workers: int, address: str | None = None) -> None:
-    """Starts Ray quietly, without its dashboard, or joins the cluster at an address.
-
-    Workers that are started here import from the folders that this process does, such as a user's
-    own decoder.
-    """
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
-    with _kept_signals():
-        _init(num_workers, address)
-
-
-@contextmanager
-def _kept_signals() -> Iterator[None]:
-    """Keeps how this process ends at SIGTERM, which Ray would change."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)
-
-
-def _init(num_workers: int, address: str | None) -> None:
-    if address is not None:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        return
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(_own_folders())
-    try:
-        ray.init(
-            num_cpus=num_workers,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    finally:
-        os.environ.pop("PYTHONPATH")
-        if before is not None:
-            os.environ["PYTHONPATH"] = before
-
-
-def _own_folders() -> list[str]:
-    """Lists the folders of ``sys.path`` beside those of Python itself, and those of PYTHONPATH."""
-    python = {Path(prefix) for prefix in (sys.prefix, sys.base_prefix)}
-    inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    folders = [folder for folder in (*sys.path, *inherited) if folder]
-    return [f for f in dict.fromkeys(folders) if python.isdisjoint(Path(f).parents)]
+        self._states, self._kept = [], []
+        if self._started:
+            end_ray(is_lost=self._servers.is_lost)

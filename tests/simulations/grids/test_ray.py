@@ -10,6 +10,7 @@ import pytest
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from tiny import SETTINGS, app, counting_app, fleet, inline, same, strategy, table
 
+from cdc_flower.core.errors import UserError
 from cdc_flower.devices.app import DeviceApp
 from cdc_flower.simulations.grids.inline import InlineGrid
 from cdc_flower.wire import records
@@ -23,20 +24,30 @@ NUM_DEVICES = 7  # no multiple of a number of shards
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    from cdc_flower.simulations.grids.ray import start_ray
+    from cdc_flower.simulations.grids.ray_process import end_ray, start_ray
 
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", path)  # workers import the helpers of these tests
         start_ray(3)
         yield
-        ray.shutdown()
+        end_ray()
 
 
-def ray_grid(flower_app: Any, num_devices: int = NUM_DEVICES, num_workers: int = 2) -> Any:
+def ray_grid(
+    flower_app: Any,
+    num_devices: int = NUM_DEVICES,
+    num_workers: int = 2,
+    shard_devices: int | None = None,
+) -> Any:
     from cdc_flower.simulations.grids.ray import RayGrid
 
-    return RayGrid(flower_app, np.arange(num_devices), num_workers=num_workers)
+    return RayGrid(
+        flower_app,
+        np.arange(num_devices),
+        num_workers=num_workers,
+        shard_devices=shard_devices,
+    )
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -73,12 +84,85 @@ class Dying(DeviceApp):
         return replies, after
 
 
-def test_a_worker_that_dies_in_a_round_is_tried_again_with_the_same_result(tmp_path: Path) -> None:
+def test_a_shard_whose_worker_dies_is_played_again_told_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     plain = app(NUM_DEVICES)
     dying = Dying(plain.model, plain.stream, plain.task)
     dying.mark = str(tmp_path / "died")
-    same(table("duet", inline(NUM_DEVICES)), table("duet", ray_grid(dying)), rtol=1e-5)
+    expected, got = table("duet", inline(NUM_DEVICES)), table("duet", ray_grid(dying))
     assert (tmp_path / "died").exists()
+    again = got[got["num_replays"] > 0]
+    assert set(again["segment"]) == {1}
+    assert again["num_replays"].eq(1).all()
+    assert again["device_id"].unique().tolist() in ([0, 1, 2, 3], [4, 5, 6])  # one of two shards
+    same(expected.drop(columns="num_replays"), got.drop(columns="num_replays"), rtol=1e-5)
+    first = again["device_id"].min()
+    assert [each.getMessage() for each in caplog.records if each.name == "cdc_flower"] == [
+        f"devices {first} to {again['device_id'].max()} are played again from the same states "
+        "(1 of 3): their worker died"
+    ]
+
+
+class AlwaysDying(DeviceApp):
+    """Ends its process whatever it is sent."""
+
+    def handle(self, batch: MessageBatch, states: Any) -> Any:
+        os._exit(1)
+
+
+def test_a_shard_whose_workers_always_die_ends_the_run_in_one_sentence() -> None:
+    plain = app(2)
+    grid = ray_grid(AlwaysDying(plain.model, plain.stream, plain.task), 2, num_workers=1)
+    with pytest.raises(
+        UserError,
+        match=r"devices 0 to 1 cannot be played: 4 times .* their worker died; Ray's logs",
+    ):
+        grid.send_and_receive(MessageBatch(records.DEPLOY, np.array([2, 3])))
+    assert grid.take_replays().tolist() == [3, 3]
+
+
+class DyingInTheMiddle(DeviceApp):
+    """Ends its process once, at the second message of an exchange."""
+
+    mark: str = ""
+
+    def handle(self, batch: MessageBatch, states: Any) -> Any:
+        if batch.message_type == records.EVALUATE and not os.path.exists(self.mark):
+            os.close(os.open(self.mark, os.O_CREAT))
+            os._exit(1)
+        return super().handle(batch, states)
+
+
+def test_a_death_at_a_second_message_plays_the_first_again_from_the_states_before(
+    tmp_path: Path,
+) -> None:
+    plain = app(2)
+    dying = DyingInTheMiddle(plain.model, plain.stream, plain.task)
+    dying.mark = str(tmp_path / "died")
+    grid, nodes = ray_grid(dying, 2, num_workers=1), np.array([2, 3])
+    deploy = MessageBatch(
+        records.DEPLOY, nodes, shared={records.MODEL: strategy("static").deployment()}
+    )
+    evaluate = MessageBatch("evaluate", nodes, configs={records.CLOCK: {records.SEGMENT: 0}})
+    replies = grid.send_and_receive([deploy, evaluate])
+    assert len(list(replies)) == 4
+    assert grid.take_replays().tolist() == [1, 1]
+    assert grid.take_replays().tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("name", ["duet", "persona", "fine_tuning", "fedavg"])
+def test_at_one_size_of_shards_tables_are_equal_to_the_bit_over_grids_and_workers(
+    name: str,
+) -> None:
+    links = fleet(NUM_DEVICES, up_bps=5e3, down_bps=5e3, rtt_s=0.1, device_flops_per_s=1e5)
+    expected = table(
+        name, InlineGrid(app(NUM_DEVICES), np.arange(NUM_DEVICES), shard_devices=3), links
+    )
+    for num_workers in (1, 2, 3):
+        grid = ray_grid(app(NUM_DEVICES), num_workers=num_workers, shard_devices=3)
+        same(expected, table(name, grid, links))
+        grid.close()
 
 
 def test_an_exception_in_the_app_leaves_the_old_states() -> None:

@@ -20,7 +20,13 @@ class InlineOptions:
 
     name: str = option("inline", changes_results=False, doc="inline")
     num_workers: int = option(1, least=1, changes_results=False, doc="always one process")
+    shard_devices: int | None = option(
+        None,
+        least=1,
+        changes_results=False,
+        doc="devices that are played together; null: all of them",
+    )
 
     def grid(self, app: ClientApp, device_ids: Sequence[int] | NDArray[np.int64]) -> Grid:
         """Makes the grid for devices ``[n]``, whose ids ascend."""
-        return InlineGrid(app, device_ids)
+        return InlineGrid(app, device_ids, shard_devices=self.shard_devices)

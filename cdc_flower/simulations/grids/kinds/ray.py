@@ -22,9 +22,21 @@ class RayOptions:
     address: str | None = option(
         None, changes_results=False, doc="of a running Ray cluster; null starts one here"
     )
+    shard_devices: int | None = option(
+        None,
+        least=1,
+        changes_results=False,
+        doc="devices that are played together; null: as many shards as processes",
+    )
 
     def grid(self, app: ClientApp, device_ids: Sequence[int] | NDArray[np.int64]) -> Grid:
         """Makes the grid for devices ``[n]``, whose ids ascend."""
         from cdc_flower.simulations.grids.ray import RayGrid
 
-        return RayGrid(app, device_ids, num_workers=self.num_workers, address=self.address)
+        return RayGrid(
+            app,
+            device_ids,
+            num_workers=self.num_workers,
+            shard_devices=self.shard_devices,
+            address=self.address,
+        )
