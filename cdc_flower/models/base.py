@@ -56,6 +56,11 @@ class DeviceModel(ABC):
         self.width = width
         self.history_length = history_length
 
+    @property
+    def word(self) -> str:
+        """Names the model in messages."""
+        return type(self).__name__
+
     @staticmethod
     def from_module(
         module: nn.Module | Callable[..., nn.Module],

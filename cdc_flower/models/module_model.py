@@ -10,11 +10,13 @@ is right for a module is found by trying; see :mod:`cdc_flower.models.module_tri
 
 import logging
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from cdc_flower.core.errors import UserError
@@ -69,7 +71,6 @@ class ModuleModel(DeviceModel):
         self._make = make
         self._keeps_values = keeps_values
         self.module = _made(make, 0).eval()
-        self.word = type(self.module).__name__
         self.parts: Parts = parts_of(self.module, adaptive)
         self.shapes = {
             name: tuple(value.shape)
@@ -95,6 +96,10 @@ class ModuleModel(DeviceModel):
         if name in ("head_sizes", "width"):
             raise self.no_chain()
         raise AttributeError(f"{type(self).__name__} has no {name}")
+
+    @property
+    def word(self) -> str:
+        return type(self.module).__name__
 
     def no_chain(self) -> UserError:
         """Makes the error for a method that generates layers."""
@@ -293,7 +298,8 @@ class ModuleModel(DeviceModel):
             return self._run({**shared, **mine}, its_history, its_candidates, {})
 
         if way == WHOLE:
-            return groups.apart(vmap(one)(own, *ids))
+            with in_single_products():
+                return groups.apart(vmap(one)(own, *ids))
         rows = [
             one({name: value[k] for name, value in own.items()}, ids[0][k], ids[1][k])
             for k in range(groups.num_devices)
@@ -369,7 +375,7 @@ class ModuleModel(DeviceModel):
             named = self.values()
             kept = Kept()
             calls = {part: kept.call(part) for part in self.parts.static}
-            with torch.inference_mode(False), torch.enable_grad():
+            with torch.inference_mode(False), torch.enable_grad(), in_single_products():
                 for name in self.adaptive:
                     named[name].requires_grad_()
                 if layers == "head":
@@ -406,6 +412,18 @@ class _Memory:
             ref() is value and version == value._version
             for ref, value, version in zip(self._refs, tensors, self._versions, strict=True)
         )
+
+
+@contextmanager
+def in_single_products() -> Iterator[None]:
+    """Lets attention run as products that PyTorch can count and map over devices."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _made(make: Callable[[], nn.Module], seed: int) -> nn.Module:

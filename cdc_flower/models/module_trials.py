@@ -75,8 +75,17 @@ def _way(model: ModuleModel, names: tuple[str, ...], ways: list[str], layers: st
         names: Of the parameters in which devices differ.
         ways: To be tried; the last resort is not among them.
         layers: ``head`` or ``all``.
+
+    Raises:
+        UserError: If it cannot be differentiated.
     """
-    expected = _logits_and_gradients(model, names, layers, LOOP)
+    try:
+        expected = _logits_and_gradients(model, names, layers, LOOP)
+    except Exception as error:  # a module may work and yet have no gradient
+        raise UserError(
+            f"model: {model.word} must have gradients of {', '.join(names)}, "
+            f"got {_first_line(error)}"
+        ) from error
     reason = "other numbers"
     for way in ways:
         try:
