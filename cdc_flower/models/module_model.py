@@ -2,10 +2,10 @@
 
 The module computes logits of a batch of events: ``forward(history [B, L], candidates [B, C])``
 gives ``[B, C]``. It runs as its author wrote it, in evaluation mode, on the events of all devices
-at once, and only the calls of adaptive submodules go to each device's own parameters
-(``torch.func.vmap``). Where that cannot be, the whole module is mapped over devices; and where
-PyTorch has no rule for that, as for ``nn.GRU``, devices run one after the other. Which of the three
-is right for a module is found by trying; see :mod:`cdc_flower.models.module_trials`.
+at once, and only the calls of adaptive submodules are mapped over devices, each with its own
+parameters (``torch.func.vmap``). Where adaptive parameters are used elsewhere, or all parameters
+differ, the whole module is mapped; and where PyTorch cannot do that, devices run one after the
+other. Which is right for a module is found by trying; see :mod:`cdc_flower.models.module_trials`.
 """
 
 import logging
@@ -25,6 +25,7 @@ from cdc_flower.models.item_rows import Catalog, numbers
 from cdc_flower.models.layers import Parameters
 from cdc_flower.models.module_calls import Call, Groups, Kept, absent, own_call, replaced, rows_call
 from cdc_flower.models.module_parts import Parts, parts_of
+from cdc_flower.models.recurrent_calls import recurrent_call
 
 log = logging.getLogger("cdc_flower")
 
@@ -294,8 +295,12 @@ class ModuleModel(DeviceModel):
         own = {name: named[name] for name in stacked}
         ids = groups.together(history), groups.together(candidates)
 
+        calls: dict[nn.Module, Call] = (
+            {part: recurrent_call(part) for part in self.parts.recurrent} if way == WHOLE else {}
+        )
+
         def one(mine: Parameters, its_history: Tensor, its_candidates: Tensor) -> Tensor:
-            return self._run({**shared, **mine}, its_history, its_candidates, {})
+            return self._run({**shared, **mine}, its_history, its_candidates, calls)
 
         if way == WHOLE:
             with in_single_products():

@@ -18,12 +18,14 @@ class Parts:
             their names in the whole.
         static: The largest submodules without an adaptive parameter.
         embeddings: Static embeddings, which are looked up by plain rows.
+        recurrent: Recurrent layers.
     """
 
     adaptive: tuple[str, ...]
     units: dict[nn.Module, dict[str, str]]
     static: tuple[nn.Module, ...]
     embeddings: tuple[nn.Embedding, ...]
+    recurrent: tuple[nn.RNNBase, ...]
 
 
 def parts_of(module: nn.Module, adaptive: Sequence[str]) -> Parts:
@@ -72,8 +74,10 @@ def parts_of(module: nn.Module, adaptive: Sequence[str]) -> Parts:
         for part in module.modules()
         if type(part) is nn.Embedding and id(part.weight) not in mixed and _is_plain(part)
     )
+    recurrent = tuple(part for part in module.modules() if isinstance(part, nn.RNNBase))
     order = [name for name, _ in module.named_parameters()]
-    return Parts(tuple(name for name in order if name in chosen), units, static, embeddings)
+    names_in_order = tuple(name for name in order if name in chosen)
+    return Parts(names_in_order, units, static, embeddings, recurrent)
 
 
 def _unknown(word: str, name: str, known: Sequence[str]) -> UserError:

@@ -19,7 +19,9 @@ from cdc_flower.models import device_model
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.from_module import from_module
 from cdc_flower.models.layers import Parameters
+from cdc_flower.models.module_calls import replaced
 from cdc_flower.models.module_model import ModuleModel
+from cdc_flower.models.recurrent_calls import recurrent_call
 from cdc_flower.training.fit import LocalTraining
 from cdc_flower.training.scoring import score_events
 
@@ -174,7 +176,7 @@ def test_gru4rec_as_a_plain_module_scores_as_the_built_in_one() -> None:
 
 
 def test_operations_are_those_counted_by_hand() -> None:
-    # A matrix of 4 x 4, and a product of 4 numbers for each of 3 candidates; two for a multiply-add.
+    # A matrix of 4 x 4, and 4 numbers for each of 3 candidates; two for a multiply-add.
     assert MADE[Pool].flops(3) == MADE[Pool].head_flops(3) == 2 * (16 + 3 * 4)
     # Attention: maps of 3 queries and 6 keys and values, two products of 3 x 6 x 8, a map of 3.
     attention = 8 * 8 * (3 + 6 + 6) + 2 * 3 * 6 * 8 + 3 * 8 * 8
@@ -280,10 +282,22 @@ class NotDifferentiable(Pool):
     ("kind", "options", "text"),
     [
         (NotDifferentiable, {}, "NotDifferentiable must have gradients of head.weight, head.bias"),
-        (Mixing, {}, "model: Mixing.forward must give an event the same logits beside other events"),
+        (
+            Mixing,
+            {},
+            "model: Mixing.forward must give an event the same logits beside other events",
+        ),
         (Restless, {}, "model: Restless.forward must give an event the same logits"),
-        (Transposed, {}, "must give logits [7, 5] of history [7, 6] and candidates [7, 5], got [5, "),
-        (TooFewRows, {}, "model: TooFewRows.forward must take history [7, 6] and candidates [7, 5]"),
+        (
+            Transposed,
+            {},
+            "must give logits [7, 5] of history [7, 6] and candidates [7, 5], got [5, ",
+        ),
+        (
+            TooFewRows,
+            {},
+            "model: TooFewRows.forward must take history [7, 6] and candidates [7, 5]",
+        ),
         (Idle, {}, "on which the logits of Idle depend, got idle.weight, idle.bias"),
         (Undecided, {}, "model: Undecided must say which submodules differ between devices"),
         (Pool, {"adaptive": ["haed"]}, "got 'haed'; did you mean head? (it has head, items)"),
@@ -298,6 +312,37 @@ def test_a_module_that_cannot_be_played_is_refused_in_one_sentence(
     with pytest.raises(UserError) as refused:
         from_module(kind, NUM_ITEMS, history_length=LENGTH, **options)  # type: ignore[arg-type]
     assert text in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("has_start", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (nn.GRU, {}),
+        (nn.LSTM, {}),
+        (nn.RNN, {"nonlinearity": "relu", "bias": False}),
+        (nn.GRU, {"bidirectional": True, "num_layers": 2}),
+        (nn.LSTM, {"bidirectional": True, "num_layers": 2}),
+    ],
+)
+def test_a_recurrent_layer_step_by_step_is_pytorchs_own(
+    kind: type[nn.RNNBase], options: dict[str, Any], batch_first: bool, has_start: bool
+) -> None:
+    layer = kind(4, 5, batch_first=batch_first, **options)
+    x = torch.randn(3, 6, 4)
+    start: Any = torch.randn(
+        layer.num_layers * (1 + layer.bidirectional), 3 if batch_first else 6, 5
+    )
+    start = (start, -start) if kind is nn.LSTM else start
+    args = (x, start) if has_start else (x,)
+    expected = layer(*args)
+    with replaced({layer: recurrent_call(layer)}):
+        torch.testing.assert_close(layer(*args), expected)
+
+
+def test_a_recurrent_network_is_mapped_over_devices_that_differ_in_all_layers() -> None:
+    assert MADE[PlainGRU4Rec].ways == {"head": "calls", "all": "whole"}
 
 
 def test_devices_in_a_loop_are_told_of(caplog: pytest.LogCaptureFixture) -> None:

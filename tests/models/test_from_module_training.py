@@ -187,7 +187,7 @@ def test_options_of_a_module_are_those_of_its_constructor(pool_net: str) -> None
     model = model_of({"name": pool_net, "width": 6, "history_length": 3}, num_items=20)
     assert isinstance(model, ModuleModel) and model.adaptive["head.weight"] == (6, 6)
     assert model.history_length == 3
-    with pytest.raises(UserError, match="model.width must be a whole number, got wide"):
+    with pytest.raises(UserError, match=r"model.width must be a whole number, got wide"):
         model_of({"name": pool_net, "width": "wide"}, num_items=20)
     with pytest.raises(UserError, match="model: unknown key 'depth'"):
         model_of({"name": pool_net, "depth": 2}, num_items=20)
@@ -206,7 +206,9 @@ def test_strategies_that_train_play_a_plain_module(pool_net: str, tmp_path: Path
     run(config, console=quiet())
     rows = table_of(tmp_path / "run")
     assert set(rows["strategy"]) == set(names)
-    sums = rows[(rows["metric"] == "auc") & (rows["segment"] == 1)].groupby("strategy", observed=True)
+    sums = rows[(rows["metric"] == "auc") & (rows["segment"] == 1)].groupby(
+        "strategy", observed=True
+    )
     auc = sums["value_sum"].sum() / sums["value_count"].sum()
     assert auc.between(0, 1).all() and auc.nunique() == len(names)
 

@@ -1,0 +1,115 @@
+"""Runs PyTorch's recurrent layers step by step, where their own kernels cannot be mapped.
+
+``torch.func.vmap`` has no rule for ``nn.GRU``, ``nn.LSTM`` and ``nn.RNN``. Written as the equations
+that their documentation gives they are ordinary products, which can be mapped over devices.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+#: State of a layer: ``h``, and of an LSTM also ``c``.
+State = tuple[Tensor, ...]
+
+
+def recurrent_call(
+    layer: nn.RNNBase,
+) -> Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]:
+    """Makes the call that runs a recurrent layer step by step on a batch of sequences.
+
+    Packed sequences, single sequences and projections go to the layer's own forward.
+    """
+
+    def call(forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        x, start = (*args, *kwargs.values(), None)[:2]
+        if not isinstance(x, Tensor) or x.dim() != 3 or layer.proj_size:
+            return forward(*args, **kwargs)
+        steps = x.transpose(0, 1) if layer.batch_first else x
+        y, last = _layers(layer, steps, start)
+        return (y.transpose(0, 1) if layer.batch_first else y), last
+
+    return call
+
+
+def _layers(
+    layer: nn.RNNBase, x: Tensor, start: Tensor | tuple[Tensor, Tensor] | None
+) -> tuple[Tensor, Tensor | tuple[Tensor, ...]]:
+    """Runs all layers, in both directions where there are two.
+
+    Args:
+        layer: Whose parameters count.
+        x: ``[L, B, d]``.
+        start: As the layer takes it; None for zeros.
+
+    Returns:
+        States of the last layer ``[L, B, w]``, and the last state of every layer.
+    """
+    ends = ("", "_reverse") if layer.bidirectional else ("",)
+    number_of_states = 2 if layer.mode == "LSTM" else 1
+    zero = x.new_zeros(layer.num_layers * len(ends), x.shape[1], layer.hidden_size)
+    starts: State = (
+        (zero,) * number_of_states
+        if start is None
+        else ((start,) if isinstance(start, Tensor) else start)
+    )
+    lasts: list[State] = []
+    for depth in range(layer.num_layers):
+        outputs = []
+        for end in ends:
+            state = tuple(each[len(lasts)] for each in starts)
+            y, last = _one_way(layer, f"l{depth}{end}", x.flip(0) if end else x, state)
+            outputs.append(y.flip(0) if end else y)
+            lasts.append(last)
+        x = torch.cat(outputs, -1)
+    stacked = tuple(torch.stack(each) for each in zip(*lasts, strict=True))
+    return x, stacked if number_of_states == 2 else stacked[0]
+
+
+def _one_way(layer: nn.RNNBase, name: str, x: Tensor, state: State) -> tuple[Tensor, State]:
+    """Runs one layer in one direction.
+
+    Args:
+        layer: Whose parameters count.
+        name: After those of the parameters, such as ``l0``.
+        x: ``[L, B, d]``.
+        state: To begin with, ``[B, w]`` each.
+    """
+    has_bias = layer.bias
+    bias = getattr(layer, f"bias_hh_{name}") if has_bias else None
+    weight = getattr(layer, f"weight_hh_{name}")
+    inputs = F.linear(
+        x,
+        getattr(layer, f"weight_ih_{name}"),
+        getattr(layer, f"bias_ih_{name}") if has_bias else None,
+    )
+    states = []
+    for gate in inputs.unbind(0):
+        state = _step(layer.mode, gate, F.linear(state[0], weight, bias), state)
+        states.append(state[0])
+    return torch.stack(states), state
+
+
+def _step(mode: str, from_input: Tensor, from_state: Tensor, state: State) -> State:
+    """Makes the next state.
+
+    Args:
+        mode: PyTorch's word for the kind of layer.
+        from_input: What the input adds to the gates.
+        from_state: What the state adds.
+        state: Before it.
+    """
+    if mode == "GRU":
+        reset_in, update_in, new_in = from_input.chunk(3, -1)
+        reset_state, update_state, new_state = from_state.chunk(3, -1)
+        update = torch.sigmoid(update_in + update_state)
+        new = torch.tanh(new_in + torch.sigmoid(reset_in + reset_state) * new_state)
+        return (new + update * (state[0] - new),)
+    total = from_input + from_state
+    if mode == "LSTM":
+        enter, forget, cell, leave = total.chunk(4, -1)
+        kept = torch.sigmoid(forget) * state[1] + torch.sigmoid(enter) * torch.tanh(cell)
+        return torch.sigmoid(leave) * torch.tanh(kept), kept
+    return (torch.tanh(total) if mode == "RNN_TANH" else torch.relu(total),)
