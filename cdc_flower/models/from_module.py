@@ -22,7 +22,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING
 from functools import partial
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from torch import nn
 
@@ -109,7 +109,7 @@ def module_options(kind: type[nn.Module]) -> dict[str, Option]:
 
 
 def configured_module(
-    kind: type[nn.Module], options: Mapping[str, Any], given: Mapping[str, Any]
+    kind: type[nn.Module], options: Mapping[str, object], given: Mapping[str, object]
 ) -> ModuleModel:
     """Makes the device model of a configured class of modules.
 
@@ -123,7 +123,8 @@ def configured_module(
     """
     if set(given) != {NUM_ITEMS}:
         raise UserError(f"model: {kind.__name__} reads items, got {', '.join(given)}")
-    return from_module(kind, **given, **options)
+    make: Callable[..., ModuleModel] = from_module  # it checks what it is given
+    return make(kind, **given, **options)
 
 
 def _adaptive_of(module: nn.Module | Callable[..., nn.Module]) -> Sequence[str]:

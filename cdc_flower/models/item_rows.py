@@ -7,15 +7,16 @@ it are noted down and not done, and whatever else wants its numbers gets them fr
 chain. Without a table they are computed as the module says.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._pytree import tree_map
 
+Value = TypeVar("Value")
 #: Functions of each number by itself; their other arguments are plain values.
 ACTIVATIONS = frozenset(
     {
@@ -133,11 +134,11 @@ class ItemRows(Tensor):
     @classmethod
     def __torch_function__(
         cls,
-        func: Callable[..., Any],
+        func: Callable[..., object],
         types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         """Notes a map of single items down, and gives everything else the numbers.
 
         Args:
@@ -157,13 +158,13 @@ class ItemRows(Tensor):
         return func(*tree_map(numbers, args), **tree_map(numbers, named))
 
 
-def numbers(value: Any) -> Any:
+def numbers(value: Value) -> Value | Tensor:
     """Gives the numbers of rows, and anything else as it is."""
     return value.value() if isinstance(value, ItemRows) else value
 
 
 def _longer(
-    chain: Chain, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    chain: Chain, func: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
 ) -> Chain | None:
     """Adds a function to a chain; None if it is no map of single items that we know.
 
@@ -183,10 +184,11 @@ def _longer(
         else:
             words.append(repr(value))
     if func is F.linear:
-        width = (args[0] if args else kwargs["weight"]).shape[0]
+        weight = args[0] if args else kwargs["weight"]
+        width = len(weight) if isinstance(weight, Tensor) else width
     elif func is F.layer_norm:
         shape = args[0] if args else kwargs["normalized_shape"]
-        if len(shape) != 1:
+        if not isinstance(shape, Sized) or len(shape) != 1:
             return None
     elif func is F.dropout:
         if args[1] if len(args) > 1 else kwargs.get("training", True):
@@ -194,4 +196,5 @@ def _longer(
     elif func not in ACTIVATIONS or kwargs.get("inplace"):
         return None
     name = f"{getattr(func, '__name__', func)}({', '.join([*words, *kwargs])})"
-    return chain.then(name, width, lambda value: func(value, *args, **kwargs))
+    step = cast(Callable[..., Tensor], func)
+    return chain.then(name, width, lambda value: step(value, *args, **kwargs))

@@ -7,7 +7,6 @@ of adaptive ones to the parameters of each device, those of static ones to what 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +15,11 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from cdc_flower.models.item_rows import Catalog, Chain, ItemRows, numbers
 
+Forward = Callable[..., object]
+Args = tuple[object, ...]
+Named = dict[str, object]
 #: Instead of a submodule's own forward: that forward, and what it is called with.
-Call = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+Call = Callable[[Forward, Args, Named], object]
 
 
 class UsedOutsideError(Exception):
@@ -30,11 +32,11 @@ class Absent(Tensor):
     @classmethod
     def __torch_function__(
         cls,
-        func: Callable[..., Any],
+        func: Forward,
         types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+        args: Args = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         """Refuses every function.
 
         Raises:
@@ -70,11 +72,11 @@ def replaced(calls: Mapping[nn.Module, Call]) -> Iterator[None]:
 class _Replacement:
     """Stands in for a submodule's forward; the forward may call the submodule again."""
 
-    forward: Callable[..., Any]
+    forward: Forward
     call: Call
     is_inside: bool = False
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> object:
         if self.is_inside:
             return self.forward(*args, **kwargs)
         self.is_inside = True
@@ -134,13 +136,13 @@ def own_call(submodule: nn.Module, own: Mapping[str, Tensor], groups: Groups) ->
         groups: Of the events.
     """
 
-    def call(_: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call(_: Forward, args: Args, kwargs: Named) -> object:
         leaves, spec = tree_flatten((args, kwargs))
         leaves = [numbers(leaf) for leaf in leaves]
         is_tensor = [isinstance(leaf, Tensor) for leaf in leaves]
         given = [leaf for leaf, is_one in zip(leaves, is_tensor, strict=True) if is_one]
 
-        def one(parameters: dict[str, Tensor], tensors: list[Tensor]) -> Any:
+        def one(parameters: dict[str, Tensor], tensors: list[Tensor]) -> object:
             left = iter(tensors)
             whole = [
                 next(left) if is_one else leaf
@@ -158,10 +160,10 @@ def own_call(submodule: nn.Module, own: Mapping[str, Tensor], groups: Groups) ->
 def rows_call(embedding: nn.Embedding, catalog: Catalog) -> Call:
     """Makes the call that looks rows up later; see :mod:`cdc_flower.models.item_rows`."""
 
-    def call(forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call(forward: Forward, args: Args, kwargs: Named) -> object:
         ids = numbers(args[0] if args else kwargs["input"])
         name = catalog.names.get(id(embedding.weight))
-        if name is None:
+        if name is None or not isinstance(ids, Tensor):
             return forward(ids)
         key = f"rows of {name}" + (
             "" if embedding.padding_idx is None else f", {embedding.padding_idx} fixed"
@@ -177,17 +179,17 @@ def rows_call(embedding: nn.Embedding, catalog: Catalog) -> Call:
 class _Given:
     """Holds one call: its input, its output, and how often each tensor had been changed then."""
 
-    leaves: list[Any]
-    spec: Any
-    output: Any
+    leaves: list[object]
+    spec: object
+    output: object
     versions: list[int]
 
     @staticmethod
-    def of(arguments: Any, output: Any) -> "_Given":
+    def of(arguments: object, output: object) -> "_Given":
         leaves, spec = tree_flatten(arguments)
         return _Given(leaves, spec, output, _versions([*leaves, output]))
 
-    def is_for(self, arguments: Any) -> bool:
+    def is_for(self, arguments: object) -> bool:
         """Tells whether these arguments are the same, and nothing was changed in place since."""
         leaves, spec = tree_flatten(arguments)
         return (
@@ -215,7 +217,7 @@ class Kept:
         What depends on parameters that are trained now is never kept.
         """
 
-        def call(forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        def call(forward: Forward, args: Args, kwargs: Named) -> object:
             number = self.next.get(submodule, 0)
             self.next[submodule] = number + 1
             before = self.calls.setdefault(submodule, [])
@@ -233,7 +235,7 @@ def _is_trained(value: object) -> bool:
     return isinstance(value, Tensor) and not isinstance(value, ItemRows) and value.requires_grad
 
 
-def _versions(values: Any) -> list[int]:
+def _versions(values: object) -> list[int]:
     """Lists how often each tensor was changed in place; rows that nobody asked for, never."""
     made = [leaf.made if isinstance(leaf, ItemRows) else leaf for leaf in tree_flatten(values)[0]]
     return [leaf._version if isinstance(leaf, Tensor) else 0 for leaf in made]

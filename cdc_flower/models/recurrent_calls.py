@@ -4,31 +4,30 @@
 that their documentation gives they are ordinary products, which can be mapped over devices.
 """
 
-from collections.abc import Callable
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cdc_flower.models.module_calls import Args, Call, Forward, Named
+
 #: State of a layer: ``h``, and of an LSTM also ``c``.
 State = tuple[Tensor, ...]
 
 
-def recurrent_call(
-    layer: nn.RNNBase,
-) -> Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]:
+def recurrent_call(layer: nn.RNNBase) -> Call:
     """Makes the call that runs a recurrent layer step by step on a batch of sequences.
 
     Packed sequences, single sequences and projections go to the layer's own forward.
     """
 
-    def call(forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call(forward: Forward, args: Args, kwargs: Named) -> object:
         x, start = (*args, *kwargs.values(), None)[:2]
         if not isinstance(x, Tensor) or x.dim() != 3 or layer.proj_size:
             return forward(*args, **kwargs)
         steps = x.transpose(0, 1) if layer.batch_first else x
-        y, last = _layers(layer, steps, start)
+        y, last = _layers(layer, steps, cast(Tensor | tuple[Tensor, Tensor] | None, start))
         return (y.transpose(0, 1) if layer.batch_first else y), last
 
     return call
