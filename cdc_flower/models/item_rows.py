@@ -70,10 +70,11 @@ class Chain:
 
     def rows(self, ids: Tensor) -> Tensor:
         """Makes ``[..., width]`` of ids ``[...]``, from the table where there is one."""
-        table = self.catalog.tables.get(self.key)
-        if table is None and self.catalog.made is not None:
+        made = self.catalog.made
+        table = (self.catalog.tables if made is None else made).get(self.key)
+        if table is None and made is not None:
             table = self._computed(torch.arange(len(self.weight), device=self.weight.device))
-            self.catalog.made[self.key] = table
+            made[self.key] = table
         return self._computed(ids) if table is None else F.embedding(ids, table)
 
     def _computed(self, ids: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from cdc_flower.models.item_rows import Catalog, numbers
 from cdc_flower.models.layers import Parameters
 from cdc_flower.models.module_calls import Call, Groups, Kept, absent, own_call, replaced, rows_call
 from cdc_flower.models.module_parts import Parts, parts_of
-from cdc_flower.models.recurrent_calls import recurrent_call
+from cdc_flower.models.recurrent_calls import gru_call, recurrent_call
 
 log = logging.getLogger("cdc_flower")
 
@@ -174,6 +174,8 @@ class ModuleModel(DeviceModel):
         length = int(ids[..., 0].max()) if ids.numel() else 0
         history, candidates = ids[..., 1 : 1 + length], ids[..., 1 + length :]
         kept = self._kept(parameters, x)
+        if kept is not None:  # which would keep the events themselves as long as a view of them
+            history, candidates = history.clone(), candidates.clone()
         return self._score(parameters, history, candidates, kept).unsqueeze(-1)
 
     def _score(
@@ -201,7 +203,8 @@ class ModuleModel(DeviceModel):
         if not stacked:
             return self._run(named, *flat, calls).view(candidates.shape)
         num_devices = len(named[stacked[0]])
-        is_real = (flat[0] != 0).any(-1) | (flat[1] != 0).any(-1)
+        # A place without an event has nothing but zeros, and an item comes first in all others.
+        is_real = (flat[0][:, 0] != 0) | (flat[1][:, 0] != 0)
         place = is_real.nonzero().squeeze(-1) if not bool(is_real.all()) else None
         if place is not None and not len(place):
             place = torch.zeros(1, dtype=torch.long)
@@ -333,7 +336,9 @@ class ModuleModel(DeviceModel):
         return Catalog(names, tables or {}, made)
 
     def _row_calls(self, catalog: Catalog) -> dict[nn.Module, Call]:
-        return {part: rows_call(part, catalog) for part in self.parts.embeddings}
+        """Lets embeddings, and GRUs behind them, be looked up."""
+        calls: dict[nn.Module, Call] = {part: gru_call(part) for part in self.parts.gru}
+        return calls | {part: rows_call(part, catalog) for part in self.parts.embeddings}
 
     def some_events(self, num_events: int, num_candidates: int) -> tuple[Tensor, Tensor]:
         """Draws events: histories ``[B, L]`` of several lengths, and candidates ``[B, C]``."""
@@ -357,11 +362,8 @@ class ModuleModel(DeviceModel):
         if not is_training or any(value.requires_grad for value in static):
             return None
         if self._memory is None or not self._memory.is_of([x, *static]):
-            self._memory = _Memory([x, *static], self._forget)
+            self._memory = _Memory([x, *static])
         return self._memory.kept
-
-    def _forget(self) -> None:
-        self._memory = None
 
     # Work
 
@@ -401,13 +403,13 @@ class _Memory:
     """Keeps outputs as long as tensors are alive and unchanged.
 
     Args:
-        tensors: The events first.
-        forget: Called when the events are gone.
+        tensors: The events first; when they are gone everything is forgotten.
     """
 
-    def __init__(self, tensors: Sequence[Tensor], forget: Callable[[], None]) -> None:
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
         first, *others = tensors
         self.kept = Kept()
+        forget = self.kept.calls.clear
         self._refs = [weakref.ref(first, lambda _: forget()), *map(weakref.ref, others)]
         self._versions = [value._version for value in tensors]
 

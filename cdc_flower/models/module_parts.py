@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from cdc_flower.core.errors import UserError, nearest_name
+from cdc_flower.models.recurrent_calls import has_plain_gates
 
 
 @dataclass(frozen=True)
@@ -18,13 +19,15 @@ class Parts:
             their names in the whole.
         static: The largest submodules without an adaptive parameter.
         embeddings: Static embeddings, which are looked up by plain rows.
-        recurrent: Recurrent layers.
+        gru: Static GRUs of one layer, whose gates may be looked up too.
+        recurrent: Recurrent layers of any kind, adaptive or not.
     """
 
     adaptive: tuple[str, ...]
     units: dict[nn.Module, dict[str, str]]
     static: tuple[nn.Module, ...]
     embeddings: tuple[nn.Embedding, ...]
+    gru: tuple[nn.GRU, ...]
     recurrent: tuple[nn.RNNBase, ...]
 
 
@@ -74,10 +77,15 @@ def parts_of(module: nn.Module, adaptive: Sequence[str]) -> Parts:
         for part in module.modules()
         if type(part) is nn.Embedding and id(part.weight) not in mixed and _is_plain(part)
     )
+    gru = tuple(
+        part
+        for part in module.modules()
+        if type(part) is nn.GRU and has_plain_gates(part) and not _has(part, mixed)
+    )
     recurrent = tuple(part for part in module.modules() if isinstance(part, nn.RNNBase))
     order = [name for name, _ in module.named_parameters()]
     names_in_order = tuple(name for name in order if name in chosen)
-    return Parts(names_in_order, units, static, embeddings, recurrent)
+    return Parts(names_in_order, units, static, embeddings, gru, recurrent)
 
 
 def _unknown(word: str, name: str, known: Sequence[str]) -> UserError:
@@ -108,6 +116,10 @@ def _largest_static(part: nn.Module, adaptive: set[int]) -> Iterator[nn.Module]:
                 yield from _largest_static(child, adaptive)
         else:
             yield from _called(child)
+
+
+def _has(part: nn.Module, parameters: set[int]) -> bool:
+    return any(id(value) in parameters for value in part.parameters())
 
 
 def _is_plain(embedding: nn.Embedding) -> bool:

@@ -1,7 +1,8 @@
-"""Runs PyTorch's recurrent layers step by step, where their own kernels cannot be mapped.
+"""Runs PyTorch's recurrent layers step by step, where that can do more than their own kernels.
 
 ``torch.func.vmap`` has no rule for ``nn.GRU``, ``nn.LSTM`` and ``nn.RNN``. Written as the equations
-that their documentation gives they are ordinary products, which can be mapped over devices.
+that their documentation gives they are ordinary products, which can be mapped over devices. And
+what items add to the gates of a GRU can be looked up, which its kernel computes for every event.
 """
 
 from typing import cast
@@ -10,10 +11,63 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cdc_flower.models.item_rows import ItemRows
+from cdc_flower.models.layers import gru_input, gru_states, linear
 from cdc_flower.models.module_calls import Args, Call, Forward, Named
 
 #: State of a layer: ``h``, and of an LSTM also ``c``.
 State = tuple[Tensor, ...]
+
+
+def has_plain_gates(layer: nn.Module) -> bool:
+    """Tells whether a layer is a GRU that :func:`gru_call` runs."""
+    return (
+        type(layer) is nn.GRU and layer.num_layers == 1 and layer.bias and not layer.bidirectional
+    )
+
+
+def gru_call(layer: nn.GRU) -> Call:
+    """Makes the call that runs a GRU of one layer, and looks gates up where its inputs are items.
+
+    With a first state, or a packed sequence, the layer's own forward runs.
+    """
+
+    def call(forward: Forward, args: Args, kwargs: Named) -> object:
+        x = args[0] if args else None
+        if not isinstance(x, Tensor) or x.dim() != 3 or len(args) > 1 or kwargs:
+            return forward(*args, **kwargs)
+        own = {
+            f"gru.{part}.{kind}": getattr(layer, f"{kind}_{end}_l0").mT
+            if kind == "weight"
+            else getattr(layer, f"{kind}_{end}_l0")
+            for part, end, kind in _GRU_NAMES
+        }
+        weight, bias = gru_input(own, "gru")
+        axis = 1 if layer.batch_first else 0
+        if isinstance(x, ItemRows) and x.made is None:
+            names = x.chain.catalog.names
+            words = [names.get(id(value), "") for value in layer.parameters()]
+            if not all(words):
+                return forward(*args)
+            gates = x.chain.then(
+                f"gates({', '.join(words)})", len(bias), lambda rows: linear(rows, weight, bias)
+            )
+            steps = (gates.rows(ids) for ids in x.ids.unbind(axis))
+        else:
+            steps = (linear(step, weight, bias) for step in x.unbind(axis))
+        states = list(gru_states(steps, own, "gru"))
+        return torch.stack(states, axis), states[-1].unsqueeze(0)
+
+    return call
+
+
+#: Part of our GRU, of PyTorch's, and kind of parameter.
+_GRU_NAMES = (
+    ("input", "ih", "weight"),
+    ("input", "ih", "bias"),
+    ("hidden", "hh", "weight"),
+    ("hidden", "hh", "bias"),
+)
 
 
 def recurrent_call(layer: nn.RNNBase) -> Call:
