@@ -86,6 +86,18 @@ class _Replacement:
             self.is_inside = False
 
 
+def after(outer: Call, inner: Call | None) -> Call:
+    """Makes the call that asks one call first, which may go on to another; None: to the forward."""
+    if inner is None:
+        return outer
+    then = inner
+
+    def call(forward: Forward, args: Args, kwargs: Named) -> object:
+        return outer(lambda *given, **named: then(forward, given, named), args, kwargs)
+
+    return call
+
+
 @dataclass(frozen=True)
 class Groups:
     """Says which of ``t`` events are whose: events ``[t, ...]`` in places ``[n, slots]``.

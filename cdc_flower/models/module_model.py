@@ -23,7 +23,16 @@ from cdc_flower.core.errors import UserError
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.item_rows import Catalog, numbers
 from cdc_flower.models.layers import Parameters
-from cdc_flower.models.module_calls import Call, Groups, Kept, absent, own_call, replaced, rows_call
+from cdc_flower.models.module_calls import (
+    Call,
+    Groups,
+    Kept,
+    absent,
+    after,
+    own_call,
+    replaced,
+    rows_call,
+)
 from cdc_flower.models.module_parts import Parts, parts_of
 from cdc_flower.models.recurrent_calls import gru_call, recurrent_call
 
@@ -193,12 +202,12 @@ class ModuleModel(DeviceModel):
             return torch.zeros(candidates.shape)
         named = self._named(parameters)
         stacked = [name for name in named if named[name].dim() > len(self.shapes[name])]
-        calls = {} if kept is None else {part: kept.call(part) for part in self.parts.static}
         tables = {name: value for name, value in parameters.items() if name not in named}
-        if tables:
-            calls |= self._row_calls(self._catalog(named, None, tables))
+        calls = self._row_calls(self._catalog(named, None, tables)) if tables else {}
         if kept is not None:
             kept.next.clear()
+            for part in self.parts.static:
+                calls[part] = after(kept.call(part), calls.get(part))
         flat = history.reshape(-1, history.shape[-1]), candidates.reshape(-1, candidates.shape[-1])
         if not stacked:
             return self._run(named, *flat, calls).view(candidates.shape)

@@ -14,7 +14,9 @@ from torch.func import functional_call
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.stream import LabelledBatch
+from cdc_flower.models import recurrent_calls
 from cdc_flower.models.from_module import from_module
+from cdc_flower.models.layers import gru_states
 from cdc_flower.models.module_model import ModuleModel
 from cdc_flower.models.registry import model_of, model_options, models
 from cdc_flower.strategies.cloud_fine_tuning.strategy import tune
@@ -128,8 +130,11 @@ class Counted(Pool):
         return (self.items(candidates) @ state.unsqueeze(-1)).squeeze(-1)
 
 
-def test_what_does_not_depend_on_trained_layers_runs_once_for_all_steps() -> None:
-    model = from_module(Counted, 999, history_length=LENGTH)  # so many that no table pays
+@pytest.mark.parametrize(("num_items", "making_tables"), [(999, 0), (NUM_ITEMS, 2)])
+def test_what_does_not_depend_on_trained_layers_runs_once_for_all_steps(
+    num_items: int, making_tables: int
+) -> None:
+    model = from_module(Counted, num_items, history_length=LENGTH)  # of many no table pays
     static, start = starts(model, "head")
     Counting.calls = 0
     train_on_devices(
@@ -139,8 +144,30 @@ def test_what_does_not_depend_on_trained_layers_runs_once_for_all_steps() -> Non
         examples_of(COUNTS),
         LocalTraining(steps=6),
     )
-    assert Counting.calls == 1 + 6
+    assert Counting.calls == making_tables + 1 + 6
     assert model.flops(5) - model.head_flops(5) == 2 * LENGTH * 4 * 4
+
+
+def test_a_gru_with_looked_up_gates_runs_once_for_all_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = []
+
+    def counted(*args: Any) -> Any:
+        runs.append(args)
+        return gru_states(*args)
+
+    monkeypatch.setattr(recurrent_calls, "gru_states", counted)
+    model = from_module(PlainGRU4Rec, NUM_ITEMS, history_length=LENGTH)
+    static, start = starts(model, "head")
+    train_on_devices(
+        model,
+        static,
+        lambda rows: {key: value[rows] for key, value in start.items()},
+        examples_of(COUNTS),
+        LocalTraining(steps=6),
+    )
+    assert len(runs) == 2  # for the tables, and for the examples
 
 
 def test_what_was_kept_is_not_given_for_other_events_or_other_static_layers() -> None:
@@ -166,7 +193,7 @@ def test_what_was_kept_is_not_given_for_other_events_or_other_static_layers() ->
 @pytest.fixture
 def pool_net() -> Any:
     """A module that is registered as a package of one's own would do it."""
-    models.register("pool_net")(Pool)  # type: ignore[arg-type]  # a class of modules
+    models.register("pool_net")(Pool)
     yield "pool_net"
     del models._entries["pool_net"]
 
