@@ -9,6 +9,10 @@ also measure how they share the caches), against
 
 (a) the same arithmetic by hand in one batched function, interleaved, and
 (b) the same app on Flower's Simulation Runtime, after its first round (which starts Ray).
+
+Beside them stands the cost of a plain ``nn.Module`` as device model over that of the built-in model
+of the same network: in a round, and in gradient steps of the head and of all layers on devices and
+in the cloud.
 """
 
 import logging
@@ -23,6 +27,7 @@ from benchmarks.support import workload
 from benchmarks.support.by_hand import round_by_hand
 from benchmarks.support.flower_runtime import device_rounds_per_cpu_s
 from benchmarks.support.measure import close, interleaved, own_cpu_s, tree_cpu_s
+from benchmarks.support.plain_module import module_ratios
 from cdc_flower.devices.app import DeviceApp
 from cdc_flower.simulations.grids.base import BatchedGrid
 from cdc_flower.simulations.grids.inline import InlineGrid
@@ -34,6 +39,8 @@ from cdc_flower.wire.batch import MessageBatch
 REPEATS = 15
 ROUNDS = 5
 NUM_DEVICES = workload.NUM_DEVICES
+#: CPU time of a plain module over that of the built-in model, at most.
+MODULE_BAR = 2.0
 
 
 def check_equal(by_hand: dict[str, np.ndarray], replies: MessageBatch) -> None:
@@ -87,6 +94,7 @@ def main() -> None:
     app = workload.app_on(stream)
     hand, inline = rates(InlineGrid(app, range(NUM_DEVICES)), app, stream, own_cpu_s)
     print(f"by hand {hand:,.0f}, inline {inline:,.0f} device-rounds per CPU second")
+    modules = {f"module_{work}": ratio for work, ratio in module_ratios(REPEATS).items()}
     ray_grid = RayGrid(app, range(NUM_DEVICES), num_workers=1)
     hand_again, on_ray = rates(ray_grid, app, stream, tree_cpu_s)
     ray_grid.close()
@@ -102,16 +110,14 @@ def main() -> None:
         "inline_to_flower": inline / flower,
         "ray_to_flower": on_ray / flower,
     }
-    close(
-        "grid",
-        ratios,
-        {
-            "inline_to_hand": 0.6,
-            "ray_to_hand": 0.6,
-            "inline_to_flower": 100.0,
-            "ray_to_flower": 100.0,
-        },
-    )
+    bars = {
+        "inline_to_hand": 0.6,
+        "ray_to_hand": 0.6,
+        "inline_to_flower": 100.0,
+        "ray_to_flower": 100.0,
+        **dict.fromkeys(modules, MODULE_BAR),
+    }
+    close("grid", {**ratios, **modules}, bars, at_most=modules)
 
 
 if __name__ == "__main__":

@@ -5,17 +5,21 @@ stacked (see :mod:`cdc_flower.models.layers`), so one line of code serves one de
 them, and the cloud. ``C`` is the number of candidates and ``L`` the length of a history.
 """
 
+import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from cdc_flower.models.layers import Parameters, mlp, uniform_linear
 from cdc_flower.models.losses import cross_entropy
 from cdc_flower.wire import records
+
+#: Makes models of modules; by its path, for it needs this file.
+FROM_MODULE = "cdc_flower.models.from_module:from_module"
 
 
 class DeviceModel(ABC):
@@ -37,6 +41,8 @@ class DeviceModel(ABC):
     states_are_of_items = True
     #: Whether the head runs once for each candidate and gives its score, or once for all of them.
     head_sees_candidates = False
+    #: Whether the adaptive layers are such a chain, so that a strategy can generate them.
+    can_be_generated = True
 
     def __init__(self, num_items: int, width: int = 32, history_length: int = 10) -> None:
         for name, size in (
@@ -49,6 +55,34 @@ class DeviceModel(ABC):
         self.num_items = num_items
         self.width = width
         self.history_length = history_length
+
+    @property
+    def word(self) -> str:
+        """Names the model in messages."""
+        return type(self).__name__
+
+    @staticmethod
+    def from_module(
+        module: nn.Module | Callable[..., nn.Module],
+        num_items: int,
+        adaptive: Sequence[str] | None = None,
+        **options: object,
+    ) -> "DeviceModel":
+        """Makes a device model of a plain module; see :mod:`cdc_flower.models.from_module`.
+
+        Args:
+            module: An instance, or a class or function that makes one.
+            num_items: Items are 1..num_items, and 0 is padding.
+            adaptive: Names of submodules that differ between devices; None: the module's own.
+            options: ``history_length``, and other arguments of what makes the module.
+
+        Raises:
+            UserError: If the module cannot be made or played; the text says why.
+        """
+        made: DeviceModel = pkgutil.resolve_name(FROM_MODULE)(
+            module, num_items, adaptive, **options
+        )
+        return made
 
     @abstractmethod
     def init_static(self, generator: torch.Generator) -> Parameters:

@@ -6,6 +6,8 @@ configured ``model``. A new one for items takes ``num_items``, ``width`` and ``h
 
     @models.register("gru4rec")
     class GRU4Rec(DeviceModel): ...
+
+A plain ``nn.Module`` may stand there too; see :mod:`cdc_flower.models.from_module`.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,6 +17,7 @@ from cdc_flower.core.errors import UserError
 from cdc_flower.core.options import Option, check_options, checked_values, option, options_of
 from cdc_flower.core.registry import Registry
 from cdc_flower.models.base import DeviceModel
+from cdc_flower.models.from_module import configured_module, is_module_class, module_options
 
 #: Of every configured model.
 NAME = "name"
@@ -60,6 +63,8 @@ def model_options(node: Mapping[str, object]) -> dict[str, Option]:
     entry = models.find(str(node.get(NAME)), "model.name")
     if entry.facts.options is not None:
         return options_of(entry.facts.options)
+    if is_module_class(entry.value):
+        return {**options_of(_Named), **module_options(entry.value)}
     options = options_of(entry.value)  # type: ignore[arg-type]  # a class, or it has options
     own = {name: each for name, each in options.items() if name not in entry.facts.given}
     return {**options_of(_Named), **own}
@@ -93,6 +98,8 @@ def model_of(node: Mapping[str, object], **given: object) -> DeviceModel:
     """
     checked = checked_model(node)
     entry = models.find(str(checked.pop(NAME)), "model.name")
+    if is_module_class(entry.value):
+        return configured_module(entry.value, checked, given)
     try:
         return entry.value(**given, **checked)
     except ValueError as error:

@@ -41,6 +41,9 @@ class OnDevices:
     #: which is enough to play a task; empty where it asks for no such report, and so plays every
     #: task.
     reads: ClassVar[frozenset[str]] = frozenset()
+    #: Whether it makes adaptive layers of what devices tell, which must then be a chain of linear
+    #: layers; see ``can_be_generated`` of a device model.
+    generates: ClassVar[bool] = False
     #: Whether the cloud answers only when the last report is in, as averaging does.
     waits_for_all: ClassVar[bool] = False
 

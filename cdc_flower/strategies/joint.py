@@ -53,6 +53,8 @@ class Examples:
 class JointGeneration(GenerationStrategy):
     """Options and training of methods whose hypernetwork is trained on historical data."""
 
+    generates = True
+
     epochs: int = option(
         20,
         least=0,

@@ -7,6 +7,7 @@ reads them. All of it is compared before data are read.
 from collections.abc import Mapping
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.registry import models
 from cdc_flower.strategies.registry import strategies as registered
 from cdc_flower.study.trees import Config
@@ -57,6 +58,28 @@ def check_plays(strategies: Mapping[str, object], task: str) -> None:
             f"{read}; it plays {fitting}, and {task} is played by "
             f"{', '.join(strategies_that_play(task))}"
         )
+
+
+def check_generates(strategies: Mapping[str, object], model: DeviceModel) -> None:
+    """Refuses strategies that generate layers where the model's are no chain of linear layers.
+
+    Raises:
+        UserError: If there is one. The text names the strategies that would fit.
+    """
+    if model.can_be_generated:
+        return
+    for name, strategy in strategies.items():
+        if _generates(strategy):
+            fitting = [each.name for each in registered.entries() if not _generates(each.value)]
+            raise UserError(
+                f"strategies: {name} generates adaptive layers, which must be a chain of linear "
+                f"layers as in gru4rec; those of {model.word}, a plain nn.Module, are trained by "
+                f"{', '.join(fitting)}"
+            )
+
+
+def _generates(strategy: object) -> bool:
+    return bool(getattr(strategy, "generates", False))
 
 
 def check_fits(config: Config) -> None:

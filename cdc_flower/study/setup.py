@@ -26,7 +26,7 @@ from cdc_flower.study.check import checked_config
 from cdc_flower.study.cloud import HistoricalStream
 from cdc_flower.study.fleet_setup import fleet_of, network_of
 from cdc_flower.study.play import Playable
-from cdc_flower.study.plays import check_plays
+from cdc_flower.study.plays import check_generates, check_plays
 from cdc_flower.study.trees import Config, Tree
 from cdc_flower.tasks.protocol import Task
 from cdc_flower.tasks.registry import tasks
@@ -89,6 +89,7 @@ def prepare(config: Config) -> Setup:
     network = network_of(config["network"])
     fleet_of(config, network, 1)  # before data are read, which may take minutes
     built = tasks.find(config["task"], "task").value.build(config)
+    check_generates(strategies, built.model)
     fleet = fleet_of(config, network, built.stream.num_devices)
     return Setup(
         built.stream, built.model, fleet, strategies, list(config["references"]), built.task

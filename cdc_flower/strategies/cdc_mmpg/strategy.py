@@ -87,6 +87,7 @@ class CdcMmpg(CloudStrategy):
     """
 
     reads = frozenset({records.FRAMES})
+    generates = True
     passing = frozenset({"_generated"})
 
     arm: str = option(

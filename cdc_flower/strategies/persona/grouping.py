@@ -11,6 +11,8 @@ from cdc_flower.strategies.generation import GenerationStrategy
 class GroupingStrategy(GenerationStrategy):
     """Stages of training, with an editor whose output tells where samples belong."""
 
+    generates = True
+
     cluster_on: str = option(
         "edits",
         choices=("edits", "embeddings"),

@@ -1,0 +1,449 @@
+"""Plays a plain ``torch.nn.Module`` as the model of many devices.
+
+The module computes logits of a batch of events: ``forward(history [B, L], candidates [B, C])``
+gives ``[B, C]``. It runs as its author wrote it, in evaluation mode, on the events of all devices
+at once, and only the calls of adaptive submodules are mapped over devices, each with its own
+parameters (``torch.func.vmap``). Where adaptive parameters are used elsewhere, or all parameters
+differ, the whole module is mapped; and where PyTorch cannot do that, devices run one after the
+other. Which is right for a module is found by trying; see :mod:`cdc_flower.models.module_trials`.
+"""
+
+import logging
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from cdc_flower.core.errors import UserError
+from cdc_flower.models.base import DeviceModel
+from cdc_flower.models.item_rows import Catalog, numbers
+from cdc_flower.models.layers import Parameters
+from cdc_flower.models.module_calls import (
+    Call,
+    Groups,
+    Kept,
+    absent,
+    after,
+    own_call,
+    replaced,
+    rows_call,
+)
+from cdc_flower.models.module_parts import Parts, parts_of
+from cdc_flower.models.recurrent_calls import gru_call, recurrent_call
+
+log = logging.getLogger("cdc_flower")
+
+#: Before the names of tables, beside those of parameters.
+TABLE = "rows of "
+#: Ways of running devices that have parameters of their own, the fastest first.
+CALLS, WHOLE, LOOP = "calls", "whole", "loop"
+#: Length of the history that events have where nothing says another.
+HISTORY_LENGTH = 10
+
+
+class ModuleModel(DeviceModel):
+    """Plays a module whose adaptive submodules differ between devices.
+
+    Parameters have the module's own names and shapes. Those that are not trained
+    (``requires_grad=False``) and buffers stay as they are.
+
+    Args:
+        make: Makes the module; called again, under the seed of the run, for new initial values.
+        num_items: Items are 1..num_items, and 0 is padding.
+        adaptive: Names of submodules, or of single parameters, that differ between devices.
+        history_length: ``L``.
+        keeps_values: Whether the values that the module has are the initial ones.
+
+    Raises:
+        UserError: If a name is none of the module, or the module does not do what it must.
+    """
+
+    can_be_generated = False
+
+    def __init__(
+        self,
+        make: Callable[[], nn.Module],
+        num_items: int,
+        adaptive: Sequence[str],
+        history_length: int = HISTORY_LENGTH,
+        keeps_values: bool = False,
+    ) -> None:
+        for name, size in (("num_items", num_items), ("history_length", history_length)):
+            if size < 1:
+                raise UserError(f"model.{name} must be >= 1, got {size}")
+        self.num_items = num_items
+        self.history_length = history_length
+        self._make = make
+        self._keeps_values = keeps_values
+        self.module = _made(make, 0).eval()
+        self.parts: Parts = parts_of(self.module, adaptive)
+        self.shapes = {
+            name: tuple(value.shape)
+            for name, value in self.module.named_parameters()
+            if value.requires_grad
+        }
+        #: How devices run that differ in adaptive parameters alone, and in all.
+        self.ways = {"head": CALLS, "all": WHOLE}
+        self._memory: _Memory | None = None
+        self._flops: dict[tuple[str, int], float] = {}
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leaves out what is kept between two steps."""
+        return {**self.__dict__, "_memory": None}
+
+    def __getattr__(self, name: str) -> object:
+        """Answers who asks for the sizes of a chain of linear layers.
+
+        Raises:
+            UserError: For these.
+            AttributeError: For any other name.
+        """
+        if name in ("head_sizes", "width"):
+            raise self.no_chain()
+        raise AttributeError(f"{type(self).__name__} has no {name}")
+
+    @property
+    def word(self) -> str:
+        return type(self.module).__name__
+
+    def no_chain(self) -> UserError:
+        """Makes the error for a method that generates layers."""
+        return UserError(
+            f"model must be one with a head of linear layers and states of items, such as gru4rec, "
+            f"where layers are generated; {self.word} is a plain nn.Module"
+        )
+
+    # Parameters
+
+    @property
+    def adaptive(self) -> dict[str, tuple[int, ...]]:
+        return {name: shape for name, shape in self.shapes.items() if name in self.parts.adaptive}
+
+    @property
+    def num_adaptive(self) -> int:
+        return sum(torch.Size(shape).numel() for shape in self.adaptive.values())
+
+    def init(self, generator: torch.Generator) -> Parameters:
+        seed = int(torch.randint(2**62, (), generator=generator))
+        module = self.module if self._keeps_values else _made(self._make, seed)
+        values = dict(module.named_parameters())
+        return {name: values[name].detach().clone() for name in self.shapes}
+
+    def init_static(self, generator: torch.Generator) -> Parameters:
+        own = self.adaptive
+        return {name: value for name, value in self.init(generator).items() if name not in own}
+
+    def values(self) -> Parameters:
+        """Copies the values that the module has."""
+        named = dict(self.module.named_parameters())
+        return {name: named[name].detach().clone() for name in self.shapes}
+
+    # Running
+
+    def tabulate(self, parameters: Parameters) -> Parameters:
+        history, candidates = self.some_events(2, 2)
+        made: dict[str, Tensor] = {}
+        named = self._named(parameters)
+        catalog = self._catalog(named, made)
+        self._run(named, history, candidates, self._row_calls(catalog))
+        return {**parameters, **made}
+
+    def run(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> Tensor:
+        """Runs the module on ``B`` events with shared parameters, and gives what it gives.
+
+        Args:
+            parameters: Shared.
+            history: ``[B, L]``.
+            candidates: ``[B, C]``.
+        """
+        return self._run(self._named(parameters), history, candidates, {})
+
+    def score(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> Tensor:
+        return self._score(parameters, history, candidates, None)
+
+    def encode(
+        self, parameters: Parameters, history: Tensor, candidates: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Puts the ids of an event in a row, for :meth:`head`, which runs the whole module."""
+        length = history.new_full((*history.shape[:-1], 1), history.shape[-1])
+        return torch.cat([length, history, candidates], -1).unsqueeze(-2), None
+
+    def head(self, parameters: Parameters, x: Tensor) -> Tensor:
+        """Runs the module on what :meth:`encode` gave.
+
+        In training, what static submodules gave is kept from step to step, as long as the same
+        tensors come.
+        """
+        ids = x.squeeze(-2)
+        length = int(ids[..., 0].max()) if ids.numel() else 0
+        history, candidates = ids[..., 1 : 1 + length], ids[..., 1 + length :]
+        kept = self._kept(parameters, x)
+        if kept is not None:  # which would keep the events themselves as long as a view of them
+            history, candidates = history.clone(), candidates.clone()
+        return self._score(parameters, history, candidates, kept).unsqueeze(-1)
+
+    def _score(
+        self, parameters: Parameters, history: Tensor, candidates: Tensor, kept: Kept | None
+    ) -> Tensor:
+        """Computes logits ``[..., C]``.
+
+        Args:
+            parameters: Shared or stacked.
+            history: ``[..., L]``.
+            candidates: ``[..., C]``.
+            kept: Of the same events; None keeps nothing.
+        """
+        if not candidates.numel():
+            return torch.zeros(candidates.shape)
+        named = self._named(parameters)
+        stacked = [name for name in named if named[name].dim() > len(self.shapes[name])]
+        tables = {name: value for name, value in parameters.items() if name not in named}
+        calls = self._row_calls(self._catalog(named, None, tables)) if tables else {}
+        if kept is not None:
+            kept.next.clear()
+            for part in self.parts.static:
+                calls[part] = after(kept.call(part), calls.get(part))
+        flat = history.reshape(-1, history.shape[-1]), candidates.reshape(-1, candidates.shape[-1])
+        if not stacked:
+            return self._run(named, *flat, calls).view(candidates.shape)
+        num_devices = len(named[stacked[0]])
+        # A place without an event has nothing but zeros, and an item comes first in all others.
+        is_real = (flat[0][:, 0] != 0) | (flat[1][:, 0] != 0)
+        place = is_real.nonzero().squeeze(-1) if not bool(is_real.all()) else None
+        if place is not None and not len(place):
+            place = torch.zeros(1, dtype=torch.long)
+        groups = Groups(num_devices, len(is_real) // num_devices, place)
+        if place is not None:
+            flat = flat[0][place], flat[1][place]
+        way = self.ways["head" if set(stacked) <= set(self.adaptive) else "all"]
+        if way == CALLS:
+            logits = self._run_calls(named, *flat, calls, groups)
+        else:
+            logits = self._run_whole(named, stacked, *flat, groups, way)
+        if place is not None:
+            padded = logits.new_zeros(len(is_real), logits.shape[-1])
+            padded[place] = logits
+            logits = padded
+        return logits.view(candidates.shape)
+
+    def _run(
+        self,
+        named: Parameters,
+        history: Tensor,
+        candidates: Tensor,
+        calls: Mapping[nn.Module, Call],
+    ) -> Tensor:
+        """Runs the module on ``t`` events.
+
+        Args:
+            named: Its parameters.
+            history: ``[t, L]``.
+            candidates: ``[t, C]``.
+            calls: In place of those of submodules.
+        """
+        with replaced(calls):
+            return numbers(functional_call(self.module, named, (history, candidates)))
+
+    def _run_calls(
+        self,
+        named: Parameters,
+        history: Tensor,
+        candidates: Tensor,
+        calls: Mapping[nn.Module, Call],
+        groups: Groups,
+    ) -> Tensor:
+        """Runs the module on ``t`` events, and its adaptive submodules device by device.
+
+        Args:
+            named: Its parameters, adaptive ones shared or stacked.
+            history: ``[t, L]``.
+            candidates: ``[t, C]``.
+            calls: In place of those of static submodules.
+            groups: Whose the events are.
+        """
+        own_calls: dict[nn.Module, Call] = {}
+        for unit, names in self.parts.units.items():
+            own = {
+                local: self._stacked(named, name, groups.num_devices)
+                for local, name in names.items()
+            }
+            own_calls[unit] = own_call(unit, own, groups)
+        rest = {
+            name: absent() if name in self.parts.adaptive else value
+            for name, value in named.items()
+        }
+        return self._run(rest, history, candidates, {**calls, **own_calls})
+
+    def _stacked(self, named: Parameters, name: str, num_devices: int) -> Tensor:
+        value = named[name]
+        is_stacked = value.dim() > len(self.shapes[name])
+        return value if is_stacked else value.expand(num_devices, *value.shape)
+
+    def _run_whole(
+        self,
+        named: Parameters,
+        stacked: Sequence[str],
+        history: Tensor,
+        candidates: Tensor,
+        groups: Groups,
+        way: str,
+    ) -> Tensor:
+        """Runs the whole module for each device.
+
+        Args:
+            named: Its parameters, shared or stacked.
+            stacked: Names of stacked ones.
+            history: ``[t, L]``.
+            candidates: ``[t, C]``.
+            groups: Whose the events are.
+            way: ``whole``, all at once, or ``loop``.
+        """
+        shared = {name: value for name, value in named.items() if name not in stacked}
+        own = {name: named[name] for name in stacked}
+        ids = groups.together(history), groups.together(candidates)
+
+        calls: dict[nn.Module, Call] = (
+            {part: recurrent_call(part) for part in self.parts.recurrent} if way == WHOLE else {}
+        )
+
+        def one(mine: Parameters, its_history: Tensor, its_candidates: Tensor) -> Tensor:
+            return self._run({**shared, **mine}, its_history, its_candidates, calls)
+
+        if way == WHOLE:
+            with in_single_products():
+                return groups.apart(vmap(one)(own, *ids))
+        rows = [
+            one({name: value[k] for name, value in own.items()}, ids[0][k], ids[1][k])
+            for k in range(groups.num_devices)
+        ]
+        return groups.apart(torch.stack(rows))
+
+    def _named(self, parameters: Parameters) -> Parameters:
+        return {name: parameters[name] for name in self.shapes}
+
+    def _catalog(
+        self,
+        named: Parameters,
+        made: dict[str, Tensor] | None,
+        tables: Mapping[str, Tensor] | None = None,
+    ) -> Catalog:
+        """Says which tables there are.
+
+        Args:
+            named: Parameters of the run.
+            made: Where new ones go; None makes none.
+            tables: Old ones; None for none.
+        """
+        names = {
+            id(value): name for name, value in named.items() if name not in self.parts.adaptive
+        }
+        return Catalog(names, tables or {}, made)
+
+    def _row_calls(self, catalog: Catalog) -> dict[nn.Module, Call]:
+        """Lets embeddings, and GRUs behind them, be looked up."""
+        calls: dict[nn.Module, Call] = {part: gru_call(part) for part in self.parts.gru}
+        return calls | {part: rows_call(part, catalog) for part in self.parts.embeddings}
+
+    def some_events(self, num_events: int, num_candidates: int) -> tuple[Tensor, Tensor]:
+        """Draws events: histories ``[B, L]`` of several lengths, and candidates ``[B, C]``."""
+        draws = torch.Generator().manual_seed(0)
+        shapes = (num_events, self.history_length), (num_events, num_candidates)
+        history, candidates = (
+            torch.randint(1, self.num_items + 1, shape, generator=draws) for shape in shapes
+        )
+        candidates.view(-1)[-1] = self.num_items
+        length = torch.arange(num_events).unsqueeze(-1) % self.history_length + 1
+        history[torch.arange(self.history_length) >= length] = 0
+        return history, candidates
+
+    # What is kept between steps
+
+    def _kept(self, parameters: Parameters, x: Tensor) -> Kept | None:
+        """Finds what earlier steps kept of the same events with the same static parameters."""
+        own = set(self.adaptive)
+        static = [value for name, value in parameters.items() if name not in own]
+        is_training = torch.is_grad_enabled() and all(parameters[k].requires_grad for k in own)
+        if not is_training or any(value.requires_grad for value in static):
+            return None
+        if self._memory is None or not self._memory.is_of([x, *static]):
+            self._memory = _Memory([x, *static])
+        return self._memory.kept
+
+    # Work
+
+    def flops(self, num_candidates: int) -> float:
+        """Counts by PyTorch's own counter, once for each number of candidates."""
+        return self._counted("all", num_candidates)
+
+    def head_flops(self, num_candidates: int) -> float:
+        """Counts what is left to do when outputs of static submodules are kept."""
+        return self._counted("head", num_candidates)
+
+    def _counted(self, layers: str, num_candidates: int) -> float:
+        key = layers, num_candidates
+        if key not in self._flops:
+            events = self.some_events(1, num_candidates)
+            named = self.values()
+            kept = Kept()
+            calls = {part: kept.call(part) for part in self.parts.static}
+            with torch.inference_mode(False), torch.enable_grad(), in_single_products():
+                for name in self.adaptive:
+                    named[name].requires_grad_()
+                if layers == "head":
+                    self._run(named, *events, calls)
+                    kept.next.clear()
+                with FlopCounterMode(display=False) as counter:
+                    self._run(named, *events, calls)
+            self._flops[key] = float(counter.get_total_flops())
+        return self._flops[key]
+
+    # What only models with a chain of linear layers have
+
+    def item_states(self, parameters: Parameters, history: Tensor) -> Tensor:
+        raise self.no_chain()
+
+
+class _Memory:
+    """Keeps outputs as long as tensors are alive and unchanged.
+
+    Args:
+        tensors: The events first; when they are gone everything is forgotten.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        first, *others = tensors
+        self.kept = Kept()
+        forget = self.kept.calls.clear
+        self._refs = [weakref.ref(first, lambda _: forget()), *map(weakref.ref, others)]
+        self._versions = [value._version for value in tensors]
+
+    def is_of(self, tensors: Sequence[Tensor]) -> bool:
+        """Tells whether these are the same tensors, unchanged."""
+        return len(tensors) == len(self._refs) and all(
+            ref() is value and version == value._version
+            for ref, value, version in zip(self._refs, tensors, self._versions, strict=True)
+        )
+
+
+@contextmanager
+def in_single_products() -> Iterator[None]:
+    """Lets attention run as products that PyTorch can count and map over devices."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _made(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """Makes a module under a seed, and leaves PyTorch's own generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
