@@ -14,7 +14,6 @@ strategy look here.
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import cast
 
 from flwr.serverapp.strategy import Strategy
 
@@ -117,12 +116,13 @@ def _inside(value: object, place: str) -> Strategy:
     settings = dict(value) if isinstance(value, Mapping) else {}
     path = str(settings.pop(TARGET, ""))
     try:
-        kind = pkgutil.resolve_name(path) if path else None
+        kind: object = pkgutil.resolve_name(path) if path else None
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"{place}.{TARGET} must be importable, got {path}: {error}") from error
-    if not is_strategy(kind):
+    if not (isinstance(kind, type) and is_strategy(kind)):
         raise UserError(f"{place}.{TARGET} must name a strategy of Flower's, got {path or value!r}")
-    return cast(type[Strategy], kind)(**checked_values(options_of(kind), settings, place))
+    made: Strategy = kind(**checked_values(options_of(kind), settings, place))
+    return made
 
 
 def looks() -> dict[str, Look]:

@@ -6,7 +6,7 @@ import numpy as np
 from flwr.serverapp.strategy import Strategy
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.core.options import Option, constructor_options
+from cdc_flower.core.options import Option, options_of
 from cdc_flower.devices.local_training import check_config
 from cdc_flower.strategies.stock_state import wrapped
 from cdc_flower.wire import records
@@ -67,7 +67,7 @@ def check_values(strategy: Strategy) -> None:
         if not 0 <= (fraction := getattr(each, "fraction_train", 1.0)) <= 1:
             raise UserError(f"fraction_train of {name} must be in [0, 1], got {fraction}")
         for key, instead in _UNUSED.items():
-            default = getattr(constructor_options(type(each)).get(key), "default", None)
+            default = getattr(options_of(type(each)).get(key), "default", None)
             if (given := getattr(each, key, default)) != default:
                 raise UserError(
                     f"{key} of {name} must be left out, as Flower tells it to no device; {instead} "
