@@ -153,8 +153,8 @@ class FederatedOnDevices(OnDevices):
             raise UserError(f"{name}: {error}") from error
         if made is None and len(answers.ok()) == self._num_asked:
             raise UserError(
-                f"{name} must make a model of what all devices answered, got none of "
-                f"{self._num_asked} in round {server_round}; Flower's log says why"
+                f"{name} must make a model of the answers, got none of {self._num_asked} in round "
+                f"{server_round}, though all came; its arguments may need more devices"
             )
         return made, metrics
 
@@ -183,8 +183,13 @@ class FederatedOnDevices(OnDevices):
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
-        """Lets Flower's strategy average metrics; metrics are collected for the results."""
+        """Lets Flower's strategy average metrics; metrics are collected for the results.
+
+        Raises:
+            UserError: If every device failed.
+        """
         answers = MessageBatches.of(replies)
+        check_replies(answers, type(self).__name__)
         if not num_examples(answers):
             return None
         with self._draws("aggregate_evaluate", server_round):

@@ -35,8 +35,8 @@ _WIRE_NAMES = {
 _UNUSED = {"eta_l": "rate"}
 #: Numbers of devices that Flower's strategies wait for, and without them for ever.
 _WAITS_FOR = ("min_available_nodes", "min_train_nodes", "min_evaluate_nodes")
-#: Flower's error code for an app that raised.
-_APP_RAISED = 2
+#: Flower's error codes for an app that raised; others are of nodes and messages that are lost.
+_APP_RAISED = range(3)
 
 
 def check_class(kind: type) -> None:
@@ -142,8 +142,9 @@ def check_replies(replies: MessageBatches, sender: str) -> None:
         return
     for batch, _ in replies.groups:
         for code, reason in batch.errors.values():
-            if code == _APP_RAISED:
-                raise UserError(f"{sender}: every device must be able to train, got: {reason}")
+            if code in _APP_RAISED:
+                told = (reason or "no reason").splitlines()[0]
+                raise UserError(f"{sender}: devices must answer, and every one failed: {told}")
 
 
 def num_examples(replies: MessageBatches) -> int:

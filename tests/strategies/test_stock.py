@@ -2,8 +2,11 @@
 
 import copy
 import pickle
+import pkgutil
 import random
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,7 @@ from stock_cases import (
     stock,
 )
 from tiny import LABELS, cloud, fleet, inline, stream, table
+from video_tiny import video_cloud, video_inline, video_stream, video_task
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.options import option, options_of
@@ -36,6 +40,8 @@ from cdc_flower.strategies.stock import (
 )
 from cdc_flower.strategies.stock_checks import REFUSED
 from cdc_flower.study.play import play
+
+PAGE = Path(__file__).parents[2] / "docs" / "stock_strategies.md"
 
 
 def test_every_strategy_of_flowers_is_played_or_refused() -> None:
@@ -142,12 +148,18 @@ def test_options_are_those_of_the_class_and_of_local_training() -> None:
     assert on_devices(CloudStrategy) is CloudStrategy
 
 
-class MyFedAdam(FederatedOnDevices, FedAdam):
-    """Flower's FedAdam with a clipped rate, as a user writes it."""
-
-    def __init__(self, *, most: float = 1.0, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.eta = min(self.eta, most)
+def test_the_page_says_it_as_it_is() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    given = dict(re.findall(r"\+strategy\.fedadam\.(\w+)=(\S+)", text))
+    kind = pkgutil.resolve_name(given.pop("_target_"))
+    built = build_class(kind, {key: float(value) for key, value in given.items()}, "strategy.x")
+    assert isinstance(built, FedAdam) and built.eta == 0.01
+    rows = [line.partition("|")[2].partition("|")[0] for line in text.splitlines()]
+    named = {name for row in rows for name in re.findall(r"[A-Z]\w+|…\w+", row)}
+    short = {f"DifferentialPrivacy{where}SideFixedClipping" for where in ("Server", "Client")}
+    assert named == {name for name in {*CASES, *REFUSED} if "Adaptive" not in name} | short | {
+        "…AdaptiveClipping"
+    }
 
 
 @dataclass(eq=False, repr=False)
@@ -160,8 +172,12 @@ class Nudged(FederatedOnDevices, FedAvg):
 
 
 def test_a_class_of_ones_own_plays_with_its_arguments_and_all_others() -> None:
-    assert {"most", "eta", "steps"} <= set(options_of(MyFedAdam))
-    built: Any = build_class(MyFedAdam, {"most": 0.01, "beta_1": 0.5, **LOCAL}, "strategy.mine")
+    page: dict[str, Any] = {}
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    exec(code, page)
+    assert {"most", "eta", "steps"} <= set(options_of(page["MyFedAdam"]))
+    given = {"most": 0.01, "beta_1": 0.5, **LOCAL}
+    built: Any = build_class(page["MyFedAdam"], given, "strategy.mine")
     assert (built.eta, built.beta_1, built.how.steps) == (0.01, 0.5, 2)
     built.prepare(cloud())
     assert len(table("mine", built=built))
@@ -206,3 +222,21 @@ def test_it_is_copied_and_pickled() -> None:
     built = stock("FedAdam")
     for twin in (copy.deepcopy(built), pickle.loads(pickle.dumps(built))):
         assert type(twin) is type(built) and twin.eta == built.eta and twin is not built
+
+
+def test_it_plays_on_video() -> None:
+    videos = video_stream()
+    built = stock("FedYogi")
+    built.prepare(video_cloud(videos))
+    frames: list[pd.DataFrame] = []
+    play(
+        built,
+        video_inline(videos),
+        fleet(videos.num_devices),
+        videos.segment_starts_s,
+        labels={**LABELS, "strategy": "fedyogi"},
+        collect=frames.append,
+        task=video_task(videos),
+    )
+    assert len(frames) == videos.num_segments
+    assert all(frame.device_id.nunique() == videos.num_devices for frame in frames)

@@ -34,10 +34,10 @@ def test_what_rounds_change_is_saved(name: str) -> None:
 
 @every_case
 def test_a_run_that_stops_and_goes_on_gives_the_same_rows(name: str) -> None:
-    more: dict[str, Any] = {}
+    more: dict[str, Any] = {"fraction_train": 0.75}
     if "strategy" in CASES[name]:
-        more = {"noise_multiplier": 0.01, "clipped_count_stddev": 6.0}
-        more = {key: more[key] for key in more if key in {*CASES[name]}}
+        noise = {"noise_multiplier": 0.01, "clipped_count_stddev": 6.0}
+        more = {key: value for key, value in noise.items() if key in CASES[name]}
     saved: dict[str, np.ndarray] = {}
 
     def rows(rounds: Any) -> pd.DataFrame:
