@@ -25,6 +25,7 @@ from cdc_flower.devices.local_training import (
     no_work,
     rows_told_alike,
     training_of,
+    training_of_arrays,
 )
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.devices.task import DeviceTask
@@ -248,8 +249,7 @@ class DeviceApp(ClientApp):
     def _trained(self, batch: MessageBatch, states: DeviceStates) -> MessageBatch:
         """Trains the parameters that came to devices that are told the same."""
         sent = fitted_arrays(batch, states.static)
-        is_head = set(sent) <= set(self.model.adaptive)
-        how = replace(training_of(batch, states), layers="head" if is_head else "all")
+        how = training_of_arrays(batch, states, sent, self.model.adaptive)
         losses = np.zeros(len(states))
         work, trained = self._train_on_labels(
             batch,

@@ -3,7 +3,8 @@
 A key that devices could not obey is refused by its name, so that no configuration is passed over.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,17 +22,14 @@ Work = dict[str, NDArray]
 
 #: Options of a training by their keys on the wire.
 _OPTIONS = {name.replace("_", "-"): each for name, each in options_of(LocalTraining).items()}
-#: Which layers are trained; Flower's ``train`` says it by the arrays that it carries.
 _LAYERS = "layers"
+#: Messages whose receivers train.
+_TRAINS = (records.TRAIN, records.TRAIN_LOCAL, records.TRAIN_UPLOAD)
 
 
 def known_keys(message_type: str) -> frozenset[str]:
     """Lists the keys of a configuration that devices obey in messages of a type."""
-    if message_type == records.TRAIN:
-        return frozenset({records.SERVER_ROUND, *_OPTIONS} - {_LAYERS})
-    if message_type in (records.TRAIN_LOCAL, records.TRAIN_UPLOAD):
-        return frozenset({records.SERVER_ROUND, *_OPTIONS})
-    return frozenset({records.SERVER_ROUND})
+    return frozenset({records.SERVER_ROUND, *(_OPTIONS if message_type in _TRAINS else ())})
 
 
 def check_config(batch: MessageBatch, sender: str = "") -> None:
@@ -65,6 +63,30 @@ def training_of(batch: MessageBatch, states: DeviceStates) -> LocalTraining:
     told = _of_row(batch.configs.get(records.CONFIG, {}), 0) if len(batch) else {}
     own = {key: value for key, value in told.items() if key in _OPTIONS}
     return _checked({**states.settings, **own}, f"config of {batch.message_type}")
+
+
+def training_of_arrays(
+    batch: MessageBatch, states: DeviceStates, sent: Arrays, adaptive: Iterable[str]
+) -> LocalTraining:
+    """Reads how devices train the parameters that came: those say which layers are trained.
+
+    Args:
+        batch: One message a device, which are told the same.
+        states: Of the devices.
+        sent: From :func:`fitted_arrays`.
+        adaptive: Names of the adaptive layers.
+
+    Raises:
+        UserError: As :func:`check_config`, or if the message says other layers.
+    """
+    layers = "head" if set(sent) <= set(adaptive) else "all"
+    told = batch.configs.get(records.CONFIG, {}).get(_LAYERS, layers)
+    if told != layers:
+        raise UserError(
+            f"config of {batch.message_type}: {_LAYERS} must be {layers}, as its arrays are, "
+            f"got {told}"
+        )
+    return replace(training_of(batch, states), layers=layers)
 
 
 def rows_told_alike(batch: MessageBatch) -> list[NDArray[np.int64]]:
@@ -114,6 +136,11 @@ def as_trained(sent: Arrays, static: Arrays, rows: NDArray[np.int64]) -> Arrays:
 
     Optimizers in the cloud may make float64 of float32: what came is then rounded, as PyTorch's
     ``load_state_dict`` rounds it.
+
+    Args:
+        sent: ``[n, ...]``, from :func:`fitted_arrays`.
+        static: The deployed model.
+        rows: ``[k]``, of the devices.
     """
     return {
         name: value[rows].astype(static[name].dtype, copy=False) for name, value in sent.items()

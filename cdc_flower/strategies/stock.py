@@ -228,11 +228,8 @@ def put_on_devices(strategy: Strategy, **local: object) -> OnDevices:
     Raises:
         UserError: As :func:`on_devices`, or if a value would leave devices out.
     """
-    if not isinstance(strategy, OnDevices):
-        played = _fresh(type(strategy))
-        vars(played).update(vars(strategy))
-    else:
-        played = copy.copy(strategy)
+    played = _fresh(type(strategy))
+    vars(played).update(copy.deepcopy(vars(strategy)))
     if isinstance(played, FederatedOnDevices):
         if local or "how" not in vars(played):
             played._train_by(local)
@@ -244,7 +241,7 @@ def put_on_devices(strategy: Strategy, **local: object) -> OnDevices:
 def _mixed(kind: type[Strategy]) -> type[OnDevices]:
     """Makes the class; the same each time, so that objects of it are of one class."""
     check_class(kind)
-    both = sorted(set(constructor_options(kind)) & set(options_of(LocalSteps)))
+    both = sorted(set(_options_from(kind, kind)) & set(options_of(LocalSteps)))
     if both:
         raise UserError(
             f"{kind.__name__} must not have an argument {both[0]}, which says how devices train"
@@ -255,6 +252,8 @@ def _mixed(kind: type[Strategy]) -> type[OnDevices]:
         return _fresh, (kind,), vars(strategy)
 
     names = {"__module__": kind.__module__, "__doc__": kind.__doc__, "__reduce__": reduced}
+    if hasattr(kind, "__post_init__"):  # of a dataclass, which its constructor calls
+        names["__post_init__"] = kind.__post_init__
     return type(kind.__name__, (FederatedOnDevices, kind), names)
 
 

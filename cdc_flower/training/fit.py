@@ -267,9 +267,8 @@ def _train_chunk(
     Returns:
         The trained parameters, and the mean losses ``[rows]`` before the first step.
     """
-    first_losses = np.zeros(len(rows))
     if not examples.num_examples[rows].any():
-        return start, first_losses  # nothing to take a gradient of
+        return start, np.zeros(len(rows))  # nothing to take a gradient of
     place = np.full(len(examples.num_examples), -1)
     place[rows] = np.arange(len(rows))
     chosen = place[examples.row] >= 0
@@ -282,9 +281,6 @@ def _train_chunk(
     weight = weight / weight.sum(1, keepdim=True).clamp(min=1)
 
     leaves = {name: value.clone().requires_grad_() for name, value in tensors(start).items()}
-    anchor = (
-        {name: leaf.detach().clone() for name, leaf in leaves.items()} if how.proximal_mu else {}
-    )
     model_of = {**shared, **leaves}
     if only_heads:
         # The static layers see each example once, whatever the number of steps.
@@ -301,16 +297,33 @@ def _train_chunk(
         def logits() -> Tensor:
             return model.score(model_of, *padded)
 
+    first_losses = _descend(leaves, lambda: model.loss(logits()) * weight, how)
+    return {name: leaf.detach().numpy() for name, leaf in leaves.items()}, first_losses
+
+
+def _descend(
+    leaves: Parameters, losses: Callable[[], Tensor], how: LocalTraining
+) -> NDArray[np.float64]:
+    """Takes the steps of some devices, and returns their losses ``[rows]`` before the first.
+
+    Args:
+        leaves: Trained in place.
+        losses: Weighted losses of the examples, ``[rows, slots]``.
+        how: With at least one step.
+    """
+    anchor = (
+        {name: leaf.detach().clone() for name, leaf in leaves.items()} if how.proximal_mu else {}
+    )
     kind = torch.optim.Adam if how.optimizer == "adam" else torch.optim.SGD
     optimizer = kind(list(leaves.values()), lr=how.rate)
-    for step in range(how.steps):
+    before: list[Tensor] = []
+    for _ in range(how.steps):
         optimizer.zero_grad()
-        losses = model.loss(logits()) * weight
-        if not step:
-            first_losses = losses.detach().sum(1).double().numpy()
-        loss = losses.sum()
+        each = losses()
+        before = before or [each.detach()]
+        loss = each.sum()
         for name, value in anchor.items():
             loss = loss + 0.5 * how.proximal_mu * (leaves[name] - value).square().sum()
         loss.backward()
         optimizer.step()
-    return {name: leaf.detach().numpy() for name, leaf in leaves.items()}, first_losses
+    return before[0].sum(1).double().numpy()

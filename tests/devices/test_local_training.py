@@ -80,7 +80,7 @@ def test_what_does_not_fit_the_model_is_refused() -> None:
     ("message_type", "key", "is_known"),
     [
         (records.TRAIN, "proximal-mu", True),
-        (records.TRAIN, "layers", False),
+        (records.TRAIN, "layer", False),
         (records.TRAIN_LOCAL, "layers", True),
         (records.EVALUATE, records.SERVER_ROUND, True),
         (records.EVALUATE, "rate", False),
@@ -101,3 +101,9 @@ def test_every_device_is_looked_at_for_a_wrong_value() -> None:
     rates = np.array([0.1, 0.1, 0.1, 0.1, 0.1, 0.1, -0.5])
     with pytest.raises(UserError, match=r"config of train: rate must be >= 0, got -0.5"):
         trained(to_train({"rate": rates}))
+
+
+def test_layers_are_those_that_came() -> None:
+    assert len(trained(to_train({"layers": "head"})))
+    with pytest.raises(UserError, match="layers must be head, as its arrays are, got all"):
+        trained(to_train({"layers": "all"}))

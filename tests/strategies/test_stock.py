@@ -188,6 +188,21 @@ def test_a_class_of_ones_own_plays_with_its_arguments_and_all_others() -> None:
         build_class(Nudged, {"nudge": -1}, "strategy.nudged")
 
 
+@dataclass(eq=False, repr=False)
+class Halved(FedAvg):
+    """A dataclass that knows nothing of devices."""
+
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        FedAvg.__init__(self, fraction_train=self.share / 2)
+
+
+def test_a_dataclass_without_the_mix_in_plays_too() -> None:
+    built: Any = build_class(Halved, {"share": 0.5, "steps": 3}, "strategy.halved")
+    assert (built.fraction_train, built.share, built.how.steps) == (0.25, 0.5, 3)
+
+
 def test_a_name_for_two_things_is_refused() -> None:
     class Slow(FedAvg):
         def __init__(self, rate: float = 1.0) -> None:
@@ -208,6 +223,8 @@ def test_an_object_plays_as_well_and_is_not_changed() -> None:
         np.testing.assert_array_equal(one[key], other[key])
     with pytest.raises(UserError, match="fraction_evaluate of FedAvg"):
         put_on_devices(FedAvg(fraction_evaluate=0.1))
+    noisy = flower.DifferentialPrivacyServerSideFixedClipping(theirs, 0.0, 1.0, 4)
+    assert put_on_devices(noisy).strategy is not theirs  # type: ignore[attr-defined]
     ours = CloudStrategy()
     assert type(put_on_devices(ours)) is CloudStrategy
 

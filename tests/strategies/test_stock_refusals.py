@@ -64,7 +64,7 @@ def test_a_configuration_is_obeyed_on_devices() -> None:
         ({"proximal_mu": 1.0}, "did you mean 'proximal-mu'"),
         ({"clipping_norm": 1.0}, "unknown key 'clipping_norm'"),
         ({"qffl": 0.1}, "unknown key 'qffl'"),
-        ({"layers": "head"}, "unknown key 'layers'"),
+        ({"layers": "all"}, "layers must be head, as its arrays are, got all"),
         ({"rate": -1.0}, "rate must be >= 0, got -1"),
         ({"steps": 2.5}, "steps must be a whole number, got 2.5"),
         ({"optimizer": "adagrad"}, "optimizer must be one of adam, sgd"),
