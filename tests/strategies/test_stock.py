@@ -23,11 +23,12 @@ from stock_cases import (
     every_case,
     stock,
 )
-from tiny import LABELS, cloud, fleet, inline, stream, table
+from tiny import LABELS, cloud, fleet, inline, strategy, stream, table
 from video_tiny import video_cloud, video_inline, video_stream, video_task
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.options import option, options_of
+from cdc_flower.simulations.fleet import Fleet, Network, Speeds
 from cdc_flower.simulations.grids.codecs import WithCodecs
 from cdc_flower.simulations.protocol.encoding import Codecs
 from cdc_flower.strategies.base import CloudStrategy
@@ -107,6 +108,20 @@ def test_every_device_has_a_row_in_every_segment() -> None:
     rows = table("fedadam", built=stock("FedAdam", fraction_train=0.5))
     assert (rows.groupby("segment", observed=True).device_id.nunique() == 4).all()
     assert rows.segment.nunique() == 6
+
+
+def test_it_is_scored_and_waited_for_as_our_fedavg_of_all_devices() -> None:
+    network = Network("uneven", 2e3, 2e3, 0.1, spread=1.0)
+    links = Fleet.build(4, network, speeds=Speeds(), seed=0)
+    ours = strategy("fedavg", layers="head", num_train_devices=4, **LOCAL)
+    one, other = (
+        table("fedavg", links=links, built=ours),
+        table("fedavg", links=links, built=stock("FedAvg")),
+    )
+    for column in ("value_sum", "value_count", "num_examples", "num_labels", "device_id"):
+        np.testing.assert_allclose(one[column], other[column], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(one.latency_s, other.latency_s, rtol=0.1)
+    assert one.latency_s.max() > 1.0
 
 
 def test_float64_is_counted_as_sent_and_rounded_on_devices() -> None:
