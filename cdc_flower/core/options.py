@@ -156,8 +156,20 @@ class Option:
 def options_of(owner: type) -> dict[str, Option]:
     """Lists the options of a class by name: its dataclass fields, or its constructor's arguments.
 
+    A class whose options are neither has a class method ``list_options``.
+
     Raises:
         TypeError: If the constructor takes arguments by position only.
+    """
+    listed = getattr(owner, "list_options", None)
+    return constructor_options(owner) if listed is None else listed()
+
+
+def constructor_options(owner: type) -> dict[str, Option]:
+    """Lists the fields of a dataclass, or the arguments of a class's constructor, by name.
+
+    Raises:
+        TypeError: As :func:`options_of`.
     """
     if dataclasses.is_dataclass(owner):
         kinds = typing.get_type_hints(owner)

@@ -6,6 +6,9 @@ many other devices there are or on the order in which they are asked for.
 """
 
 import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -31,6 +34,25 @@ def torch_generator(seed: int, *name: str | int) -> torch.Generator:
     """Makes the same for PyTorch; see :func:`generator`."""
     # PyTorch takes a signed number of 64 bits.
     return torch.Generator().manual_seed(_digest(seed, name) & 0x7FFFFFFFFFFFFFFF)
+
+
+@contextmanager
+def global_draws(seed: int, *name: str | int) -> Iterator[None]:
+    """Lets the global generators of Python, NumPy and PyTorch draw by (seed, name) inside a block.
+
+    For code of others that draws from them. They go on afterwards as if nothing had been drawn.
+    """
+    kept = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    digest = _digest(seed, name)
+    random.seed(digest)
+    np.random.seed(digest & 0xFFFFFFFF)
+    torch.default_generator.manual_seed(digest & 0x7FFFFFFFFFFFFFFF)
+    try:
+        yield
+    finally:
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])
+        torch.set_rng_state(kept[2])
 
 
 def _mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -15,9 +15,18 @@ from numpy.typing import NDArray
 
 from cdc_flower.core.stream import Stream, TruthReader
 from cdc_flower.devices.decoders.deployment import decoders_of, deploy
-from cdc_flower.devices.decoders.protocol import names_of
 from cdc_flower.devices.decoders.receive import receive
 from cdc_flower.devices.feature_report import feature_report
+from cdc_flower.devices.local_training import (
+    Work,
+    as_trained,
+    check_config,
+    fitted_arrays,
+    no_work,
+    rows_told_alike,
+    training_of,
+    training_of_arrays,
+)
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.devices.task import DeviceTask
 from cdc_flower.models.base import DeviceModel
@@ -36,9 +45,6 @@ POINT = "points/"
 
 #: Makes replies to messages, and the states after them.
 _Handler = Callable[[MessageBatch, DeviceStates], tuple[Replies, DeviceStates]]
-
-#: Work that devices did: ``num-labels`` and ``flops``, ``[n]`` each.
-Work = dict[str, NDArray]
 
 
 class LabelBudget(TruthReader):
@@ -97,6 +103,7 @@ class DeviceApp(ClientApp):
         Raises:
             ValueError: If the message type is unknown, the numbers of messages and states differ, a
                 device has no model yet, or the content is not what the type asks for.
+            UserError: If the configuration says what devices cannot obey.
         """
         if len(batch) != len(states):
             raise ValueError(
@@ -124,6 +131,8 @@ class DeviceApp(ClientApp):
             raise ValueError(
                 f"{batch.message_type} must follow {records.DEPLOY}, got none on device {device_id}"
             )
+        if batch.message_type != records.DEPLOY:
+            check_config(batch)
         torch.set_num_threads(1)  # the products are small: a second thread costs more than it gives
         return handlers[batch.message_type](batch, states)
 
@@ -190,7 +199,7 @@ class DeviceApp(ClientApp):
         return joined(groups), states
 
     def _upload(self, batch: MessageBatch, states: DeviceStates) -> tuple[Replies, DeviceStates]:
-        how = _training_of(batch, states)
+        how = training_of(batch, states)
         examples = self.stream.labelled(
             LabelBudget(), states.device_ids, segment_of(batch), how.max_examples, how.num_negatives
         )
@@ -207,7 +216,7 @@ class DeviceApp(ClientApp):
     def _train_in_place(
         self, batch: MessageBatch, states: DeviceStates
     ) -> tuple[Replies, DeviceStates]:
-        how = _training_of(batch, states)
+        how = training_of(batch, states)
         names = tuple(self.model.adaptive) if how.layers == "head" else tuple(states.static)
         idle = np.flatnonzero(states.pending < 0)  # the others still work on what they began before
         if not how.steps or not len(idle):
@@ -232,24 +241,32 @@ class DeviceApp(ClientApp):
         return batch.reply(configs={records.WORK: work}), replace(changed, pending=pending)
 
     def _train(self, batch: MessageBatch, states: DeviceStates) -> tuple[Replies, DeviceStates]:
-        names = names_of(batch, records.ARRAYS)
-        if not names:
-            raise ValueError(f"{records.TRAIN} must carry {records.ARRAYS}, got none")
-        how = _training_of(batch, states)
-        how = replace(how, layers="head" if set(names) <= set(self.model.adaptive) else "all")
-        sent = {name: batch.array(records.ARRAYS, name) for name in names}
-        everyone = np.arange(len(states))
+        parts = [(batch.select(rows), rows) for rows in rows_told_alike(batch)]
+        return joined(
+            [(self._trained(part, states.select(rows)), rows) for part, rows in parts]
+        ), states
+
+    def _trained(self, batch: MessageBatch, states: DeviceStates) -> MessageBatch:
+        """Trains the parameters that came to devices that are told the same."""
+        sent = fitted_arrays(batch, states.static)
+        how = training_of_arrays(batch, states, sent, self.model.adaptive)
+        losses = np.zeros(len(states))
         work, trained = self._train_on_labels(
             batch,
             states,
-            everyone,
+            np.arange(len(states)),
             how,
-            lambda rows: {name: value[rows] for name, value in sent.items()},
+            lambda rows: as_trained(sent, states.static, rows),
+            losses,
         )
-        metrics = {records.METRICS: {records.NUM_EXAMPLES: work[records.NUM_LABELS]}}
+        metrics = {records.NUM_EXAMPLES: work[records.NUM_LABELS]}
+        if loss_key := str(states.settings.get(records.TRAIN_LOSS, "")):
+            metrics[loss_key] = losses
         return batch.reply(
-            arrays={records.ARRAYS: trained}, metrics=metrics, configs={records.WORK: work}
-        ), states
+            arrays={records.ARRAYS: trained},
+            metrics={records.METRICS: metrics},
+            configs={records.WORK: work},
+        )
 
     def _train_on_labels(
         self,
@@ -258,10 +275,11 @@ class DeviceApp(ClientApp):
         rows: NDArray[np.int64],
         how: LocalTraining,
         start: Callable[[NDArray[np.int64]], Arrays],
+        losses: NDArray[np.float64] | None = None,
     ) -> tuple[Work, Arrays]:
         """Trains on some devices, and returns the work ``[n]`` and parameters ``[rows, ...]``.
 
-        The work is 0 for the others.
+        The work is 0 for the others. See ``train_on_devices`` for ``losses``, ``[rows]``.
         """
         examples = self.stream.labelled(
             LabelBudget(),
@@ -270,7 +288,7 @@ class DeviceApp(ClientApp):
             how.max_examples,
             how.num_negatives,
         )
-        trained = train_on_devices(self.model, states.static, start, examples, how)
+        trained = train_on_devices(self.model, states.static, start, examples, how, losses)
         work = no_work(len(states))
         work[records.NUM_LABELS][rows] = examples.num_examples
         work[records.FLOPS][rows] = how.flops(self.model, examples.num_examples)
@@ -363,19 +381,6 @@ class DeviceApp(ClientApp):
         logits = scorer.score(set_of_event, data.history, data.candidates)
         scores, points = self.task.score(logits, data)
         return {**scores, **{POINT + key: value for key, value in points.items()}}
-
-
-def _training_of(batch: MessageBatch, states: DeviceStates) -> LocalTraining:
-    """Reads how to train: as deployed, and as the message says where it says anything."""
-    return LocalTraining.from_settings({**states.settings, **batch.configs.get(records.CONFIG, {})})
-
-
-def no_work(num_devices: int) -> Work:
-    """Makes the work of devices that spent no label and no operation."""
-    return {
-        records.NUM_LABELS: np.zeros(num_devices, np.int64),
-        records.FLOPS: np.zeros(num_devices),
-    }
 
 
 def segment_of(batch: MessageBatch) -> int:

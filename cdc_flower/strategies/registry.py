@@ -11,14 +11,22 @@ Nothing else names it: configuration, command line, catalog, figures, papers and
 strategy look here.
 """
 
+import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from flwr.serverapp.strategy import Strategy
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.options import checked_values, options_of
 from cdc_flower.core.registry import Registry
 from cdc_flower.strategies.base import OnDevices
 from cdc_flower.strategies.papers import Paper
+from cdc_flower.strategies.stock import on_devices
+from cdc_flower.strategies.stock_checks import is_strategy
+
+#: The key that names a class by its import path.
+TARGET = "_target_"
 
 
 @dataclass(frozen=True)
@@ -68,12 +76,53 @@ def build_strategy(name: str, settings: Mapping[str, object], place: str = "") -
     Raises:
         UserError: If there is no such strategy, or a setting is unknown or out of its range.
     """
-    kind, place = strategies[name].value, place or f"strategy.{name}"
-    checked = checked_values(options_of(kind), settings, place)
+    return build_class(strategies[name].value, settings, place or f"strategy.{name}")
+
+
+def build_class(kind: type, settings: Mapping[str, object], place: str) -> OnDevices:
+    """Builds a strategy of a class: one of ours, or any of Flower's, which is then mixed in.
+
+    Args:
+        kind: The class.
+        settings: Its options, by name; a strategy that it is wrapped around has a ``_target_``.
+        place: The config key that holds them, for errors.
+
+    Raises:
+        UserError: If devices cannot play it, or a setting is unknown or out of its range.
+    """
     try:
-        return kind(**checked)
-    except (TypeError, ValueError) as error:
+        played = on_devices(kind)
+    except UserError as error:
         raise UserError(f"{place}: {error}") from error
+    options = options_of(played)
+    checked = checked_values(options, settings, place)
+    for key, value in checked.items():
+        if is_strategy(options[key].kind):
+            checked[key] = _inside(value, f"{place}.{key}")
+    try:
+        return played(**checked)
+    except (TypeError, ValueError, UserError) as error:
+        raise UserError(f"{place}: {error}") from error
+
+
+def _inside(value: object, place: str) -> Strategy:
+    """Builds the strategy that another is wrapped around.
+
+    Raises:
+        UserError: If it is none, or a setting is unknown or out of its range.
+    """
+    if isinstance(value, Strategy):
+        return value
+    settings = dict(value) if isinstance(value, Mapping) else {}
+    path = str(settings.pop(TARGET, ""))
+    try:
+        kind: object = pkgutil.resolve_name(path) if path else None
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"{place}.{TARGET} must be importable, got {path}: {error}") from error
+    if not (isinstance(kind, type) and is_strategy(kind)):
+        raise UserError(f"{place}.{TARGET} must name a strategy of Flower's, got {path or value!r}")
+    made: Strategy = kind(**checked_values(options_of(kind), settings, place))
+    return made
 
 
 def looks() -> dict[str, Look]:

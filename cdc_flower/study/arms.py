@@ -10,6 +10,7 @@ own in their place::
 from cdc_flower.core.errors import UserError, check_name
 from cdc_flower.strategies.base import OnDevices
 from cdc_flower.strategies.registry import build_strategy, strategies
+from cdc_flower.strategies.stock import on_devices
 from cdc_flower.study.trees import Config, Tree
 
 METHOD = "method"
@@ -70,4 +71,4 @@ def method_of(configured: Config, name: str) -> type[OnDevices]:
     Raises:
         UserError: As :func:`arm`.
     """
-    return strategies[arm(configured, name)[0]].value
+    return on_devices(strategies[arm(configured, name)[0]].value)

@@ -208,6 +208,7 @@ def train_on_devices(
     start: Callable[[NDArray[np.int64]], Arrays],
     examples: LabelledBatch,
     how: LocalTraining,
+    losses: NDArray[np.float64] | None = None,
 ) -> Arrays:
     """Trains the parameters of ``n`` devices, each on its own examples, batched.
 
@@ -218,6 +219,8 @@ def train_on_devices(
             of which is trained.
         examples: The devices' examples; a device without any keeps what it has.
         how: No steps, or a rate of 0, change nothing. Its ``layers`` do not matter here.
+        losses: ``[n]`` zeros, to which the mean loss of each device before its first step is
+            added; None tells none. Without steps or examples it stays as it is.
 
     Returns:
         The trained parameters, ``[n, ...]``.
@@ -240,9 +243,13 @@ def train_on_devices(
     }
     for first_row in range(0, num_devices, size):
         rows = order[first_row : first_row + size]
-        chunk = _train_chunk(model, shared, start(rows), examples, rows, how, only_heads)
+        chunk, first_losses = _train_chunk(
+            model, shared, start(rows), examples, rows, how, only_heads
+        )
         for name, value in chunk.items():
             trained[name][rows] = value
+        if losses is not None:
+            losses[rows] += first_losses
     return trained
 
 
@@ -254,10 +261,14 @@ def _train_chunk(
     rows: NDArray[np.int64],
     how: LocalTraining,
     only_heads: bool,
-) -> Arrays:
-    """Trains the parameters of some devices; ``start`` has their rows only."""
+) -> tuple[Arrays, NDArray[np.float64]]:
+    """Trains the parameters of some devices; ``start`` has their rows only.
+
+    Returns:
+        The trained parameters, and the mean losses ``[rows]`` before the first step.
+    """
     if not examples.num_examples[rows].any():
-        return start  # nothing to take a gradient of
+        return start, np.zeros(len(rows))  # nothing to take a gradient of
     place = np.full(len(examples.num_examples), -1)
     place[rows] = np.arange(len(rows))
     chosen = place[examples.row] >= 0
@@ -270,9 +281,6 @@ def _train_chunk(
     weight = weight / weight.sum(1, keepdim=True).clamp(min=1)
 
     leaves = {name: value.clone().requires_grad_() for name, value in tensors(start).items()}
-    anchor = (
-        {name: leaf.detach().clone() for name, leaf in leaves.items()} if how.proximal_mu else {}
-    )
     model_of = {**shared, **leaves}
     if only_heads:
         # The static layers see each example once, whatever the number of steps.
@@ -289,13 +297,33 @@ def _train_chunk(
         def logits() -> Tensor:
             return model.score(model_of, *padded)
 
+    first_losses = _descend(leaves, lambda: model.loss(logits()) * weight, how)
+    return {name: leaf.detach().numpy() for name, leaf in leaves.items()}, first_losses
+
+
+def _descend(
+    leaves: Parameters, losses: Callable[[], Tensor], how: LocalTraining
+) -> NDArray[np.float64]:
+    """Takes the steps of some devices, and returns their losses ``[rows]`` before the first.
+
+    Args:
+        leaves: Trained in place.
+        losses: Weighted losses of the examples, ``[rows, slots]``.
+        how: With at least one step.
+    """
+    anchor = (
+        {name: leaf.detach().clone() for name, leaf in leaves.items()} if how.proximal_mu else {}
+    )
     kind = torch.optim.Adam if how.optimizer == "adam" else torch.optim.SGD
     optimizer = kind(list(leaves.values()), lr=how.rate)
+    before: list[Tensor] = []
     for _ in range(how.steps):
         optimizer.zero_grad()
-        loss = (model.loss(logits()) * weight).sum()
+        each = losses()
+        before = before or [each.detach()]
+        loss = each.sum()
         for name, value in anchor.items():
             loss = loss + 0.5 * how.proximal_mu * (leaves[name] - value).square().sum()
         loss.backward()
         optimizer.step()
-    return {name: leaf.detach().numpy() for name, leaf in leaves.items()}
+    return before[0].sum(1).double().numpy()

@@ -49,6 +49,7 @@ FLOPS = "flops"
 FLOPS_PER_S = "flops-per-s"
 NUM_LABELS = "num-labels"
 FINE_TUNING_STEPS = "fine-tuning-steps"
+TRAIN_LOSS = "train-loss"  # a setting: the metric in which a device tells its loss before training
 DEVICE_ID = "device-id"
 NUM_DEVICES = "num-devices"  # of the run, as a device was told
 DECODERS = "decoders"  # a setting: import paths of a method's own decoders

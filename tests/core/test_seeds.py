@@ -1,12 +1,16 @@
 """Randomness by name: the same everywhere, independent for each name."""
 
+import random
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc_flower.core.seeds import (
     generator,
+    global_draws,
     hashed_bits,
     hashed_integers,
     hashed_uniform,
@@ -76,3 +80,29 @@ def test_hashed_numbers_are_uniform_and_neighbors_are_unrelated() -> None:
 def test_hashed_integers_cover_their_range(high: int) -> None:
     values = hashed_integers(3, "x", np.arange(20_000), high=high)
     assert values.dtype == np.int64 and set(np.unique(values)) == set(range(high))
+
+
+def test_global_generators_draw_by_the_name_and_go_on_as_before() -> None:
+    def drawn() -> tuple[float, float, float]:
+        return random.random(), float(np.random.random()), float(torch.rand(()))
+
+    random.seed(3)
+    np.random.seed(3)
+    torch.manual_seed(3)
+    whole = drawn(), drawn()
+    random.seed(3)
+    np.random.seed(3)
+    torch.manual_seed(3)
+    first = drawn()
+    inside = []
+    for seed, name in [(0, "a"), (0, "a"), (0, "b"), (1, "a")]:
+        with global_draws(seed, name, 1):
+            inside.append(drawn())
+    assert (first, drawn()) == whole
+    assert inside[0] == inside[1]
+    for one, other in [(0, 2), (0, 3), (2, 3)]:
+        assert not set(inside[one]) & set(inside[other])
+    with pytest.raises(KeyError), global_draws(0, "a"):
+        raise KeyError
+    random.seed(3)
+    assert random.random() == whole[0][0]

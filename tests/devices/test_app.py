@@ -25,6 +25,7 @@ from device_cases import (
 )
 from flwr.app import Context, RecordDict
 
+from cdc_flower.core.errors import UserError
 from cdc_flower.core.stream import Truth, TruthAccessError
 from cdc_flower.devices import app as device
 from cdc_flower.devices.app import DeviceApp, LabelBudget, segment_of
@@ -443,7 +444,7 @@ def test_what_does_not_fit_is_refused() -> None:
         ValueError, match="a batch must have one message a device, got 2 for 7 devices"
     ):
         app.handle(to_devices(records.EVALUATE, [0, 1]), states)
-    with pytest.raises(ValueError, match="train must carry arrays, got none"):
+    with pytest.raises(UserError, match="train must carry the record arrays, got none"):
         app.handle(to_devices(records.TRAIN, EVERYONE), states)
     for message_type in (records.TRAIN, records.TRAIN_LOCAL, records.EVALUATE):
         with pytest.raises(

@@ -27,8 +27,8 @@ from cdc_flower.simulations.grids.requests import WithRequests
 from cdc_flower.simulations.grids.strategy import StrategyGrid
 from cdc_flower.simulations.protocol.encoding import Codecs
 from cdc_flower.simulations.requests.setup import Requests, requests_of
-from cdc_flower.strategies.base import OnDevices, to_record
 from cdc_flower.strategies.fedavg.strategy import FedAvg
+from cdc_flower.strategies.stock import FederatedOnDevices
 from cdc_flower.study.play import play
 from cdc_flower.study.rounds import RoundLoop
 from cdc_flower.study.session import Session
@@ -250,29 +250,19 @@ def test_a_grid_that_cannot_be_saved_is_named() -> None:
         session.to_arrays()
 
 
-class InSingle(OnDevices):
-    """Devices train in single precision; Flower's optimizers go over to double."""
-
-    def aggregate_train(self, server_round: int, replies: Any) -> Any:
-        arrays, metrics = super().aggregate_train(server_round, replies)  # type: ignore[misc]
-        single = {k: np.asarray(v.numpy(), np.float32) for k, v in (arrays or {}).items()}
-        return to_record(single) if single else None, metrics
-
-
-class Adam(InSingle, FedAdam):
+class Adam(FederatedOnDevices, FedAdam):
     """Flower's FedAdam, on our devices."""
 
 
-class Momentum(InSingle, FedAvgM):
+class Momentum(FederatedOnDevices, FedAvgM):
     """Flower's FedAvgM, on our devices."""
 
 
 def stock(kind: type) -> Any:
     """A strategy of Flower's with an optimizer in the cloud."""
     more = {"server_momentum": 0.9} if kind is Momentum else {}
-    built = kind(min_available_nodes=1, **more)
+    built = kind(steps=2, rate=0.05, max_examples=8, **more)
     built.prepare(cloud())
-    built.settings = strategy("fedavg").settings
     return built
 
 
@@ -302,7 +292,8 @@ def test_flowers_optimizers_go_on(
 def test_rounds_go_as_flowers_start(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     without_draws(monkeypatch)
     results, sent = [], []
-    given = {"train_config": ConfigRecord({"a": 1}), "evaluate_config": ConfigRecord({"b": 2})}
+    given = {"train_config": ConfigRecord({"rate": 0.01})}
+    given |= {"evaluate_config": ConfigRecord({"server-round": 0})}
     evaluated: list[tuple[int, int]] = []
 
     def evaluate_fn(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:

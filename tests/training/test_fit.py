@@ -325,3 +325,28 @@ def test_fit_stops_when_it_has_been_patient_for_long_enough() -> None:
 def test_patience_must_be_at_least_one() -> None:
     with pytest.raises(ValueError, match="patience must be >= 1, got 0"):
         Watch(patience=0)
+
+
+@pytest.mark.parametrize("layers", ["head", "all"])
+def test_the_loss_before_the_first_step_is_told(layers: str) -> None:
+    static, start = starts("gru4rec", layers, len(COUNTS))
+    examples, model = examples_of(COUNTS), small_model("gru4rec")
+    for steps in (1, 3):
+        losses = np.zeros(len(COUNTS))
+        train_on_devices(
+            model,
+            static,
+            lambda rows: {key: value[rows] for key, value in start.items()},
+            examples,
+            LocalTraining(steps=steps, rate=0.1, proximal_mu=0.5),
+            losses,
+        )
+        for device, count in enumerate(COUNTS):
+            mine = examples.row == device
+            own = {**static, **{key: value[device] for key, value in start.items()}}
+            history, candidates = (
+                torch.from_numpy(ids[mine]).long()
+                for ids in (examples.history, examples.candidates)
+            )
+            expected = float(cross_entropy(model.score(tensors(own), history, candidates)).mean())
+            assert losses[device] == pytest.approx(expected if count else 0.0, rel=1e-4)
