@@ -11,7 +11,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 
 from cdc_flower.core.errors import UserError, nearest_name, unknown_name
@@ -153,25 +153,28 @@ class Option:
         return ""
 
 
-def options_of(owner: type) -> dict[str, Option]:
-    """Lists the options of a class by name: its dataclass fields, or its constructor's arguments.
+def options_of(owner: Callable[..., object]) -> dict[str, Option]:
+    """Lists the options of a class or function by name.
+
+    They are the fields of a dataclass, or else the arguments of the constructor or function.
 
     Raises:
-        TypeError: If the constructor takes arguments by position only.
+        TypeError: If an argument is taken by position only.
     """
-    if dataclasses.is_dataclass(owner):
-        kinds = typing.get_type_hints(owner)
+    if isinstance(owner, type) and _has_made_constructor(owner):
+        kinds = _kinds_of(owner)
         return {
-            each.name: Option(each.name, kinds[each.name], _default_of(each), _rule_of(each))
-            for each in dataclasses.fields(owner)
+            each.name: Option(
+                each.name, kinds.get(each.name, object), _default_of(each), _rule_of(each)
+            )
+            for each in dataclasses.fields(owner)  # type: ignore[arg-type]  # a dataclass
             if each.init
         }
-    constructor = inspect.getattr_static(owner, "__init__")
-    if constructor is object.__init__:
-        return {}
-    kinds = typing.get_type_hints(constructor)
+    function, arguments = _arguments_of(owner)
+    kinds = _kinds_of(function)
     found: dict[str, Option] = {}
-    for name, parameter in list(inspect.signature(constructor).parameters.items())[1:]:
+    for parameter in arguments:
+        name = parameter.name
         if parameter.kind is parameter.POSITIONAL_ONLY:
             raise TypeError(f"{owner.__name__} must take {name} by name, not by position only")
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
@@ -179,6 +182,33 @@ def options_of(owner: type) -> dict[str, Option]:
         default = MISSING if parameter.default is parameter.empty else parameter.default
         found[name] = Option(name, kinds.get(name, object), default, Rule())
     return found
+
+
+def _has_made_constructor(owner: type) -> bool:
+    """Tells whether a class is constructed by its fields, and not by a constructor in its text."""
+    if not dataclasses.is_dataclass(owner):
+        return False
+    _, arguments = _arguments_of(owner)
+    fields = [each.name for each in dataclasses.fields(owner) if each.init]
+    return sorted(fields) == sorted(argument.name for argument in arguments)
+
+
+def _arguments_of(owner: Callable[..., object]) -> tuple[object, list[inspect.Parameter]]:
+    """Finds the function that a class or function is called by, and its arguments."""
+    if not isinstance(owner, type):
+        return owner, list(inspect.signature(owner).parameters.values())
+    constructor = inspect.getattr_static(owner, "__init__")
+    if constructor is object.__init__:
+        return constructor, []
+    return constructor, list(inspect.signature(constructor).parameters.values())[1:]
+
+
+def _kinds_of(function: object) -> dict[str, object]:
+    """Reads annotations; none where they name what is there for type checkers alone."""
+    try:
+        return typing.get_type_hints(function)
+    except NameError:
+        return {}
 
 
 def check_options(owner: object, place: str = "") -> None:

@@ -14,9 +14,12 @@ strategy look here.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from flwr.serverapp.strategy import Strategy
+
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.options import checked_values, options_of
-from cdc_flower.core.registry import Registry
+from cdc_flower.core.registry import Entry, Registry
+from cdc_flower.core.targets import TARGET, Shape
 from cdc_flower.strategies.base import OnDevices
 from cdc_flower.strategies.papers import Paper
 
@@ -52,9 +55,26 @@ class Method(Look):
     tiny: Mapping[str, object] = field(default_factory=dict)
 
 
-strategies: "Registry[type[OnDevices], Method]" = Registry(
-    "strategy", "strategies", Method, "cdc_flower.strategies"
+SHAPE = Shape(
+    "a class that derives from CloudStrategy, or from OnDevices beside a strategy of Flower's",
+    lambda value: (
+        isinstance(value, type) and issubclass(value, OnDevices) and issubclass(value, Strategy)
+    ),
 )
+strategies: "Registry[type[OnDevices], Method]" = Registry(
+    "strategy", "strategies", Method, "cdc_flower.strategies", SHAPE
+)
+
+
+def find_method(name: str, settings: Mapping[str, object]) -> Entry[type[OnDevices], Method]:
+    """Finds the method of a name, or the class that its settings name by its path.
+
+    Raises:
+        UserError: If there is no such strategy.
+    """
+    if TARGET in settings:
+        return strategies.of_target(settings[TARGET], f"strategy.{name}.{TARGET}")
+    return strategies[name]
 
 
 def build_strategy(name: str, settings: Mapping[str, object], place: str = "") -> OnDevices:
@@ -68,8 +88,10 @@ def build_strategy(name: str, settings: Mapping[str, object], place: str = "") -
     Raises:
         UserError: If there is no such strategy, or a setting is unknown or out of its range.
     """
-    kind, place = strategies[name].value, place or f"strategy.{name}"
-    checked = checked_values(options_of(kind), settings, place)
+    place = place or f"strategy.{name}"
+    kind = find_method(name, settings).value
+    own = {key: value for key, value in settings.items() if key != TARGET}
+    checked = checked_values(options_of(kind), own, place)
     try:
         return kind(**checked)
     except (TypeError, ValueError) as error:

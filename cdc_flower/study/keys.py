@@ -1,16 +1,19 @@
 """Checks keys and choices of a configuration against its YAML files before anything is run.
 
-The YAML files of the package say which keys there are. A key that none of the chosen files has is
-refused, with or without Hydra's ``+``. Values are checked later, by those who use them; so are the
-arguments of an object that a ``_target_`` names. Nothing slow is imported here.
+A key is one of the chosen files, or an option of the class that a node configures. Any other is
+refused, with or without Hydra's ``+``. Values are checked later, by those who use them. The
+package's own files have a key for each option, so nothing slow is imported here but for what a
+user's own module or file names.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
 from hydra.core.override_parser.types import Override
 
 from cdc_flower.core.errors import UserError, nearest_name, unknown_name
 from cdc_flower.core.options import options_of
+from cdc_flower.core.targets import TARGET
 from cdc_flower.study.catalog import entries_of_group
 from cdc_flower.study.composing import (
     ROOT,
@@ -30,11 +33,14 @@ from cdc_flower.study.overrides import (
     shape_of,
     tree_of,
 )
+from cdc_flower.study.plugins import load_plugins, may_have_more, plugins_named
 from cdc_flower.study.trees import Tree
 from cdc_flower.tasks.data import find_data
 
-METHOD, TARGET = "method", "_target_"
+METHOD = "method"
 PROTOCOL = "protocol"
+#: Groups whose node configures a class.
+NODES = ("data", "grid", "model", "network", "policy")
 #: Groups whose files only set keys of other places, and the choice that sets none.
 OVERLAYS = {"task": "recommendation", "experiment": "none"}
 
@@ -53,6 +59,7 @@ def check_overrides(
         UserError: If a key or a choice is unknown, or the configuration cannot be composed.
     """
     changes = parsed(overrides)
+    load_plugins(plugins_named(changes, config_name))
     groups = group_names()
     for override in changes:
         check_form(override, groups, several)
@@ -84,7 +91,8 @@ def _check_run(run: Sequence[Override], groups: Sequence[str], config_name: str)
     final = full
     for override in changes:
         final = merged(final, tree_of(override))
-    known = _known_keys(names, final, chosen)
+    given = reduce(merged, map(tree_of, changes), {})
+    known = _known_keys(names, final, chosen, given)
     _check_keys(final, known, names, [])
     for override in changes:
         _check_sign(override, full)
@@ -92,13 +100,14 @@ def _check_run(run: Sequence[Override], groups: Sequence[str], config_name: str)
     composed_config(config_name, texts)
 
 
-def _known_keys(names: Mapping[str, str], full: Tree, chosen: Sequence[str]) -> Tree:
-    """Lists the keys that the package's root and the chosen files of each group have.
+def _known_keys(names: Mapping[str, str], full: Tree, chosen: Sequence[str], given: Tree) -> Tree:
+    """Lists the keys that the package's root, the chosen files and the configured classes have.
 
     Args:
         names: Choice of each group.
         full: Tree of the configuration with all its files.
         chosen: Overrides of groups and of Hydra's search path.
+        given: Tree of the command line alone.
     """
     package = package_groups()
     own = {group: name for group, name in {**names, **OVERLAYS}.items() if group != STRATEGY}
@@ -112,9 +121,14 @@ def _known_keys(names: Mapping[str, str], full: Tree, chosen: Sequence[str]) -> 
             ],
         )
     )
-    known["data"] = dict.fromkeys(options_of(find_data(known["data"]).value)) | known["data"]
-    given = full.get(PROTOCOL)
-    if isinstance(given, Mapping) and set(given) - set(known[PROTOCOL]):  # of a codec of one's own
+    for group in NODES:
+        node = full.get(group)
+        if isinstance(node, Mapping):
+            known[group] = _keys_of_node(group, node, known[group], given.get(group))
+    codecs = full.get(PROTOCOL)
+    if isinstance(codecs, Mapping) and set(codecs) - set(
+        known[PROTOCOL]
+    ):  # of a codec of one's own
         from cdc_flower.simulations.protocol.encoding import protocol_options
 
         known[PROTOCOL] = dict.fromkeys(protocol_options()) | known[PROTOCOL]
@@ -122,6 +136,51 @@ def _known_keys(names: Mapping[str, str], full: Tree, chosen: Sequence[str]) -> 
         keys.setdefault(METHOD, None)
     _add_arms(known[STRATEGY], full.get(STRATEGY, {}))
     return known
+
+
+def _keys_of_node(
+    group: str, node: Mapping[str, object], in_file: Tree, given: object
+) -> Mapping[str, object]:
+    """Lists the keys of a node: those of its file, and the options of the class it configures.
+
+    A class that the file does not name takes the place of the file's. Then the values of the file
+    that it has no option for are left out later; they must not have been changed.
+
+    Args:
+        group: Of the node.
+        node: As configured.
+        in_file: Keys of the chosen file.
+        given: The node on the command line; no mapping if there is nothing of it.
+    """
+    if TARGET in node:
+        changed = given if isinstance(given, Mapping) else {}
+        is_replaced = in_file.get(TARGET) != node[TARGET]
+        left = {key for key in in_file if node.get(key) == in_file[key] and key not in changed}
+        return _open(_options(group, node)) | dict.fromkeys(left if is_replaced else ())
+    if group == "data":  # light, and its files need not hold every option
+        return _open(options_of(find_data(in_file).value)) | in_file
+    if set(node) <= set(in_file) or _is_of_the_package(group, in_file):
+        return in_file
+    return _open(_options(group, node)) | in_file
+
+
+def _options(group: str, node: Mapping[str, object]) -> Mapping[str, object]:
+    """Lists the options of a node by the class that it configures, which is imported for it."""
+    from cdc_flower.study.nodes import OPTIONS
+
+    return OPTIONS[group](node)
+
+
+def _open(options: Mapping[str, object]) -> Tree:
+    """Makes keys of options, which may hold anything; see :func:`_check_keys`."""
+    return {name: [] for name in options}
+
+
+def _is_of_the_package(group: str, in_file: Tree) -> bool:
+    """Tells whether the keys are those of the package's file of that name."""
+    entry = entries_of_group(group).get(str(in_file.get("name")))
+    heads = {option.name.partition(".")[0] for option in entry.options} if entry else set()
+    return heads | {"name"} == set(in_file)
 
 
 def _add_arms(methods: Tree, configured: Mapping[str, object]) -> None:
@@ -135,22 +194,75 @@ def _add_arms(methods: Tree, configured: Mapping[str, object]) -> None:
         UserError: If an arm has no method, or an unknown one.
     """
     every = dict(methods)
+    if TARGET in configured:
+        raise UserError(
+            f"{STRATEGY}.{TARGET} belongs to no strategy; a file of one must begin with "
+            f"'# @package {STRATEGY}.NAME'"
+        )
     for arm, settings in configured.items():
-        if arm in every:
-            continue
-        if not isinstance(settings, Mapping) or not {METHOD, TARGET} & set(settings):
+        if isinstance(settings, Mapping) and TARGET in settings:
+            methods[arm] = _keys_of_method(configured, arm)
+        elif arm in every:
+            if isinstance(settings, Mapping) and set(settings) - set(every[arm]):
+                methods[arm] = every[arm] | _keys_of_installed(configured, arm)
+        elif isinstance(settings, Mapping) and METHOD in settings:
+            methods[arm] = _keys_of_arm(configured, arm, str(settings[METHOD]), every)
+        elif isinstance(settings, Mapping) and _is_registered(arm):
+            methods[arm] = _keys_of_method(configured, arm)
+        else:
             near = nearest_name(arm, methods, cutoff=0.6)
             hint = f"; did you mean {near}?" if near else ""
             raise UserError(
                 f"{STRATEGY}.{arm} must have a {METHOD}, since {arm} is no strategy{hint} "
                 f"(known: {', '.join(sorted(every))})"
             )
-        if METHOD not in settings:
-            methods[arm] = {TARGET: None}
-        elif (method := str(settings[METHOD])) in every:
-            methods[arm] = every[method]
-        else:
-            raise unknown_name("strategy", method, every, f"{STRATEGY}.{arm}.{METHOD}")
+
+
+def _keys_of_arm(
+    configured: Mapping[str, object], arm: str, method: str, every: Mapping[str, Tree]
+) -> Tree:
+    """Lists the keys that an arm may have.
+
+    Args:
+        configured: Settings of strategies and arms.
+        arm: Its name.
+        method: Of the arm.
+        every: Keys of the methods that have a file.
+
+    Raises:
+        UserError: If the method is unknown.
+    """
+    base = configured.get(method)
+    if isinstance(base, Mapping) and TARGET in base:
+        return _keys_of_method(configured, arm)
+    if method in every:
+        return every[method]
+    if _is_registered(method):
+        return _keys_of_method(configured, arm)
+    raise unknown_name("strategy", method, every, f"{STRATEGY}.{arm}.{METHOD}")
+
+
+def _keys_of_method(configured: Mapping[str, object], name: str) -> Tree:
+    """Lists the keys of a strategy or arm by its class, which is imported for it."""
+    from cdc_flower.study.arms import method_of
+
+    return _open({METHOD: None, TARGET: None, **options_of(method_of(configured, name))})
+
+
+def _keys_of_installed(configured: Mapping[str, object], name: str) -> Tree:
+    """Lists the keys of a method of an installed package, whose file need not hold them all."""
+    entry = entries_of_group(STRATEGY).get(name)
+    is_own = entry is not None and entry.place.startswith("cdc_flower/")
+    return {} if is_own else _keys_of_method(configured, name)
+
+
+def _is_registered(name: str) -> bool:
+    """Tells whether a plug-in or an installed package has a strategy of that name."""
+    if not may_have_more("strategies"):
+        return False
+    from cdc_flower.strategies.registry import strategies
+
+    return name in strategies
 
 
 def _check_keys(
@@ -167,11 +279,9 @@ def _check_keys(
         names: Choice of each group, for the error.
         path: Where the two trees stand.
     """
-    if TARGET in given or TARGET in known:
-        return
     for key, value in given.items():
         if key not in known:
-            raise _unknown_key(path, str(key), known, names)
+            raise _unknown_key(path, str(key), known, names, str(given.get(TARGET, "")))
         inner = known[key]
         if not isinstance(value, Mapping) or isinstance(inner, list):
             continue
@@ -182,7 +292,11 @@ def _check_keys(
 
 
 def _unknown_key(
-    path: Sequence[str], key: str, known: Mapping[str, object], names: Mapping[str, str]
+    path: Sequence[str],
+    key: str,
+    known: Mapping[str, object],
+    names: Mapping[str, str],
+    target: str,
 ) -> UserError:
     """Makes the error for a key that no file has.
 
@@ -191,6 +305,7 @@ def _unknown_key(
         key: The last part of its name.
         known: Tree that there are.
         names: Choice of each group.
+        target: Path of the class that the node configures; "": there is none.
     """
     chosen = names.get(key)
     if (
@@ -202,9 +317,12 @@ def _unknown_key(
         )
     place = ".".join(path) or "the configuration"
     group = path[0] if len(path) == 1 and path[0] in names else None
-    if group is not None:
+    if target:
+        place = target
+        known = {name: value for name, value in known.items() if name not in (METHOD, TARGET)}
+    elif group is not None:
         place = f"{group}={names[group]}"
-    others = _choices_with(group, key) if group is not None else []
+    others = _choices_with(group, key) if group is not None and not target else []
     near = nearest_name(key, known, cutoff=0.6)
     near = near or next((name for name in sorted(known) if len(key) > 2 and key in name), None)
     hint = f"; did you mean {near}?" if near else ""

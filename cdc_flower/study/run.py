@@ -23,7 +23,7 @@ from cdc_flower.simulations.protocol.encoding import codecs_of
 from cdc_flower.simulations.requests.setup import requests_of
 from cdc_flower.study import folder
 from cdc_flower.study.check import result_values
-from cdc_flower.study.cloud import train_cloud
+from cdc_flower.study.cloud import train_cloud, with_own_code
 from cdc_flower.study.play import play
 from cdc_flower.study.setup import NO_EXPERIMENT, Setup, grid_of, prepare
 from cdc_flower.study.trees import Config
@@ -117,7 +117,7 @@ def play_all(
             }
             shared |= {"seed": config["seed"], "task": config["task"]}
             for name, strategy in setup.strategies.items():
-                strategy.prepare(cloud)
+                strategy.prepare(with_own_code(cloud, strategy))
                 step = bars.bar(f"{name}: playing", setup.stream.num_segments)
 
                 # A default binds this strategy's step, where the loop would give the last one.
