@@ -190,7 +190,6 @@ class Registry(Generic[Value, Facts]):
         for entry in self._complete().values():
             if entry.value is value:
                 return entry
-        check_shape(value, self._shape, place, str(path))
         return self._entry(snake_case(str(path).rpartition(".")[2]), value, {}, place)
 
     def _entry(
@@ -207,7 +206,7 @@ class Registry(Generic[Value, Facts]):
         Raises:
             UserError: If it is of another kind, or a fact is missing or has another type.
         """
-        shown = str(getattr(value, "__qualname__", repr(value)))
+        shown = _shown(value)
         check_shape(value, self._shape, place, shown)
         facts = dict(given)
         for key, fact in options_of(self._facts).items():
@@ -289,6 +288,13 @@ NODE_OPTIONS = options_of(_Node)
 def snake_case(name: str) -> str:
     """Writes the name of a class as configurations have it: ``MeanPool`` is ``mean_pool``."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def _shown(value: object) -> str:
+    """Writes a class or function by its path."""
+    if isinstance(value, type) or inspect.isroutine(value):
+        return f"{value.__module__}.{value.__qualname__}"
+    return repr(value)
 
 
 def _attribute(value: object, name: str) -> object:

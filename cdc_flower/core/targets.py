@@ -69,12 +69,10 @@ def check_shape(value: object, shape: Shape | None, place: str, shown: str) -> N
         UserError: If it is.
     """
     if shape is not None and not shape.fits(value):
-        is_named = isinstance(value, type) or inspect.isroutine(value)
-        got = shown if is_named else f"{shown}, which is {value!r}"
-        raise UserError(f"{place} must be {shape.words}, got {got}")
+        raise UserError(f"{place} must be {shape.words}, got {shown}")
     if isinstance(value, type) and inspect.isabstract(value):
         missing = ", ".join(sorted(value.__abstractmethods__))
-        raise UserError(f"{place}: {shown} must have a {missing} of its own")
+        raise UserError(f"{place}: {shown} must define {missing}")
 
 
 def import_target(path: object, place: str) -> object:

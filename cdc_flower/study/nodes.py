@@ -6,28 +6,37 @@ an option for; the others are left over, and so is the file's name, for the resu
 
 import copy
 from collections.abc import Callable, Mapping
+from importlib.resources import files
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from cdc_flower.core.options import Option
-from cdc_flower.core.registry import NAME, snake_case
+from cdc_flower.core.registry import NAME, Entry
 from cdc_flower.core.targets import TARGET
-from cdc_flower.models.registry import model_options
+from cdc_flower.models.registry import find_model, model_options
 from cdc_flower.simulations.grids.kinds import grids
 from cdc_flower.simulations.networks import find_network
 from cdc_flower.simulations.requests.policies import policies
-from cdc_flower.study.catalog import entries_of_group
 from cdc_flower.tasks.data import find_data
 
-Options = dict[str, Option]
-#: Group -> the options of its node.
-OPTIONS: Mapping[str, Callable[[Mapping[str, object]], Options]] = {
-    "data": lambda node: find_data(node).options(),
-    "grid": lambda node: grids.of_node(node, "grid").options(),
-    "model": model_options,
-    "network": lambda node: find_network(node).options(),
-    "policy": lambda node: policies.of_node(node, "policy").options(),
+#: Group -> what finds the class that its node configures.
+FIND: Mapping[str, Callable[[Mapping[str, object]], Entry[Any, Any]]] = {
+    "data": find_data,
+    "grid": lambda node: grids.of_node(node, "grid"),
+    "model": find_model,
+    "network": find_network,
+    "policy": lambda node: policies.of_node(node, "policy"),
 }
+
+
+def node_options(group: str, node: Mapping[str, object]) -> dict[str, Option]:
+    """Lists the options of a node by the class that it configures, which is imported for it.
+
+    Raises:
+        UserError: If there is no such class, or it is of another kind.
+    """
+    return model_options(node) if group == "model" else FIND[group](node).options()
 
 
 def without_leftovers(config: DictConfig) -> DictConfig:
@@ -41,18 +50,20 @@ def without_leftovers(config: DictConfig) -> DictConfig:
     Raises:
         UserError: If a ``_target_`` cannot be imported or is of another kind.
     """
-    own = [group for group in OPTIONS if TARGET in (config.get(group) or {})]
+    own = [group for group in FIND if TARGET in (config.get(group) or {})]
     if not own:
         return config
     config = copy.deepcopy(config)
     OmegaConf.set_struct(config, False)
+    folder = files("cdc_flower.configs")
     for group in own:
         node = config[group]
-        options = OPTIONS[group]({TARGET: node[TARGET]})
+        named = {TARGET: node[TARGET]}
+        options = node_options(group, named)
         for key in [key for key in node if key not in options]:
             del node[key]
-        if not node.get(NAME) or node[NAME] in entries_of_group(group):
-            named = options[NAME].default
-            of_class = snake_case(node[TARGET].rpartition(".")[2])
-            node[NAME] = named if isinstance(named, str) and named else of_class
+        if not node.get(NAME) or (folder / group / f"{node[NAME]}.yaml").is_file():
+            default = options[NAME].default
+            is_own = isinstance(default, str) and default
+            node[NAME] = default if is_own else FIND[group](named).name
     return config

@@ -53,14 +53,23 @@ def load_plugins(names: Iterable[str]) -> None:
         UserError: If there is no such module, it cannot be imported, or what it registers is of
             another kind.
     """
-    for name in names:
-        import_plugin(name, PLUGINS)
-        _imported.add(name)
+    import_plugins(names)
     for kind, group in _GROUPS.items():
         for entry in own_entries(kind):
             _store(group, entry.name, _node_of(group, entry))
     for entry in own_entries("tasks"):
         _store("task", entry.name, _task_file(entry), package="_global_")
+
+
+def import_plugins(names: Iterable[str]) -> None:
+    """Imports plug-ins.
+
+    Raises:
+        UserError: If there is no such module, or it cannot be imported.
+    """
+    for name in names:
+        import_plugin(name, PLUGINS)
+        _imported.add(name)
 
 
 def plugins_named(changes: Sequence[Override], config_name: str) -> list[str]:
@@ -121,9 +130,9 @@ def _raw(name: str) -> Tree:
 
 def _node_of(group: str, entry: OwnEntry) -> Tree:
     """Makes the node of a registered class with its defaults."""
-    from cdc_flower.study.nodes import OPTIONS
+    from cdc_flower.study.nodes import node_options
 
-    options = OPTIONS[group]({NAME: entry.name})
+    options = node_options(group, {NAME: entry.name})
     defaults = defaults_of({name: each for name, each in options.items() if name != TARGET})
     plain = {key: value for key, value in defaults.items() if _is_plain(value)}
     return {**plain, NAME: entry.name}
