@@ -42,7 +42,8 @@ def node_options(group: str, node: Mapping[str, object]) -> dict[str, Option]:
 def without_leftovers(config: DictConfig) -> DictConfig:
     """Leaves out what only the chosen files have where a ``_target_`` takes their place.
 
-    Its name is the configured one if that is no file's, else that of the class in snake case.
+    Its name is the configured one if that is no file's, else that of the class in snake case, or
+    the path where a file of the package has that name too.
 
     Args:
         config: As composed; it stays as it is.
@@ -55,15 +56,21 @@ def without_leftovers(config: DictConfig) -> DictConfig:
         return config
     config = copy.deepcopy(config)
     OmegaConf.set_struct(config, False)
-    folder = files("cdc_flower.configs")
     for group in own:
         node = config[group]
         named = {TARGET: node[TARGET]}
         options = node_options(group, named)
         for key in [key for key in node if key not in options]:
             del node[key]
-        if not node.get(NAME) or (folder / group / f"{node[NAME]}.yaml").is_file():
-            default = options[NAME].default
-            is_own = isinstance(default, str) and default
-            node[NAME] = default if is_own else FIND[group](named).name
+        entry = FIND[group](named)
+        of_package = str(entry.value.__module__).startswith("cdc_flower.")
+        names = [node.get(NAME), options[NAME].default, entry.name]
+        last = entry.name if of_package else node[TARGET]
+        node[NAME] = next((name for name in names if _is_own(group, name)), last)
     return config
+
+
+def _is_own(group: str, name: object) -> bool:
+    """Tells whether a name is one, and not that of a file of the package."""
+    file = files("cdc_flower.configs") / group / f"{name}.yaml"
+    return isinstance(name, str) and name != "" and not file.is_file()
