@@ -12,6 +12,7 @@ import pytest
 from hydra import compose
 from hydra.core.config_store import ConfigStore
 
+from cdc_flower.core.registry import OWN_KINDS
 from cdc_flower.simulations.network.formats import trace_formats
 from cdc_flower.study import plugins
 from cdc_flower.study.check import checked_config
@@ -163,7 +164,7 @@ def nothing_stays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     entries = [(registry, dict(registry._complete())) for registry in registries]
     modules = set(sys.modules)
     store = ConfigStore.instance()
-    repo, imported = copy.deepcopy(store.repo), set(plugins._imported)
+    repo, own_kinds = copy.deepcopy(store.repo), set(OWN_KINDS)
     yield folder
     for registry, known in entries:
         registry._entries = known
@@ -171,8 +172,8 @@ def nothing_stays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
         if str(folder) in str(getattr(sys.modules[name], "__file__", None)):
             del sys.modules[name]
     store.repo = repo
-    plugins._imported.clear()
-    plugins._imported.update(imported)
+    OWN_KINDS.clear()
+    OWN_KINDS.update(own_kinds)
 
 
 @contextmanager

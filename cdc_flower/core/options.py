@@ -162,14 +162,7 @@ def options_of(owner: Callable[..., object]) -> dict[str, Option]:
         TypeError: If an argument is taken by position only.
     """
     if isinstance(owner, type) and _has_made_constructor(owner):
-        kinds = _kinds_of(owner)
-        return {
-            each.name: Option(
-                each.name, kinds.get(each.name, object), _default_of(each), _rule_of(each)
-            )
-            for each in dataclasses.fields(owner)  # type: ignore[arg-type]  # a dataclass
-            if each.init
-        }
+        return _fields_of(owner)
     function, arguments = _arguments_of(owner)
     kinds = _kinds_of(function)
     found: dict[str, Option] = {}
@@ -184,13 +177,29 @@ def options_of(owner: Callable[..., object]) -> dict[str, Option]:
     return found
 
 
+def _fields_of(owner: type) -> dict[str, Option]:
+    """Lists the options that the fields of a dataclass are."""
+    kinds = _kinds_of(owner)
+    return {
+        each.name: Option(
+            each.name, kinds.get(each.name, object), _default_of(each), _rule_of(each)
+        )
+        for each in dataclasses.fields(owner)
+        if each.init
+    }
+
+
+def argument_names(owner: Callable[..., object]) -> list[str]:
+    """Lists the names of the arguments that a class or function is called with."""
+    return [argument.name for argument in _arguments_of(owner)[1]]
+
+
 def _has_made_constructor(owner: type) -> bool:
     """Tells whether a class is constructed by its fields, and not by a constructor in its text."""
     if not dataclasses.is_dataclass(owner):
         return False
-    _, arguments = _arguments_of(owner)
     fields = [each.name for each in dataclasses.fields(owner) if each.init]
-    return sorted(fields) == sorted(argument.name for argument in arguments)
+    return sorted(fields) == sorted(argument_names(owner))
 
 
 def _arguments_of(owner: Callable[..., object]) -> tuple[object, list[inspect.Parameter]]:
@@ -224,7 +233,10 @@ def check_options(owner: object, place: str = "") -> None:
         ValueError: If a value has another type or is out of its range; with a place, a
             ``UserError``.
     """
-    for name, each in options_of(type(owner)).items():
+    kind = type(owner)
+    # A class with a constructor of its own may derive from a dataclass, whose fields are checked.
+    options = _fields_of(kind) if dataclasses.is_dataclass(kind) else options_of(kind)
+    for name, each in options.items():
         value = getattr(owner, name)
         try:
             checked = each.check(value, f"{place}.{name}" if place else name)

@@ -19,13 +19,15 @@ from importlib.metadata import entry_points
 from typing import Generic, TypeVar, cast
 
 from cdc_flower.core.errors import UserError, unknown_name
-from cdc_flower.core.options import Option, checked_values, option, options_of
+from cdc_flower.core.options import Option, argument_names, checked_values, option, options_of
 from cdc_flower.core.targets import TARGET, Shape, check_shape, import_target
 
 Value = TypeVar("Value")
 Facts = TypeVar("Facts")
 #: Key of a registered name in a node of a configuration.
 NAME = "name"
+#: Kinds, as in :attr:`Registry.plural`, of which other modules than the package's registered some.
+OWN_KINDS: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,8 @@ class Registry(Generic[Value, Facts]):
             if known is not None and not _is_same(known.value, value):
                 raise ValueError(f"{self.kind} {name!r} must be registered once, got {value!r} too")
             self._entries[name] = self._entry(name, value, facts, f"{self.kind} {name!r}")
+            if not is_of_the_package(value):
+                OWN_KINDS.add(self.plural)
             return value
 
         return add
@@ -190,7 +194,12 @@ class Registry(Generic[Value, Facts]):
         for entry in self._complete().values():
             if entry.value is value:
                 return entry
-        return self._entry(snake_case(str(path).rpartition(".")[2]), value, {}, place)
+        made = self._entry(snake_case(str(path).rpartition(".")[2]), value, {}, place)
+        try:
+            made.options()
+        except TypeError as error:  # arguments that no key could name
+            raise UserError(f"{place}: {error}") from error
+        return made
 
     def _entry(
         self, name: str, value: Value, given: Mapping[str, object], place: str
@@ -233,7 +242,7 @@ class Registry(Generic[Value, Facts]):
         bases = value.__mro__[1:] if isinstance(value, type) else ()
         known = {entry.value: entry.facts for entry in self._entries.values()}
         return next(
-            (getattr(known[base], key) for base in bases if base in known),  # type: ignore[index]
+            (getattr(known[base], key) for base in bases if base in known),
             MISSING,
         )
 
@@ -290,6 +299,11 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
+def is_of_the_package(value: object) -> bool:
+    """Tells whether a class or function is one of this package."""
+    return str(getattr(value, "__module__", "")).partition(".")[0] == "cdc_flower"
+
+
 def _shown(value: object) -> str:
     """Writes a class or function by its path."""
     if isinstance(value, type) or inspect.isroutine(value):
@@ -299,7 +313,7 @@ def _shown(value: object) -> str:
 
 def _attribute(value: object, name: str) -> object:
     """Takes a class attribute that may be a fact; options, methods and properties are none."""
-    if not isinstance(value, type) or name in options_of(value):
+    if not isinstance(value, type) or name in argument_names(value):
         return MISSING
     found = inspect.getattr_static(value, name, MISSING)
     is_code = inspect.isroutine(found) or isinstance(found, property | classmethod | staticmethod)

@@ -71,7 +71,7 @@ def check_shape(value: object, shape: Shape | None, place: str, shown: str) -> N
     if shape is not None and not shape.fits(value):
         raise UserError(f"{place} must be {shape.words}, got {shown}")
     if isinstance(value, type) and inspect.isabstract(value):
-        missing = ", ".join(sorted(value.__abstractmethods__))
+        missing = ", ".join(sorted(getattr(value, "__abstractmethods__", ())))
         raise UserError(f"{place}: {shown} must define {missing}")
 
 

@@ -81,7 +81,8 @@ def _check_run(run: Sequence[Override], groups: Sequence[str], config_name: str)
     final = full
     for override in changes:
         final = merged(final, tree_of(override))
-    given = reduce(merged, map(tree_of, changes), {})
+    nothing: Tree = {}
+    given = reduce(merged, map(tree_of, changes), nothing)
     known = known_keys(names, final, chosen, given)
     _check_keys(final, known, names, [])
     for override in changes:

@@ -58,6 +58,7 @@ def known_keys(names: Mapping[str, str], full: Tree, chosen: Sequence[str], give
         from cdc_flower.simulations.protocol.encoding import protocol_options
 
         known[PROTOCOL] = dict.fromkeys(protocol_options()) | known[PROTOCOL]
+    _check_place(known[STRATEGY])
     for keys in known[STRATEGY].values():
         keys.setdefault(METHOD, None)
     _add_arms(known[STRATEGY], full.get(STRATEGY, {}))
@@ -109,6 +110,16 @@ def _is_of_the_package(group: str, in_file: Tree) -> bool:
     return heads | {"name"} == set(in_file)
 
 
+def _check_place(methods: Mapping[str, object]) -> None:
+    """Refuses a file of a strategy whose keys stand beside the strategies."""
+    stray = [name for name, keys in methods.items() if not isinstance(keys, Mapping)]
+    if stray:
+        raise UserError(
+            f"{STRATEGY}.{stray[0]} belongs to no strategy; a file of one must begin with "
+            f"'# @package {STRATEGY}.NAME'"
+        )
+
+
 def _add_arms(methods: Tree, configured: Mapping[str, object]) -> None:
     """Adds the arms of a configuration to the known strategies: an arm has its method's keys.
 
@@ -120,11 +131,6 @@ def _add_arms(methods: Tree, configured: Mapping[str, object]) -> None:
         UserError: If an arm has no method, or an unknown one.
     """
     every = dict(methods)
-    if TARGET in configured:
-        raise UserError(
-            f"{STRATEGY}.{TARGET} belongs to no strategy; a file of one must begin with "
-            f"'# @package {STRATEGY}.NAME'"
-        )
     for arm, settings in configured.items():
         if isinstance(settings, Mapping) and TARGET in settings:
             methods[arm] = _keys_of_method(configured, arm)

@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from cdc_flower.core.options import Option
-from cdc_flower.core.registry import NAME, Entry
+from cdc_flower.core.registry import NAME, Entry, is_of_the_package
 from cdc_flower.core.targets import TARGET
 from cdc_flower.models.registry import find_model, model_options
 from cdc_flower.simulations.grids.kinds import grids
@@ -63,9 +63,8 @@ def without_leftovers(config: DictConfig) -> DictConfig:
         for key in [key for key in node if key not in options]:
             del node[key]
         entry = FIND[group](named)
-        of_package = str(entry.value.__module__).startswith("cdc_flower.")
         names = [node.get(NAME), options[NAME].default, entry.name]
-        last = entry.name if of_package else node[TARGET]
+        last = entry.name if is_of_the_package(entry.value) else node[TARGET]
         node[NAME] = next((name for name in names if _is_own(group, name)), last)
     return config
 

@@ -9,16 +9,17 @@ need none. Nothing slow is imported where there is no plug-in.
 import pkgutil
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import entry_points
+from typing import cast
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
-import cdc_flower
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.options import defaults_of
-from cdc_flower.core.registry import NAME, Entry, Registry
+from cdc_flower.core.registry import NAME, OWN_KINDS, Entry, Registry, is_of_the_package
 from cdc_flower.core.targets import TARGET, import_plugin
 from cdc_flower.study.trees import Tree
 
@@ -42,7 +43,6 @@ _GROUPS = {
     "policies": "policy",
     "grids": "grid",
 }
-_imported: set[str] = set()
 OwnEntry = Entry[object, object]
 
 
@@ -69,7 +69,6 @@ def import_plugins(names: Iterable[str]) -> None:
     """
     for name in names:
         import_plugin(name, PLUGINS)
-        _imported.add(name)
 
 
 def plugins_named(changes: Sequence[Override], config_name: str) -> list[str]:
@@ -98,7 +97,7 @@ def plugins_named(changes: Sequence[Override], config_name: str) -> list[str]:
 
 def may_have_more(kind: str) -> bool:
     """Tells whether others may have registered something of a kind; nothing is imported for it."""
-    return bool(_imported) or bool(entry_points(group=f"{cdc_flower.__name__}.{kind}"))
+    return kind in OWN_KINDS or bool(entry_points(group=f"cdc_flower.{kind}"))
 
 
 def own_entries(kind: str) -> Iterator[OwnEntry]:
@@ -106,10 +105,7 @@ def own_entries(kind: str) -> Iterator[OwnEntry]:
     if not may_have_more(kind):
         return
     registry: Registry[object, object] = pkgutil.resolve_name(REGISTRIES[kind])
-    for entry in registry.entries():
-        module = getattr(entry.value, "__module__", "")
-        if module.partition(".")[0] != cdc_flower.__name__:
-            yield entry
+    yield from (entry for entry in registry.entries() if not is_of_the_package(entry.value))
 
 
 def _overlays(changes: Sequence[Override]) -> list[str]:
@@ -123,7 +119,8 @@ def _overlays(changes: Sequence[Override]) -> list[str]:
 
 def _raw(name: str) -> Tree:
     """Reads one file as it is, without those that it starts from; {} if there is none."""
-    result = GlobalHydra.instance().config_loader().repository.load_config(name)
+    loader = cast(ConfigLoaderImpl, GlobalHydra.instance().config_loader())
+    result = loader.repository.load_config(name)
     values = {} if result is None else OmegaConf.to_container(result.config, resolve=False)
     return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}
 

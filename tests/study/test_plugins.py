@@ -73,10 +73,10 @@ def test_the_model_that_a_path_names_is_played_and_named_in_the_results(
         "depth": 2,
     }
     mine, theirs = (pd.read_parquet(folder / name / "results.parquet") for name in ("own", "other"))
-    values = mine[mine["strategy"] == "static"]["value"].to_numpy()
-    assert (values != theirs["value"].to_numpy()).any()
+    values = mine[mine["strategy"] == "static"]["value_sum"].to_numpy()
+    assert (values != theirs["value_sum"].to_numpy()).any()
     assert set(mine["strategy"]) == {"static", "nudge"}
-    assert (mine[mine["strategy"] == "nudge"]["value"].to_numpy() != values).any()
+    assert (mine[mine["strategy"] == "nudge"]["value_sum"].to_numpy() != values).any()
 
 
 def test_a_mistake_in_a_path_ends_the_command_with_2_and_writes_nothing(
