@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -22,7 +23,6 @@ from cdc_flower.study.composing import hydra_at
 from cdc_flower.study.fleet_setup import network_of
 from cdc_flower.study.keys import check_overrides
 from cdc_flower.study.nodes import node_options
-from cdc_flower.study.run import run_id_of
 from cdc_flower.study.setup import prepare
 
 MEAN_POOL = "+model._target_=own_model.MeanPool"
@@ -63,7 +63,6 @@ def test_the_model_that_a_path_names_is_played_and_named_in_the_results(
 ) -> None:
     own = ["strategies=[static,nudge]", NUDGE, "+strategy.nudge.rate=0.5", MEAN_POOL]
     assert command(monkeypatch, *own, "+model.depth=2", "out=own", *SMALL) == 0
-    assert command(monkeypatch, "strategies=[static]", "out=other", *SMALL) == 0
 
     config = yaml.safe_load((folder / "own" / "config.yaml").read_text())
     assert config["model"] == {
@@ -72,11 +71,9 @@ def test_the_model_that_a_path_names_is_played_and_named_in_the_results(
         "width": 32,  # of the chosen file
         "depth": 2,
     }
-    mine, theirs = (pd.read_parquet(folder / name / "results.parquet") for name in ("own", "other"))
-    values = mine[mine["strategy"] == "static"]["value_sum"].to_numpy()
-    assert (values != theirs["value_sum"].to_numpy()).any()
-    assert set(mine["strategy"]) == {"static", "nudge"}
-    assert (mine[mine["strategy"] == "nudge"]["value_sum"].to_numpy() != values).any()
+    assert sys.modules["own_model"].MeanPool.encoded > 0
+    table = pd.read_parquet(folder / "own" / "results.parquet").set_index("strategy")["value_sum"]
+    assert (table["nudge"].to_numpy() != table["static"].to_numpy()).any()
 
 
 def test_a_mistake_in_a_path_ends_the_command_with_2_and_writes_nothing(
@@ -90,49 +87,89 @@ def test_a_mistake_in_a_path_ends_the_command_with_2_and_writes_nothing(
     )
 
 
-REFUSED = {
-    "+model._target_=own_modl.MeanPool": "nor among the installed ones; did you mean own_model?",
-    "+model._target_=MeanPool": "model._target_ must be MODULE.NAME, such as my_module.Mine, got",
-    "+model._target_=broken.MeanPool": "broken must be importable, got ZeroDivisionError: division",
-    "+model._target_=own_strategy.Nudge": (
-        "must be a class that derives from DeviceModel, or a function that makes one, got "
+#: Class of a group -> how the sentence goes on after the key.
+NO_CLASS = {
+    "model=own_modl.MeanPool": ": there is no module own_modl in ",
+    "model=MeanPool": " must be MODULE.NAME, such as my_module.Mine, got MeanPool",
+    "model=broken.MeanPool": ": broken must be importable, got ZeroDivisionError: division by zero",
+    "model=own_strategy.Nudge": (
+        " must be a class that derives from DeviceModel, or a function that makes one, got "
         "own_strategy.Nudge"
     ),
+    "model=own_world.Items": ": own_world.Items must take num_items, which the data give; its clas",
+    "network=own_world.Frame": " must be a class with a method network, got own_world.Frame",
+    "policy=own_world.Undecided": ": own_world.Undecided must define decide",
+    "policy=own_world.Slow": " must be a class that derives from Policy, got own_world.Slow",
+    "policy=own_world.Positions": ": Positions must take first by name, not by position only",
+    "data=own_world.Unsaid": ": own_world.Unsaid must have the class attribute gives, such as 'cli",
+    "data=own_world.Missaid": ": own_world.Missaid.gives must be a text, got 3",
+    "data=own_world.Slow": " must be a class with a method stream, got own_world.Slow",
+    "grid=own_world.Slow": " must be a class with a method grid, got own_world.Slow",
+    "grid=own_world.NUMBER": " must be a class with a method grid, got 3",
+}
+
+
+@pytest.mark.parametrize("named", NO_CLASS)
+def test_what_is_no_class_of_the_kind_is_refused_in_one_sentence(named: str, folder: Path) -> None:
+    group, _, path = named.partition("=")
+    with pytest.raises(UserError) as caught:
+        node_options(group, {TARGET: path})
+    text = str(caught.value)
+    assert text.startswith(f"{group}.{TARGET}{NO_CLASS[named]}") and "\n" not in text
+
+
+def test_the_nearest_module_of_the_folder_is_told(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"nor among the installed ones; did you mean own_model\?$"):
+        node_options("model", {TARGET: "own_modl.MeanPool"})
+
+
+#: Settings of strategies -> the sentence.
+NO_STRATEGY: dict[str, dict[str, Any]] = {
+    "strategy.nudge._target_ must be a class that derives from CloudStrategy": {
+        "nudge": {TARGET: "own_strategy.Plain"}
+    },
+    "strategy.nudge._target_: there is no module no in ": {"nudge": {TARGET: "no.Nudge"}},
+    "strategy.nudge must have a method or a _target_, got both": {
+        "nudge": {TARGET: "own_strategy.Nudge", "method": "duet"}
+    },
+    "strategy.duet._target_ must stand under a name of its own, since duet is a method already": {
+        "duet": {TARGET: "own_strategy.Nudge"}
+    },
+    "strategy.nudge.rate must be a number, got x": {
+        "nudge": {TARGET: "own_strategy.Nudge", "rate": "x"}
+    },
+    "strategy.nudge: unknown key 'rat'; did you mean 'rate'?": {
+        "nudge": {TARGET: "own_strategy.Nudge", "rat": 1}
+    },
+}
+
+
+@pytest.mark.parametrize("text", NO_STRATEGY)
+def test_what_is_no_strategy_is_refused_in_one_sentence(text: str, folder: Path) -> None:
+    settings = NO_STRATEGY[text]
+    with pytest.raises(UserError) as caught:
+        strategies_of({"strategies": list(settings), "strategy": settings})
+    assert str(caught.value).startswith(text)
+
+
+#: Command line -> part of the sentence.
+REFUSED = {
     f"{MEAN_POOL} +model.depht=1": (
         "model.depht is no key of own_model.MeanPool; did you mean depth? "
         "(known: depth, name, width)"
     ),
     f"{MEAN_POOL} +model.depth=x": "model.depth must be a whole number, got x",
-    f"{MEAN_POOL} model.history_length=5": "model.history_length is no key of own_model.MeanPool",
-    "+strategy.nudge._target_=own_strategy.Plain": (
-        "strategy.nudge._target_ must be a class that derives from CloudStrategy"
-    ),
-    "+strategy.nudge._target_=no.Nudge": "strategy.nudge._target_: there is no module no in ",
+    f"{MEAN_POOL} model.history_length=10": "model.history_length is no key of own_model.MeanPool",
     f"{NUDGE} +strategy.nudge.rat=1": "strategy.nudge.rat is no key of own_strategy.Nudge; did you",
-    f"{NUDGE} +strategy.nudge.rate=x": "strategy.nudge.rate must be a number, got x",
-    f"{NUDGE} +strategy.nudge.method=duet": "must have a method or a _target_, got both",
     f"{NUDGE} +strategy.arm.method=nudge +strategy.arm.rat=1": "strategy.arm.rat is no key of",
-    "+strategy.duet._target_=own_strategy.Nudge": "a name of its own, since duet is a method",
-    "+network._target_=own_world.Slow network.rtt_s=1": "network.rtt_s is no key of own_world.Slow",
-    "+network._target_=own_world.Slow +network.rate_bps=0": "must be a number > 0, got 0",
-    "+network._target_=own_world.Frame": "network._target_ must be a class with a method network",
-    "+policy._target_=own_world.Undecided": "own_world.Undecided must define decide",
-    "+policy._target_=own_world.Slow": "must be a class that derives from Policy, got own_world",
-    "+data._target_=own_world.Unsaid": (
-        "data._target_: own_world.Unsaid must have the class attribute gives, such as 'clips' or "
-    ),
-    "+data._target_=own_world.Slow": "data._target_ must be a class with a method stream",
-    "+data._target_=own_world.Frame": "data.path must be a text, got null",
-    "+grid._target_=own_world.Slow": "grid._target_ must be a class with a method grid",
     "+fleet._target_=own_world.Slow": "fleet._target_ is no key of fleet=phones",
     "plugins=[own_plugn]": "plugins: there is no module own_plugn in ",
-    "plugins=[broken]": "plugins: broken must be importable, got ZeroDivisionError: division by z",
     "plugins=own_plugin": "plugins must be a list of modules, such as [my_module], got own_plugin",
 }
 
 
 @pytest.mark.parametrize("overrides", REFUSED)
-def test_what_is_no_such_class_or_option_of_it_is_refused_in_one_sentence(
+def test_a_key_that_the_class_lacks_is_refused_in_one_sentence(
     overrides: str, folder: Path
 ) -> None:
     assert REFUSED[overrides] in refusal(*overrides.split(" "))
@@ -177,23 +214,17 @@ def test_every_part_of_a_run_can_be_a_class_of_ones_own(folder: Path) -> None:
 
 
 def test_a_policy_of_ones_own_is_asked_whatever_its_name(folder: Path) -> None:
-    config = config_of("+policy._target_=own_world.Always")
-    unused = None
-    requests = requests_of(config["policy"], unused, unused, unused, unused)  # type: ignore[arg-type]
+    unused: Any = None
+    node = {TARGET: "own_world.Always", "name": "always"}
+    requests = requests_of(node, unused, unused, unused, unused)
     assert type(requests.policy).__module__ == "own_world"
-
-
-def test_a_run_is_named_after_path_and_options(folder: Path) -> None:
-    given = [(), (MEAN_POOL,), (MEAN_POOL, "+model.depth=2"), (NUDGE,)]
-    configs = [config_of(*overrides) for overrides in given]
-    assert len({run_id_of(config) for config in configs}) == len(given)
 
 
 @pytest.mark.parametrize("group", ["model", "network", "policy", "grid"])
 def test_a_file_of_the_package_has_a_key_for_each_option_of_its_class(group: str) -> None:
     for name, entry in entries_of_group(group).items():
         keys = {option.name for option in entry.options} | {"name"}
-        node = {"name": name, **dict.fromkeys(keys)}
+        node = {**dict.fromkeys(keys), "name": name}
         known = node_options(group, node).keys() - {TARGET, "traces"}  # objects are in no file
         assert known == keys, name
 
@@ -220,6 +251,7 @@ def test_files_of_a_folder_name_classes_as_the_packages_own_name_theirs(folder: 
         },
     )
     chosen = ["strategies=[nudge]", "model=mine", "network=thin", "data=mine", "+model.depth=3"]
+    chosen.append("strategy.nudge.rate=2")
     config = config_of(*chosen, config_dir=configs)
     assert config["model"] == {
         "_target_": "own_model.MeanPool",
@@ -228,12 +260,7 @@ def test_files_of_a_folder_name_classes_as_the_packages_own_name_theirs(folder: 
         "depth": 3,
     }
     assert config["network"]["name"] == "thin" and config["data"]["num_items"] == 50
-    (nudge,) = strategies_of(config).values()
-    assert type(nudge).__name__ == "Nudge" and nudge.rate == 0.7  # type: ignore[attr-defined]
-    assert config_of(*chosen, "strategy.nudge.rate=2", config_dir=configs)["strategy"]["nudge"] == {
-        "_target_": "own_strategy.Nudge",
-        "rate": 2.0,
-    }
+    assert config["strategy"]["nudge"] == {"_target_": "own_strategy.Nudge", "rate": 2.0}
 
 
 def test_a_key_of_a_file_that_its_class_lacks_is_refused(folder: Path) -> None:
