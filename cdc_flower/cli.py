@@ -54,6 +54,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin", metavar="MODULE", help="A module of your own to import first; may be repeated."
+    ),
+]
 RunFolders = Annotated[
     list[str], typer.Argument(metavar="FOLDER...", help="Run folders.", show_default=False)
 ]
@@ -246,21 +252,27 @@ def list_(
         str | None,
         typer.Argument(metavar="[KIND]", help="Such as strategies; without it, all kinds."),
     ] = None,
+    plugin: Plugins = None,
 ) -> None:
     """List what there is: strategies, models, tasks, data, networks, policies, codecs, ..."""
     from cdc_flower.core.progress import table_console
     from cdc_flower.study.catalog_page import kinds_table, names_table
+    from cdc_flower.study.plugins import import_plugins
 
+    import_plugins(plugin or ())
     table_console().print(kinds_table() if kind is None else names_table(kind))
 
 
 @app.command()
 def describe(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Such as persona, or network/lte.")],
+    plugin: Plugins = None,
 ) -> None:
     """Explain one name: its options with default and meaning, its commands, its paper."""
     from cdc_flower.core.progress import table_console
     from cdc_flower.study.catalog_page import pages
+    from cdc_flower.study.plugins import import_plugins
 
+    import_plugins(plugin or ())
     for page in pages(name):
         table_console().print(page)

@@ -3,7 +3,8 @@
 A folder of a search path holds a group under the group's name, and methods have a folder each. So
 Hydra is given a source of its own, in which ``strategy/duet`` is ``strategies/duet/duet.yaml``.
 Methods of other packages are found by their entry points, where a YAML file of the method's name
-lies beside the module. No method is imported.
+lies beside the module, and those of the user's own in ``strategy/`` of ``--config-dir``. No method
+is imported.
 """
 
 from functools import cache
@@ -13,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -85,7 +87,7 @@ class MethodFiles(ConfigSource):
         if name not in self._names():
             raise ConfigLoadError(f"{config_path} is not a method of cdc-flower")
         if name == EVERY:
-            text = OmegaConf.to_yaml({"defaults": [{GROUP: [*method_files()]}]})
+            text = OmegaConf.to_yaml({"defaults": [{GROUP: _every_name()}]})
         else:
             text = method_files()[name.removeprefix(f"{GROUP}/")].read_text(encoding="utf-8")
         header = self._get_header_dict(text)
@@ -103,6 +105,13 @@ class MethodsSearchPath(SearchPathPlugin):
         path = f"{_SCHEME}://cdc_flower.strategies"
         if all(each.path != path for each in search_path.get_path()):
             search_path.append(provider="cdc-flower", path=path)
+
+
+def _every_name() -> Names:
+    """Lists methods with a file: the package's, installed ones, and those of ``--config-dir``."""
+    if not GlobalHydra.instance().is_initialized():
+        return [*method_files()]
+    return list(GlobalHydra.instance().config_loader().get_group_options(GROUP))
 
 
 def _name(config_path: str) -> str:

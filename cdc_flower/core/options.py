@@ -11,7 +11,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 
 from cdc_flower.core.errors import UserError, nearest_name, unknown_name
@@ -153,37 +153,33 @@ class Option:
         return ""
 
 
-def options_of(owner: type) -> dict[str, Option]:
-    """Lists the options of a class by name: its dataclass fields, or its constructor's arguments.
+def options_of(owner: Callable[..., object]) -> dict[str, Option]:
+    """Lists the options of a class or function by name.
+
+    They are the fields of a dataclass, or else the arguments of the constructor or function.
 
     A class whose options are neither has a class method ``list_options``.
 
     Raises:
-        TypeError: If the constructor takes arguments by position only.
+        TypeError: If an argument is taken by position only.
     """
     listed = getattr(owner, "list_options", None)
     return constructor_options(owner) if listed is None else listed()
 
 
-def constructor_options(owner: type) -> dict[str, Option]:
-    """Lists the fields of a dataclass, or the arguments of a class's constructor, by name.
+def constructor_options(owner: Callable[..., object]) -> dict[str, Option]:
+    """Lists the fields of a dataclass, or the arguments of a constructor or function, by name.
 
     Raises:
         TypeError: As :func:`options_of`.
     """
-    if dataclasses.is_dataclass(owner):
-        kinds = typing.get_type_hints(owner)
-        return {
-            each.name: Option(each.name, kinds[each.name], _default_of(each), _rule_of(each))
-            for each in dataclasses.fields(owner)
-            if each.init
-        }
-    constructor = inspect.getattr_static(owner, "__init__")
-    if constructor is object.__init__:
-        return {}
-    kinds = typing.get_type_hints(constructor)
+    if isinstance(owner, type) and _has_made_constructor(owner):
+        return _fields_of(owner)
+    function, arguments = _arguments_of(owner)
+    kinds = _kinds_of(function)
     found: dict[str, Option] = {}
-    for name, parameter in list(inspect.signature(constructor).parameters.items())[1:]:
+    for parameter in arguments:
+        name = parameter.name
         if parameter.kind is parameter.POSITIONAL_ONLY:
             raise TypeError(f"{owner.__name__} must take {name} by name, not by position only")
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
@@ -191,6 +187,49 @@ def constructor_options(owner: type) -> dict[str, Option]:
         default = MISSING if parameter.default is parameter.empty else parameter.default
         found[name] = Option(name, kinds.get(name, object), default, Rule())
     return found
+
+
+def _fields_of(owner: type) -> dict[str, Option]:
+    """Lists the options that the fields of a dataclass are."""
+    kinds = _kinds_of(owner)
+    return {
+        each.name: Option(
+            each.name, kinds.get(each.name, object), _default_of(each), _rule_of(each)
+        )
+        for each in dataclasses.fields(owner)
+        if each.init
+    }
+
+
+def argument_names(owner: Callable[..., object]) -> list[str]:
+    """Lists the names of the arguments that a class or function is called with."""
+    return [argument.name for argument in _arguments_of(owner)[1]]
+
+
+def _has_made_constructor(owner: type) -> bool:
+    """Tells whether a class is constructed by its fields, and not by a constructor in its text."""
+    if not dataclasses.is_dataclass(owner):
+        return False
+    fields = [each.name for each in dataclasses.fields(owner) if each.init]
+    return sorted(fields) == sorted(argument_names(owner))
+
+
+def _arguments_of(owner: Callable[..., object]) -> tuple[object, list[inspect.Parameter]]:
+    """Finds the function that a class or function is called by, and its arguments."""
+    if not isinstance(owner, type):
+        return owner, list(inspect.signature(owner).parameters.values())
+    constructor = inspect.getattr_static(owner, "__init__")
+    if constructor is object.__init__:
+        return constructor, []
+    return constructor, list(inspect.signature(constructor).parameters.values())[1:]
+
+
+def _kinds_of(function: object) -> dict[str, object]:
+    """Reads annotations; none where they name what is there for type checkers alone."""
+    try:
+        return typing.get_type_hints(function)
+    except NameError:
+        return {}
 
 
 def check_options(owner: object, place: str = "") -> None:
@@ -206,7 +245,10 @@ def check_options(owner: object, place: str = "") -> None:
         ValueError: If a value has another type or is out of its range; with a place, a
             ``UserError``.
     """
-    for name, each in options_of(type(owner)).items():
+    kind = type(owner)
+    # A class with a constructor of its own may derive from a dataclass, whose fields are checked.
+    options = _fields_of(kind) if dataclasses.is_dataclass(kind) else options_of(kind)
+    for name, each in options.items():
         value = getattr(owner, name)
         try:
             checked = each.check(value, f"{place}.{name}" if place else name)

@@ -15,12 +15,10 @@ from dataclasses import dataclass
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.options import Option, check_options, checked_values, option, options_of
-from cdc_flower.core.registry import Registry
+from cdc_flower.core.registry import NODE_OPTIONS, Entry, Registry
+from cdc_flower.core.targets import TARGET, Shape, derived_from
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.from_module import configured_module, is_module_class, module_options
-
-#: Of every configured model.
-NAME = "name"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +49,33 @@ class ModelFacts:
 
 
 Maker = Callable[..., DeviceModel]
-models: Registry[Maker, ModelFacts] = Registry("model", "models", ModelFacts, "cdc_flower.models")
+_MADE_HERE = derived_from(DeviceModel, or_a_function=True)
+models: Registry[Maker, ModelFacts] = Registry(
+    "model",
+    "models",
+    ModelFacts,
+    "cdc_flower.models",
+    Shape(
+        "a class that derives from DeviceModel or torch.nn.Module, or a function that makes one",
+        lambda value: is_module_class(value) or _MADE_HERE.fits(value),
+    ),
+)
+
+
+def find_model(node: Mapping[str, object]) -> Entry[Maker, ModelFacts]:
+    """Finds a configured model.
+
+    Raises:
+        UserError: If there is none, or it does not take what the data give.
+    """
+    entry = models.of_node(node, "model")
+    missing = [name for name in entry.facts.given if name not in options_of(entry.value)]
+    if TARGET in node and missing and not is_module_class(entry.value):
+        raise UserError(
+            f"model.{TARGET}: {node[TARGET]} must take {' and '.join(missing)}, which the data "
+            "give; its class attribute given lists what it takes of them"
+        )
+    return entry
 
 
 def model_options(node: Mapping[str, object]) -> dict[str, Option]:
@@ -60,14 +84,12 @@ def model_options(node: Mapping[str, object]) -> dict[str, Option]:
     Raises:
         UserError: If there is no such model.
     """
-    entry = models.find(str(node.get(NAME)), "model.name")
+    entry = find_model(node)
     if entry.facts.options is not None:
-        return options_of(entry.facts.options)
+        return {**NODE_OPTIONS, **options_of(entry.facts.options)}
     if is_module_class(entry.value):
-        return {**options_of(_Named), **module_options(entry.value)}
-    options = options_of(entry.value)  # type: ignore[arg-type]  # a class, or it has options
-    own = {name: each for name, each in options.items() if name not in entry.facts.given}
-    return {**options_of(_Named), **own}
+        return {**NODE_OPTIONS, **module_options(entry.value)}
+    return entry.options(entry.facts.given)
 
 
 def checked_model(node: Mapping[str, object]) -> dict[str, object]:
@@ -77,10 +99,11 @@ def checked_model(node: Mapping[str, object]) -> dict[str, object]:
         UserError: If something is wrong.
     """
     checked = checked_values(model_options(node), node, "model")
-    options = models.find(str(node[NAME]), "model.name").facts.options
+    options = find_model(node).facts.options
     if options is not None:
         try:
-            options(**checked)  # what concerns two values at once
+            # What concerns two values at once.
+            options(**{key: value for key, value in checked.items() if key != TARGET})
         except ValueError as error:
             raise UserError(f"model.{error}") from error
     return checked
@@ -96,16 +119,18 @@ def model_of(node: Mapping[str, object], **given: object) -> DeviceModel:
     Raises:
         UserError: If a value is wrong, or does not fit the data.
     """
-    checked = checked_model(node)
-    entry = models.find(str(checked.pop(NAME)), "model.name")
+    entry = find_model(node)
+    arguments = entry.arguments(checked_model(node))
     if is_module_class(entry.value):
-        return configured_module(entry.value, checked, given)
+        return configured_module(entry.value, arguments, given)
     try:
-        return entry.value(**given, **checked)
+        model = entry.value(**given, **arguments)
     except ValueError as error:
         raise UserError(f"model.{error}") from error
-
-
-@dataclass(frozen=True)
-class _Named:
-    name: str = option("", doc="of the model")
+    except TypeError as error:
+        if TARGET not in node:
+            raise
+        raise UserError(f"model: {error}") from error
+    if not isinstance(model, DeviceModel):
+        raise UserError(f"model: {entry.name} must make a DeviceModel, got {type(model).__name__}")
+    return model

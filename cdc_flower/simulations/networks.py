@@ -1,16 +1,20 @@
 """Kinds of links: constant rates and recordings. A profile such as ``lte`` is a YAML of a kind."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from cdc_flower.core.options import check_options, option
-from cdc_flower.core.registry import NoFacts, Registry
+from cdc_flower.core.registry import NAME, Entry, NoFacts, Registry
+from cdc_flower.core.targets import TARGET, having
 from cdc_flower.simulations.fleet import Network
 from cdc_flower.simulations.network.recordings import PARTS, read_recordings
 from cdc_flower.simulations.network.trace import TracePair
 
-networks: Registry[type, NoFacts] = Registry("kind of network", "networks", NoFacts)
+networks: Registry[type, NoFacts] = Registry(
+    "kind of network", "networks", NoFacts, shape=having("network")
+)
 
 
 @networks.register("constant")
@@ -74,6 +78,12 @@ def _kept_recordings(_: int, reading: tuple[tuple[str, object], ...]) -> tuple[T
     return read_recordings(**dict(reading))  # type: ignore[arg-type]
 
 
-def kind_of_network(node: object) -> str:
-    """Tells the kind of a configured network: recordings have a path."""
-    return "recorded" if isinstance(node, dict) and "path" in node else "constant"
+def find_network(node: Mapping[str, object]) -> Entry[type, NoFacts]:
+    """Finds the kind of a configured network: by path or name; else recordings have a path.
+
+    Raises:
+        UserError: If its path leads nowhere.
+    """
+    if TARGET in node or node.get(NAME) in networks:
+        return networks.of_node(node, "network")
+    return networks["recorded" if "path" in node else "constant"]

@@ -19,14 +19,12 @@ from flwr.serverapp.strategy import Strategy
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.options import checked_values, options_of
-from cdc_flower.core.registry import Registry
+from cdc_flower.core.registry import Entry, Registry
+from cdc_flower.core.targets import TARGET, Shape
 from cdc_flower.strategies.base import OnDevices
 from cdc_flower.strategies.papers import Paper
 from cdc_flower.strategies.stock import on_devices
 from cdc_flower.strategies.stock_checks import is_strategy
-
-#: The key that names a class by its import path.
-TARGET = "_target_"
 
 
 @dataclass(frozen=True)
@@ -60,9 +58,23 @@ class Method(Look):
     tiny: Mapping[str, object] = field(default_factory=dict)
 
 
-strategies: "Registry[type[OnDevices], Method]" = Registry(
-    "strategy", "strategies", Method, "cdc_flower.strategies"
+SHAPE = Shape(
+    "a class that derives from a strategy of Flower's or of cdc_flower", is_strategy
 )
+strategies: "Registry[type[OnDevices], Method]" = Registry(
+    "strategy", "strategies", Method, "cdc_flower.strategies", SHAPE
+)
+
+
+def find_method(name: str, settings: Mapping[str, object]) -> Entry[type[OnDevices], Method]:
+    """Finds the method of a name, or the class that its settings name by its path.
+
+    Raises:
+        UserError: If there is no such strategy.
+    """
+    if TARGET in settings:
+        return strategies.of_target(settings[TARGET], f"strategy.{name}.{TARGET}")
+    return strategies[name]
 
 
 def build_strategy(name: str, settings: Mapping[str, object], place: str = "") -> OnDevices:
@@ -76,7 +88,9 @@ def build_strategy(name: str, settings: Mapping[str, object], place: str = "") -
     Raises:
         UserError: If there is no such strategy, or a setting is unknown or out of its range.
     """
-    return build_class(strategies[name].value, settings, place or f"strategy.{name}")
+    place = place or f"strategy.{name}"
+    own = {key: value for key, value in settings.items() if key != TARGET}
+    return build_class(find_method(name, settings).value, own, place)
 
 
 def build_class(kind: type, settings: Mapping[str, object], place: str) -> OnDevices:

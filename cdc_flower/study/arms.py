@@ -5,11 +5,14 @@ own in their place::
 
     strategies: [duet, duet_stale]
     strategy: {duet_stale: {method: duet, report_lag: 1}}
+
+A name with a ``_target_`` is a method of a module of the user's own; it may have arms too.
 """
 
 from cdc_flower.core.errors import UserError, check_name
+from cdc_flower.core.targets import TARGET
 from cdc_flower.strategies.base import OnDevices
-from cdc_flower.strategies.registry import build_strategy, strategies
+from cdc_flower.strategies.registry import build_strategy, find_method, strategies
 from cdc_flower.strategies.stock import on_devices
 from cdc_flower.study.trees import Config, Tree
 
@@ -49,6 +52,9 @@ def arm(configured: Config, name: str) -> tuple[str, Tree]:
         UserError: If the name is neither, or the method is unknown.
     """
     own = dict(configured.get(name) or {})
+    if TARGET in own:
+        _check_own_method(name, own)
+        return name, own
     method = own.pop(METHOD, name)
     place = f"strategy.{name}.{METHOD}"
     if method == name and name in strategies:
@@ -57,8 +63,10 @@ def arm(configured: Config, name: str) -> tuple[str, Tree]:
         raise UserError(
             f"{place} must be left out, since {name} is a method itself, got {method!r}"
         )
-    strategies.find(str(method), "strategies" if method == name else place)
-    return method, {**dict(configured.get(method) or {}), **own}
+    base = dict(configured.get(method) or {})
+    if TARGET not in base:
+        strategies.find(str(method), "strategies" if method == name else place)
+    return method, {**base, **own}
 
 
 def method_of(configured: Config, name: str) -> type[OnDevices]:
@@ -71,4 +79,17 @@ def method_of(configured: Config, name: str) -> type[OnDevices]:
     Raises:
         UserError: As :func:`arm`.
     """
-    return on_devices(strategies[arm(configured, name)[0]].value)
+    return on_devices(find_method(*arm(configured, name)).value)
+
+
+def _check_own_method(name: str, own: Tree) -> None:
+    """Refuses a class under a name that stands for another one already."""
+    place = f"strategy.{name}"
+    if METHOD in own:
+        raise UserError(f"{place} must have a {METHOD} or a {TARGET}, got both")
+    kind = find_method(name, own).value
+    if name in strategies and strategies[name].value is not kind:
+        raise UserError(
+            f"{place}.{TARGET} must stand under a name of its own, since {name} is a method "
+            f"already, got {own[TARGET]}"
+        )

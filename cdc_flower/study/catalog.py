@@ -4,6 +4,7 @@
 configuration groups with their headers, and the tables of codecs and reference lines.
 """
 
+import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ import yaml
 from cdc_flower.configs.methods import method_files
 from cdc_flower.core.errors import UserError, nearest_name, unknown_name
 from cdc_flower.core.options import option_rows, options_of
+from cdc_flower.study.plugins import REGISTRIES, OwnEntry, own_entries
 
 #: Kind -> the configuration group whose files are its names.
 GROUPS = {
@@ -78,7 +80,7 @@ Entries = Mapping[str, Entry]
 
 def kinds() -> dict[str, Callable[[], Entries]]:
     """Kind -> what gives its entries by name. Registries are plugged in here."""
-    of_groups = {kind: partial(entries_of_group, group) for kind, group in GROUPS.items()}
+    of_groups = {kind: partial(_named, kind, group) for kind, group in GROUPS.items()}
     return {**of_groups, "codecs": _codecs, "references": _references}
 
 
@@ -134,6 +136,38 @@ def entries_of_group(group: str) -> Entries:
         )
         for name, text in texts.items()
     }
+
+
+def _named(kind: str, group: str) -> Entries:
+    """Lists the files of a group, and beside them what plug-ins and installed packages register."""
+    listed = dict(entries_of_group(group))
+    for entry in own_entries(kind) if kind in REGISTRIES else ():
+        if entry.name not in listed:
+            choice = f"strategies=[static,{entry.name}]"
+            listed[entry.name] = Entry(
+                kind,
+                entry.name,
+                _first_line(entry.value),
+                commands=(
+                    f"cdc-flower {choice if kind == 'strategies' else f'{group}={entry.name}'}",
+                ),
+                options=tuple(_rows(entry)),
+                place=str(getattr(entry.value, "__module__", "")),
+            )
+    return dict(sorted(listed.items()))
+
+
+def _first_line(value: object) -> str:
+    """Takes the first line of a class's own docstring."""
+    return inspect.cleandoc(vars(value).get("__doc__") or "").partition("\n")[0]
+
+
+def _rows(entry: OwnEntry) -> Iterator[Option]:
+    """Lists the options of what others registered."""
+    if not isinstance(entry.value, type):
+        return
+    for name, default, words, doc in option_rows(options_of(entry.value)):
+        yield Option(name, default, doc, words)
 
 
 def _files_of(group: str) -> Mapping[str, Path]:

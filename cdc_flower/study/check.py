@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.options import Option, checked_values, options_of
+from cdc_flower.core.targets import TARGET
 from cdc_flower.models.registry import checked_model
 from cdc_flower.simulations.fleet import Conditions
 from cdc_flower.simulations.grids.kinds import grids
-from cdc_flower.simulations.networks import kind_of_network, networks
+from cdc_flower.simulations.networks import find_network
 from cdc_flower.simulations.protocol.encoding import protocol_options
 from cdc_flower.simulations.requests.policies import policies
-from cdc_flower.study.arms import METHOD, method_of
+from cdc_flower.study.arms import METHOD, arm, method_of
 from cdc_flower.study.options import (
     EACH_TASK,
     AdaptationOptions,
@@ -75,7 +76,7 @@ def _mapping(node: object, group: str) -> Config:
 
 
 def _network(node: Config) -> dict[str, object]:
-    return checked_values(options_of(networks[kind_of_network(node)].value), node, "network")
+    return find_network(node).checked(node, "network")
 
 
 def _cloud(node: Config) -> dict[str, object]:
@@ -86,13 +87,11 @@ def _cloud(node: Config) -> dict[str, object]:
 
 
 def _grid(node: Config) -> dict[str, object]:
-    kind = grids.find(str(node.get("name")), "grid.name").value
-    return checked_values(options_of(kind), node, "grid")
+    return grids.of_node(node, "grid").checked(node, "grid")
 
 
 def _policy(node: Config) -> dict[str, object]:
-    kind = policies.find(str(node.get("name")), "policy.name").value
-    return checked_values(options_of(kind), node, "policy")
+    return policies.of_node(node, "policy").checked(node, "policy")
 
 
 def _checkpoint(node: Config) -> dict[str, object]:
@@ -109,10 +108,12 @@ def _strategy(node: Config) -> dict[str, object]:
     for name, own in node.items():
         place = f"strategy.{name}"
         settings = {} if own is None else dict(_mapping(own, place))
-        method = settings.pop(METHOD, None)
+        kept = {key: settings.pop(key) for key in (METHOD, TARGET) if key in settings}
         options = options_of(method_of(node, name))
-        known = checked_values(options, settings, place)
-        checked[name] = known if method is None else {METHOD: method, **known}
+        _, every = arm(node, name)  # an arm has the settings of its method too
+        values = {key: value for key, value in every.items() if key != TARGET}
+        known = checked_values(options, {**values, **settings}, place)
+        checked[name] = {**kept, **{key: known[key] for key in settings}}
     return checked
 
 

@@ -1,6 +1,7 @@
 """Trains the base model in the cloud on the historical part of the data."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol, Self
 
 import numpy as np
@@ -12,9 +13,11 @@ from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import torch_generator
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.layers import Parameters
+from cdc_flower.models.registry import find_model
 from cdc_flower.study.trees import Config
 from cdc_flower.training.checkpoints import Checkpoints, fingerprint
 from cdc_flower.training.cloud import Cloud, History, Stage
+from cdc_flower.training.own_code import own_code
 
 
 class CandidateBatch(Protocol):
@@ -109,6 +112,12 @@ def train_cloud(
     return cloud
 
 
+def with_own_code(cloud: Cloud, strategy: object) -> Cloud:
+    """Names a cloud after a strategy of the user's own, whose code trains on top of it."""
+    own = own_code(type(strategy))
+    return replace(cloud, identity=f"{cloud.identity} {own}") if own and cloud.identity else cloud
+
+
 def _untrained(
     config: Config,
     model: DeviceModel,
@@ -135,6 +144,9 @@ def _untrained(
         "seed": seed,
         "data": [train.content_hash(), validation.content_hash()],
     }
+    own = own_code(find_model(config["model"]).value, type(model), type(train))
+    if own:
+        key["own_code"] = own
     return Cloud(
         model,
         parameters,

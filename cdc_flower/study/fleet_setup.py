@@ -5,7 +5,7 @@ from typing import Protocol, TypeVar, cast
 
 from cdc_flower.core.options import checked_values, options_of
 from cdc_flower.simulations.fleet import Conditions, Fleet, Network, Speeds
-from cdc_flower.simulations.networks import kind_of_network, networks
+from cdc_flower.simulations.networks import find_network
 from cdc_flower.study.trees import Config
 
 Made = TypeVar("Made")
@@ -24,8 +24,9 @@ def network_of(config: Config) -> Network:
     Raises:
         UserError: If a key is none, a value is wrong, or a recording has a mistake.
     """
-    kind: Callable[..., KindOfNetwork] = networks[kind_of_network(config)].value
-    return _made(kind, config, "network").network()
+    kind = find_network(config)
+    make: Callable[..., KindOfNetwork] = kind.value
+    return make(**kind.arguments(kind.checked(config, "network"))).network()
 
 
 def fleet_of(config: Config, network: Network, num_devices: int) -> Fleet:

@@ -1,42 +1,38 @@
 """Checks keys and choices of a configuration against its YAML files before anything is run.
 
-The YAML files of the package say which keys there are. A key that none of the chosen files has is
-refused, with or without Hydra's ``+``. Values are checked later, by those who use them; so are the
-arguments of an object that a ``_target_`` names. Nothing slow is imported here.
+A key is one of the chosen files, or an option of the class that a node configures. Any other is
+refused, with or without Hydra's ``+``. Values are checked later, by those who use them. The
+package's own files have a key for each option, so nothing slow is imported here but for what a
+user's own module or file names.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
 from hydra.core.override_parser.types import Override
 
-from cdc_flower.core.errors import UserError, nearest_name, unknown_name
-from cdc_flower.core.options import options_of
+from cdc_flower.core.errors import UserError, nearest_name
+from cdc_flower.core.targets import TARGET
 from cdc_flower.study.catalog import entries_of_group
 from cdc_flower.study.composing import (
     ROOT,
     composed_config,
     group_names,
-    options_of_group,
     plain,
 )
+from cdc_flower.study.known_keys import LEFT_OVER, METHOD, NODES, OVERLAYS, known_keys
 from cdc_flower.study.overrides import (
     STRATEGY,
     check_form,
     merged,
-    package_groups,
     parsed,
     path_of,
     runs_of,
     shape_of,
     tree_of,
 )
+from cdc_flower.study.plugins import load_plugins, plugins_named
 from cdc_flower.study.trees import Tree
-from cdc_flower.tasks.data import find_data
-
-METHOD, TARGET = "method", "_target_"
-PROTOCOL = "protocol"
-#: Groups whose files only set keys of other places, and the choice that sets none.
-OVERLAYS = {"task": "recommendation", "experiment": "none"}
 
 
 def check_overrides(
@@ -53,6 +49,7 @@ def check_overrides(
         UserError: If a key or a choice is unknown, or the configuration cannot be composed.
     """
     changes = parsed(overrides)
+    load_plugins(plugins_named(changes, config_name))
     groups = group_names()
     for override in changes:
         check_form(override, groups, several)
@@ -84,73 +81,14 @@ def _check_run(run: Sequence[Override], groups: Sequence[str], config_name: str)
     final = full
     for override in changes:
         final = merged(final, tree_of(override))
-    known = _known_keys(names, final, chosen)
+    nothing: Tree = {}
+    given = reduce(merged, map(tree_of, changes), nothing)
+    known = known_keys(names, final, chosen, given)
     _check_keys(final, known, names, [])
     for override in changes:
         _check_sign(override, full)
         full = merged(full, tree_of(override))
     composed_config(config_name, texts)
-
-
-def _known_keys(names: Mapping[str, str], full: Tree, chosen: Sequence[str]) -> Tree:
-    """Lists the keys that the package's root and the chosen files of each group have.
-
-    Args:
-        names: Choice of each group.
-        full: Tree of the configuration with all its files.
-        chosen: Overrides of groups and of Hydra's search path.
-    """
-    package = package_groups()
-    own = {group: name for group, name in {**names, **OVERLAYS}.items() if group != STRATEGY}
-    known = plain(
-        composed_config(
-            ROOT,
-            [
-                *(text for text in chosen if text.startswith("hydra.")),
-                *(f"{'' if group in package else '+'}{group}={own[group]}" for group in own),
-                f"{STRATEGY}=[{','.join(options_of_group(STRATEGY))}]",
-            ],
-        )
-    )
-    known["data"] = dict.fromkeys(options_of(find_data(known["data"]).value)) | known["data"]
-    given = full.get(PROTOCOL)
-    if isinstance(given, Mapping) and set(given) - set(known[PROTOCOL]):  # of a codec of one's own
-        from cdc_flower.simulations.protocol.encoding import protocol_options
-
-        known[PROTOCOL] = dict.fromkeys(protocol_options()) | known[PROTOCOL]
-    for keys in known[STRATEGY].values():
-        keys.setdefault(METHOD, None)
-    _add_arms(known[STRATEGY], full.get(STRATEGY, {}))
-    return known
-
-
-def _add_arms(methods: Tree, configured: Mapping[str, object]) -> None:
-    """Adds the arms of a configuration to the known strategies: an arm has its method's keys.
-
-    Args:
-        methods: Tree of the known strategies, extended in place.
-        configured: Settings of strategies and arms.
-
-    Raises:
-        UserError: If an arm has no method, or an unknown one.
-    """
-    every = dict(methods)
-    for arm, settings in configured.items():
-        if arm in every:
-            continue
-        if not isinstance(settings, Mapping) or not {METHOD, TARGET} & set(settings):
-            near = nearest_name(arm, methods, cutoff=0.6)
-            hint = f"; did you mean {near}?" if near else ""
-            raise UserError(
-                f"{STRATEGY}.{arm} must have a {METHOD}, since {arm} is no strategy{hint} "
-                f"(known: {', '.join(sorted(every))})"
-            )
-        if METHOD not in settings:
-            methods[arm] = {TARGET: None}
-        elif (method := str(settings[METHOD])) in every:
-            methods[arm] = every[method]
-        else:
-            raise unknown_name("strategy", method, every, f"{STRATEGY}.{arm}.{METHOD}")
 
 
 def _check_keys(
@@ -167,11 +105,11 @@ def _check_keys(
         names: Choice of each group, for the error.
         path: Where the two trees stand.
     """
-    if TARGET in given or TARGET in known:
-        return
     for key, value in given.items():
         if key not in known:
-            raise _unknown_key(path, str(key), known, names)
+            names_class = path[:1] == [STRATEGY] or (len(path) == 1 and path[0] in NODES)
+            target = str(given.get(TARGET, "")) if names_class else ""
+            raise _unknown_key(path, str(key), known, names, target)
         inner = known[key]
         if not isinstance(value, Mapping) or isinstance(inner, list):
             continue
@@ -182,7 +120,11 @@ def _check_keys(
 
 
 def _unknown_key(
-    path: Sequence[str], key: str, known: Mapping[str, object], names: Mapping[str, str]
+    path: Sequence[str],
+    key: str,
+    known: Mapping[str, object],
+    names: Mapping[str, str],
+    target: str,
 ) -> UserError:
     """Makes the error for a key that no file has.
 
@@ -191,6 +133,7 @@ def _unknown_key(
         key: The last part of its name.
         known: Tree that there are.
         names: Choice of each group.
+        target: Path of the class that the node configures; "": there is none.
     """
     chosen = names.get(key)
     if (
@@ -202,9 +145,13 @@ def _unknown_key(
         )
     place = ".".join(path) or "the configuration"
     group = path[0] if len(path) == 1 and path[0] in names else None
-    if group is not None:
+    known = {name: v for name, v in known.items() if name != TARGET and v != LEFT_OVER}
+    if target:
+        place = target
+        known.pop(METHOD, None)
+    elif group is not None:
         place = f"{group}={names[group]}"
-    others = _choices_with(group, key) if group is not None else []
+    others = _choices_with(group, key) if group is not None and not target else []
     near = nearest_name(key, known, cutoff=0.6)
     near = near or next((name for name in sorted(known) if len(key) > 2 and key in name), None)
     hint = f"; did you mean {near}?" if near else ""

@@ -20,6 +20,9 @@ Node = Mapping[str, object]
 class RunOptions:
     """The top of the configuration. Nodes are checked by the options of what they configure."""
 
+    plugins: tuple[str, ...] = option(
+        (), doc="modules of your own that are imported first; what they register has a name then"
+    )
     task: str = option(task=EACH_TASK, doc="what devices do: cdc-flower list tasks")
     strategies: tuple[str, ...] = option(
         task=EACH_TASK, doc="methods and arms to compare, in order"

@@ -10,6 +10,7 @@ from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
 from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.core.targets import TARGET
 from cdc_flower.study.composing import options_of_group
 from cdc_flower.study.trees import Tree
 
@@ -92,11 +93,11 @@ def _check_choice(override: Override) -> None:
 
 
 def runs_of(changes: Sequence[Override], groups: Sequence[str]) -> Iterator[list[Override]]:
-    """Lists the overrides of each run: all choices of groups, the first value of other keys."""
+    """Lists the overrides of each run: all choices, the first value of other keys."""
     variants = []
     for override in changes:
         each = _variants(override, options_of_group(override.key_or_group))
-        variants.append(each if override.key_or_group in groups else each[:1])
+        variants.append(each if _is_choice(override, groups) else each[:1])
     for texts in itertools.product(*variants):
         yield parsed(texts)
 
@@ -116,9 +117,15 @@ def _variants(override: Override, options: Sequence[str]) -> list[str]:
 
 
 def shape_of(override: Override, groups: Sequence[str]) -> str:
-    """Writes the whole override of a group, and the key of any other."""
+    """Writes the whole override of a choice, and the key of any other."""
     text = override.input_line or ""
-    return text if override.key_or_group in groups else text.partition("=")[0]
+    return text if _is_choice(override, groups) else text.partition("=")[0]
+
+
+def _is_choice(override: Override, groups: Sequence[str]) -> bool:
+    """Tells whether an override says which keys there are: by a file or by a class."""
+    key = override.key_or_group
+    return key in groups or key.rpartition(".")[2] in (TARGET, "method")
 
 
 def tree_of(override: Override) -> Tree:

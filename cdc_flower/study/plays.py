@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.models.base import DeviceModel
-from cdc_flower.models.registry import models
+from cdc_flower.models.registry import find_model, models
 from cdc_flower.strategies.registry import strategies as registered
 from cdc_flower.study.trees import Config
 from cdc_flower.tasks.data import data, find_data
@@ -97,7 +97,7 @@ def check_fits(config: Config) -> None:
             f"data must give {wanted} with task={task}, such as {fitting}; "
             f"{config['data'].get('name')} gives {given}"
         )
-    model = models.find(str(config["model"].get("name")), "model.name")
+    model = find_model(config["model"])
     if model.facts.reads != wanted:
         fitting = ", ".join(entry.name for entry in models.entries() if entry.facts.reads == wanted)
         raise UserError(

@@ -28,7 +28,7 @@ from cdc_flower.simulations.protocol.encoding import codecs_of
 from cdc_flower.simulations.requests.setup import requests_of
 from cdc_flower.study import folder, provenance
 from cdc_flower.study.check import result_values
-from cdc_flower.study.cloud import train_cloud
+from cdc_flower.study.cloud import train_cloud, with_own_code
 from cdc_flower.study.facts import facts_of
 from cdc_flower.study.journal import Journal, StrategyJournal
 from cdc_flower.study.play import play
@@ -275,7 +275,7 @@ def _play_strategies(
         try:
             for name, kept in left.items():
                 strategy = setup.strategies[name]
-                strategy.prepare(cloud)
+                strategy.prepare(with_own_code(cloud, strategy))
                 num_done = kept.num_done if kept else 0
                 step = bars.bar(f"{name}: playing", setup.stream.num_segments, num_done)
 

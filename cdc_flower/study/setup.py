@@ -25,6 +25,7 @@ from cdc_flower.study.arms import strategies_of
 from cdc_flower.study.check import checked_config
 from cdc_flower.study.cloud import HistoricalStream
 from cdc_flower.study.fleet_setup import fleet_of, network_of
+from cdc_flower.study.nodes import without_leftovers
 from cdc_flower.study.play import Playable
 from cdc_flower.study.plays import check_generates, check_plays
 from cdc_flower.study.trees import Config, Tree
@@ -110,7 +111,8 @@ def resolved(config: DictConfig, overrides: Sequence[str] = ()) -> Tree:
             exist.
     """
     try:
-        container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        settled = without_leftovers(config)
+        container = OmegaConf.to_container(settled, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise UserError(
             f"{error.full_key} must be given on the command line or in a file"
@@ -129,6 +131,7 @@ def resolved(config: DictConfig, overrides: Sequence[str] = ()) -> Tree:
 
 def grid_of(config: Config, setup: Setup) -> Grid:
     """Makes the grid that plays the devices."""
-    make: Callable[..., GridOptions] = grids.find(config["grid"]["name"], "grid.name").value
+    kind = grids.of_node(config["grid"], "grid")
+    make: Callable[..., GridOptions] = kind.value
     app = DeviceApp(setup.model, setup.stream, setup.task)
-    return make(**config["grid"]).grid(app, setup.device_ids)
+    return make(**kind.arguments(config["grid"])).grid(app, setup.device_ids)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from cdc_flower.core.registry import Registry
+from cdc_flower.core.targets import derived_from
 from cdc_flower.tasks.protocol import Task
 
 
@@ -22,4 +23,6 @@ class TaskFacts:
     shows_exchange: bool = False
 
 
-tasks: Registry[type[Task], TaskFacts] = Registry("task", "tasks", TaskFacts, "cdc_flower.tasks")
+tasks: Registry[type[Task], TaskFacts] = Registry(
+    "task", "tasks", TaskFacts, "cdc_flower.tasks", derived_from(Task)
+)

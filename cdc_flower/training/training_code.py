@@ -57,23 +57,31 @@ def _files_of(root: Path) -> list[Path]:
     return sorted(root.rglob("*.py")) if root.is_dir() else [root]
 
 
-def _imported(path: Path, package: Path) -> list[Path]:
-    """Lists the files of the package that a file imports.
-
-    The ``__init__.py`` of the folders they lie in are among them.
-    """
+def imported_names(path: Path) -> set[str]:
+    """Lists the dotted names that a file imports; ``from a.b import c`` is ``a.b.c``."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    found = set()
-    for name in names:
-        head, *parts = name.split(".")
-        if head == package.name:
-            # The last part may be a class: then there is no such file.
-            for depth in range(1, len(parts) + 1):
-                place = package.joinpath(*parts[:depth])
-                found |= {place.with_suffix(".py"), place / "__init__.py"}
-    return [file for file in sorted(found) if file.is_file()]
+    return names
+
+
+def files_of_name(name: str, folder: Path) -> set[Path]:
+    """Lists the files in a folder that an import of a dotted name would read.
+
+    The ``__init__.py`` of the folders they lie in are among them.
+    """
+    parts = name.split(".")
+    # The last part may be a class: then there is no such file.
+    places = [folder.joinpath(*parts[:depth]) for depth in range(1, len(parts) + 1)]
+    found = {file for place in places for file in (place.with_suffix(".py"), place / "__init__.py")}
+    return {file for file in found if file.is_file()}
+
+
+def _imported(path: Path, package: Path) -> list[Path]:
+    """Lists the files of the package that a file imports, without the package's own first one."""
+    names = {name for name in imported_names(path) if name.split(".")[0] == package.name}
+    found = {file for name in names for file in files_of_name(name, package.parent)}
+    return sorted(found - {package / "__init__.py"})

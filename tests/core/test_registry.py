@@ -1,6 +1,7 @@
 """Registries: entries come from decorators, found by scanning a folder and by entry points."""
 
 import importlib.metadata
+import pkgutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,9 @@ import pytest
 
 from cdc_flower.core import registry as registry_module
 from cdc_flower.core.errors import UserError
-from cdc_flower.core.registry import NoFacts, Registry
+from cdc_flower.core.registry import NoFacts, Registry, snake_case
+from cdc_flower.core.targets import derived_from
+from cdc_flower.study import plugins
 
 
 @dataclass(frozen=True)
@@ -118,3 +121,78 @@ def test_an_entry_point_that_cannot_be_imported_is_one_sentence(
     monkeypatch.setattr(registry_module, "entry_points", lambda group: [point])
     with pytest.raises(UserError, match=r"entry point broken .* must be importable"):
         list(things())
+
+
+@dataclass(frozen=True)
+class NeededFacts:
+    """Facts of which one must be said."""
+
+    gives: str
+    size: int = 3
+
+
+def test_facts_are_class_attributes_where_nobody_gave_them() -> None:
+    registry: Registry[type, NeededFacts] = Registry("thing", "things", NeededFacts)
+
+    class Said:
+        gives = "items"
+        size = 4
+
+    class Derived(Said):
+        def size(self) -> int:  # type: ignore[override]  # a method is no fact
+            return 5
+
+    class Optional:
+        def __init__(self, size: int = 9, gives: str = "x") -> None: ...
+
+        gives = "items"
+
+    assert registry.register("said", size=5)(Said) is Said
+    assert registry["said"].facts == NeededFacts("items", 5)
+    registry.register("derived")(Derived)
+    assert registry["derived"].facts == NeededFacts("items", 3)
+    with pytest.raises(UserError, match=r"Optional must have the class attribute gives, such as"):
+        registry.register("optional")(Optional)  # an option is no fact
+
+
+def test_a_class_has_the_needed_facts_of_a_registered_one_that_it_derives_from() -> None:
+    registry: Registry[type, NeededFacts] = Registry("thing", "things", NeededFacts)
+
+    class Base: ...
+
+    class Derived(Base): ...
+
+    registry.register("base", gives="clips", size=7)(Base)
+    registry.register("derived")(Derived)
+    assert registry["derived"].facts == NeededFacts("clips", 3)
+
+
+def test_what_is_of_another_kind_is_refused_by_a_decorator_a_path_and_an_entry_point(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registry: Registry[object, NoFacts] = Registry(
+        "thing", "things", NoFacts, shape=derived_from(dict)
+    )
+    with pytest.raises(UserError, match=r"^thing 'x' must be a class that derives from dict, got "):
+        registry.register("x")(list)
+    with pytest.raises(UserError, match=r"^key must be a class that derives from dict, got "):
+        registry.of_target("collections.deque", "key")
+    assert registry.of_target("collections.OrderedDict", "key").name == "ordered_dict"
+    point = importlib.metadata.EntryPoint("listed", "collections:deque", "cdc_flower.things")
+    monkeypatch.setattr(registry_module, "entry_points", lambda group: [point])
+    refused = Registry("thing", "things", NoFacts, shape=derived_from(dict))
+    with pytest.raises(UserError, match=r"entry point listed must be a class that derives from"):
+        list(refused)
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [("MeanPool", "mean_pool"), ("Nudge", "nudge"), ("HTTPLink", "http_link"), ("A1B", "a1_b")],
+)
+def test_a_class_is_called_by_its_name_in_snake_case(name: str, written: str) -> None:
+    assert snake_case(name) == written
+
+
+@pytest.mark.parametrize("group", list(plugins.REGISTRIES))
+def test_the_group_of_entry_points_of_each_kind_has_its_plural(group: str) -> None:
+    assert pkgutil.resolve_name(plugins.REGISTRIES[group]).plural == group

@@ -33,7 +33,7 @@ WRONG = {
     "model=video_tiny task=recommendation": (
         "model must be one that reads items with task=recommendation"
     ),
-    "+model._target_=x.Y": "model: unknown key '_target_'",
+    "+model._target_=x.Y": "model._target_: there is no module x in ",
     "+model.num_heads=4": "model: unknown key 'num_heads'",
     "data.num_items=abc": "data.num_items must be a whole number >= 2, got abc",
     "cloud.epochs=abc": "cloud.epochs must be a whole number >= 0, got abc",

@@ -112,8 +112,7 @@ def test_what_hydra_would_refuse_at_length_is_one_sentence(
         "data=ml_1m +data.exclude_seen=false",
         "data=letter_beauty +data.columns=[user,item] data.format=delimited",
         "task=video_qa data=video_annotations +data.msvd=x",
-        "+model._target_=my_module.MyModel +model.num_heads=4",
-        "+strategy.nudge._target_=my_module.Nudge +strategy.nudge.rate=0.1",
+        "+model._target_=cdc_flower.models.sasrec.SASRec model.width=8",
         "hydra.searchpath=[pkg://cdc_flower.configs]",
     ],
 )

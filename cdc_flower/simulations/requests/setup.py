@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Never
 
-from cdc_flower.core.options import checked_values, options_of
 from cdc_flower.simulations.deployment import Deployable
 from cdc_flower.simulations.requests.policies import Devices, Policy, policies
+from cdc_flower.simulations.requests.policies.always import Always
 from cdc_flower.tasks.protocol import Task
 from cdc_flower.tasks.sensing import Ask
 from cdc_flower.training.cloud import Cloud
@@ -35,9 +35,9 @@ def policy_of(config: Mapping[str, object]) -> Policy:
     Raises:
         UserError: If the policy is unknown, a key is none, or a value is out of its range.
     """
-    kind = policies.find(str(config["name"]), "policy.name").value
-    make: Callable[..., Policy] = kind
-    return make(**checked_values(options_of(kind), config, "policy"))
+    kind = policies.of_node(config, "policy")
+    make: Callable[..., Policy] = kind.value
+    return make(**kind.arguments(kind.checked(config, "policy")))
 
 
 def requests_of(
@@ -56,7 +56,7 @@ def requests_of(
         UserError: If a value is wrong, or the policy needs what devices of the task do not keep.
     """
     policy = policy_of(config)
-    if policy.name == "always" and policy.max_bytes is None:
+    if type(policy) is Always and policy.max_bytes is None:
         return Requests()
 
     def devices(ask: Ask) -> Devices:

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from cdc_flower.core.errors import UserError, unknown_name
-from cdc_flower.core.options import check_options, checked_values, option, options_of
+from cdc_flower.core.options import check_options, option
 from cdc_flower.core.registry import Entry, Registry
+from cdc_flower.core.targets import TARGET, having
 
 #: A stream of the kind that the task in question plays; the tasks say which.
 OwnStream = Any
@@ -106,12 +107,12 @@ class DataFacts:
 
 
 data: Registry[type[DataSource], DataFacts] = Registry(
-    "data", "data", DataFacts, "cdc_flower.tasks.data"
+    "data", "data", DataFacts, "cdc_flower.tasks.data", having("stream")
 )
 
 
 def find_data(node: Mapping[str, object]) -> Entry[type[DataSource], DataFacts]:
-    """Finds the kind of configured data: by their name, or by the key that says where files are.
+    """Finds the kind of configured data: by path or name, or by the key that says where files are.
 
     Args:
         node: The configured ``data``.
@@ -120,6 +121,8 @@ def find_data(node: Mapping[str, object]) -> Entry[type[DataSource], DataFacts]:
         UserError: If there is no such kind.
     """
     name = node.get("name")
+    if TARGET in node:
+        return data.of_target(node[TARGET], f"data.{TARGET}")
     if name in data:
         return data[str(name)]
     for entry in data.entries():
@@ -134,8 +137,8 @@ def checked_data(node: Mapping[str, object]) -> dict[str, object]:
     Raises:
         UserError: If something is wrong.
     """
-    kind = find_data(node).value
-    checked = checked_values(options_of(kind), node, "data")
+    kind = find_data(node)
+    checked = kind.checked(node, "data")
     _made(kind, checked)  # what concerns two values at once
     return checked
 
@@ -146,12 +149,12 @@ def data_of(node: Mapping[str, object]) -> DataSource:
     Raises:
         UserError: If a key or a value is wrong.
     """
-    kind = find_data(node).value
-    return _made(kind, checked_values(options_of(kind), node, "data"))
+    kind = find_data(node)
+    return _made(kind, kind.checked(node, "data"))
 
 
-def _made(kind: type[DataSource], values: Mapping[str, object]) -> DataSource:
+def _made(kind: Entry[type[DataSource], DataFacts], checked: Mapping[str, object]) -> DataSource:
     try:
-        return kind(**values)
+        return kind.value(**kind.arguments(checked))
     except ValueError as error:
         raise UserError(f"data.{error}") from error

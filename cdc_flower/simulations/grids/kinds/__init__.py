@@ -12,6 +12,7 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from cdc_flower.core.registry import NoFacts, Registry
+from cdc_flower.core.targets import having
 
 
 class GridOptions(Protocol):
@@ -21,4 +22,6 @@ class GridOptions(Protocol):
         """Makes the grid for devices ``[n]``, whose ids ascend."""
 
 
-grids: Registry[type[GridOptions], NoFacts] = Registry("grid", "grids", NoFacts, __name__)
+grids: Registry[type[GridOptions], NoFacts] = Registry(
+    "grid", "grids", NoFacts, __name__, having("grid")
+)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from cdc_flower.core.options import check_options
 from cdc_flower.core.registry import Registry
+from cdc_flower.core.targets import Shape
 
 #: What becomes of an array, in this order; a protocol has at most one codec of each stage.
 STAGES = ("difference", "selection", "numbers", "bytes")
@@ -109,5 +110,12 @@ class BytesCodec(ABC):
 
 
 codecs: Registry[type[ArrayCodec] | type[BytesCodec], CodecFacts] = Registry(
-    "codec", "codecs", CodecFacts, "cdc_flower.simulations.protocol.codecs"
+    "codec",
+    "codecs",
+    CodecFacts,
+    "cdc_flower.simulations.protocol.codecs",
+    Shape(
+        "a class that derives from ArrayCodec or BytesCodec",
+        lambda value: isinstance(value, type) and issubclass(value, ArrayCodec | BytesCodec),
+    ),
 )

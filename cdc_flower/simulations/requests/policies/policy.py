@@ -11,11 +11,8 @@ from cdc_flower.core.errors import UserError
 from cdc_flower.core.options import check_options, option
 from cdc_flower.core.registry import NoFacts, Registry
 from cdc_flower.core.saveable import Arrays, Saved
+from cdc_flower.core.targets import derived_from
 from cdc_flower.tasks.sensing import Doubt, Ints, Sensor
-
-policies: "Registry[type[Policy], NoFacts]" = Registry(
-    "policy", "policies", NoFacts, "cdc_flower.simulations.requests.policies"
-)
 
 
 @dataclass(frozen=True)
@@ -72,3 +69,12 @@ class Policy(ABC):
     @abstractmethod
     def decide(self, device_ids: Ints, segment: int) -> NDArray[np.bool_]:
         """Decides which of the devices ``[k]`` that are asked before a segment report."""
+
+
+policies: Registry[type[Policy], NoFacts] = Registry(
+    "policy",
+    "policies",
+    NoFacts,
+    "cdc_flower.simulations.requests.policies",
+    derived_from(Policy),
+)
