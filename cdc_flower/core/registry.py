@@ -53,7 +53,7 @@ class Registry(Generic[Value, Facts]):
     def __init__(self, kind: str, plural: str, facts: type[Facts], package: str = "") -> None:
         self.kind = kind
         self.plural = plural
-        self._facts = facts
+        self.facts = facts
         self._package = package
         self._is_complete = False
         self._entries: dict[str, Entry[Value, Facts]] = {}
@@ -73,7 +73,7 @@ class Registry(Generic[Value, Facts]):
             known = self._entries.get(name)
             if known is not None and not _is_same(known.value, value):
                 raise ValueError(f"{self.kind} {name!r} must be registered once, got {value!r} too")
-            self._entries[name] = Entry(name, value, self._facts(**facts))
+            self._entries[name] = Entry(name, value, self.facts(**facts))
             return value
 
         return add

@@ -10,8 +10,10 @@ configured ``model``. A new one for items takes ``num_items``, ``width`` and ``h
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.core.held import Held
 from cdc_flower.core.options import Option, check_options, checked_values, option, options_of
 from cdc_flower.core.registry import Registry
 from cdc_flower.models.base import DeviceModel
@@ -91,12 +93,40 @@ def model_of(node: Mapping[str, object], **given: object) -> DeviceModel:
     Raises:
         UserError: If a value is wrong, or does not fit the data.
     """
+    if isinstance(node, Held):
+        return _held_model(node, given)
     checked = checked_model(node)
     entry = models.find(str(checked.pop(NAME)), "model.name")
     try:
         return entry.value(**given, **checked)
     except ValueError as error:
         raise UserError(f"model.{error}") from error
+
+
+def reads_of(node: Mapping[str, object]) -> str:
+    """Tells what a configured model ranks by.
+
+    Raises:
+        UserError: If there is no such model.
+    """
+    if isinstance(node, Held):
+        return node.fits
+    return models.find(str(node.get(NAME)), "model.name").facts.reads
+
+
+def _held_model(node: Held, given: Mapping[str, object]) -> DeviceModel:
+    """Makes a model of a class of the user's own, or takes the model, if it fits the data."""
+    if isinstance(node.value, type):
+        taken = options_of(node.value)
+        own = {name: value for name, value in given.items() if name in taken}
+        return cast(DeviceModel, node.made("model", **own))
+    for name, value in given.items():
+        if isinstance(value, int) and getattr(node.value, name, value) != value:
+            raise UserError(
+                f"model.{name} must be {value}, as the data have, "
+                f"got {getattr(node.value, name)}; a class is made for the data"
+            )
+    return cast(DeviceModel, node.value)
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def play_all(
     setup: Setup,
     grid: Grid | None,
     writer: ResultsWriter,
-    state_folder: Path,
+    state_folder: Path | None,
 ) -> None:
     """Trains the cloud, then plays each strategy.
 
@@ -102,7 +102,7 @@ def play_all(
         setup: Made from it.
         grid: Where to play; None: the configured one.
         writer: Gets the rows of each segment as it is done.
-        state_folder: Gets the state of each strategy after its last segment.
+        state_folder: Gets the state of each strategy after its last segment; None: nothing does.
     """
     torch.set_num_threads(1)  # small products: a second thread costs more than it gives
     starts_s = setup.stream.segment_starts_s
@@ -136,7 +136,8 @@ def play_all(
                     task=setup.task,
                     chain=[WithCodecs(codecs_of(config["protocol"])), WithRequests(requests)],
                 )
-                folder.save_state(strategy.state(), state_folder / f"{name}.safetensors")
+                if state_folder is not None:
+                    folder.save_state(strategy.state(), state_folder / f"{name}.safetensors")
                 log.info("%s: done", name)
             if setup.references:
                 for frame in setup.task.reference_rows(setup.references, setup.stream, shared):
