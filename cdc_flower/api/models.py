@@ -1,11 +1,12 @@
 """Takes device models as classes and as objects."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from torch import nn
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.core.held import Held, held, snake_case
+from cdc_flower.core.held import NAME, TARGET, Held, class_path, described, held, snake_case
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.registry import ModelFacts, models
 
@@ -23,6 +24,8 @@ def model_node(value: object, settings: Mapping[str, object]) -> Held:
     Raises:
         UserError: If it is no device model, or a hyper-parameter is wrong.
     """
+    if _is_module(value):
+        return _module_node(value, settings)
     value = device_model(value)
     kind = value if isinstance(value, type) else type(value)
     found = next((entry for entry in models.entries() if entry.value is kind), None)
@@ -50,3 +53,36 @@ def device_model(value: object) -> object:
         f"model must be a name, or a cdc_flower.DeviceModel or a class of them, "
         f"got {kind.__name__}{hint}"
     )
+
+
+@dataclass(frozen=True)
+class ModuleMaker:
+    """Makes a device model of a plain module when the data are known.
+
+    Attributes:
+        make: ``DeviceModel.from_module``.
+        module: The module, or a class of modules.
+        settings: Its other arguments.
+    """
+
+    make: Callable[..., DeviceModel]
+    module: object
+    settings: Mapping[str, object]
+
+    def for_data(self, **given: object) -> DeviceModel:
+        """Makes it for as many items as the data have."""
+        return self.make(self.module, **given, **self.settings)
+
+
+def _is_module(value: object) -> bool:
+    kind = value if isinstance(value, type) else type(value)
+    has_door = hasattr(DeviceModel, "from_module")
+    return has_door and issubclass(kind, nn.Module) and not issubclass(kind, DeviceModel)
+
+
+def _module_node(value: object, settings: Mapping[str, object]) -> Held:
+    """Makes the node of a module; its maker checks the settings, which are arguments of both."""
+    kind = value if isinstance(value, type) else type(value)
+    maker = ModuleMaker(getattr(DeviceModel, "from_module"), value, dict(settings))  # noqa: B009
+    plain = {name: described(each) for name, each in settings.items()}
+    return Held(maker, {**plain, NAME: snake_case(kind.__name__), TARGET: class_path(value)})

@@ -116,6 +116,8 @@ def reads_of(node: Mapping[str, object]) -> str:
 
 def _held_model(node: Held, given: Mapping[str, object]) -> DeviceModel:
     """Makes a model of a class of the user's own, or takes the model, if it fits the data."""
+    if hasattr(node.value, "for_data"):  # of something that is no device model yet
+        return cast(DeviceModel, node.value.for_data(**given))
     if isinstance(node.value, type):
         taken = options_of(node.value)
         own = {name: value for name, value in given.items() if name in taken}
