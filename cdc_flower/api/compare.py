@@ -14,6 +14,7 @@ from rich.console import Console
 
 from cdc_flower.api.composing import composed, flat
 from cdc_flower.api.data import data_node, num_segments_of
+from cdc_flower.api.filed import filed_name
 from cdc_flower.api.models import model_node
 from cdc_flower.api.networks import network_node
 from cdc_flower.api.policies import policy_node
@@ -21,6 +22,8 @@ from cdc_flower.api.results import Run, load
 from cdc_flower.api.strategies import GROUP, Arms
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.held import Held
+from cdc_flower.models.registry import models
+from cdc_flower.simulations.requests.policies import policies
 from cdc_flower.study.folder import LOGGERS
 from cdc_flower.study.run import link_facts, play_all, run
 from cdc_flower.study.setup import prepare
@@ -79,22 +82,14 @@ def compare(
     Raises:
         UserError: If the input is wrong; then nothing was trained and nothing written.
     """
-    given = {
-        "task": task,
-        "data": data,
-        "model": model,
-        "network": network,
-        "policy": policy,
-        "devices": devices,
-        "segments": segments,
-        "seed": seed,
-        "out": None if out is None else os.fspath(out),
-    }
-    resolved = _configured(Arms.of(strategies), given, flat(config))
-    if baseline not in (*resolved["strategies"], BASELINE):
-        raise UserError(
-            f"baseline must be one of {', '.join(resolved['strategies'])}, got {baseline!r}"
-        )
+    given: dict[str, object] = {"task": task, "data": data, "network": network, "devices": devices}
+    given |= {"segments": segments, "seed": seed, "out": None if out is None else os.fspath(out)}
+    given["model"] = filed_name(model, models, "model")
+    given["policy"] = filed_name(policy, policies, "policy")
+    arms = Arms.of(strategies)
+    if baseline not in (*arms.names, BASELINE):
+        raise UserError(f"baseline must be one of {', '.join(arms.names)}, got {baseline!r}")
+    resolved = _configured(arms, given, flat(config))
     with _process_as_it_was():
         if resolved["out"] is None:
             return _played(resolved, baseline)
@@ -117,7 +112,7 @@ def _configured(arms: Arms, given: Mapping[str, object], config: Mapping[str, ob
     }
     keys = {KEYS.get(name, name): value for name, value in given.items() if value is not None}
     keys |= arms.keys()
-    for key in config.keys() & keys.keys():
+    for key in (key for key in config if key in keys):
         name = next((name for name, other in KEYS.items() if other == key), key)
         raise UserError(f"config: {key} must be given once, got it as the argument {name} too")
     own = {name: _below(config, name) for name in objects}

@@ -50,7 +50,6 @@ def _overrides(keys: Mapping[str, object]) -> list[str]:
     """Writes keys as overrides, with the ``+`` of those that no chosen file sets yet."""
     groups = group_names()
     choices = {key: f"{key}={written(value, key)}" for key, value in keys.items() if key in groups}
-    check_overrides(list(choices.values()))
     full = plain(composed_config(ROOT, list(choices.values())))
     others = {key: value for key, value in keys.items() if key not in choices}
     return [*choices.values(), *_signed(others, full)]

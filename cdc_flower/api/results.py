@@ -49,7 +49,7 @@ _PAGE = template(
 )
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Run:
     """Results of one run, or of several side by side.
 

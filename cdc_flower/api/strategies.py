@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from flwr.serverapp.strategy import Strategy
 
+from cdc_flower.api.filed import filed_name
 from cdc_flower.core.errors import UserError, check_name
 from cdc_flower.core.held import Held, held, snake_case
 from cdc_flower.strategies.base import OnDevices
@@ -38,7 +39,8 @@ class Arms:
             UserError: If there is none, a name comes twice, or one is no strategy.
         """
         arms = cls()
-        for name, value in _named(given):
+        for name, own in _named(given):
+            value = filed_name(own, registered, GROUP)
             check_name(name, "strategies")
             if name in arms.names:
                 raise UserError(

@@ -7,7 +7,9 @@ Ints = NDArray[np.int64]
 UNKNOWN = -1
 
 
-def segment_contexts(contexts: Ints, offsets: Ints, bounds: Ints) -> tuple[Ints, NDArray[np.bool_]]:
+def segment_contexts(
+    contexts: Ints | None, offsets: Ints, bounds: Ints
+) -> tuple[Ints | None, NDArray[np.bool_] | None]:
     """Finds the context of each device and segment, and whether it differs from the one before.
 
     A segment has the context of most of its events, at a tie the smaller number. One without
@@ -15,13 +17,17 @@ def segment_contexts(contexts: Ints, offsets: Ints, bounds: Ints) -> tuple[Ints,
     segment that is the context of the last historical event.
 
     Args:
-        contexts: ``[M]``, of each event, from 0; ``UNKNOWN`` where nobody knows.
+        contexts: ``[M]``, of each event, from 0; ``UNKNOWN`` where nobody knows; None
+            where nobody knows any.
         offsets: ``[n + 1]``, where the events of each device start.
         bounds: ``[n, S + 1]``, of segments; see :mod:`cdc_flower.tasks.cut`.
 
     Returns:
-        Contexts and shifts, ``[n, S]`` each. From or to ``UNKNOWN`` there is no shift.
+        Contexts and shifts, ``[n, S]`` each; None where nobody knows any. From or to ``UNKNOWN``
+        there is no shift.
     """
+    if contexts is None:
+        return None, None
     num_devices, num_segments = bounds.shape[0], bounds.shape[1] - 1
     found = np.full((num_devices, num_segments), UNKNOWN, np.int64)
     cells = _cells(bounds, len(contexts))

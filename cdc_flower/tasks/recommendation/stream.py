@@ -365,29 +365,17 @@ def event_stream(
             events.source,
         )
         growing = replace(ranking, growing_catalog=True)
-        cut = Cut(bounds, starts_s, times_s, *_contexts(events, bounds))
+        cut = Cut(
+            bounds, starts_s, times_s, *segment_contexts(events.contexts, events.offsets, bounds)
+        )
         return EventStream(events, cut, growing, seed=seed)
     if options.cut == "last":
         bounds = cut_last(events.offsets, num_segments)
     else:
         bounds = cut_by_events(events.offsets, num_segments, options.historical_fraction)
     starts_s = even_starts_s(num_segments, options.segment_s)
-    cut = Cut(bounds, starts_s, None, *_contexts(events, bounds))
+    cut = Cut(bounds, starts_s, None, *segment_contexts(events.contexts, events.offsets, bounds))
     return EventStream(events, cut, ranking, seed=seed)
-
-
-def _contexts(
-    events: TimedEvents, bounds: NDArray[np.int64]
-) -> tuple[NDArray[np.int64] | None, NDArray[np.bool_] | None]:
-    """Finds the context of each device and segment, and whether it is a new one, if any is known.
-
-    Args:
-        events: The table.
-        bounds: Of the segments.
-    """
-    if events.contexts is None:
-        return None, None
-    return segment_contexts(events.contexts, events.offsets, bounds)
 
 
 def even_starts_s(num_segments: int, segment_s: float) -> NDArray[np.float64]:
