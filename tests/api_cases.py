@@ -1,10 +1,16 @@
 """Small comparisons from Python, and strategies, models and data of a user's own."""
 
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
+from hydra import compose
+from omegaconf import DictConfig
 
 import cdc_flower as cdc
 from cdc_flower.models import gru4rec
@@ -27,6 +33,19 @@ def small(strategies: object = "static", **given: Any) -> cdc.Run:
         }
     sizes = {"segments": 2} if "data" in given else {"devices": 6, "segments": 2}
     return cdc.compare(strategies, **{**sizes, **given}, config=config)
+
+
+_compose = cache(lambda name, overrides, whole: compose(name, list(overrides), whole))
+
+
+def keep_compositions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Composes each configuration once: a comparison takes five, and the files stay the same."""
+
+    def kept(name: str, overrides: Sequence[str], return_hydra_config: bool = False) -> DictConfig:
+        return copy.deepcopy(_compose(name, tuple(overrides), return_hydra_config))
+
+    for module in ("cdc_flower.study.composing", "cdc_flower.api.composing"):
+        monkeypatch.setattr(f"{module}.compose", kept)
 
 
 @dataclass(eq=False, repr=False)

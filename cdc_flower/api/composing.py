@@ -13,15 +13,14 @@ from hydra import compose
 from cdc_flower.core.errors import UserError
 from cdc_flower.study.composing import ROOT, composed_config, group_names, hydra_at, plain
 from cdc_flower.study.keys import check_overrides
-from cdc_flower.study.overrides import path_of
+from cdc_flower.study.overrides import parsed, path_of
 from cdc_flower.study.setup import resolved
 from cdc_flower.study.trees import Tree
 
 #: A key as one writes it: names joined by dots.
 _KEY = re.compile(r"[\w@/-]+(\.[\w@/-]+)*")
-#: A text that Hydra takes for nothing else.
-_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
-_NO_WORDS = ("null", "true", "false", "nan", "inf")
+#: A text that needs no quotes, unless Hydra takes it for a number or another word of its own.
+_WORD = re.compile(r"[A-Za-z0-9_./-]+")
 
 
 def composed(keys: Mapping[str, object]) -> tuple[Tree, list[str]]:
@@ -118,7 +117,7 @@ def written(value: object, key: str) -> str:
 
 
 def _text(text: str) -> str:
-    if _WORD.fullmatch(text) and text.lower() not in _NO_WORDS:
+    if _WORD.fullmatch(text) and parsed([f"key={text}"])[0].value() == text:
         return text
     quoted = re.sub(r'(\\*)"', r'\1\1\\"', text)  # backslashes count before a quote alone
     end = re.search(r"\\*$", quoted)

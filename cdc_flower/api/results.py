@@ -104,8 +104,7 @@ class Run:
         rows = self._labeled(table.columns(names) for table in self.tables)
         with np.errstate(invalid="ignore", divide="ignore"):
             value = rows["value_sum"] / rows["value_count"]
-        rows.insert(rows.columns.get_loc("value_sum"), "value", value)
-        return rows
+        return rows.assign(value=value)[[*rows.columns[:-2], "value", *rows.columns[-2:]]]
 
     @cached_property
     def costs(self) -> pd.DataFrame:
@@ -187,8 +186,10 @@ class Run:
         found = list(frames)
         if len(found) > 1:
             labels = run_labels(self.comparison.runs)
-            for frame, label in zip(found, labels, strict=True):
-                frame.insert(0, "run", pd.Categorical([label]).take([0] * len(frame)))
+            found = [
+                pd.DataFrame({"run": pd.Categorical([label] * len(frame)), **frame})
+                for frame, label in zip(found, labels, strict=True)
+            ]
         return joined_frames(found)
 
     def _repr_html_(self) -> str:

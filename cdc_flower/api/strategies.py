@@ -80,10 +80,11 @@ def _named(given: object) -> Iterator[tuple[str, object]]:
     if isinstance(given, Mapping):
         yield from given.items()
         return
-    alone = isinstance(given, str | type | Strategy | OnDevices)
-    if not alone and not isinstance(given, Iterable):
+    if isinstance(given, str | type | Strategy | OnDevices):
+        given = [given]
+    if not isinstance(given, Iterable):
         raise UserError(f"strategies must be names, classes or objects, got {given!r}")
-    for value in [given] if alone else given:  # type: ignore[union-attr]
+    for value in given:
         yield (value if isinstance(value, str) else own_name(value)), value
 
 

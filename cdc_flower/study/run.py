@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import pandas as pd
 import torch
@@ -31,6 +32,13 @@ from cdc_flower.tables.long_table import ResultsWriter
 from cdc_flower.tables.summary import rich_table, write_summary
 
 log = logging.getLogger("cdc_flower")
+
+
+class Rows(Protocol):
+    """Takes the rows of a run, into a file or into memory."""
+
+    def append(self, frame: pd.DataFrame) -> None:
+        """Takes the rows of a segment."""
 
 
 def run(config: Config, *, grid: Grid | None = None, console: Console | None = None) -> Path:
@@ -92,7 +100,7 @@ def play_all(
     config: Config,
     setup: Setup,
     grid: Grid | None,
-    writer: ResultsWriter,
+    writer: Rows,
     state_folder: Path | None,
 ) -> None:
     """Trains the cloud, then plays each strategy.

@@ -140,7 +140,7 @@ def _times_s(column: pd.Series) -> NDArray[np.float64]:
         except ValueError as error:
             raise UserError(f"data: column time of {SOURCE} cannot be read: {error}") from error
     seconds = column - pd.Timestamp(0, tz=column.dt.tz)
-    return seconds.dt.total_seconds().to_numpy(np.float64)
+    return np.asarray(seconds.dt.total_seconds(), np.float64)
 
 
 def _contexts(frame: pd.DataFrame) -> NDArray[np.int64] | None:
