@@ -36,6 +36,7 @@ ROOMS = (
     "simulations",
     "report",
     "study",
+    "api",
     "doors",
 )
 DOORS = {"cli", "client_app", "server_app"}

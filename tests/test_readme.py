@@ -15,6 +15,7 @@ from cdc_flower.simulations.grids.inline import InlineGrid
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 CARDS = [*ROOT.glob("cdc_flower/strategies/**/*.md"), *ROOT.glob("docs/*.md")]
 YAMLS = [*ROOT.glob("cdc_flower/**/*.yaml")]  # each composes in test_cli.py as well
 
@@ -31,8 +32,21 @@ def commands(text: str) -> list[list[str]]:
     ]
 
 
+def test_the_comparison_from_python_runs_as_readme_shows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = (code for code in SNIPPETS if "cdc.compare" in code)
+    monkeypatch.chdir(tmp_path)
+
+    exec(code, {})
+
+    told = capsys.readouterr().out
+    assert "duet" in told and "bytes_up" in told
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bytes.svg", "report.html"]
+
+
 def test_the_link_in_front_of_an_ordinary_flower_app_runs_as_readme_shows_it() -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (code,) = (code for code in SNIPPETS if "LinkGrid" in code)
     scope = {
         "grid": InlineGrid(counting_app(), np.arange(3)),
         "strategy": FedAvg(),

@@ -29,6 +29,7 @@ ROOMS = (
     "simulations",
     "report",
     "study",
+    "api",
     "doors",
 )
 DOORS = frozenset({"cli", "client_app", "server_app"})

@@ -104,7 +104,7 @@ class Registry(Generic[Value, Facts]):
         self.kind = kind
         self._shape = shape
         self.plural = plural
-        self._facts = facts
+        self.facts = facts
         self._package = package
         self._is_complete = False
         self._entries: dict[str, Entry[Value, Facts]] = {}
@@ -218,7 +218,7 @@ class Registry(Generic[Value, Facts]):
         shown = _shown(value)
         check_shape(value, self._shape, place, shown)
         facts = dict(given)
-        for key, fact in options_of(self._facts).items():
+        for key, fact in options_of(self.facts).items():
             if key in facts:
                 continue
             told = _attribute(value, key)
@@ -235,7 +235,7 @@ class Registry(Generic[Value, Facts]):
                     facts[key] = fact.check(told, f"{place}: {shown}.{key}")
                 except ValueError as error:
                     raise UserError(str(error)) from error
-        return Entry(name, value, self._facts(**facts))
+        return Entry(name, value, self.facts(**facts))
 
     def _inherited(self, value: object, key: str) -> object:
         """Finds a fact of a registered class that a class derives from; ``MISSING`` if none."""

@@ -12,8 +12,10 @@ A plain ``nn.Module`` may stand there too; see :mod:`cdc_flower.models.from_modu
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.core.held import Held
 from cdc_flower.core.options import Option, check_options, checked_values, option, options_of
 from cdc_flower.core.registry import NODE_OPTIONS, Entry, Registry
 from cdc_flower.core.targets import TARGET, Shape, derived_from
@@ -119,6 +121,8 @@ def model_of(node: Mapping[str, object], **given: object) -> DeviceModel:
     Raises:
         UserError: If a value is wrong, or does not fit the data.
     """
+    if isinstance(node, Held):
+        return _held_model(node, given)
     entry = find_model(node)
     arguments = entry.arguments(checked_model(node))
     if is_module_class(entry.value):
@@ -134,3 +138,31 @@ def model_of(node: Mapping[str, object], **given: object) -> DeviceModel:
     if not isinstance(model, DeviceModel):
         raise UserError(f"model: {entry.name} must make a DeviceModel, got {type(model).__name__}")
     return model
+
+
+def reads_of(node: Mapping[str, object]) -> str:
+    """Tells what a configured model ranks by.
+
+    Raises:
+        UserError: If there is no such model.
+    """
+    if isinstance(node, Held):
+        return node.fits
+    return find_model(node).facts.reads
+
+
+def _held_model(node: Held, given: Mapping[str, object]) -> DeviceModel:
+    """Makes a model of a class of the user's own, or takes the model, if it fits the data."""
+    if hasattr(node.value, "for_data"):  # of something that is no device model yet
+        return cast(DeviceModel, node.value.for_data(**given))
+    if isinstance(node.value, type):
+        taken = options_of(node.value)
+        own = {name: value for name, value in given.items() if name in taken}
+        return cast(DeviceModel, node.made("model", **own))
+    for name, value in given.items():
+        if isinstance(value, int) and getattr(node.value, name, value) != value:
+            raise UserError(
+                f"model.{name} must be {value}, as the data have, "
+                f"got {getattr(node.value, name)}; a class is made for the data"
+            )
+    return cast(DeviceModel, node.value)

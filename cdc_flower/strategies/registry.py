@@ -58,9 +58,7 @@ class Method(Look):
     tiny: Mapping[str, object] = field(default_factory=dict)
 
 
-SHAPE = Shape(
-    "a class that derives from a strategy of Flower's or of cdc_flower", is_strategy
-)
+SHAPE = Shape("a class that derives from a strategy of Flower's or of cdc_flower", is_strategy)
 strategies: "Registry[type[OnDevices], Method]" = Registry(
     "strategy", "strategies", Method, "cdc_flower.strategies", SHAPE
 )

@@ -9,7 +9,10 @@ own in their place::
 A name with a ``_target_`` is a method of a module of the user's own; it may have arms too.
 """
 
+from typing import cast
+
 from cdc_flower.core.errors import UserError, check_name
+from cdc_flower.core.held import Held
 from cdc_flower.core.targets import TARGET
 from cdc_flower.strategies.base import OnDevices
 from cdc_flower.strategies.registry import build_strategy, find_method, strategies
@@ -36,6 +39,10 @@ def strategies_of(config: Config) -> dict[str, OnDevices]:
         check_name(name, "strategies")  # what a strategy learned is kept in a file of its name
         if name in built:
             raise UserError(f"strategies must name each strategy once, got {name!r} twice")
+        own = config["strategy"].get(name)
+        if isinstance(own, Held):
+            built[name] = cast(OnDevices, own.made(f"strategy.{name}"))
+            continue
         method, settings = arm(config["strategy"], name)
         built[name] = build_strategy(method, settings, place=f"strategy.{name}")
     return built

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.core.held import Held
 from cdc_flower.core.options import Option, checked_values, options_of
 from cdc_flower.core.targets import TARGET
 from cdc_flower.models.registry import checked_model
@@ -41,7 +42,8 @@ def checked_config(config: Config) -> Tree:
     nodes = {group: _mapping(config[group], group) for group in _GROUPS}
     check_fits(checked)
     for group, check in _GROUPS.items():
-        checked[group] = check(nodes[group])
+        node = nodes[group]
+        checked[group] = node if isinstance(node, Held) else check(node)
     references_of(checked)
     tasks.find(checked["task"], "task").value.check(checked)
     return checked
@@ -106,6 +108,9 @@ def _strategy(node: Config) -> dict[str, object]:
     """Checks every configured method and arm, whether it is played or not."""
     checked: dict[str, object] = {}
     for name, own in node.items():
+        if isinstance(own, Held):
+            checked[name] = own
+            continue
         place = f"strategy.{name}"
         settings = {} if own is None else dict(_mapping(own, place))
         kept = {key: settings.pop(key) for key in (METHOD, TARGET) if key in settings}

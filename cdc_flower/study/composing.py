@@ -14,6 +14,7 @@ from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.errors import HydraException, MissingConfigException
+from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -28,7 +29,10 @@ ROOT = "config"
 
 @contextmanager
 def hydra_at(config_dir: str | None = None) -> Iterator[None]:
-    """Sets Hydra up with the package's files and a further folder of them, until the end."""
+    """Sets Hydra up with the package's files and a further folder of them, until the end.
+
+    Whoever had set it up for files of their own finds it as it was.
+    """
     cdc_flower.configs.find_methods()
     search_path = create_config_search_path(CONFIGS)
     if config_dir is not None:
@@ -37,13 +41,16 @@ def hydra_at(config_dir: str | None = None) -> Iterator[None]:
             path=f"file://{os.path.abspath(config_dir)}",
             anchor=SearchPathQuery(provider="schema"),
         )
+    before = GlobalHydra.instance().hydra  # a process has one, and a search path is for good
+    version_before = hydra.version.getbase()
     hydra.version.setbase(VERSION_BASE)
-    GlobalHydra.instance().clear()  # a process has one, and a search path is for good
+    GlobalHydra.instance().clear()
     Hydra.create_main_hydra2(task_name="cdc-flower", config_search_path=search_path)
     try:
         yield
     finally:
-        GlobalHydra.instance().clear()
+        GlobalHydra.instance().hydra = before
+        VersionBase.instance().version_base = version_before
 
 
 def composed_config(config_name: str, overrides: Sequence[str]) -> DictConfig:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar, cast
 
+from cdc_flower.core.held import Held
 from cdc_flower.core.options import checked_values, options_of
 from cdc_flower.simulations.fleet import Conditions, Fleet, Network, Speeds
 from cdc_flower.simulations.networks import find_network
@@ -24,6 +25,8 @@ def network_of(config: Config) -> Network:
     Raises:
         UserError: If a key is none, a value is wrong, or a recording has a mistake.
     """
+    if isinstance(config, Held):
+        return cast(Network, config.value)
     kind = find_network(config)
     make: Callable[..., KindOfNetwork] = kind.value
     return make(**kind.arguments(kind.checked(config, "network"))).network()

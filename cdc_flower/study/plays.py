@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.models.base import DeviceModel
-from cdc_flower.models.registry import find_model, models
+from cdc_flower.models.registry import models, reads_of
 from cdc_flower.strategies.registry import strategies as registered
 from cdc_flower.study.trees import Config
-from cdc_flower.tasks.data import data, find_data
+from cdc_flower.tasks.data import data, gives_of
 from cdc_flower.tasks.registry import tasks
 
 
@@ -90,17 +90,17 @@ def check_fits(config: Config) -> None:
     """
     task = config["task"]
     wanted = tasks.find(task, "task").facts.reads
-    given = find_data(config["data"]).facts.gives
+    given = gives_of(config["data"])
     if given != wanted:
         fitting = ", ".join(entry.name for entry in data.entries() if entry.facts.gives == wanted)
         raise UserError(
             f"data must give {wanted} with task={task}, such as {fitting}; "
             f"{config['data'].get('name')} gives {given}"
         )
-    model = find_model(config["model"])
-    if model.facts.reads != wanted:
+    reads = reads_of(config["model"])
+    if reads != wanted:
         fitting = ", ".join(entry.name for entry in models.entries() if entry.facts.reads == wanted)
         raise UserError(
             f"model must be one that reads {wanted} with task={task}, such as {fitting}; "
-            f"{model.name} reads {model.facts.reads}"
+            f"{config['model'].get('name')} reads {reads}"
         )

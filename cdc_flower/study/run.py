@@ -149,7 +149,7 @@ def _play_in(
     with_report = configs[0]["report"]
     folder.point_latest_at(out)
     handler = folder.log_to(out / folder.LOG)
-    provenance.begin(out, config, run_id_of(config))
+    provenance.begin(out, configs[0], run_id_of(configs[0]))
     try:
         try:
             for one, setup in zip(configs, setups, strict=True):

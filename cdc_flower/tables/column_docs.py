@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.tables.column import Column, Pool, Subject
+from cdc_flower.tables.column import Column, Pool, Scope, Subject
 from cdc_flower.tables.columns import COLUMNS
 
 BEGIN = "<!-- columns: begin -->"
@@ -19,6 +19,8 @@ _HEADS = (
     "type",
     "unit",
     "one value per",
+    "in the file",
+    "in Python",
     "neutral",
     "pool by",
     "in `summary.csv`",
@@ -47,11 +49,24 @@ def _cells(column: Column) -> tuple[str, ...]:
         column.type,
         column.unit or "–",
         column.scope,
+        "once" if _is_of_metrics(column) else "on each metric's row",
+        _place(column),
         "–" if column.neutral is None else str(column.neutral).replace("nan", "NaN"),
         "–" if column.pooled is Pool.NONE else column.pooled,
         f"`{column.summary_name}`" if column.in_summary else "–",
         column.doc,
     )
+
+
+def _is_of_metrics(column: Column) -> bool:
+    return column.scope is Scope.METRIC
+
+
+def _place(column: Column) -> str:
+    """Names the table of ``cdc_flower.Run`` that has the column as often as it is to be counted."""
+    if column.is_key:
+        return "both"
+    return "`run.results`" if _is_of_metrics(column) else "`run.costs`"
 
 
 def with_columns(page: str) -> str:

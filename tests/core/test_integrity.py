@@ -1,6 +1,5 @@
 """Files are whole or not there, and what is damaged is told from what is good."""
 
-
 import numpy as np
 import pytest
 from safetensors.numpy import load, save

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Never
+from typing import Never, cast
 
+from cdc_flower.core.held import Held
 from cdc_flower.simulations.deployment import Deployable
 from cdc_flower.simulations.requests.policies import Devices, Policy, policies
 from cdc_flower.simulations.requests.policies.always import Always
@@ -35,6 +36,8 @@ def policy_of(config: Mapping[str, object]) -> Policy:
     Raises:
         UserError: If the policy is unknown, a key is none, or a value is out of its range.
     """
+    if isinstance(config, Held):
+        return cast(Policy, config.made("policy"))
     kind = policies.of_node(config, "policy")
     make: Callable[..., Policy] = kind.value
     return make(**kind.arguments(kind.checked(config, "policy")))

@@ -11,6 +11,7 @@ from cdc_flower.tasks.data.registry import (
     data,
     data_of,
     find_data,
+    gives_of,
 )
 
-__all__ = ["DataSource", "StreamShape", "checked_data", "data", "data_of", "find_data"]
+__all__ = ["DataSource", "StreamShape", "checked_data", "data", "data_of", "find_data", "gives_of"]

@@ -34,6 +34,21 @@ class CutOptions(DataOptions):
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class FrameOptions(CutOptions):
+    """Options of a DataFrame of events.
+
+    Raises:
+        UserError: If a value is out of its range.
+    """
+
+    name: str = option("frame", doc="of the data")
+    min_user_events: int = option(
+        1, least=1, neutral=1, doc="devices with fewer events are left out"
+    )
+    min_item_events: int = option(1, least=1, neutral=1, doc="items with fewer are left out")
+
+
 @data.register("interactions", gives="items", key="path")
 @dataclass(frozen=True, kw_only=True)
 class EventFileOptions(CutOptions):

@@ -15,9 +15,10 @@ A class of your own may have a method ``stream(shape)`` instead.
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.core.held import Held
 from cdc_flower.core.options import check_options, option
 from cdc_flower.core.registry import Entry, Registry
 from cdc_flower.core.targets import TARGET, having
@@ -149,8 +150,19 @@ def data_of(node: Mapping[str, object]) -> DataSource:
     Raises:
         UserError: If a key or a value is wrong.
     """
+    if isinstance(node, Held):
+        return cast(DataSource, node.value)
     kind = find_data(node)
     return _made(kind, kind.checked(node, "data"))
+
+
+def gives_of(node: Mapping[str, object]) -> str:
+    """Tells what the streams of configured data are made of.
+
+    Raises:
+        UserError: If there are no such data.
+    """
+    return node.fits if isinstance(node, Held) else find_data(node).facts.gives
 
 
 def _made(kind: Entry[type[DataSource], DataFacts], checked: Mapping[str, object]) -> DataSource:

@@ -3,7 +3,7 @@
 import sys
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.tasks.data.interactions import EventFileOptions
+from cdc_flower.tasks.data.interactions import EventFileOptions, FrameOptions
 from cdc_flower.tasks.data.registry import StreamShape
 from cdc_flower.tasks.recommendation.events import EventTable
 from cdc_flower.tasks.recommendation.readers import readers
@@ -22,6 +22,22 @@ def stream_of(options: EventFileOptions, shape: StreamShape) -> EventStream:
     if events.num_skipped:
         skipped = f"{events.num_skipped:,} malformed rows skipped"
         print(f"{events.source}: {skipped}", file=sys.stderr)
+    return cut_stream(events, options, shape)
+
+
+def cut_stream(
+    events: EventTable, options: EventFileOptions | FrameOptions, shape: StreamShape
+) -> EventStream:
+    """Makes the stream of a table: leaves rare devices and items out, and cuts the rest.
+
+    Args:
+        events: Of all devices.
+        options: Of the cut, and how many events a device and an item must have.
+        shape: Of the run.
+
+    Raises:
+        UserError: If the events do not fit the shape, or none is left.
+    """
     events = events.frequent(options.min_user_events, options.min_item_events)
     if shape.num_devices is not None:
         events = events.first_devices(shape.num_devices)

@@ -63,6 +63,8 @@ class EventTable:
         item_names: The file's own item ids; ``item_names[k]`` belongs to item ``k + 1``.
         source: The path of the file.
         num_skipped: Malformed rows that were left out.
+        contexts: ``[M]``, the hidden context of each event, -1 where nobody knows it; ``None``
+            where nobody knows any.
     """
 
     offsets: NDArray[np.int64]
@@ -72,6 +74,7 @@ class EventTable:
     item_names: list[str]
     source: str
     num_skipped: int = 0
+    contexts: NDArray[np.int64] | None = None
 
     @property
     def num_devices(self) -> int:
@@ -96,6 +99,7 @@ class EventTable:
         times_s: ArrayLike | None,
         source: str,
         num_skipped: int = 0,
+        contexts: NDArray[np.int64] | None = None,
     ) -> "EventTable":
         """Numbers the raw ids and sorts the events.
 
@@ -110,6 +114,7 @@ class EventTable:
                 known.
             source: The path of the file.
             num_skipped: Malformed rows that were left out. 0 means that every row is here.
+            contexts: ``[M]``, the hidden context of each row, if any is known.
 
         Raises:
             ValueError: If the sequences differ in length, an id is no string or integer, or a time
@@ -141,6 +146,7 @@ class EventTable:
             item_names,
             source,
             num_skipped,
+            None if contexts is None else contexts[order],
         )
 
     def first_devices(self, num_devices: int) -> "EventTable":
@@ -165,6 +171,7 @@ class EventTable:
             offsets=self.offsets[: num_devices + 1],
             items=self.items[:end],
             times_s=None if self.times_s is None else self.times_s[:end],
+            contexts=None if self.contexts is None else self.contexts[:end],
             device_names=self.device_names[:num_devices],
         )
 
@@ -209,6 +216,7 @@ class EventTable:
             ),
             items=(item + 1).astype(np.int32),
             times_s=None if self.times_s is None else self.times_s[kept],
+            contexts=None if self.contexts is None else self.contexts[kept],
             device_names=[self.device_names[index] for index in devices],
             item_names=[self.item_names[index - 1] for index in items],
         )

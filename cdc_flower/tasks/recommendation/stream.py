@@ -24,6 +24,7 @@ from cdc_flower.tasks.cut import (
 )
 from cdc_flower.tasks.data.interactions import CutOptions
 from cdc_flower.tasks.recommendation.catalog import Catalog, catalogs
+from cdc_flower.tasks.recommendation.contexts import segment_contexts
 from cdc_flower.tasks.recommendation.history import HistoricalData
 from cdc_flower.tasks.recommendation.negatives import RankedEvents, SeenItems, draw_unseen
 
@@ -54,6 +55,10 @@ class TimedEvents(Events, Protocol):
     @property
     def source(self) -> str:
         """Where the events come from, for errors."""
+
+    @property
+    def contexts(self) -> NDArray[np.int64] | None:
+        """``[num_events]``, -1 where nobody knows; None where nobody knows any."""
 
 
 @dataclass(frozen=True)
@@ -360,13 +365,17 @@ def event_stream(
             events.source,
         )
         growing = replace(ranking, growing_catalog=True)
-        return EventStream(events, Cut(bounds, starts_s, times_s), growing, seed=seed)
+        cut = Cut(
+            bounds, starts_s, times_s, *segment_contexts(events.contexts, events.offsets, bounds)
+        )
+        return EventStream(events, cut, growing, seed=seed)
     if options.cut == "last":
         bounds = cut_last(events.offsets, num_segments)
     else:
         bounds = cut_by_events(events.offsets, num_segments, options.historical_fraction)
     starts_s = even_starts_s(num_segments, options.segment_s)
-    return EventStream(events, Cut(bounds, starts_s), ranking, seed=seed)
+    cut = Cut(bounds, starts_s, None, *segment_contexts(events.contexts, events.offsets, bounds))
+    return EventStream(events, cut, ranking, seed=seed)
 
 
 def even_starts_s(num_segments: int, segment_s: float) -> NDArray[np.float64]:

@@ -61,10 +61,12 @@ class Recommendation(Task):
             config["num_negatives"],
         )
         stream: EventStream = data_of(config["data"]).stream(shape)
-        if stream.num_negatives >= stream.num_items:
+        # A stream of the user's own draws its candidates itself.
+        num_negatives = getattr(stream, "num_negatives", 0)
+        if num_negatives >= stream.num_items:
             raise UserError(
                 f"num_negatives must be < {stream.num_items}, the number of items in the data, "
-                f"got {stream.num_negatives}"
+                f"got {num_negatives}"
             )
         model = model_of(config["model"], num_items=stream.num_items)
         return Built(stream, model, cls())
