@@ -108,7 +108,8 @@ def _playable(name: str, value: object) -> object:
     kind = value if isinstance(value, type) else type(value)
     if not issubclass(kind, OnDevices):
         try:
-            value = on_devices(value) if isinstance(value, type) else put_on_devices(cast(Strategy, value))
+            is_class = isinstance(value, type)
+            value = on_devices(kind) if is_class else put_on_devices(cast(Strategy, value))
         except UserError as error:
             raise UserError(f"strategies: {name}: {error}") from error
     if name in registered and registered[name].value is not kind:
