@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import cast
 
 import pandas as pd
 import pyarrow as pa
@@ -49,7 +48,7 @@ class Parts:
         """
         key = ["task", "strategy", "segment"]
         for place, rows in frame.groupby(key, observed=True, sort=False):
-            task, strategy, segment = map(str, cast(tuple[object, ...], place))
+            task, strategy, segment = map(str, place)
             content = _content(table_of(rows))
             path = self.of_strategy(task, strategy) / _name(int(segment), content)
             write_whole(path, content)
