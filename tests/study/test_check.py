@@ -102,7 +102,7 @@ def test_an_arm_is_checked_by_the_options_of_its_method(config: dict[str, Any]) 
 
 
 def test_results_depend_on_all_but_where_and_how_a_run_is_played(config: dict[str, Any]) -> None:
-    how = {"out", "grid", "cache", "also", "report"}
+    how = {"out", "grid", "cache", "also", "report", "resume", "checkpoint"}
     assert config.keys() - result_values(config).keys() == how
     assert result_values({"command": "cdc-flower", "seed": 1, "of_ones_own": 2}) == {
         "seed": 1,

@@ -10,6 +10,7 @@ from run_cases import SMALL, config_of, quiet, table_of
 from safetensors.numpy import load_file
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.report import read_folder
 from cdc_flower.strategies.persona.prototypes import Bank
 from cdc_flower.study import run as runs
 from cdc_flower.study.play import play
@@ -111,7 +112,7 @@ def test_an_interrupt_leaves_what_was_finished(
         runs.run(config_of("report=true", f"out={tmp_path}/run"), console=quiet())
 
     folder = tmp_path / "run"
-    assert set(table_of(folder)["strategy"]) == {"static", "fine_tuning"}
+    assert set(read_folder(folder).results.cells["strategy"]) == {"static", "fine_tuning"}
     assert (folder / "report.html").exists() and (folder / "summary.csv").exists()
     assert "interrupted" in (folder / "run.log").read_text()
 

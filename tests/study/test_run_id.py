@@ -9,7 +9,7 @@ from run_cases import config_of
 from cdc_flower.study.run import run_id_of
 
 #: Keys that say where and how a run is played, listed by hand.
-HOW = {"out", "command", "grid", "cache", "also", "report"}
+HOW = {"out", "command", "grid", "cache", "also", "report", "resume", "checkpoint"}
 
 
 @pytest.fixture(scope="module")
