@@ -112,9 +112,9 @@ def differences(one: Tables, other: Tables) -> Iterator[tuple[str, Difference]]:
 
 
 def summary_difference(one: Tables, other: Tables) -> tuple[float, str]:
-    """Measures the largest difference of the values of the summaries, and says where it is."""
+    """Measures the largest difference of the means of the summaries, and says where it is."""
     key = ["task", "strategy", "metric"]
-    mine, theirs = (each.summary.set_index(key)["value"] for each in (one, other))
+    mine, theirs = (each.summary.set_index(key)["mean"] for each in (one, other))
     apart = (mine - theirs.reindex(mine.index)).abs()
     return float(apart.max()), ", ".join(map(str, apart.idxmax()))
 

@@ -209,7 +209,7 @@ def verify(
     """
     from cdc_flower.study.verify import Sample, told_differences, verdicts
 
-    names = None if strategies is None else strategies.split(",")
+    names = None if strategies is None else [name.strip() for name in strategies.split(",")]
     sample = Sample(segments, names, seed=seed, cached=cached)
     for line in told_differences(folder):
         print(f"provenance: {line}")
