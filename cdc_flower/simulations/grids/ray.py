@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cdc_flower.core.errors import UserError
 from cdc_flower.simulations.grids.base import BatchedGrid, Handler, Held, States, play_rows
 from cdc_flower.simulations.grids.ray_faults import fault_in
-from cdc_flower.simulations.grids.ray_process import Servers, end_ray, start_ray
+from cdc_flower.simulations.grids.ray_process import LOOK_S, Servers, end_ray, start_ray
 from cdc_flower.simulations.grids.shards import Part
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire.batch import MessageBatch
@@ -30,8 +30,6 @@ log = logging.getLogger("cdc_flower")
 
 #: A shard is played again this often in one exchange, before the run ends.
 MAX_REPLAYS = 3
-#: Where nothing is done for this long, Ray is asked whether it is still there.
-LOOK_S = 2.0
 
 
 def _play(
@@ -94,7 +92,8 @@ class RayGrid(BatchedGrid):
         self._started = not ray.is_initialized()
         if self._started:
             start_ray(num_workers, address)
-        self.num_workers, self._servers = num_workers, Servers()
+        self.num_workers = num_workers
+        self._servers = Servers(is_own=self._started and address is None)
         self._task: Any = ray.remote(_play).options(num_cpus=1, num_returns=2, max_retries=0)
         self._handler_ref = ray.put(self.handler)
         self._set_shard_states(
@@ -107,6 +106,7 @@ class RayGrid(BatchedGrid):
             for part in self.shards.parts(rows):
                 plays[part[0]].calls.append((number, part))
         plays = [play for play in plays if play.calls]
+        self._servers.look()  # workers go on for a minute without a head, and then all ends
         try:
             replies = self._play_all(batches, plays)
         except ray.exceptions.RayTaskError:

@@ -7,8 +7,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,10 +22,14 @@ from cdc_flower.simulations.grids import ray_watch
 MARK = "CDC_FLOWER_RAY"
 #: A server of Ray that takes no connection in this time is gone.
 CONNECT_S = 5.0
+#: Servers are looked at again after this time.
+LOOK_S = 2.0
 #: Ray may take this long to end; where its server is gone it may not end at all.
 END_S = 10.0
 #: A cluster may be without a CPU for this many looks.
 LOOKS_WITHOUT_CPU = 5
+#: A head that takes connections may leave this many questions in a row without an answer.
+MOST_LOOKS = 5
 
 
 class GridLost(UserError):
@@ -145,12 +150,16 @@ def _end_watches() -> None:
 class Servers:
     """Knows the servers of Ray that this process needs: Ray's head, and the node of this process.
 
+    Args:
+        is_own: Whether this process started them, and so there are no other nodes.
+
     Attributes:
         addresses: Of each, by its name.
         is_lost: Whether one has been found to be gone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_own: bool) -> None:
+        self._is_own = is_own
         context = ray.get_runtime_context()
         host, _, port = context.gcs_address.rpartition(":")
         self.addresses = {"Ray's head": (host, int(port))}
@@ -160,6 +169,17 @@ class Servers:
                 address = node["NodeManagerAddress"], node["NodeManagerPort"]
                 self.addresses["Ray's node here"] = address
         self._num_without, self.is_lost = 0, False
+        self._seen_s = time.monotonic()
+
+    def look(self) -> None:
+        """Checks the servers, unless that was done just now.
+
+        Raises:
+            GridLost: If one takes no connection.
+        """
+        if time.monotonic() > self._seen_s + LOOK_S:
+            self._check_servers()
+            self._seen_s = time.monotonic()
 
     def check(self, error: Exception | None = None) -> None:
         """Does nothing as long as Ray is there and has something to play on.
@@ -170,19 +190,43 @@ class Servers:
         Raises:
             GridLost: If a server takes no connection, or no node has had a CPU for some time.
         """
+        self._check_servers(error)
+        if self._is_own:
+            return
+        has_cpu = self._ask(lambda: bool(ray.cluster_resources().get("CPU")))
+        self._num_without = 0 if has_cpu else self._num_without + 1
+        if self._num_without > LOOKS_WITHOUT_CPU:
+            raise GridLost("no node of the Ray cluster has a CPU any more") from error
+
+    def _check_servers(self, error: Exception | None = None) -> None:
         for name, address in self.addresses.items():
             try:
                 socket.create_connection(address, timeout=CONNECT_S).close()
             except OSError:
                 where, self.is_lost = f"{address[0]}:{address[1]}", True
                 raise GridLost(f"{name} at {where} does not answer any more") from error
-        self._num_without = 0 if ray.cluster_resources().get("CPU") else self._num_without + 1
-        if self._num_without > LOOKS_WITHOUT_CPU:
-            raise GridLost("no node of the Ray cluster has a CPU any more") from error
 
     def has_other_nodes(self) -> bool:
         """Tells whether the cluster has living nodes beside that of this process."""
-        return any(node["Alive"] and node["NodeID"] != self._own_id for node in ray.nodes())
+        return not self._is_own and self._ask(
+            lambda: any(node["Alive"] and node["NodeID"] != self._own_id for node in ray.nodes())
+        )
+
+    def _ask(self, question: Callable[[], bool]) -> bool:
+        """Asks Ray's head, which may go in the middle: Ray itself waits a minute for it.
+
+        Raises:
+            GridLost: If it does.
+        """
+        answers: list[bool] = []
+        asking = threading.Thread(target=lambda: answers.append(question()), daemon=True)
+        asking.start()
+        for _ in range(MOST_LOOKS):
+            asking.join(CONNECT_S)
+            if answers:
+                return answers[0]
+            self._check_servers()
+        raise GridLost("Ray's head takes connections and does not answer")
 
 
 def _own_folders() -> list[str]:

@@ -8,6 +8,7 @@ store of a node.
 """
 
 import sys
+import time
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
@@ -23,7 +24,8 @@ app = ClientApp()
 
 @app.query()
 def query(message: Message, context: Context) -> Message:
-    """Counts calls in a large array."""
+    """Counts calls in a large array, and takes its time, so that a node dies in the middle."""
+    time.sleep(0.1)
     record = context.state.array_records.get("calls")
     held = np.zeros(100_000) if record is None else record["all"].numpy()
     context.state["calls"] = ArrayRecord({"all": Array(held + 1)})

@@ -116,7 +116,7 @@ def test_a_run_goes_on_when_a_node_of_its_cluster_dies_and_counts_nothing_twice(
     monkeypatch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     try:
-        dying, other = (cluster.add_node(num_cpus=1) for _ in range(2))
+        dying = cluster.add_node(num_cpus=2)
         driver = started(cluster.address)
         assert driver.stdout is not None
         # Ray tells of the node in between.
@@ -124,6 +124,7 @@ def test_a_run_goes_on_when_a_node_of_its_cluster_dies_and_counts_nothing_twice(
             [int(word) for word in line.split()] for line in driver.stdout if line[0].isdigit()
         )
         played = list(islice(numbers, 5))
+        other = cluster.add_node(num_cpus=2)
         cluster.remove_node(dying, allow_graceful=False)
         played += islice(numbers, 20)
         assert [calls[:4] for calls in played] == [[k] * 4 for k in range(2, 27)]
