@@ -19,9 +19,9 @@ from cdc_flower.models import device_model
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.from_module import from_module
 from cdc_flower.models.layers import Parameters
-from cdc_flower.models.module_calls import replaced
-from cdc_flower.models.module_model import ModuleModel
-from cdc_flower.models.recurrent_calls import recurrent_call
+from cdc_flower.models.module.calls import replaced
+from cdc_flower.models.module.model import ModuleModel
+from cdc_flower.models.module.recurrent import recurrent_call
 from cdc_flower.training.fit import LocalTraining
 from cdc_flower.training.scoring import score_events
 

@@ -14,10 +14,10 @@ from torch.func import functional_call
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.stream import LabelledBatch
-from cdc_flower.models import recurrent_calls
 from cdc_flower.models.from_module import from_module
 from cdc_flower.models.layers import gru_states
-from cdc_flower.models.module_model import ModuleModel
+from cdc_flower.models.module import recurrent as recurrent_calls
+from cdc_flower.models.module.model import ModuleModel
 from cdc_flower.models.registry import model_of, model_options, models
 from cdc_flower.strategies.cloud_fine_tuning.strategy import tune
 from cdc_flower.study.run import run

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from cdc_flower.core.errors import UserError, nearest_name
-from cdc_flower.models.recurrent_calls import has_plain_gates
+from cdc_flower.models.module.recurrent import has_plain_gates
 
 
 @dataclass(frozen=True)

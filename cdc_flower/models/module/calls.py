@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.utils._pytree import tree_flatten, tree_map
 
-from cdc_flower.models.item_rows import Catalog, Chain, ItemRows, numbers
+from cdc_flower.models.module.rows import Catalog, Chain, ItemRows, numbers
 
 Forward = Callable[..., object]
 Args = tuple[object, ...]
@@ -170,7 +170,7 @@ def own_call(submodule: nn.Module, own: Mapping[str, Tensor], groups: Groups) ->
 
 
 def rows_call(embedding: nn.Embedding, catalog: Catalog) -> Call:
-    """Makes the call that looks rows up later; see :mod:`cdc_flower.models.item_rows`."""
+    """Makes the call that looks rows up later; see :mod:`cdc_flower.models.module.rows`."""
 
     def call(forward: Forward, args: Args, kwargs: Named) -> object:
         ids = numbers(args[0] if args else kwargs["input"])
