@@ -135,6 +135,8 @@ def _untrained(
         "seed": seed,
         "data": [train.content_hash(), validation.content_hash()],
     }
+    if facts := model.training_facts():
+        key["own_model"] = facts
     return Cloud(
         model,
         parameters,

@@ -86,6 +86,25 @@ class _Replacement:
             self.is_inside = False
 
 
+def padded_call(embedding: nn.Embedding) -> Call:
+    """Makes the call of an embedding whose padding row is not trained, mapped over devices too.
+
+    PyTorch's own gradient, when it is mapped, leaves out the padding row of one device alone.
+    """
+
+    def call(_: Forward, args: Args, kwargs: Named) -> object:
+        ids = args[0] if args else kwargs["input"]
+        if not isinstance(ids, Tensor):
+            raise TypeError(f"an embedding must be called with a tensor, got {type(ids).__name__}")
+        rows = torch.arange(embedding.num_embeddings)
+        is_padding = torch.eq(rows, -1 if embedding.padding_idx is None else embedding.padding_idx)
+        weight = embedding.weight
+        fixed = torch.where(is_padding.unsqueeze(-1), weight.detach(), weight)
+        return nn.functional.embedding(ids, fixed)
+
+    return call
+
+
 def after(outer: Call, inner: Call | None) -> Call:
     """Makes the call that asks one call first, which may go on to another; None: to the forward."""
     if inner is None:

@@ -8,7 +8,9 @@ differ, the whole module is mapped; and where PyTorch cannot do that, devices ru
 other. Which is right for a module is found by trying; see :mod:`cdc_flower.models.module.trials`.
 """
 
-import logging
+import hashlib
+import inspect
+import sys
 import weakref
 from collections.abc import Callable, Sequence
 
@@ -26,8 +28,6 @@ from cdc_flower.models.module.calls import (
 )
 from cdc_flower.models.module.parts import Parts, parts_of
 from cdc_flower.models.module.runs import ModuleRuns, in_single_products
-
-log = logging.getLogger("cdc_flower")
 
 #: Before the names of tables, beside those of parameters.
 TABLE = "rows of "
@@ -134,6 +134,20 @@ class ModuleModel(DeviceModel):
         """Copies the values that the module has."""
         named = dict(self.module.named_parameters())
         return {name: named[name].detach().clone() for name in self.shapes}
+
+    def training_facts(self) -> dict[str, object]:
+        """Lists the code of the module, its parts, and the values that it does not draw anew."""
+        digest = hashlib.sha256(_source_of(type(self.module)))
+        values = (
+            self.module.state_dict() if self._keeps_values else dict(self.module.named_buffers())
+        )
+        for name, value in values.items():
+            digest.update(name.encode() + value.detach().numpy().tobytes())
+        return {
+            "module": f"{type(self.module).__module__}.{type(self.module).__qualname__}",
+            "digest": digest.hexdigest(),
+            "adaptive": list(self.adaptive),
+        }
 
     # Running
 
@@ -318,3 +332,12 @@ def _made(make: Callable[[], nn.Module], seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make()
+
+
+def _source_of(kind: type[nn.Module]) -> bytes:
+    """Reads the file of a class; where there is none, as in a notebook, its compiled forward."""
+    try:
+        return inspect.getsource(sys.modules[kind.__module__]).encode()
+    except (OSError, TypeError, KeyError):
+        code = kind.forward.__code__
+        return code.co_code + repr((code.co_names, code.co_varnames)).encode()

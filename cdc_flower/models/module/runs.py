@@ -10,7 +10,15 @@ from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cdc_flower.models.layers import Parameters
-from cdc_flower.models.module.calls import Call, Groups, absent, own_call, replaced, rows_call
+from cdc_flower.models.module.calls import (
+    Call,
+    Groups,
+    absent,
+    own_call,
+    padded_call,
+    replaced,
+    rows_call,
+)
 from cdc_flower.models.module.parts import Parts
 from cdc_flower.models.module.recurrent import gru_call, recurrent_call
 from cdc_flower.models.module.rows import Catalog, numbers
@@ -107,9 +115,10 @@ class ModuleRuns:
         own = {name: named[name] for name in stacked}
         ids = groups.together(history), groups.together(candidates)
 
-        calls: dict[nn.Module, Call] = (
-            {part: recurrent_call(part) for part in self.parts.recurrent} if is_mapped else {}
-        )
+        calls: dict[nn.Module, Call] = {}
+        if is_mapped:
+            calls |= {part: recurrent_call(part) for part in self.parts.recurrent}
+            calls |= {part: padded_call(part) for part in self.parts.padded}
 
         def one(mine: Parameters, its_history: Tensor, its_candidates: Tensor) -> Tensor:
             return self.plain({**shared, **mine}, its_history, its_candidates, calls)
