@@ -61,6 +61,13 @@ class DeviceModel(ABC):
         """Names the model in messages."""
         return type(self).__name__
 
+    def training_facts(self) -> dict[str, object]:
+        """Lists what training depends on and no configuration says, as plain values.
+
+        Models of this package have nothing: their code is known.
+        """
+        return {}
+
     @staticmethod
     def from_module(
         module: nn.Module | Callable[..., nn.Module],

@@ -28,8 +28,8 @@ from torch import nn
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.options import Option, Rule, options_of
-from cdc_flower.models.module_model import HISTORY_LENGTH, ModuleModel
-from cdc_flower.models.module_trials import try_out
+from cdc_flower.models.module.model import HISTORY_LENGTH, ModuleModel
+from cdc_flower.models.module.trials import try_out
 
 #: What only the data can say.
 NUM_ITEMS = "num_items"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.core.held import Held
 from cdc_flower.core.seeds import torch_generator
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.layers import Parameters
@@ -144,9 +145,12 @@ def _untrained(
         "seed": seed,
         "data": [train.content_hash(), validation.content_hash()],
     }
-    own = own_code(find_model(config["model"]).value, type(model), type(train))
-    if own:
+    node = config["model"]
+    maker = node.value if isinstance(node, Held) else find_model(node).value
+    if own := own_code(maker, type(model), type(train)):
         key["own_code"] = own
+    if facts := model.training_facts():
+        key["own_model"] = facts
     return Cloud(
         model,
         parameters,

@@ -19,9 +19,9 @@ from cdc_flower.models import device_model
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.from_module import from_module
 from cdc_flower.models.layers import Parameters
-from cdc_flower.models.module_calls import replaced
-from cdc_flower.models.module_model import ModuleModel
-from cdc_flower.models.recurrent_calls import recurrent_call
+from cdc_flower.models.module.calls import replaced
+from cdc_flower.models.module.model import ModuleModel
+from cdc_flower.models.module.recurrent import recurrent_call
 from cdc_flower.training.fit import LocalTraining
 from cdc_flower.training.scoring import score_events
 
@@ -235,6 +235,20 @@ def test_a_model_goes_through_pickle() -> None:
     )
 
 
+def test_what_training_depends_on_is_told_apart() -> None:
+    one, other = Pool(NUM_ITEMS), Pool(NUM_ITEMS)
+    facts = from_module(one, NUM_ITEMS).training_facts()
+    assert facts == from_module(one, NUM_ITEMS).training_facts()
+    assert facts != from_module(other, NUM_ITEMS).training_facts()  # other values
+    assert made(Pool).training_facts() == made(Pool).training_facts()  # drawn under the seed
+    assert made(Pool).training_facts() != made(Restarted).training_facts()
+    assert not device_model("gru4rec", NUM_ITEMS).training_facts()
+
+
+class Restarted(Pool):
+    """The same network in another file."""
+
+
 class Mixing(Pool):
     """Takes the mean over events."""
 
@@ -343,6 +357,10 @@ def test_a_recurrent_layer_step_by_step_is_pytorchs_own(
 
 def test_a_recurrent_network_is_mapped_over_devices_that_differ_in_all_layers() -> None:
     assert MADE[PlainGRU4Rec].ways == {"head": "calls", "all": "whole"}
+
+
+def test_an_embedding_with_a_padding_row_is_mapped_over_devices_too() -> None:
+    assert MADE[Pool].ways == {"head": "calls", "all": "whole"}
 
 
 def test_devices_in_a_loop_are_told_of(caplog: pytest.LogCaptureFixture) -> None:

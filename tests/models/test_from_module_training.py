@@ -14,12 +14,13 @@ from torch.func import functional_call
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.stream import LabelledBatch
-from cdc_flower.models import recurrent_calls
 from cdc_flower.models.from_module import from_module
 from cdc_flower.models.layers import gru_states
-from cdc_flower.models.module_model import ModuleModel
+from cdc_flower.models.module import recurrent as recurrent_calls
+from cdc_flower.models.module.model import ModuleModel
 from cdc_flower.models.registry import model_of, model_options, models
 from cdc_flower.strategies.cloud_fine_tuning.strategy import tune
+from cdc_flower.strategies.registry import strategies
 from cdc_flower.study.run import run
 from cdc_flower.training.fit import LocalTraining, train_on_devices
 from cdc_flower.training.scoring import Arrays, tensors
@@ -250,3 +251,19 @@ def test_strategies_that_generate_layers_are_refused_before_training(
     assert text.startswith("strategies: duet generates adaptive layers") and "Pool" in text
     assert "cloud_fine_tuning, fedavg, fine_tuning, static" in text and "\n" not in text
     assert not (tmp_path / "run").exists()
+
+
+def test_the_page_of_models_is_true(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    code = page.partition("```python\n")[2].partition("```")[0]
+    assert len(code.splitlines()) <= 30
+    names: dict[str, Any] = {"__name__": "page"}
+    exec(code, names)
+    model = names["model"]
+    assert model.ways == {"head": "calls", "all": "whole"}
+    # Of 1 event: two layers of the head, and a layer for each of 100 candidates.
+    assert f"{2.0 * (2 * 32**2 + 100 * 32**2)} {2.0 * 2 * 32**2}" in capsys.readouterr().out
+    playing = {each.name for each in strategies.entries() if not each.value.generates}
+    assert all(f"`{name}`" in page for name in [entry.name for entry in strategies.entries()])
+    sentence = page.partition("`static`, ")[2].partition(" play such")[0]
+    assert {"static", *sentence.replace("`", "").replace(" and", ",").split(", ")} - {""} == playing

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cdc_flower.models.item_rows import ItemRows
 from cdc_flower.models.layers import gru_input, gru_states, linear
-from cdc_flower.models.module_calls import Args, Call, Forward, Named
+from cdc_flower.models.module.calls import Args, Call, Forward, Named
+from cdc_flower.models.module.rows import ItemRows
 
 #: State of a layer: ``h``, and of an LSTM also ``c``.
 State = tuple[Tensor, ...]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.models.layers import Parameters
-from cdc_flower.models.module_model import CALLS, LOOP, WHOLE, ModuleModel
+from cdc_flower.models.module.model import CALLS, LOOP, WHOLE, ModuleModel
 
 log = logging.getLogger("cdc_flower")
 

@@ -5,38 +5,29 @@ gives ``[B, C]``. It runs as its author wrote it, in evaluation mode, on the eve
 at once, and only the calls of adaptive submodules are mapped over devices, each with its own
 parameters (``torch.func.vmap``). Where adaptive parameters are used elsewhere, or all parameters
 differ, the whole module is mapped; and where PyTorch cannot do that, devices run one after the
-other. Which is right for a module is found by trying; see :mod:`cdc_flower.models.module_trials`.
+other. Which is right for a module is found by trying; see :mod:`cdc_flower.models.module.trials`.
 """
 
-import logging
+import hashlib
+import inspect
+import sys
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.models.base import DeviceModel
-from cdc_flower.models.item_rows import Catalog, numbers
 from cdc_flower.models.layers import Parameters
-from cdc_flower.models.module_calls import (
-    Call,
+from cdc_flower.models.module.calls import (
     Groups,
     Kept,
-    absent,
     after,
-    own_call,
-    replaced,
-    rows_call,
 )
-from cdc_flower.models.module_parts import Parts, parts_of
-from cdc_flower.models.recurrent_calls import gru_call, recurrent_call
-
-log = logging.getLogger("cdc_flower")
+from cdc_flower.models.module.parts import Parts, parts_of
+from cdc_flower.models.module.runs import ModuleRuns, in_single_products
 
 #: Before the names of tables, beside those of parameters.
 TABLE = "rows of "
@@ -87,6 +78,7 @@ class ModuleModel(DeviceModel):
             for name, value in self.module.named_parameters()
             if value.requires_grad
         }
+        self._runs = ModuleRuns(self.module, self.parts, self.shapes)
         #: How devices run that differ in adaptive parameters alone, and in all.
         self.ways = {"head": CALLS, "all": WHOLE}
         self._memory: _Memory | None = None
@@ -143,14 +135,28 @@ class ModuleModel(DeviceModel):
         named = dict(self.module.named_parameters())
         return {name: named[name].detach().clone() for name in self.shapes}
 
+    def training_facts(self) -> dict[str, object]:
+        """Lists the code of the module, its parts, and the values that it does not draw anew."""
+        digest = hashlib.sha256(_source_of(type(self.module)))
+        values = (
+            self.module.state_dict() if self._keeps_values else dict(self.module.named_buffers())
+        )
+        for name, value in values.items():
+            digest.update(name.encode() + value.detach().numpy().tobytes())
+        return {
+            "module": f"{type(self.module).__module__}.{type(self.module).__qualname__}",
+            "digest": digest.hexdigest(),
+            "adaptive": list(self.adaptive),
+        }
+
     # Running
 
     def tabulate(self, parameters: Parameters) -> Parameters:
         history, candidates = self.some_events(2, 2)
         made: dict[str, Tensor] = {}
         named = self._named(parameters)
-        catalog = self._catalog(named, made)
-        self._run(named, history, candidates, self._row_calls(catalog))
+        catalog = self._runs.catalog(named, made)
+        self._runs.plain(named, history, candidates, self._runs.row_calls(catalog))
         return {**parameters, **made}
 
     def run(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> Tensor:
@@ -161,7 +167,7 @@ class ModuleModel(DeviceModel):
             history: ``[B, L]``.
             candidates: ``[B, C]``.
         """
-        return self._run(self._named(parameters), history, candidates, {})
+        return self._runs.plain(self._named(parameters), history, candidates, {})
 
     def score(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> Tensor:
         return self._score(parameters, history, candidates, None)
@@ -169,7 +175,13 @@ class ModuleModel(DeviceModel):
     def encode(
         self, parameters: Parameters, history: Tensor, candidates: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """Puts the ids of an event in a row, for :meth:`head`, which runs the whole module."""
+        """Puts the ids of an event in a row, for :meth:`head`, which runs the whole module.
+
+        Args:
+            parameters: Not read.
+            history: ``[..., L]``.
+            candidates: ``[..., C]``.
+        """
         length = history.new_full((*history.shape[:-1], 1), history.shape[-1])
         return torch.cat([length, history, candidates], -1).unsqueeze(-2), None
 
@@ -203,14 +215,14 @@ class ModuleModel(DeviceModel):
         named = self._named(parameters)
         stacked = [name for name in named if named[name].dim() > len(self.shapes[name])]
         tables = {name: value for name, value in parameters.items() if name not in named}
-        calls = self._row_calls(self._catalog(named, None, tables)) if tables else {}
+        calls = self._runs.row_calls(self._runs.catalog(named, None, tables)) if tables else {}
         if kept is not None:
             kept.next.clear()
             for part in self.parts.static:
                 calls[part] = after(kept.call(part), calls.get(part))
         flat = history.reshape(-1, history.shape[-1]), candidates.reshape(-1, candidates.shape[-1])
         if not stacked:
-            return self._run(named, *flat, calls).view(candidates.shape)
+            return self._runs.plain(named, *flat, calls).view(candidates.shape)
         num_devices = len(named[stacked[0]])
         # A place without an event has nothing but zeros, and an item comes first in all others.
         is_real = (flat[0][:, 0] != 0) | (flat[1][:, 0] != 0)
@@ -222,132 +234,17 @@ class ModuleModel(DeviceModel):
             flat = flat[0][place], flat[1][place]
         way = self.ways["head" if set(stacked) <= set(self.adaptive) else "all"]
         if way == CALLS:
-            logits = self._run_calls(named, *flat, calls, groups)
+            logits = self._runs.by_calls(named, *flat, calls, groups)
         else:
-            logits = self._run_whole(named, stacked, *flat, groups, way)
+            logits = self._runs.whole(named, stacked, *flat, groups, is_mapped=way == WHOLE)
         if place is not None:
             padded = logits.new_zeros(len(is_real), logits.shape[-1])
             padded[place] = logits
             logits = padded
         return logits.view(candidates.shape)
 
-    def _run(
-        self,
-        named: Parameters,
-        history: Tensor,
-        candidates: Tensor,
-        calls: Mapping[nn.Module, Call],
-    ) -> Tensor:
-        """Runs the module on ``t`` events.
-
-        Args:
-            named: Its parameters.
-            history: ``[t, L]``.
-            candidates: ``[t, C]``.
-            calls: In place of those of submodules.
-        """
-        with replaced(calls):
-            return numbers(functional_call(self.module, named, (history, candidates)))
-
-    def _run_calls(
-        self,
-        named: Parameters,
-        history: Tensor,
-        candidates: Tensor,
-        calls: Mapping[nn.Module, Call],
-        groups: Groups,
-    ) -> Tensor:
-        """Runs the module on ``t`` events, and its adaptive submodules device by device.
-
-        Args:
-            named: Its parameters, adaptive ones shared or stacked.
-            history: ``[t, L]``.
-            candidates: ``[t, C]``.
-            calls: In place of those of static submodules.
-            groups: Whose the events are.
-        """
-        own_calls: dict[nn.Module, Call] = {}
-        for unit, names in self.parts.units.items():
-            own = {
-                local: self._stacked(named, name, groups.num_devices)
-                for local, name in names.items()
-            }
-            own_calls[unit] = own_call(unit, own, groups)
-        rest = {
-            name: absent() if name in self.parts.adaptive else value
-            for name, value in named.items()
-        }
-        return self._run(rest, history, candidates, {**calls, **own_calls})
-
-    def _stacked(self, named: Parameters, name: str, num_devices: int) -> Tensor:
-        value = named[name]
-        is_stacked = value.dim() > len(self.shapes[name])
-        return value if is_stacked else value.expand(num_devices, *value.shape)
-
-    def _run_whole(
-        self,
-        named: Parameters,
-        stacked: Sequence[str],
-        history: Tensor,
-        candidates: Tensor,
-        groups: Groups,
-        way: str,
-    ) -> Tensor:
-        """Runs the whole module for each device.
-
-        Args:
-            named: Its parameters, shared or stacked.
-            stacked: Names of stacked ones.
-            history: ``[t, L]``.
-            candidates: ``[t, C]``.
-            groups: Whose the events are.
-            way: ``whole``, all at once, or ``loop``.
-        """
-        shared = {name: value for name, value in named.items() if name not in stacked}
-        own = {name: named[name] for name in stacked}
-        ids = groups.together(history), groups.together(candidates)
-
-        calls: dict[nn.Module, Call] = (
-            {part: recurrent_call(part) for part in self.parts.recurrent} if way == WHOLE else {}
-        )
-
-        def one(mine: Parameters, its_history: Tensor, its_candidates: Tensor) -> Tensor:
-            return self._run({**shared, **mine}, its_history, its_candidates, calls)
-
-        if way == WHOLE:
-            with in_single_products():
-                return groups.apart(vmap(one)(own, *ids))
-        rows = [
-            one({name: value[k] for name, value in own.items()}, ids[0][k], ids[1][k])
-            for k in range(groups.num_devices)
-        ]
-        return groups.apart(torch.stack(rows))
-
     def _named(self, parameters: Parameters) -> Parameters:
         return {name: parameters[name] for name in self.shapes}
-
-    def _catalog(
-        self,
-        named: Parameters,
-        made: dict[str, Tensor] | None,
-        tables: Mapping[str, Tensor] | None = None,
-    ) -> Catalog:
-        """Says which tables there are.
-
-        Args:
-            named: Parameters of the run.
-            made: Where new ones go; None makes none.
-            tables: Old ones; None for none.
-        """
-        names = {
-            id(value): name for name, value in named.items() if name not in self.parts.adaptive
-        }
-        return Catalog(names, tables or {}, made)
-
-    def _row_calls(self, catalog: Catalog) -> dict[nn.Module, Call]:
-        """Lets embeddings, and GRUs behind them, be looked up."""
-        calls: dict[nn.Module, Call] = {part: gru_call(part) for part in self.parts.gru}
-        return calls | {part: rows_call(part, catalog) for part in self.parts.embeddings}
 
     def some_events(self, num_events: int, num_candidates: int) -> tuple[Tensor, Tensor]:
         """Draws events: histories ``[B, L]`` of several lengths, and candidates ``[B, C]``."""
@@ -395,10 +292,10 @@ class ModuleModel(DeviceModel):
                 for name in self.adaptive:
                     named[name].requires_grad_()
                 if layers == "head":
-                    self._run(named, *events, calls)
+                    self._runs.plain(named, *events, calls)
                     kept.next.clear()
                 with FlopCounterMode(display=False) as counter:
-                    self._run(named, *events, calls)
+                    self._runs.plain(named, *events, calls)
             self._flops[key] = float(counter.get_total_flops())
         return self._flops[key]
 
@@ -430,20 +327,17 @@ class _Memory:
         )
 
 
-@contextmanager
-def in_single_products() -> Iterator[None]:
-    """Lets attention run as products that PyTorch can count and map over devices."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
-
-
 def _made(make: Callable[[], nn.Module], seed: int) -> nn.Module:
     """Makes a module under a seed, and leaves PyTorch's own generator as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make()
+
+
+def _source_of(kind: type[nn.Module]) -> bytes:
+    """Reads the file of a class; where there is none, as in a notebook, its compiled forward."""
+    try:
+        return inspect.getsource(sys.modules[kind.__module__]).encode()
+    except (OSError, TypeError, KeyError):
+        code = kind.forward.__code__
+        return code.co_code + repr((code.co_names, code.co_varnames)).encode()

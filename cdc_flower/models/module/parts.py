@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from cdc_flower.core.errors import UserError, nearest_name
-from cdc_flower.models.recurrent_calls import has_plain_gates
+from cdc_flower.models.module.recurrent import has_plain_gates
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Parts:
         embeddings: Static embeddings, which are looked up by plain rows.
         gru: Static GRUs of one layer, whose gates may be looked up too.
         recurrent: Recurrent layers of any kind, adaptive or not.
+        padded: Embeddings with a padding row, adaptive or not.
     """
 
     adaptive: tuple[str, ...]
@@ -29,6 +30,7 @@ class Parts:
     embeddings: tuple[nn.Embedding, ...]
     gru: tuple[nn.GRU, ...]
     recurrent: tuple[nn.RNNBase, ...]
+    padded: tuple[nn.Embedding, ...]
 
 
 def parts_of(module: nn.Module, adaptive: Sequence[str]) -> Parts:
@@ -83,9 +85,14 @@ def parts_of(module: nn.Module, adaptive: Sequence[str]) -> Parts:
         if type(part) is nn.GRU and has_plain_gates(part) and not _has(part, mixed)
     )
     recurrent = tuple(part for part in module.modules() if isinstance(part, nn.RNNBase))
+    padded = tuple(
+        part
+        for part in module.modules()
+        if type(part) is nn.Embedding and part.padding_idx is not None and _is_plain(part)
+    )
     order = [name for name, _ in module.named_parameters()]
     names_in_order = tuple(name for name in order if name in chosen)
-    return Parts(names_in_order, units, static, embeddings, gru, recurrent)
+    return Parts(names_in_order, units, static, embeddings, gru, recurrent, padded)
 
 
 def _unknown(word: str, name: str, known: Sequence[str]) -> UserError:

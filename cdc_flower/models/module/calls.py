@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.utils._pytree import tree_flatten, tree_map
 
-from cdc_flower.models.item_rows import Catalog, Chain, ItemRows, numbers
+from cdc_flower.models.module.rows import Catalog, Chain, ItemRows, numbers
 
 Forward = Callable[..., object]
 Args = tuple[object, ...]
@@ -84,6 +84,25 @@ class _Replacement:
             return self.call(self.forward, args, kwargs)
         finally:
             self.is_inside = False
+
+
+def padded_call(embedding: nn.Embedding) -> Call:
+    """Makes the call of an embedding whose padding row is not trained, mapped over devices too.
+
+    PyTorch's own gradient, when it is mapped, leaves out the padding row of one device alone.
+    """
+
+    def call(_: Forward, args: Args, kwargs: Named) -> object:
+        ids = args[0] if args else kwargs["input"]
+        if not isinstance(ids, Tensor):
+            raise TypeError(f"an embedding must be called with a tensor, got {type(ids).__name__}")
+        rows = torch.arange(embedding.num_embeddings)
+        is_padding = torch.eq(rows, -1 if embedding.padding_idx is None else embedding.padding_idx)
+        weight = embedding.weight
+        fixed = torch.where(is_padding.unsqueeze(-1), weight.detach(), weight)
+        return nn.functional.embedding(ids, fixed)
+
+    return call
 
 
 def after(outer: Call, inner: Call | None) -> Call:
@@ -170,7 +189,7 @@ def own_call(submodule: nn.Module, own: Mapping[str, Tensor], groups: Groups) ->
 
 
 def rows_call(embedding: nn.Embedding, catalog: Catalog) -> Call:
-    """Makes the call that looks rows up later; see :mod:`cdc_flower.models.item_rows`."""
+    """Makes the call that looks rows up later; see :mod:`cdc_flower.models.module.rows`."""
 
     def call(forward: Forward, args: Args, kwargs: Named) -> object:
         ids = numbers(args[0] if args else kwargs["input"])
