@@ -24,7 +24,7 @@ from cdc_flower.core.targets import TARGET, Shape
 from cdc_flower.strategies.base import OnDevices
 from cdc_flower.strategies.papers import Paper
 from cdc_flower.strategies.stock import on_devices
-from cdc_flower.strategies.stock_checks import is_strategy
+from cdc_flower.strategies.stock_checks import is_configurable, is_strategy
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,8 @@ def _inside(value: object, place: str) -> Strategy:
         raise UserError(f"{place}.{TARGET} must be importable, got {path}: {error}") from error
     if not (isinstance(kind, type) and is_strategy(kind)):
         raise UserError(f"{place}.{TARGET} must name a strategy of Flower's, got {path or value!r}")
-    made: Strategy = kind(**checked_values(options_of(kind), settings, place))
+    options = {name: each for name, each in options_of(kind).items() if is_configurable(each)}
+    made: Strategy = kind(**checked_values(options, settings, place))
     return made
 
 

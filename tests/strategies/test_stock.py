@@ -28,11 +28,12 @@ from video_tiny import video_cloud, video_inline, video_stream, video_task
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.options import option, options_of
+from cdc_flower.core.registry import Entry
 from cdc_flower.simulations.fleet import Fleet, Network, Speeds
 from cdc_flower.simulations.grids.codecs import WithCodecs
 from cdc_flower.simulations.protocol.encoding import Codecs
 from cdc_flower.strategies.base import CloudStrategy
-from cdc_flower.strategies.registry import build_class
+from cdc_flower.strategies.registry import Method, build_class, strategies
 from cdc_flower.strategies.stock import (
     FederatedOnDevices,
     on_devices,
@@ -40,6 +41,7 @@ from cdc_flower.strategies.stock import (
     quick_collections,
 )
 from cdc_flower.strategies.stock_checks import REFUSED
+from cdc_flower.study.arms import method_of, strategies_of
 from cdc_flower.study.play import play
 
 PAGE = Path(__file__).parents[2] / "docs" / "stock_strategies.md"
@@ -211,6 +213,18 @@ class Halved(FedAvg):
 
     def __post_init__(self) -> None:
         FedAvg.__init__(self, fraction_train=self.share / 2)
+
+
+def test_a_registered_class_of_flowers_is_configured_like_any(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert "static" in strategies  # all are found now
+    monkeypatch.setitem(strategies._entries, "adam", Entry("adam", FedAdam, Method()))  # type: ignore[arg-type]
+    nodes = {"adam": {"eta": 0.01}, "short": {"method": "adam", "steps": 1}}
+    built: Any = strategies_of({"strategies": ["adam", "short"], "strategy": nodes})
+    assert (built["short"].eta, built["short"].how.steps) == (0.01, 1)
+    assert built["adam"].how.steps == 5
+    assert {"eta", "steps"} <= set(options_of(method_of(nodes, "short")))
 
 
 def test_a_dataclass_without_the_mix_in_plays_too() -> None:

@@ -7,7 +7,7 @@ import pytest
 from flwr.app import ConfigRecord
 from flwr.serverapp.strategy import FedAdam, FedAvg
 from stock_cases import arrays_after, behind_links, flowers_class, stock
-from tiny import Around, inline
+from tiny import Around, cloud, inline
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.simulations.deployment import deploy
@@ -17,6 +17,8 @@ from cdc_flower.strategies.registry import build_class
 from cdc_flower.strategies.stock import FederatedOnDevices, on_devices
 from cdc_flower.strategies.stock_checks import REFUSED
 from cdc_flower.study.rounds import RoundLoop
+
+PATH = "flwr.serverapp.strategy."
 
 
 def first_round(name: str, config: dict[str, Any], **settings: Any) -> Around:
@@ -198,3 +200,35 @@ def test_what_is_none_of_flowers_strategies_is_refused() -> None:
             UserError, match=f"strategy.x: a strategy must derive .*{kind.__name__}"
         ):
             build_class(kind, {}, "strategy.x")
+
+
+@pytest.mark.parametrize(
+    ("inside", "text"),
+    [
+        ({"_target_": "flwr.serverapp.strategy.FedAvgg"}, "_target_ must be importable, got flwr"),
+        ({"_target_": "pathlib.Path"}, "must name a strategy of Flower's, got 'pathlib.Path'"),
+        ({"proximal_mu": 0.1}, "_target_ must name a strategy of Flower's, got"),
+        ({"_target_": f"{PATH}FedProx", "proximal": 0.1}, "unknown key 'proximal'; did you mean"),
+        ({"_target_": f"{PATH}FedXgbCyclic"}, "FedXgbCyclic cannot be played"),
+        ({"_target_": f"{PATH}FedAvg", "fraction_evaluate": 0.5}, "fraction_evaluate of FedAvg"),
+    ],
+)
+def test_a_wrong_strategy_inside_another_is_refused(inside: dict[str, Any], text: str) -> None:
+    given = {"noise_multiplier": 0.0, "clipping_norm": 1.0, "num_sampled_clients": 4}
+    kind = flowers_class("DifferentialPrivacyServerSideFixedClipping")
+    with pytest.raises(UserError, match=rf"^strategy\.dp.*{text}"):
+        build_class(kind, {**given, "strategy": inside}, "strategy.dp")
+
+
+class Every2nd(FedAvg):
+    """Evaluates on every second device."""
+
+    def configure_evaluate(self, *arguments: Any) -> Any:
+        return list(super().configure_evaluate(*arguments))[::2]
+
+
+def test_a_strategy_that_leaves_devices_out_is_refused() -> None:
+    built: Any = build_class(Every2nd, {}, "strategy.x")
+    built.prepare(cloud())
+    with pytest.raises(UserError, match=r"Every2nd must evaluate on every device, .* got 2 of 4"):
+        arrays_after(built, 1)
