@@ -80,6 +80,7 @@ def test_a_folder_gives_the_same_and_so_does_a_link_to_it(
     }
 
 
+@pytest.mark.slow
 def test_several_folders_stand_side_by_side_by_what_they_differ_in(
     folder: Path, tmp_path: Path
 ) -> None:
@@ -92,6 +93,7 @@ def test_several_folders_stand_side_by_side_by_what_they_differ_in(
         loaded.save(tmp_path / "three")
 
 
+@pytest.mark.slow
 def test_runs_that_differ_by_their_seed_are_pooled(folder: Path, tmp_path: Path) -> None:
     small(["static"], seed=1, out=(other := tmp_path / "two"), config={"report": False})
     loaded = cdc.load(folder, other)

@@ -44,7 +44,6 @@ class GeneratedEvents:
         is_shift: ``[num_devices, num_segments]``.
         times_s: None: only the order is known.
         source: A name for errors.
-        contexts: None: those of segments are above.
     """
 
     offsets: NDArray[np.int64]
@@ -55,7 +54,6 @@ class GeneratedEvents:
     is_shift: NDArray[np.bool_]
     times_s: NDArray[np.float64] | None = None
     source: str = "shifting_interests"
-    contexts: NDArray[np.int64] | None = None
 
     @property
     def num_devices(self) -> int:

@@ -56,10 +56,6 @@ class TimedEvents(Events, Protocol):
     def source(self) -> str:
         """Where the events come from, for errors."""
 
-    @property
-    def contexts(self) -> NDArray[np.int64] | None:
-        """``[num_events]``, -1 where nobody knows; None where nobody knows any."""
-
 
 @dataclass(frozen=True)
 class Ranking:
@@ -356,6 +352,7 @@ def event_stream(
         UserError: If a configured value does not fit the table.
     """
     options, ranking = options or CutOptions(), ranking or Ranking()
+    contexts = getattr(events, "contexts", None)  # of each event, where the table knows them
     if options.cut == "calendar":
         bounds, starts_s, times_s = cut_by_calendar(
             events.offsets,
@@ -365,16 +362,14 @@ def event_stream(
             events.source,
         )
         growing = replace(ranking, growing_catalog=True)
-        cut = Cut(
-            bounds, starts_s, times_s, *segment_contexts(events.contexts, events.offsets, bounds)
-        )
+        cut = Cut(bounds, starts_s, times_s, *segment_contexts(contexts, events.offsets, bounds))
         return EventStream(events, cut, growing, seed=seed)
     if options.cut == "last":
         bounds = cut_last(events.offsets, num_segments)
     else:
         bounds = cut_by_events(events.offsets, num_segments, options.historical_fraction)
     starts_s = even_starts_s(num_segments, options.segment_s)
-    cut = Cut(bounds, starts_s, None, *segment_contexts(events.contexts, events.offsets, bounds))
+    cut = Cut(bounds, starts_s, None, *segment_contexts(contexts, events.offsets, bounds))
     return EventStream(events, cut, ranking, seed=seed)
 
 
