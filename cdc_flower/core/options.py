@@ -11,15 +11,15 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 
 from cdc_flower.core.errors import UserError, nearest_name, unknown_name
+from cdc_flower.core.option_words import shown, type_words
 
 _METADATA = "cdc_flower.option"
 #: Configured whole numbers are held in 32 bits by some of those who read them.
 LARGEST_WHOLE = 2**31 - 1
-_TYPE_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 Choice = str | int | float | bool | None
 
 
@@ -104,7 +104,7 @@ class Option:
         if fitted is MISSING or not self._is_inside(fitted):
             near = nearest_name(str(value), [str(choice) for choice in self.rule.choices])
             hint = f"; did you mean {near}?" if near else ""
-            raise ValueError(f"{place} must be {self.words()}, got {_shown(value)}{hint}")
+            raise ValueError(f"{place} must be {self.words()}, got {shown(value)}{hint}")
         if isinstance(fitted, int) and not isinstance(fitted, bool) and abs(fitted) > LARGEST_WHOLE:
             raise ValueError(f"{place} must be <= {LARGEST_WHOLE}, got {fitted}")
         return fitted
@@ -128,9 +128,9 @@ class Option:
         may_be_null = type(None) in _alternatives(self.kind)
         kinds = [kind for kind in _alternatives(self.kind) if kind is not type(None)]
         if self.rule.choices:
-            said = f"one of {', '.join(_shown(choice) for choice in self.rule.choices)}"
+            said = f"one of {', '.join(shown(choice) for choice in self.rule.choices)}"
         else:
-            kind = " or ".join(_type_words(kind) for kind in kinds) or "null"
+            kind = " or ".join(type_words(kind) for kind in kinds) or "null"
             said = f"{kind}{self._range_words()}"
         return f"{said} or null" if may_be_null else said
 
@@ -303,7 +303,7 @@ def option_rows(options: Mapping[str, Option]) -> list[tuple[str, str, str, str]
     """Makes the rows of a table of options: name, default, range, meaning."""
     rows = []
     for name, each in options.items():
-        default = "must be given" if each.is_required else _shown(_plain(each.default))
+        default = "must be given" if each.is_required else shown(_plain(each.default))
         rows.append((name, default, each.words(), each.rule.doc))
     return rows
 
@@ -376,32 +376,6 @@ def _fitted_to_generic(value: object, origin: object, inner: Sequence[object]) -
     return value
 
 
-def _type_words(kind: object) -> str:
-    if isinstance(kind, type) and kind in _TYPE_WORDS:
-        return _TYPE_WORDS[kind]
-    origin = typing.get_origin(kind)
-    inner = typing.get_args(kind)
-    if origin in (list, tuple) or (inspect.isclass(origin) and issubclass(origin, Sequence)):
-        member = _type_words(inner[0]).removeprefix("a ") if inner else "value"
-        return f"a list of {member}s"
-    if inspect.isclass(origin) and issubclass(origin, Mapping):
-        return "a mapping"
-    return getattr(kind, "__name__", str(kind))
-
-
 def _plain(value: object) -> object:
     """Turns a default into plain values, as YAML and JSON have them."""
     return list(value) if isinstance(value, tuple) else value
-
-
-def _shown(value: object) -> str:
-    """Writes a value as a configuration would."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return value if value else "''"
-    if isinstance(value, Iterable) and not isinstance(value, Mapping):
-        return f"[{', '.join(_shown(each) for each in value)}]"
-    return str(value)

@@ -80,7 +80,8 @@ class FederatedOnDevices(OnDevices):
     def __post_init__(self) -> None:
         """Checks a dataclass's options, and hands Flower's constructor those that it takes."""
         check_options(self)
-        given = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}  # type: ignore[arg-type]
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        given = {each.name: getattr(self, each.name) for each in fields}
         taken = _options_from(type(self), FederatedOnDevices)
         FederatedOnDevices.__init__(self, **{k: v for k, v in given.items() if k in taken})
 

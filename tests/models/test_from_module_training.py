@@ -207,6 +207,7 @@ def configured(name: str, *overrides: str) -> dict[str, Any]:
 
 def test_options_of_a_module_are_those_of_its_constructor(pool_net: str) -> None:
     assert set(model_options({"name": pool_net})) == {
+        "_target_",
         "name",
         "width",
         "adaptive",

@@ -93,8 +93,8 @@ NO_CLASS = {
     "model=MeanPool": " must be MODULE.NAME, such as my_module.Mine, got MeanPool",
     "model=broken.MeanPool": ": broken must be importable, got ZeroDivisionError: division by zero",
     "model=own_strategy.Nudge": (
-        " must be a class that derives from DeviceModel, or a function that makes one, got "
-        "own_strategy.Nudge"
+        " must be a class that derives from DeviceModel or torch.nn.Module, or a function that "
+        "makes one, got own_strategy.Nudge"
     ),
     "model=own_world.Items": ": own_world.Items must take num_items, which the data give; its clas",
     "network=own_world.Frame": " must be a class with a method network, got own_world.Frame",
@@ -125,7 +125,7 @@ def test_the_nearest_module_of_the_folder_is_told(folder: Path) -> None:
 
 #: Settings of strategies -> the sentence.
 NO_STRATEGY: dict[str, dict[str, Any]] = {
-    "strategy.nudge._target_ must be a class that derives from CloudStrategy": {
+    "strategy.nudge._target_ must be a class that derives from a strategy of Flower's": {
         "nudge": {TARGET: "own_strategy.Plain"}
     },
     "strategy.nudge._target_: there is no module no in ": {"nudge": {TARGET: "no.Nudge"}},

@@ -1,0 +1,34 @@
+"""Words for the types and values of options, as messages and tables have them."""
+
+import inspect
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+
+_TYPE_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
+
+def type_words(kind: object) -> str:
+    """Says what a value of a type is, such as ``a list of numbers``."""
+    if isinstance(kind, type) and kind in _TYPE_WORDS:
+        return _TYPE_WORDS[kind]
+    origin = typing.get_origin(kind)
+    inner = typing.get_args(kind)
+    if origin in (list, tuple) or (inspect.isclass(origin) and issubclass(origin, Sequence)):
+        member = type_words(inner[0]).removeprefix("a ") if inner else "value"
+        return f"a list of {member}s"
+    if inspect.isclass(origin) and issubclass(origin, Mapping):
+        return "a mapping"
+    return getattr(kind, "__name__", str(kind))
+
+
+def shown(value: object) -> str:
+    """Writes a value as a configuration would."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return value if value else "''"
+    if isinstance(value, Iterable) and not isinstance(value, Mapping):
+        return f"[{', '.join(shown(each) for each in value)}]"
+    return str(value)
