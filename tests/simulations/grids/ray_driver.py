@@ -2,9 +2,9 @@
 
     python ray_driver.py [ADDRESS]
 
-It plays an exchange for each line of its input, and prints a line after each exchange: how often each device has been called, and how often it was
-played again in this exchange. The states of devices are too large for Ray to hold them beside the
-store of a node.
+It plays an exchange for each line of its input, and prints a line after each: how often each device
+has been called, and how often it was played again in this exchange. The states of devices are too
+large for Ray to hold them beside the store of a node.
 """
 
 import sys
