@@ -71,7 +71,7 @@ def play(
 
     def observe(segment: int, replies: list[MessageBatch], usage: Usage) -> None:
         if isinstance(grid, BatchedGrid):
-            usage.num_replays += grid.take_replays()[grid.rows(nodes.node_ids)]
+            usage.num_replays[:] += grid.take_replays()[grid.rows(nodes.node_ids)]
         if not replies:
             return
         whole = concat(replies)
