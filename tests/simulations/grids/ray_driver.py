@@ -2,9 +2,9 @@
 
     python ray_driver.py [ADDRESS]
 
-It prints a line after each exchange: how often each device has been called, and how often it was
-played again in this exchange. The states of devices are too large for Ray to hold them beside the
-store of a node.
+It plays an exchange for each line of its input, and prints a line after each: how often each device
+has been called, and how often it was played again in this exchange. The states of devices are too
+large for Ray to hold them beside the store of a node.
 """
 
 import sys
@@ -42,7 +42,7 @@ def main() -> None:
         address=sys.argv[1] if len(sys.argv) > 1 else None,
     )
     try:
-        while True:
+        for _ in sys.stdin:
             asked = [
                 Message(RecordDict(), dst_node_id=node, message_type="query")
                 for node in grid.get_node_ids()
