@@ -105,7 +105,9 @@ def _difference(name: str, one: pd.DataFrame, other: pd.DataFrame) -> Difference
     by, share = _sizes(values[rows].astype(np.float64), others[rows].astype(np.float64))
     largest = int(np.argmax(share))
     place = _place_of(one, rows[largest])
-    return Difference(name, len(rows), float(by[largest]), float(share[largest]), place, is_number)
+    sizes = float(by[largest]), float(share[largest])
+    in_sums = _in_sums(name, one, other) if is_number else np.inf
+    return Difference(name, len(rows), *sizes, place, in_sums)
 
 
 def _in_sums(name: str, one: pd.DataFrame, other: pd.DataFrame) -> float:
