@@ -16,9 +16,6 @@ from cdc_flower.study.table_differences import Difference, table_differences
 from cdc_flower.study.trees import Config
 from cdc_flower.tables.long_table import schema
 
-#: What numbers of one run on two kinds of CPU may differ by, as a share of their size.
-TOLERANCE = 1e-5
-
 
 @dataclass(frozen=True)
 class Sample:
@@ -65,14 +62,14 @@ class Verdict:
     @property
     def is_within(self) -> bool:
         """Tells whether nothing differs by more than between two kinds of CPU."""
-        return all(each.is_within(TOLERANCE) for each in self.differences)
+        return all(each.is_rounding for each in self.differences)
 
     def __str__(self) -> str:
         name = f"{self.played.task}, {self.played.strategy}"
         what = f"{self.played.segments} segments, {self.num_rows:,} rows"
         if self.is_exact:
             return f"{name}: equal to the bit ({what})"
-        end = f"within {TOLERANCE:g}" if self.is_within else f"NOT within {TOLERANCE:g}"
+        end = "equal up to the rounding of another CPU" if self.is_within else "DIFFERENT"
         return f"{name}: {end} ({what}); {'; '.join(map(str, self.differences))}"
 
 
