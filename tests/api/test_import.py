@@ -1,6 +1,7 @@
 """The package itself loads nothing slow, and says what is public."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,3 +51,14 @@ def test_type_checkers_see_the_names_that_are_imported_when_they_are_used() -> N
 def test_another_name_is_none_of_the_package() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'comparre'"):
         cdc.comparre  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_the_page_lists_what_is_public_and_nothing_else() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
+    public, _, about_runs = page.partition("## compare")
+    listed = re.findall(r"^\| `(\w+)` \|", public, re.MULTILINE)
+    assert sorted(listed) == sorted(cdc.__all__)
+    members = re.findall(r"`(\w+)(?:\(\w*\))?`", about_runs.partition("## Run")[2])
+    shown = {name for name in vars(cdc.Run) if not name.startswith("_")}
+    left_out = {"comparison", "tables", "links", "of_rows"}  # how it is made
+    assert shown - left_out <= {*members}

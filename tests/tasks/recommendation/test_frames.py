@@ -11,6 +11,7 @@ import pytest
 from cdc_flower.core.errors import UserError
 from cdc_flower.tasks.data.interactions import EventFileOptions, FrameOptions
 from cdc_flower.tasks.data.registry import StreamShape
+from cdc_flower.tasks.recommendation.contexts import segment_contexts
 from cdc_flower.tasks.recommendation.event_files import read_events
 from cdc_flower.tasks.recommendation.frames import FrameSource, events_of
 
@@ -150,3 +151,11 @@ def test_contexts_count_in_the_name_of_the_content() -> None:
         for rows in (frame(), frame(context=[0, 0, 1, 1]), frame(context=[0, 1, 1, 1]))
     )
     assert len({plain, labeled, other}) == 3
+
+
+def test_from_what_nobody_knows_there_is_no_shift() -> None:
+    offsets, bounds = np.array([0, 4]), np.array([[1, 2, 3, 4]])
+    context_id, is_shift = segment_contexts(np.array([-1, -1, 2, 1]), offsets, bounds)
+    assert context_id is not None and is_shift is not None
+    assert context_id.tolist() == [[-1, 2, 1]]
+    assert is_shift.tolist() == [[False, False, True]]
