@@ -125,7 +125,22 @@ class InPlace(nn.Module):
         seen += 1
         offered = self.map(self.items(candidates))
         offered.mul_(2)
-        return (offered * self.head(seen.sum(1)).unsqueeze(1)).sum(-1)
+        return (torch.tanh(offered) * self.head(seen.sum(1)).unsqueeze(1)).sum(-1)
 
 
-MODULES = (Pool, PlainGRU4Rec, Attending, Outside, Tied, Looking, InPlace)
+class OnItems(nn.Module):
+    """An adaptive layer on rows of items themselves, called for candidates and history."""
+
+    adaptive = ("head",)
+
+    def __init__(self, num_items: int, width: int = 4) -> None:
+        super().__init__()
+        self.items = nn.Embedding(num_items + 1, width)
+        self.head = nn.Linear(width, width)
+
+    def forward(self, history: Tensor, candidates: Tensor) -> Tensor:
+        state = torch.tanh(self.head(self.items(history))).mean(1)
+        return (self.head(self.items(candidates)) * state.unsqueeze(1)).sum(-1)
+
+
+MODULES = (Pool, PlainGRU4Rec, Attending, Outside, Tied, Looking, InPlace, OnItems)

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_cases import NUM_ITEMS, arrays_of, random_ids
-from module_cases import MODULES, Attending, InPlace, Outside, PlainGRU4Rec, Pool
+from module_cases import MODULES, Attending, InPlace, OnItems, Outside, PlainGRU4Rec, Pool
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -125,7 +125,7 @@ def test_maps_of_single_items_are_looked_up(kind: type[nn.Module], maps: list[st
     )
 
 
-@pytest.mark.parametrize("kind", [Pool, PlainGRU4Rec, Attending, Outside, InPlace])
+@pytest.mark.parametrize("kind", [Pool, PlainGRU4Rec, Attending, Outside, InPlace, OnItems])
 @pytest.mark.parametrize("layers", ["head", "all"])
 @pytest.mark.parametrize("num_sets", [2, 7])
 def test_the_scorer_scores_ragged_devices(

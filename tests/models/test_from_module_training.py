@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from model_cases import NUM_ITEMS, arrays_of, random_ids
-from module_cases import Attending, InPlace, Outside, PlainGRU4Rec, Pool
+from module_cases import Attending, InPlace, OnItems, Outside, PlainGRU4Rec, Pool
 from run_cases import config_of, quiet, table_of
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -21,7 +21,11 @@ from cdc_flower.models.module.model import ModuleModel
 from cdc_flower.models.registry import model_of, model_options, models
 from cdc_flower.strategies.cloud_fine_tuning.strategy import tune
 from cdc_flower.strategies.registry import strategies
+from cdc_flower.study.check import checked_config
+from cdc_flower.study.cloud import train_cloud
 from cdc_flower.study.run import run
+from cdc_flower.study.setup import prepare
+from cdc_flower.training.cloud import no_progress
 from cdc_flower.training.fit import LocalTraining, train_on_devices
 from cdc_flower.training.scoring import Arrays, tensors
 
@@ -67,7 +71,7 @@ def train_alone(
     return {key: value.detach().numpy() for key, value in leaves.items()}
 
 
-@pytest.mark.parametrize("kind", [Pool, PlainGRU4Rec, Attending, Outside, InPlace])
+@pytest.mark.parametrize("kind", [Pool, PlainGRU4Rec, Attending, Outside, InPlace, OnItems])
 @pytest.mark.parametrize("layers", ["head", "all"])
 def test_devices_trained_together_equal_each_device_alone(
     kind: type[nn.Module], layers: str
@@ -252,6 +256,19 @@ def test_strategies_that_generate_layers_are_refused_before_training(
     assert text.startswith("strategies: duet generates adaptive layers") and "Pool" in text
     assert "cloud_fine_tuning, fedavg, fine_tuning, static" in text and "\n" not in text
     assert not (tmp_path / "run").exists()
+
+
+def test_trained_parameters_are_known_by_the_values_that_a_module_starts_with(
+    pool_net: str,
+) -> None:
+    config = checked_config(configured(pool_net, "cloud.epochs=0", "strategies=[static]"))
+    stream = prepare(config).stream
+    given = [Pool(stream.num_items) for _ in range(2)]
+    names = [
+        train_cloud(config, stream, from_module(each, stream.num_items), no_progress).identity
+        for each in (given[0], given[0], given[1])
+    ]
+    assert names[0] == names[1] != names[2]
 
 
 def test_the_page_of_models_is_true(capsys: pytest.CaptureFixture[str]) -> None:
