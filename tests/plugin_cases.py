@@ -111,6 +111,12 @@ class Always(Policy):
         return device_ids % 2 == self.first
 
 
+@dataclass(eq=False)
+class Odd(Policy):
+    def decide(self, device_ids, segment):
+        return device_ids % 2 == 1
+
+
 class Undecided(Policy):
     pass
 

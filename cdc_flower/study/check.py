@@ -22,6 +22,7 @@ from cdc_flower.study.options import (
     RunOptions,
 )
 from cdc_flower.study.plays import check_fits
+from cdc_flower.study.plugins import import_plugins
 from cdc_flower.study.references import references_of
 from cdc_flower.study.trees import Config, Tree
 from cdc_flower.tasks.data import checked_data
@@ -39,6 +40,7 @@ def checked_config(config: Config) -> Tree:
             be given is missing, or data, model and task do not fit.
     """
     checked: Tree = checked_values(options_of(RunOptions), config, "")
+    import_plugins(checked.get("plugins", ()))  # a run that goes on has not been composed here
     nodes = {group: _mapping(config[group], group) for group in _GROUPS}
     check_fits(checked)
     for group, check in _GROUPS.items():

@@ -45,6 +45,7 @@ WRONG = {
     "+fleet.speed=5": "fleet: unknown key 'speed'",
     "fleet.num_devices=0": "fleet.num_devices must be a whole number >= 1 or null, got 0",
     "protocol.top_k_share=2": "protocol.top_k_share must be a number ",
+    "plugins=[no_such_module]": "plugins: there is no module no_such_module in ",
     "references=[most]": "references: unknown reference 'most'",
 }
 

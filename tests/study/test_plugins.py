@@ -215,7 +215,7 @@ def test_every_part_of_a_run_can_be_a_class_of_ones_own(folder: Path) -> None:
 
 def test_a_policy_of_ones_own_is_asked_whatever_its_name(folder: Path) -> None:
     unused: Any = None
-    node = {TARGET: "own_world.Always", "name": "always"}
+    node = {TARGET: "own_world.Odd", "name": "always"}
     requests = requests_of(node, unused, unused, unused, unused)
     assert type(requests.policy).__module__ == "own_world"
 
