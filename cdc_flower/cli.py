@@ -26,8 +26,27 @@ HYDRA_ARGUMENTS = {
 }
 
 
+class Interrupted(Exception):
+    """Carries the signal that ended a command past Typer, which would exit with 130 for any."""
+
+    def __init__(self, stopped: Stopped) -> None:
+        super().__init__(stopped)
+        self.stopped = stopped
+
+
 class RunByDefault(TyperGroup):
     """Commands of which ``run`` may be left out."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Runs the command.
+
+        Raises:
+            Interrupted: If a signal ends it.
+        """
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted(error if isinstance(error, Stopped) else Stopped()) from error
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Puts ``run`` in front of arguments that name no command."""
@@ -75,8 +94,10 @@ def main() -> None:
         code = _mistake(str(error))
     except click.ClickException as error:
         code = _mistake(error.format_message().rstrip("."))
-    except (KeyboardInterrupt, click.Abort) as error:
-        code = _stopped(error if isinstance(error, Stopped) else Stopped())
+    except Interrupted as error:
+        code = _stopped(error.stopped)
+    except (KeyboardInterrupt, click.Abort):
+        code = _stopped(Stopped())
     sys.exit(code or 0)
 
 

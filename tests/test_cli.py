@@ -10,6 +10,7 @@ from typing import Protocol
 
 import pandas as pd
 import pytest
+from fault_cases import at_part, interrupt
 from hydra import compose, initialize_config_module
 from hydra.core.singleton import Singleton
 
@@ -389,3 +390,50 @@ def test_a_file_of_an_experiment_without_its_first_line_is_told_so(
     assert "experiment=narrow must be a file that begins with '# @package _global_'" in one_line(
         done
     )
+
+
+@pytest.mark.slow
+def test_several_runs_skip_finished_ones_and_go_on_with_an_interrupted_one(
+    command: Command, tmp_path: Path
+) -> None:
+    several = ["-m", "seed=0,1", "report=false", *SMALL, "out=runs", "checkpoint.every=1"]
+    with at_part(3, interrupt):  # in the second run
+        stopped = command(*several)
+    second = "runs/seed-1"
+    assert stopped.returncode == 130
+    assert f"cdc-flower resume {second} goes on" in stopped.stderr
+    refused = command(*several)
+    assert "runs/seed-0: finished already" in refused.stdout
+    assert "got runs/seed-1 with an interrupted one" in refused.stderr
+    again = command(*several, "resume=true")
+    assert again.returncode == 0, again.stderr
+    assert "runs/seed-0: finished already" in again.stdout
+    kept = command("resume", second)
+    assert kept.returncode == 0 and f"{second}: finished already" in kept.stdout
+    assert "resume" not in (tmp_path / second / "config.yaml").read_text().partition("command:")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["resume", "nowhere"], "nowhere: not a run folder, it has no config.yaml"),
+        (["resume"], "Missing argument 'FOLDER'"),
+        (["resume=true"], "resume=true must have the folder of a run, as in out=FOLDER"),
+        (["checkpoint.every=soon"], "checkpoint.every must be auto, a whole number >= 0 or null"),
+        (["checkpoint.every=-1"], "checkpoint.every must be"),
+        (["resume=maybe"], "resume must be true or false, got maybe"),
+    ],
+)
+def test_a_wrong_word_about_resuming_is_one_line(
+    arguments: list[str], text: str, command: Command
+) -> None:
+    assert text in one_line(command(*arguments))
+
+
+@pytest.mark.parametrize("text", ["[1]", "also: 5", "a: [", "also: [3]"])
+def test_a_damaged_configuration_of_a_folder_is_one_line(
+    text: str, command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text(text)
+    assert "run/config.yaml: " in one_line(command("resume", "run"))

@@ -33,6 +33,7 @@ from cdc_flower import cli
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.signals import Stopped, stopping
 from cdc_flower.report import read_folder
+from cdc_flower.study import command
 from cdc_flower.study import folder as folders
 from cdc_flower.study import run as runs
 
@@ -65,7 +66,7 @@ def killed_at(given: dict[str, Any], number: int) -> Path:
     return Path(given["out"])
 
 
-@pytest.mark.parametrize("moment", [2, 5])
+@pytest.mark.parametrize("moment", [pytest.param(2, marks=pytest.mark.slow), 5])
 def test_a_killed_process_leaves_every_finished_segment_and_goes_on(
     moment: int, whole: bytes, tmp_path: Path
 ) -> None:
@@ -111,7 +112,7 @@ def test_a_process_may_be_killed_between_any_two_calls_of_the_system(
     assert resumed(given) == whole
 
 
-@pytest.mark.parametrize("call", [1, 9])
+@pytest.mark.parametrize("call", [pytest.param(1, marks=pytest.mark.slow), 9])
 def test_a_process_that_dies_before_a_file_has_its_name_goes_on(
     call: int, whole: bytes, tmp_path: Path
 ) -> None:
@@ -146,11 +147,12 @@ def test_a_command_that_is_killed_three_times_goes_on(whole: bytes, tmp_path: Pa
 def ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[[Callable[[], object]], Ended]:
-    """The command line, in which something happens instead of the parsing of its arguments."""
+    """The command line, in which something happens where its arguments would be parsed."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["cdc-flower", "run"])
 
     def run(act: Callable[[], object]) -> Ended:
-        monkeypatch.setattr(cli, "app", lambda **kwargs: act())
+        monkeypatch.setattr(command, "run_command", lambda arguments: act())
         with pytest.raises(SystemExit) as end:
             cli.main()
         return Ended(int(end.value.code or 0), capfd.readouterr().err)
@@ -158,7 +160,9 @@ def ended(
     return run
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "signum", [pytest.param(signal.SIGHUP, marks=pytest.mark.slow), signal.SIGINT, signal.SIGTERM]
+)
 def test_a_signal_ends_a_run_in_order_and_says_how_to_go_on(
     signum: int, ended: Callable[..., Ended], whole: bytes, tmp_path: Path
 ) -> None:
@@ -220,7 +224,7 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
 
 
 #: Bytes that a file may have: none, less than a part, than a state, and than the table.
-SIZES = [0, 3_000, 12_000]
+SIZES = [0, 12_000]
 
 
 @pytest.mark.parametrize(
