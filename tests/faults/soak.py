@@ -1,0 +1,168 @@
+"""Plays one long run on Ray while its workers are killed, and watches its memory.
+
+``make soak`` takes an hour; ``python tests/faults/soak.py --minutes 4 --every-s 15`` less. Exit code
+1 if memory grew: of the driver, and of the largest worker, the median of the last quarter may be 5 %
+above that of the first.
+"""
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+import pandas as pd
+from faults.trials import workers_under
+from zygote import Command, Zygote
+
+#: Growth of memory above which the soak fails.
+MOST_GROWTH = 1.05
+#: Seconds between two looks at memory.
+LOOK_S = 2.0
+#: Of the time, in which caches and the first states are made.
+WARM_UP_S = 20.0
+WORLD = (
+    "strategies=[duet]",
+    "fleet.num_devices=400",
+    "num_negatives=9",
+    "cloud.epochs=1",
+    "data.num_items=60",
+    "data.events_per_segment=4",
+    "data.history_events=12",
+    "strategy.duet.epochs=1",
+    "network=nb_iot",
+    "protocol.codecs=[delta,int8,zstd]",
+    "policy=random",
+    "policy.rate=0.5",
+    "report=false",
+    "grid=ray",
+    "grid.num_workers=2",
+)
+
+
+@dataclass
+class Memory:
+    """Resident memory over time, in MiB.
+
+    Attributes:
+        driver: Of the process that plays the run.
+        workers: Of its largest worker, where it has one.
+    """
+
+    driver: list[float] = field(default_factory=list)
+    workers: list[float] = field(default_factory=list)
+
+    def look(self, pid: int) -> None:
+        """Takes the memory of a process and of its workers."""
+        self.driver.append(resident_mib(pid))
+        sizes = [resident_mib(worker) for worker in workers_under(pid)]
+        if sizes:
+            self.workers.append(max(sizes))
+
+    def growth(self) -> dict[str, float]:
+        """Divides the median of the last quarter by that of the first."""
+        return {
+            name: statistics.median(values[-(len(values) // 4) :])
+            / statistics.median(values[: len(values) // 4])
+            for name, values in (("driver", self.driver), ("workers", self.workers))
+        }
+
+
+def resident_mib(pid: int) -> float:
+    """Reads the resident memory of a process; 0 if it is gone."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def soak(command: Command, minutes: float, every_s: float, seed: int) -> tuple[Memory, int]:
+    """Kills a worker now and then, and returns the memory and how many were killed.
+
+    Args:
+        command: The run.
+        minutes: For how long.
+        every_s: Seconds between two kills.
+        seed: Of the draws.
+    """
+    draws = np.random.default_rng(seed)
+    memory = Memory()
+    killed = 0
+    start = time.monotonic()
+    next_kill_s = WARM_UP_S + every_s
+    while (now_s := time.monotonic() - start) < 60 * minutes:
+        time.sleep(LOOK_S)
+        if not Path(f"/proc/{command.pid}").exists():
+            break
+        if now_s > WARM_UP_S:
+            memory.look(command.pid)
+        if now_s > next_kill_s:
+            next_kill_s += every_s
+            workers = workers_under(command.pid)
+            if workers:
+                with suppress(ProcessLookupError):
+                    os.kill(int(draws.choice(workers)), signal.SIGKILL)
+                    killed += 1
+    return memory, killed
+
+
+def rows_are_whole(out: Path, num_devices: int) -> tuple[int, bool]:
+    """Counts finished segments, and tells whether each has one row a device and metric."""
+    paths = sorted((out / "parts").glob("*/*/*.parquet"))
+    frames = (pd.read_parquet(path, columns=["segment", "device_id", "metric"]) for path in paths)
+    whole = True
+    for frame in frames:
+        per_device = frame.groupby("device_id").metric
+        same = (per_device.nunique() == per_device.size()).all()
+        whole &= bool(same) and frame.device_id.nunique() == num_devices
+    return len(paths), whole
+
+
+def main() -> int:
+    """Plays the run, prints figures, and returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--every-s", type=float, default=30.0)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    segments = int(arguments.minutes * 60 * 10)  # more than are played in that time
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        out = Path(folder) / "run"
+        with Zygote(Path(folder) / "logs") as zygote:
+            command = zygote.start(*WORLD, f"num_segments={segments}", f"out={out}")
+            memory, killed = soak(command, arguments.minutes, arguments.every_s, arguments.seed)
+            with suppress(ProcessLookupError):
+                os.kill(command.pid, signal.SIGTERM)
+            code = command.wait()
+            num_segments, whole = rows_are_whole(out, 400)
+        growth = memory.growth()
+        ok = code == 128 + signal.SIGTERM and whole and max(growth.values()) <= MOST_GROWTH
+        told = {
+            "minutes": arguments.minutes,
+            "segments": num_segments,
+            "workers_killed": killed,
+            "driver_mib": round(statistics.median(memory.driver)),
+            "worker_mib": round(statistics.median(memory.workers)),
+            "growth": {name: round(value, 3) for name, value in growth.items()},
+            "exit_code": code,
+            "rows_whole": whole,
+            "ok": ok,
+        }
+        print(json.dumps(told))
+        if not ok:
+            print(command.printed()[-3000:], file=sys.stderr)
+    return 0 if ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
