@@ -1,11 +1,7 @@
 """The tutorial: its files are written and its commands run as they stand on the page."""
 
 import re
-import shlex
 from pathlib import Path
-
-import pytest
-from command_line import Commands
 
 PAGE = Path(__file__).parents[1] / "docs" / "tutorial.md"
 TEXT = PAGE.read_text(encoding="utf-8")

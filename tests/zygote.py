@@ -170,12 +170,7 @@ def _become(arguments: Sequence[str], log: str, largest_file: int | None) -> Non
 
 def _import_all() -> None:
     """Imports everything that a run needs, so that children have it."""
-    import torch._dynamo  # what an optimizer imports when it is first made
 
-    import cdc_flower.cli
-    import cdc_flower.study.command
-    import cdc_flower.study.companions
-    import cdc_flower.study.run
     from cdc_flower.models.registry import models
     from cdc_flower.strategies.registry import strategies
     from cdc_flower.tasks.registry import tasks

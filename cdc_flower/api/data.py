@@ -7,8 +7,10 @@ from typing import Any
 import pandas as pd
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.core.held import NAME, TARGET, Held, class_path, held, snake_case
+from cdc_flower.core.held import Held, class_path, held
 from cdc_flower.core.options import checked_values, options_of
+from cdc_flower.core.registry import NAME, snake_case
+from cdc_flower.core.targets import TARGET
 from cdc_flower.tasks.data.interactions import FrameOptions
 from cdc_flower.tasks.data.registry import OwnStream, StreamShape
 from cdc_flower.tasks.recommendation.frames import FrameSource, events_of

@@ -8,8 +8,10 @@ import numpy as np
 from torch import nn
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.core.held import NAME, TARGET, Held, class_path, described, held, snake_case
+from cdc_flower.core.held import Held, class_path, described, held
 from cdc_flower.core.options import checked_values
+from cdc_flower.core.registry import NAME, snake_case
+from cdc_flower.core.targets import TARGET
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.from_module import from_module, is_module_class, module_options
 from cdc_flower.models.registry import ModelFacts, models

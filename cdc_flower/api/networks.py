@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.core.held import TARGET, Held, class_path
+from cdc_flower.core.held import Held, class_path
 from cdc_flower.core.options import checked_values, option, options_of
+from cdc_flower.core.targets import TARGET
 from cdc_flower.simulations.fleet import Network
 from cdc_flower.simulations.network.trace import Trace, TracePair
 

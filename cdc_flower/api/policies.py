@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.core.held import Held, held, snake_case
+from cdc_flower.core.held import Held, held
+from cdc_flower.core.registry import snake_case
 from cdc_flower.simulations.requests.policies import Policy
 
 

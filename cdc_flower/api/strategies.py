@@ -8,7 +8,8 @@ from flwr.serverapp.strategy import Strategy
 
 from cdc_flower.api.filed import filed_name
 from cdc_flower.core.errors import UserError, check_name
-from cdc_flower.core.held import Held, held, snake_case
+from cdc_flower.core.held import Held, held
+from cdc_flower.core.registry import snake_case
 from cdc_flower.strategies.base import OnDevices
 from cdc_flower.strategies.registry import strategies as registered
 from cdc_flower.strategies.stock import on_devices, put_on_devices

@@ -8,7 +8,6 @@ carries the object itself to whoever would make one of the node.
 
 import copy
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import cast
 
@@ -17,9 +16,9 @@ import yaml
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.options import Option, checked_values, options_of
+from cdc_flower.core.registry import NAME
+from cdc_flower.core.targets import TARGET
 
-TARGET = "_target_"
-NAME = "name"
 #: Digits of a digest that stands for an array.
 _DIGITS = 12
 
@@ -140,8 +139,3 @@ def class_path(value: object) -> str:
     """Writes the path of a class, or of the class of an object."""
     kind = value if isinstance(value, type) else type(value)
     return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def snake_case(name: str) -> str:
-    """Turns ``MyStrategy`` into ``my_strategy``."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

@@ -11,16 +11,11 @@ import torch
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.progress import Bars
-from cdc_flower.simulations.grids.codecs import WithCodecs
-from cdc_flower.simulations.grids.requests import WithRequests
-from cdc_flower.simulations.protocol.encoding import codecs_of
-from cdc_flower.simulations.requests.setup import requests_of
 from cdc_flower.study.cloud import train_cloud
-from cdc_flower.study.play import play
 from cdc_flower.study.provenance import THREADS
-from cdc_flower.study.run import run_id_of
 from cdc_flower.study.session import Session
-from cdc_flower.study.setup import NO_EXPERIMENT, Setup, grid_of, prepare
+from cdc_flower.study.setup import Setup, grid_of, prepare
+from cdc_flower.study.strategy_play import play_strategy
 from cdc_flower.study.trees import Config
 
 
@@ -45,35 +40,13 @@ def replayed(config: Config, chosen: Sequence[Played]) -> Iterator[tuple[Played,
         grid = grid_of(config, setup)
         try:
             for played in chosen:
-                strategy = setup.strategies[played.strategy]
-                strategy.prepare(cloud)
-                requests = requests_of(config["policy"], setup.task, setup.stream, cloud, strategy)
                 frames: list[pd.DataFrame] = []
-                play(
-                    strategy,
-                    grid,
-                    setup.fleet,
-                    setup.stream.segment_starts_s,
-                    labels=_labels(config, played.strategy),
-                    collect=frames.append,
-                    task=setup.task,
-                    chain=[WithCodecs(codecs_of(config["protocol"])), WithRequests(requests)],
-                    rounds=partial(Session.run, until=played.segments),
-                )
+                rounds = partial(Session.run, until=played.segments)
+                play_strategy(played.strategy, config, setup, cloud, grid, frames.append, rounds)
                 yield played, pd.concat(frames, ignore_index=True)
         finally:
             if hasattr(grid, "close"):
                 grid.close()
-
-
-def _labels(config: Config, strategy: str) -> dict[str, str | float]:
-    return {
-        "run_id": run_id_of(config),
-        "experiment": config.get("experiment_name") or NO_EXPERIMENT,
-        "seed": config["seed"],
-        "task": config["task"],
-        "strategy": strategy,
-    }
 
 
 def _prepared(config: Config) -> Setup:

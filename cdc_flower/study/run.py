@@ -3,8 +3,6 @@
 It leaves a folder with the results.
 """
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -22,19 +20,15 @@ from cdc_flower.core.files import CannotWrite, whole_file, write_whole
 from cdc_flower.core.progress import Bars, table_console
 from cdc_flower.core.signals import stopped_in
 from cdc_flower.report import Comparison, read_folder, write_report
-from cdc_flower.simulations.grids.codecs import WithCodecs
-from cdc_flower.simulations.grids.requests import WithRequests
-from cdc_flower.simulations.protocol.encoding import codecs_of
-from cdc_flower.simulations.requests.setup import requests_of
+from cdc_flower.simulations.grids.lost import GridLost
 from cdc_flower.study import folder, provenance
-from cdc_flower.study.check import result_values
-from cdc_flower.study.cloud import train_cloud, with_own_code
+from cdc_flower.study.cloud import train_cloud
 from cdc_flower.study.facts import facts_of
 from cdc_flower.study.journal import Journal, StrategyJournal
-from cdc_flower.study.play import play
 from cdc_flower.study.resume import Found, found_in, opened
 from cdc_flower.study.session import Session
-from cdc_flower.study.setup import NO_EXPERIMENT, Setup, grid_of, prepare
+from cdc_flower.study.setup import Setup, grid_of, prepare
+from cdc_flower.study.strategy_play import labels_of, play_strategy, run_id_of
 from cdc_flower.study.trees import Config
 from cdc_flower.tables.parts import Order
 from cdc_flower.tables.summary import rich_table, write_summary
@@ -164,7 +158,7 @@ def _play_in(
         finish(out, console, with_report=with_report)
     except KeyboardInterrupt as error:
         raise stopped_in(out, error) from error
-    except CannotWrite as error:
+    except (CannotWrite, GridLost) as error:
         words = f"{error}; what was finished is kept, and {folder.resume_command(out)} goes on"
         raise UserError(words) from error
     finally:
@@ -190,13 +184,6 @@ def link_facts(setup: Setup) -> dict[str, float]:
     """Measures the median rates of the links in bit/s, which no configuration says."""
     up_bps, down_bps = setup.fleet.median_rates_bps()
     return {"median_rate_up_bps": up_bps, "median_rate_down_bps": down_bps}
-
-
-def run_id_of(config: Config) -> str:
-    """Names a run: twelve digits of a hash over the part of its configuration that counts."""
-    return hashlib.sha256(json.dumps(result_values(config), sort_keys=True).encode()).hexdigest()[
-        :12
-    ]
 
 
 class Rows(Protocol):
@@ -226,11 +213,6 @@ def play_all(
     """
     torch.set_num_threads(provenance.THREADS)
     task = config["task"]
-    shared = {
-        "run_id": run_id_of(config),
-        "experiment": config.get("experiment_name") or NO_EXPERIMENT,
-    }
-    shared |= {"seed": config["seed"], "task": task}
     left: dict[str, StrategyJournal | None] = dict.fromkeys(setup.strategies)
     lines = setup.references
     if journal is not None:
@@ -241,9 +223,9 @@ def play_all(
         lines = [name for name in lines if not journal.has_line(task, name, count)]
         config = {**config, "cache": config["cache"] or journal.cache(every)}
     if left:
-        _play_strategies(config, setup, grid, writer, left, shared, state_folder)
+        _play_strategies(config, setup, grid, writer, left, state_folder)
     if lines:
-        for frame in setup.task.reference_rows(lines, setup.stream, shared):
+        for frame in setup.task.reference_rows(lines, setup.stream, labels_of(config)):
             writer.append(frame)
 
 
@@ -253,7 +235,6 @@ def _play_strategies(
     grid: Grid | None,
     writer: Rows,
     left: Mapping[str, StrategyJournal | None],
-    shared: Mapping[str, str | float],
     state_folder: Path | None,
 ) -> None:
     """Plays strategies one after the other.
@@ -264,18 +245,14 @@ def _play_strategies(
         grid: Where to play; None: the configured one.
         writer: Gets the rows of each segment as it is done.
         left: Names of the strategies, each with what is kept of it.
-        shared: Labels of all rows.
         state_folder: Gets the state of each strategy; None keeps none.
     """
-    starts_s = setup.stream.segment_starts_s
     own_grid = grid is None  # another one is its owner's to close
     with Bars() as bars:
         cloud = train_cloud(config, setup.stream, setup.model, bars.bar)
         grid = grid_of(config, setup) if grid is None else grid
         try:
             for name, kept in left.items():
-                strategy = setup.strategies[name]
-                strategy.prepare(with_own_code(cloud, strategy))
                 num_done = kept.num_done if kept else 0
                 step = bars.bar(f"{name}: playing", setup.stream.num_segments, num_done)
 
@@ -284,20 +261,11 @@ def _play_strategies(
                     writer.append(frame)
                     step()
 
-                requests = requests_of(config["policy"], setup.task, setup.stream, cloud, strategy)
-                play(
-                    strategy,
-                    grid,
-                    setup.fleet,
-                    starts_s,
-                    labels={**shared, "strategy": name},
-                    collect=collect,
-                    task=setup.task,
-                    chain=[WithCodecs(codecs_of(config["protocol"])), WithRequests(requests)],
-                    rounds=kept.rounds if kept else Session.run,
-                )
+                rounds = kept.rounds if kept else Session.run
+                play_strategy(name, config, setup, cloud, grid, collect, rounds)
                 if state_folder is not None:
-                    folder.save_state(strategy.state(), state_folder / f"{name}.safetensors")
+                    state = setup.strategies[name].state()
+                    folder.save_state(state, state_folder / f"{name}.safetensors")
                 if kept:
                     kept.end()
                 log.info("%s: done", name)

@@ -15,6 +15,7 @@ from cdc_flower.study.replay import Played, replayed
 from cdc_flower.study.table_differences import Difference, table_differences
 from cdc_flower.study.trees import Config
 from cdc_flower.tables.long_table import schema
+from cdc_flower.tables.parts import PARTS, Parts
 
 
 @dataclass(frozen=True)
@@ -160,10 +161,11 @@ def chosen_of(run: RunFolder, configs: Sequence[Config], sample: Sample) -> list
 
 def stored_rows(folder: Path, played: Played) -> pd.DataFrame:
     """Reads the rows of some segments of a strategy, with every column of the table."""
-    path = folder / RESULTS_FILE
-    held = set(pq.read_schema(path).names)
+    whole = folder / RESULTS_FILE
+    paths = [whole] if whole.is_file() else Parts(folder / PARTS).whole_paths()
+    held = set(pq.read_schema(paths[0]).names)
     rows = pq.read_table(
-        path,
+        paths,
         columns=[name for name in schema().names if name in held],
         filters=[
             ("task", "==", played.task),

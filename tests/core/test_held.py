@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import yaml
 
-from cdc_flower.core.held import Held, described, held, snake_case
+from cdc_flower.core.held import Held, described, held
+from cdc_flower.core.registry import snake_case
 
 
 class Thing:

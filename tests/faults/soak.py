@@ -1,8 +1,8 @@
 """Plays one long run on Ray while its workers are killed, and watches its memory.
 
-``make soak`` takes an hour; ``python tests/faults/soak.py --minutes 4 --every-s 15`` less. Exit code
-1 if memory grew: of the driver, and of the largest worker, the median of the last quarter may be 5 %
-above that of the first.
+``make soak`` takes an hour; ``python tests/faults/soak.py --minutes 4 --every-s 15`` less. Exit
+code 1 if memory grew: of the driver, and of the largest worker, the median of the last quarter may
+be 5 % above that of the first.
 """
 
 import argparse

@@ -17,6 +17,7 @@ import ray
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.simulations.grids import ray_watch
+from cdc_flower.simulations.grids.lost import GridLost
 
 #: Processes that this one starts through Ray have a variable of this name.
 MARK = "CDC_FLOWER_RAY"
@@ -30,16 +31,6 @@ END_S = 10.0
 LOOKS_WITHOUT_CPU = 5
 #: A head that takes connections may leave this many questions in a row without an answer.
 MOST_LOOKS = 5
-
-
-class GridLost(UserError):
-    """Reports that Ray, or what devices were played on, is gone; the run can be resumed."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(
-            f"the grid has ended: {reason}; what was finished is in the run folder, and "
-            "cdc-flower resume FOLDER goes on from there"
-        )
 
 
 #: Watches over the Ray that this process started.

@@ -1,0 +1,74 @@
+"""Prepares and plays one strategy of a run, with all that stands between it and its devices."""
+
+import hashlib
+import json
+from collections.abc import Callable
+
+import pandas as pd
+from flwr.serverapp import Grid
+
+from cdc_flower.simulations.grids.codecs import WithCodecs
+from cdc_flower.simulations.grids.requests import WithRequests
+from cdc_flower.simulations.protocol.encoding import codecs_of
+from cdc_flower.simulations.requests.setup import requests_of
+from cdc_flower.study.check import result_values
+from cdc_flower.study.cloud import with_own_code
+from cdc_flower.study.play import play
+from cdc_flower.study.session import Session
+from cdc_flower.study.setup import NO_EXPERIMENT, Setup
+from cdc_flower.study.trees import Config
+from cdc_flower.training.cloud import Cloud
+
+_RUN_ID_DIGITS = 12
+
+
+def run_id_of(config: Config) -> str:
+    """Names a run: digits of a hash over the part of its configuration that counts."""
+    text = json.dumps(result_values(config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:_RUN_ID_DIGITS]
+
+
+def labels_of(config: Config) -> dict[str, str | float]:
+    """Makes the labels that all rows of a run share."""
+    return {
+        "run_id": run_id_of(config),
+        "experiment": config.get("experiment_name") or NO_EXPERIMENT,
+        "seed": config["seed"],
+        "task": config["task"],
+    }
+
+
+def play_strategy(
+    name: str,
+    config: Config,
+    setup: Setup,
+    cloud: Cloud,
+    grid: Grid,
+    collect: Callable[[pd.DataFrame], None],
+    rounds: Callable[[Session], object] = Session.run,
+) -> None:
+    """Trains the cloud side of a strategy, then plays it.
+
+    Args:
+        name: Of the strategy in the setup.
+        config: Resolved and checked.
+        setup: Made from it.
+        cloud: Trained.
+        grid: Where to play.
+        collect: Given the rows of each segment when it is done.
+        rounds: Plays the rounds of a deployed session; all by default.
+    """
+    strategy = setup.strategies[name]
+    strategy.prepare(with_own_code(cloud, strategy))
+    requests = requests_of(config["policy"], setup.task, setup.stream, cloud, strategy)
+    play(
+        strategy,
+        grid,
+        setup.fleet,
+        setup.stream.segment_starts_s,
+        labels={**labels_of(config), "strategy": name},
+        collect=collect,
+        task=setup.task,
+        chain=[WithCodecs(codecs_of(config["protocol"])), WithRequests(requests)],
+        rounds=rounds,
+    )
