@@ -24,6 +24,9 @@ def commands(text: str) -> list[list[str]]:
     """The overrides of each ``cdc-flower`` command line."""
     lines = re.findall(r"^[#\s]*cdc-flower([^\n`]*)$", text, re.MULTILINE)
     words = [shlex.split(line, comments=True) for line in lines]
+    # What needs modules and files of a user's own is checked in tests/study/test_plugins.py.
+    own = ("--config-dir", "plugins=")
+    words = [line for line in words if not any(word.startswith(own) for word in line)]
     return [
         [word for word in line if word != "-m"]
         for line in words

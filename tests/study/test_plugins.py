@@ -1,5 +1,6 @@
 """Classes of a user's own: by their path, by a YAML file, by a decorator in a plug-in."""
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 from hydra.core.singleton import Singleton
-from plugin_cases import SMALL, config_of, nothing_stays, own_folder
+from plugin_cases import MODULES, SMALL, config_of, nothing_stays, own_folder
 
 from cdc_flower.cli import main
 from cdc_flower.configs import find_methods
@@ -443,3 +444,19 @@ def test_options_are_those_of_the_constructor_that_is_called(folder: Path) -> No
         ("num_items", int),
         ("depth", int),
     ]
+
+
+def test_every_command_of_the_page_names_what_there_is(folder: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(# my_module.*?)```", page, re.DOTALL)
+    names = "MyData, MyLink, MyPolicy = Mine, Slow, Always\n"
+    own = [*blocks, MODULES["own_model"], MODULES["own_world"], names]
+    (folder / "my_module.py").write_text("\n".join(own))
+    (folder / "my_plugin.py").write_text(MODULES["own_plugin"])
+    for path, text in re.findall(r"```yaml\n# my_configs/(\S+).yaml\n(.*?)```", page, re.DOTALL):
+        configs = write(folder, {path: text})
+    lines = re.findall(r"^cdc-flower (?!list|describe)(.*)$", page, re.MULTILINE)
+    assert len(lines) == 5 and len(blocks) == 1
+    for line in lines:
+        given = line.removeprefix("--config-dir my_configs ")
+        config_of(*given.split(), config_dir=None if given == line else configs)
