@@ -19,6 +19,7 @@ from cdc_flower.models import device_model
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.from_module import from_module
 from cdc_flower.models.layers import Parameters
+from cdc_flower.models.module import runs
 from cdc_flower.models.module.calls import replaced
 from cdc_flower.models.module.model import ModuleModel
 from cdc_flower.models.module.recurrent import recurrent_call
@@ -361,6 +362,19 @@ def test_a_recurrent_network_is_mapped_over_devices_that_differ_in_all_layers() 
 
 def test_an_embedding_with_a_padding_row_is_mapped_over_devices_too() -> None:
     assert MADE[Pool].ways == {"head": "calls", "all": "whole"}
+
+
+def test_a_way_that_gives_other_gradients_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def own(_: nn.Embedding) -> Any:  # PyTorch's gradient of a padding row, mapped
+        return lambda forward, args, kwargs: forward(*args, **kwargs)
+
+    monkeypatch.setattr(runs, "padded_call", own)
+    assert made(Pool).ways == {"head": "calls", "all": "loop"}
+
+
+def test_a_part_named_beside_what_it_lies_in_is_called_once() -> None:
+    model = from_module(Attending, NUM_ITEMS, ["tower", "tower.0"], history_length=LENGTH)
+    assert len(model.adaptive) == 4 and model.ways["head"] == "calls"
 
 
 def test_devices_in_a_loop_are_told_of(caplog: pytest.LogCaptureFixture) -> None:

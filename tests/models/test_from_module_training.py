@@ -195,6 +195,27 @@ def test_what_was_kept_is_not_given_for_other_events_or_other_static_layers() ->
             torch.testing.assert_close(logits, expected)
 
 
+class Averaging(Pool):
+    """A mean that is no number without an item."""
+
+    def forward(self, history: Tensor, candidates: Tensor) -> Tensor:
+        return super().forward(history, candidates) / (history != 0).sum(1, keepdim=True)
+
+
+def test_places_without_an_event_spoil_nothing_and_nothing_is_kept_once_training_ends() -> None:
+    model = from_module(Averaging, NUM_ITEMS, history_length=LENGTH)
+    static, start = starts(model, "head")
+    trained = train_on_devices(
+        model,
+        static,
+        lambda rows: {key: value[rows] for key, value in start.items()},
+        examples_of(COUNTS),
+        LocalTraining(steps=2),
+    )
+    assert all(np.isfinite(value).all() for value in trained.values())
+    assert model._memory is not None and not model._memory.kept.calls
+
+
 @pytest.fixture
 def pool_net() -> Any:
     """A module that is registered as a package of one's own would do it."""
