@@ -68,10 +68,16 @@ class Zygote:
     Args:
         folder: Gets what the commands print.
         environment: Variables beside those of this process.
+        current: The folder in which commands run; that of this process by default.
     """
 
-    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
-        self._folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        current: Path | None = None,
+    ) -> None:
+        self._folder, self._current = folder, current
         self._environment = {**os.environ, **_ENVIRONMENT, **(environment or {})}
         self._count = 0
 
@@ -82,6 +88,7 @@ class Zygote:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=self._environment,
+            cwd=self._current,
             text=True,
         )
         return self

@@ -1,15 +1,29 @@
 """Registers a user's own strategies, models and all else that has a name, and lists names."""
 
 import importlib
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import TypeVar
+from enum import StrEnum
+from functools import partial
+from typing import TypeVar, cast
 
 from cdc_flower.core.errors import UserError, nearest_name, unknown_name
 from cdc_flower.core.registry import Registry
 from cdc_flower.study.catalog import entries_of, kinds
+from cdc_flower.tables.column import Column, Pool, Scope, Subject, Type
+from cdc_flower.tables.columns import COLUMNS
 
 Value = TypeVar("Value")
+#: The kind of columns, which are no registry.
+COLUMN = "column"
+#: Facts of columns that are members of an enumeration.
+MEMBERS: dict[str, type[StrEnum]] = {
+    "type": Type,
+    "scope": Scope,
+    "pooled": Pool,
+    "subject": Subject,
+}
 
 #: Singular and plural word of a kind -> its registry.
 REGISTRIES: dict[tuple[str, str], str] = {
@@ -21,6 +35,7 @@ REGISTRIES: dict[tuple[str, str], str] = {
     ("policy", "policies"): "cdc_flower.simulations.requests.policies:policies",
     ("codec", "codecs"): "cdc_flower.simulations.protocol.codecs:codecs",
     ("reader", "readers"): "cdc_flower.tasks.recommendation.readers:readers",
+    ("trace_format", "trace_formats"): "cdc_flower.simulations.network.formats:trace_formats",
     ("grid", "grids"): "cdc_flower.simulations.grids.kinds:grids",
 }
 
@@ -31,14 +46,18 @@ def register(kind: str, name: str, **facts: object) -> Callable[[Value], Value]:
     ``@register("strategy", "nudge", color="#117733")`` stands above the class.
 
     Args:
-        kind: Such as ``strategy``, ``model``, ``task``, ``data``, ``policy`` or ``codec``.
+        kind: Such as ``strategy``, ``model``, ``task``, ``data``, ``policy``, ``codec``,
+            ``reader``, ``trace_format`` or ``column``, whose function makes it of the others.
         name: As configurations will have it.
-        facts: Of that kind, such as ``paper``, ``color``, ``up`` and ``down`` of a strategy.
+        facts: Of that kind, such as ``paper``, ``color``, ``up`` and ``down`` of a strategy, or
+            ``unit`` and ``in_summary`` of a column.
 
     Raises:
         UserError: If there is no such kind or fact, or something else has that name.
     """
-    known = {word for words in REGISTRIES for word in words}  # strategy and strategies alike
+    if kind == COLUMN:
+        return partial(_add_column, name, facts)
+    known = {COLUMN, *(word for words in REGISTRIES for word in words)}  # strategies are strategy
     if kind not in known:
         raise unknown_name("kind", kind, known, "register")
     registry = _registry(kind)
@@ -59,6 +78,49 @@ def register(kind: str, name: str, **facts: object) -> Callable[[Value], Value]:
             raise UserError(f"register: {error}") from error
 
     return add
+
+
+def _add_column(name: str, facts: Mapping[str, object], made_of: Value) -> Value:
+    """Adds a column of the results that a function makes of the others.
+
+    Args:
+        name: Of the column, with its unit as a suffix.
+        facts: Fields of :class:`~cdc_flower.tables.column.Column`; its ``doc`` is the function's
+            first line by default, and NaN is neutral.
+        made_of: The function.
+
+    Raises:
+        UserError: If a fact is none, or the name is taken.
+    """
+    known = {each.name for each in fields(Column)} - {"name", "made_of"}
+    for fact in facts:
+        if fact not in known:
+            raise unknown_name("fact", fact, known, "register")
+    doc = (getattr(made_of, "__doc__", None) or name).strip().splitlines()[0]
+    made = cast(Callable[..., Column], Column)
+    given = {**facts, **{each: _member(each, facts[each]) for each in MEMBERS if each in facts}}
+    try:
+        column = made(name, **{"doc": doc, "neutral": math.nan, **given}, made_of=made_of)
+    except ValueError as error:
+        raise UserError(f"register: {error}") from error
+    if name not in COLUMNS or not _is_again(COLUMNS[name].made_of, made_of):
+        COLUMNS.register(column)
+    return made_of
+
+
+def _member(fact: str, name: object) -> object:
+    """Finds the member of an enumeration by its name in small letters, such as ``per_device``."""
+    members = {member.name.lower(): member for member in MEMBERS[fact]}
+    text = str(name.name if isinstance(name, StrEnum) else name).lower()
+    if text not in members:
+        raise unknown_name(fact, text, members, "register")
+    return members[text]
+
+
+def _is_again(known: object, other: object) -> bool:
+    """Tells whether a module that is imported again defines a function anew."""
+    names = ("__module__", "__qualname__")
+    return all(getattr(known, name, known) == getattr(other, name, other) for name in names)
 
 
 def list_of(kind: str) -> list[str]:

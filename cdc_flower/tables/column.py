@@ -1,11 +1,12 @@
 """Describes a column of the results table, and keeps columns in order by name."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from cdc_flower.core.errors import UserError, unknown_name
 
@@ -54,6 +55,10 @@ class Subject(StrEnum):
     OTHER = "Other"
 
 
+#: Columns of a device and segment ``[n]`` by name -> values ``[n]``.
+MadeOf = Callable[[Mapping[str, NDArray]], ArrayLike]
+
+
 @dataclass(frozen=True)
 class Column:
     """Describes one column of the results table.
@@ -74,6 +79,8 @@ class Column:
         is_fact: Whether reports read it. False for keys and all but a device and segment.
         in_summary: Whether the summary has it, pooled.
         heading: Head of its column in the report's table of costs; empty: its name there.
+        made_of: Makes the values ``[n]`` of a device and segment of those of the other columns, by
+            name; None: they are counted or given.
 
     Raises:
         ValueError: If the row contradicts itself.
@@ -92,10 +99,13 @@ class Column:
     is_fact: bool = True
     in_summary: bool = False
     heading: str = ""
+    made_of: MadeOf | None = None
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
             raise ValueError(f"name of a column must be an identifier, got {self.name!r}")
+        if self.made_of is not None:
+            self._check_made()
         if self.scope is not Scope.DEVICE_SEGMENT or self.is_key:
             object.__setattr__(self, "is_counted", False)
             object.__setattr__(self, "is_fact", False)
@@ -108,6 +118,14 @@ class Column:
             raise ValueError(
                 f"{self.name}: a column of the summary must be a pooled fact, got {self.pooled!r}"
             )
+
+    def _check_made(self) -> None:
+        if self.scope is not Scope.DEVICE_SEGMENT or self.is_key or self.neutral is None:
+            raise ValueError(
+                f"{self.name}: a column that is made of others must be of a device and segment, "
+                "with a neutral value, and no key"
+            )
+        object.__setattr__(self, "is_counted", False)
 
     @property
     def dtype(self) -> np.dtype:

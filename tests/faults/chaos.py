@@ -158,9 +158,7 @@ def _play(
     failed = 0
     for kind in kinds:
         start = time.monotonic()
-        trials = list(
-            trials_of(kind, arguments.count or COUNTS[kind], arguments.seed, interrupted)
-        )
+        trials = list(trials_of(kind, arguments.count or COUNTS[kind], arguments.seed, interrupted))
         share = [trials[k :: arguments.processes] for k in range(arguments.processes)]
         with ThreadPoolExecutor(arguments.processes) as pool:
             jobs = [

@@ -114,9 +114,7 @@ def readable_rows(out: Path) -> pd.DataFrame | None:
     return pd.concat(frames, ignore_index=True) if frames else None
 
 
-def assert_kept(
-    before: pd.DataFrame | None, reference: Reference, but: Sequence[str] = ()
-) -> int:
+def assert_kept(before: pd.DataFrame | None, reference: Reference, but: Sequence[str] = ()) -> int:
     """Checks that all readable rows are those of the uninterrupted run, and counts segments.
 
     Args:
@@ -200,9 +198,7 @@ def twice_interrupted(bench: Bench, seed: int) -> str:
     """Kills a run, kills its resumption, and resumes it again."""
     draws = np.random.default_rng(seed)
     with bench.out(f"twice-{seed}") as out:
-        bench.run(out).kill_after(
-            draws.uniform(0, bench.reference.duration_s), signal.SIGKILL
-        )
+        bench.run(out).kill_after(draws.uniform(0, bench.reference.duration_s), signal.SIGKILL)
         first = readable_rows(out)
         if (out / "config.yaml").exists():
             again = bench.zygote.start("resume", str(out))

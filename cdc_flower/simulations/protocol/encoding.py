@@ -111,7 +111,7 @@ class Codecs:
         steps = zip(self._arrays, self._inputs_of(shape), strict=True)
         for (facts, codec), before in reversed(list(steps)):
             about = replace(self._about(facts, before, reference), parts=parts)
-            value = codec.decode(value, about)
+            value = codec.decode(value, about).reshape(len(value), *before)
         return value.reshape(len(value), *shape)
 
     def layout(self, shape: tuple[int, ...], dtype: DTypeLike, has_reference: bool) -> Layout:

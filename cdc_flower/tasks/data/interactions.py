@@ -1,12 +1,16 @@
 """Files of interactions: an event a line, or lists; see ``tasks/recommendation/readers``."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from cdc_flower.core.errors import UserError, unknown_name
 from cdc_flower.core.options import option
 from cdc_flower.tasks.data.registry import DataOptions, data
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: What a column may be; ``_`` ignores it.
 COLUMNS = ("user", "item", "rating", "time", "_")
@@ -47,6 +51,26 @@ class FrameOptions(CutOptions):
         1, least=1, neutral=1, doc="devices with fewer events are left out"
     )
     min_item_events: int = option(1, least=1, neutral=1, doc="items with fewer are left out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameData(FrameOptions, ABC):
+    """Base of data that are a DataFrame with the columns user, item and time.
+
+    A class of your own has a method ``frame``; see
+    :mod:`cdc_flower.tasks.recommendation.frames` for what the columns may hold.
+    """
+
+    gives: ClassVar[str] = "items"
+    builder: ClassVar[str] = "cdc_flower.tasks.recommendation.frames:stream_of"
+
+    @abstractmethod
+    def frame(self, seed: int) -> "pd.DataFrame":
+        """Makes or reads the frame.
+
+        Args:
+            seed: Of the run, for what is drawn.
+        """
 
 
 @data.register("interactions", gives="items", key="path")

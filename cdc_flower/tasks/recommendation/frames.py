@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError, nearest_name
-from cdc_flower.tasks.data.interactions import FrameOptions
+from cdc_flower.tasks.data.interactions import FrameData, FrameOptions
 from cdc_flower.tasks.data.registry import StreamShape
 from cdc_flower.tasks.recommendation.event_files import cut_stream
 from cdc_flower.tasks.recommendation.events import EventTable
@@ -50,6 +50,23 @@ class FrameSource:
         contexts = self.events.contexts
         known = b"" if contexts is None else contexts.tobytes()
         return hashlib.sha256(self.events.content_hash().encode() + known).hexdigest()
+
+
+def stream_of(options: FrameData, shape: StreamShape) -> EventStream:
+    """Makes the stream of a class of data that gives a frame.
+
+    Args:
+        options: Gives the frame, and says how it is cut.
+        shape: Of the run.
+
+    Raises:
+        UserError: If the frame is none, or does not fit the shape.
+    """
+    frame: object = options.frame(shape.seed)
+    if not isinstance(frame, pd.DataFrame):
+        name = type(options).__name__
+        raise UserError(f"data: {name}.frame must give a DataFrame, got {type(frame).__name__}")
+    return FrameSource(events_of(frame), options).stream(shape)
 
 
 def events_of(frame: pd.DataFrame) -> EventTable:
