@@ -202,14 +202,17 @@ class Averaging(Pool):
         return super().forward(history, candidates) / (history != 0).sum(1, keepdim=True)
 
 
-def test_places_without_an_event_spoil_nothing_and_nothing_is_kept_once_training_ends() -> None:
+@pytest.mark.parametrize("counts", [COUNTS, [2] * 5])
+def test_places_without_an_event_spoil_nothing_and_nothing_is_kept_once_training_ends(
+    counts: list[int],
+) -> None:
     model = from_module(Averaging, NUM_ITEMS, history_length=LENGTH)
     static, start = starts(model, "head")
     trained = train_on_devices(
         model,
         static,
         lambda rows: {key: value[rows] for key, value in start.items()},
-        examples_of(COUNTS),
+        examples_of(counts),
         LocalTraining(steps=2),
     )
     assert all(np.isfinite(value).all() for value in trained.values())
