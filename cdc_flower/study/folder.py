@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.files import HALF, cannot_write, remove_halves
 from cdc_flower.core.saveable import save_arrays
-from cdc_flower.tables.parts import PARTS, RUN
+from cdc_flower.tables.parts import PARTS, RUN, has_parts
 
 RUNS = Path("results") / "runs"
 RESULTS = "results.parquet"
@@ -37,7 +37,7 @@ def check_writable(out: Path) -> None:
     """
     if (out / RESULTS).exists():
         raise UserError(f"out must not hold a run already, got {out} with a {RESULTS}")
-    if (out / PARTS / RUN).exists():
+    if (out / PARTS / RUN).exists() or has_parts(out):
         raise UserError(
             f"out must not hold a run already, got {out} with an interrupted one; "
             f"{resume_command(out)} goes on with it"

@@ -39,6 +39,7 @@ class Parts:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._written: dict[tuple[Path, int], Path] = {}
 
     def append(self, frame: pd.DataFrame) -> None:
         """Writes the rows of strategies and segments, in place of those before.
@@ -52,6 +53,7 @@ class Parts:
             content = _content(table_of(rows))
             path = self.of_strategy(task, strategy) / _name(int(segment), content)
             write_whole(path, content)
+            self._written[path.parent, int(segment)] = path
             for other in path.parent.glob(f"{int(segment):06d}-*{_ENDING}"):
                 if other != path:
                     other.unlink(missing_ok=True)
@@ -67,10 +69,16 @@ class Parts:
             task: Of the strategy.
             strategy: Its name.
             stop: Only segments below; None for all.
+
+        Raises:
+            UserError: If one that this object wrote is gone: the others are no whole table.
         """
-        found = sorted(
-            path.name for path in self.of_strategy(task, strategy).glob(f"[0-9]*{_ENDING}")
-        )
+        folder = self.of_strategy(task, strategy)
+        found = sorted(path.name for path in folder.glob(f"[0-9]*{_ENDING}"))
+        there = set(found)
+        for (place, _), path in self._written.items():
+            if place == folder and path.name not in there:
+                raise _lost(path, "gone")
         return [name for name in found if stop is None or _segment(name) < stop]
 
     def hold(self, task: str, strategy: str, names: Iterable[str]) -> bool:
@@ -126,7 +134,7 @@ class Parts:
 
         Raises:
             CannotWrite: If the system refuses. The parts are as they were.
-            UserError: If a part is damaged.
+            UserError: If a part is damaged, or one that this object wrote is gone.
         """
         with (
             whole_file(path) as half,
@@ -180,4 +188,8 @@ def _read(path: Path) -> pa.Table:
         content = path.read_bytes()
         if path.name == _name(_segment(path.name), content):
             return pq.read_table(pa.BufferReader(content)).cast(schema())
-    raise UserError(f"{path}: this part of the results is damaged; resume the run to play it again")
+    raise _lost(path, "damaged")
+
+
+def _lost(path: Path, how: str) -> UserError:
+    return UserError(f"{path}: this part of the results is {how}; resume the run to play it again")

@@ -1,6 +1,7 @@
 """A run that was interrupted anywhere goes on to the table of one that was not, byte for byte."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +290,17 @@ def test_a_damaged_part_is_played_again(
     ]
 
 
+def test_a_part_that_is_gone_is_not_left_out_of_the_table(whole: bytes, tmp_path: Path) -> None:
+    given = config(tmp_path, EACH)
+
+    def clean_up() -> None:
+        shutil.rmtree(tmp_path / "run" / PARTS)
+
+    with at_part(2, clean_up), pytest.raises(UserError, match="is gone; resume the run to play"):
+        play(given)
+    assert resumed(given) == whole
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_any_kept_file_may_be_damaged(seed: int, whole: bytes, tmp_path: Path) -> None:
@@ -422,7 +434,11 @@ def test_resuming_needs_a_folder() -> None:
 def test_an_interrupted_run_is_not_written_over(tmp_path: Path) -> None:
     given = config(tmp_path)
     interrupted(given, 1)
-    with pytest.raises(UserError, match=r"an interrupted one; cdc-flower resume .*/run goes on"):
+    refused = r"an interrupted one; cdc-flower resume .*/run goes on"
+    with pytest.raises(UserError, match=refused):
+        play(given)
+    (tmp_path / "run" / PARTS / "_run.json").unlink()
+    with pytest.raises(UserError, match=refused):
         play(given)
 
 
