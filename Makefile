@@ -12,7 +12,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check oldest smoke golden build
+.PHONY: help install run test check oldest smoke chaos soak golden build
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,12 @@ $(OLDEST)/.installed: pyproject.toml constraints.txt
 
 smoke: $(INSTALLED) ## README's command on a small fleet
 	@$(BIN)/cdc-flower fleet.num_devices=20 num_segments=3 $(ARGS)
+
+chaos: $(INSTALLED) ## break some 1,400 runs at random and resume them; some in ARGS="--only sigkill --count 10"
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/faults/chaos.py $(ARGS)
+
+soak: $(INSTALLED) ## an hour on Ray with a worker killed every 30 s; less with ARGS="--minutes 10"
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/faults/soak.py $(ARGS)
 
 golden: $(INSTALLED) ## write the golden tables anew; review the difference
 	@GOLDEN=1 $(BIN)/python -m pytest tests/strategies/test_golden.py $(ARGS)

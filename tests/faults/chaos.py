@@ -166,7 +166,10 @@ def _play(
         interrupted = None
         if {"cut", "flip"} & set(kinds):
             interrupted = kept_after(zygote, root / "interrupted", world, num_parts=5)
-        print(f"uninterrupted: {reference.composed_s:.1f} CPU s", flush=True)
+        print(
+            f"uninterrupted: {reference.composed_s:.1f} and {reference.resumed_s:.1f} CPU s",
+            flush=True,
+        )
         with ExitStack() as stack:
             zygotes = [zygote] + [
                 stack.enter_context(Zygote(root / f"logs-{k}"))

@@ -38,8 +38,9 @@ WORLD = (
     "report=false",
     "checkpoint.every=1",
 )
-#: One of so many trials begins with the command that composes the configuration; all others, which
-#: compute for half as long, in a folder in which another process was killed when it had written it.
+#: One of so many trials is the whole command. All others begin in a folder in which another process
+#: was killed when it had written the configuration, and make no summary: composing and summary take
+#: four fifths of so small a run, and moments in them are all alike.
 EACH_COMPOSED = 5
 #: Columns that make a row one of its own.
 KEYS = ["strategy", "device_id", "segment", "metric"]
@@ -58,7 +59,7 @@ class Reference:
         rows: The same as a frame.
         config: Bytes of its configuration.
         composed_s: CPU seconds of the command.
-        resumed_s: The same where the configuration was there.
+        resumed_s: The same where the configuration was there, without a summary.
     """
 
     table: bytes
@@ -103,14 +104,15 @@ class Bench:
 
         Args:
             out: The folder.
-            composes: Whether the configuration is composed; else it is there already.
+            composes: Whether the configuration is composed, and a summary made at the end; else
+                it is there already, and none is made.
             largest_file: Bytes above which writing to a file fails; None: any.
         """
         if composes:
             return self.zygote.start(*self.world, f"out={out}", largest_file=largest_file)
         out.mkdir(parents=True)
         (out / CONFIG).write_bytes(self.reference.config)
-        return self.zygote.start("resume", str(out), largest_file=largest_file)
+        return self.zygote.start("resume", str(out), largest_file=largest_file, with_summary=False)
 
     def interrupt(self, out: Path, seed: int, number: int) -> tuple[float, int]:
         """Starts the run and sends it a signal; returns the CPU seconds and the exit code.
@@ -187,19 +189,18 @@ def reference_of(zygote: Zygote, out: Path, world: Sequence[str] = WORLD) -> Ref
         out: The run folder.
         world: Overrides of the run.
     """
-    composed_s = _cpu_s(zygote, *world, f"out={out}")
+    composed_s = _cpu_s(zygote.start(*world, f"out={out}"))
     again = out.with_name(f"{out.name}-again")
     again.mkdir()
     shutil.copy(out / CONFIG, again)
-    resumed_s = _cpu_s(zygote, "resume", str(again))
+    resumed_s = _cpu_s(zygote.start("resume", str(again), with_summary=False))
     table, config = (out / RESULTS).read_bytes(), (out / CONFIG).read_bytes()
     assert (again / RESULTS).read_bytes() == table, "two runs without a fault differ"
     rows = plain(pd.read_parquet(out / RESULTS))
     return Reference(table, rows, config, composed_s, resumed_s)
 
 
-def _cpu_s(zygote: Zygote, *arguments: str) -> float:
-    command = zygote.start(*arguments)
+def _cpu_s(command: Command) -> float:
     cpu_s = command.whole_cpu_s()
     assert command.wait() == 0, command.printed()
     return cpu_s
@@ -252,7 +253,7 @@ def twice_interrupted(bench: Bench, seed: int) -> str:
         bench.interrupt(out, seed, signal.SIGKILL)
         first = readable_rows(out)
         if (out / CONFIG).exists():
-            again = bench.zygote.start("resume", str(out))
+            again = bench.zygote.start("resume", str(out), with_summary=False)
             again.kill_at(draws.uniform(0, bench.reference.resumed_s), signal.SIGKILL)
         second = assert_kept(readable_rows(out), bench.reference)
         assert second >= assert_kept(first, bench.reference), "a finished segment was lost"
