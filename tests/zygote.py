@@ -4,13 +4,16 @@ A zygote is a process that has imported the package and waits. For each command 
 which is a process of its own: it can be killed at any moment and shares nothing that it writes.
 """
 
+import gc
 import json
+import logging
 import os
 import resource
 import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -179,7 +182,7 @@ class Zygote:
 
 
 def _serve() -> None:
-    """Answers questions until the pipe is closed. A child leaves by returning."""
+    """Answers questions until the pipe is closed."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
@@ -191,7 +194,6 @@ def _serve() -> None:
         pid = os.fork()
         if not pid:
             _become(**question)
-            return
         print(json.dumps(pid), file=answers, flush=True)
 
 
@@ -211,7 +213,7 @@ def _waited(pid: int, timeout_s: float) -> int | None:
 def _become(
     arguments: Sequence[str], log: str, largest_file: int | None, with_summary: bool
 ) -> None:
-    """Turns a child into the command; arguments as of :meth:`Zygote.start`."""
+    """Turns a child into the command and ends it; arguments as of :meth:`Zygote.start`."""
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(target, 1)
@@ -225,7 +227,19 @@ def _become(
     if not with_summary:
         run.finish = lambda *_, **__: None
     sys.argv = ["cdc-flower", *arguments]
-    main()
+    code = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(
+        code
+    )  # to take apart what was imported takes as long as a small run, and writes nothing
 
 
 def _import_all() -> None:
@@ -245,4 +259,5 @@ def _import_all() -> None:
 
 if __name__ == "__main__":
     _import_all()
+    gc.freeze()  # else each child copies all that its first collection looks at
     _serve()
