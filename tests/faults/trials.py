@@ -206,18 +206,24 @@ def _cpu_s(command: Command) -> float:
     return cpu_s
 
 
-def kept_after(zygote: Zygote, out: Path, world: Sequence[str], num_parts: int) -> Path:
-    """Kills a run after some segments, when it has saved two states, and gives its folder.
+def kept_after(
+    zygote: Zygote, out: Path, world: Sequence[str], num_parts: int, num_states: int = 2
+) -> Path:
+    """Kills a run after some segments, when it has saved some states, and gives its folder.
 
     Args:
         zygote: Starts commands.
         out: The run folder.
         world: Overrides of the run.
         num_parts: After so many segments of any strategy.
+        num_states: And so many states.
     """
     command = zygote.start(*world, f"out={out}")
     until = time.monotonic() + 120
-    while _count(out, "parts/*/*/*.parquet") < num_parts or _count(out, "checkpoints/[0-9]*") < 2:
+    while (
+        _count(out, "parts/*/*/*.parquet") < num_parts
+        or _count(out, "checkpoints/[0-9]*") < num_states
+    ):
         assert time.monotonic() < until, command.printed()
         time.sleep(0.002)
     os.kill(command.pid, signal.SIGKILL)
@@ -263,11 +269,18 @@ def twice_interrupted(bench: Bench, seed: int) -> str:
 
 
 def full_disk(bench: Bench, seed: int) -> str:
-    """Lets every file end at a random size, then resumes without that limit."""
+    """Lets every file end at a random size, then resumes without that limit.
+
+    Every other run was trained before: its largest file is that of trained parameters.
+    """
     largest = int(np.exp(np.random.default_rng(seed).uniform(np.log(200), np.log(2e5))))
     with bench.out(f"disk-{seed}") as out:
-        composes = seed % EACH_COMPOSED == 0
-        command = bench.run(out, composes=composes, largest_file=largest)
+        if seed % 2:
+            kept_after(bench.zygote, out, bench.world, num_parts=1, num_states=0)
+            command = bench.zygote.start("resume", str(out), largest_file=largest)
+        else:
+            composes = seed % EACH_COMPOSED == 0
+            command = bench.run(out, composes=composes, largest_file=largest)
         code = command.wait()
         printed = command.printed()
         assert code in (0, 2), f"the run ended with {code}:\n{printed}"
