@@ -28,6 +28,7 @@ from fault_cases import (
     whole_table,
     with_limit,
 )
+from zygote import Zygote
 
 from cdc_flower import cli
 from cdc_flower.core.errors import UserError
@@ -172,13 +173,20 @@ def test_a_signal_ends_a_run_in_order_and_says_how_to_go_on(
         with at_part(4, lambda: os.kill(os.getpid(), signum)):
             play(given)
 
-    done = ended(play_and_end)
+    # Under nohup the signal would be ignored.
+    usual = signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL
+    before = signal.signal(signum, usual)
+    try:
+        done = ended(play_and_end)
+        after = signal.getsignal(signum)
+    finally:
+        signal.signal(signum, before)
     assert done.code == 128 + signum
     assert done.error == (
         "interrupted; what was finished is in run, and cdc-flower resume run goes on\n"
     )
     assert len(read_folder("run").results.cells) == 4 * 4
-    assert signal.getsignal(signum) in (signal.SIG_DFL, signal.default_int_handler)
+    assert after is usual
     assert resumed(given) == whole
 
 
@@ -343,10 +351,9 @@ def test_runs_that_start_in_the_same_second_have_folders_of_their_own(
 def test_eight_commands_that_start_together_leave_eight_tables(
     whole: bytes, tmp_path: Path
 ) -> None:
-    processes = [started(["run", *TINY, TWO], tmp_path) for _ in range(8)]
-    assert [process.wait(timeout=300) for process in processes] == [0] * 8
-    for process in processes:
-        process.communicate()
+    with Zygote(tmp_path / "logs", current=tmp_path) as zygote:
+        commands = [zygote.start("run", *TINY, TWO) for _ in range(8)]
+        assert [command.wait(300) for command in commands] == [0] * 8
     runs_made = [path for path in (tmp_path / "results/runs").iterdir() if not path.is_symlink()]
     assert len(runs_made) == 8
     assert {table_bytes(path) for path in runs_made} == {whole}
