@@ -26,6 +26,7 @@ OWN = {
         "strategies=[static,nudge,fedavg]",
         f"+strategy.nudge._target_={PACKAGE}.nudge.Nudge",
         "+strategy.nudge.rate=0.5",
+        "+strategy.nudge.table=items.weight",
         f"+model._target_={PACKAGE}.mean_pool.MeanPool",
         "model.width=8",
         f"+data._target_={PACKAGE}.clicks.Clicks",
@@ -43,9 +44,9 @@ OWN = {
         "data=interactions",
         "data.format=json_lines",
         "network=traces",
-        "network.format=drive_test",
+        "network.format=drive_log",
         "network.part=all",
-        f"plugins=[{PACKAGE}.discovery,{PACKAGE}.json_lines,{PACKAGE}.drive_test,{PACKAGE}.energy]",
+        f"plugins=[{PACKAGE}.discovery,{PACKAGE}.json_lines,{PACKAGE}.drive_log,{PACKAGE}.energy]",
         "strategy.duet.epochs=1",
     ),
 }
@@ -176,7 +177,12 @@ def test_flwr_run_gives_the_table_of_the_inline_grid(
     name: str, project: Path, inline: Callable[[str], pd.DataFrame], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    settings = {"out": str(out), "overrides": shlex.join(overrides_of(name, project))}
+    strategies, *others = overrides_of(name, project)
+    settings = {
+        "strategies": strategies.removeprefix("strategies=").strip("[]"),
+        "out": str(out),
+        "overrides": shlex.join(others),
+    }
     flwr_run(project, settings, NUM_DEVICES, home=tmp_path / "home", timeout_s=400)  # type: ignore[arg-type]
 
     mine, theirs = inline(name), pd.read_parquet(out / "results.parquet")
