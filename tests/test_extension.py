@@ -144,7 +144,9 @@ def test_parts_of_a_users_own_are_in_use(inline: Callable[[str], pd.DataFrame]) 
     assert (nudge["num_reports"] == asked).all()  # the policy
     assert (nudge.loc[asked, "payload_bytes_down"] > 0).all()
     value = table["value_sum"] / table["value_count"]
-    by_strategy = {name: value[table["strategy"] == name].to_numpy() for name in ("static", "nudge")}
+    by_strategy = {
+        name: value[table["strategy"] == name].to_numpy() for name in ("static", "nudge")
+    }
     assert not np.array_equal(*by_strategy.values())  # the decoder moved what is scored
     radio_j = 1e-5 * cells["bytes_up"] + 2e-6 * cells["bytes_down"]
     np.testing.assert_allclose(cells["energy_j"], radio_j + 3.0 * cells["compute_device_s"])
