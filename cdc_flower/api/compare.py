@@ -14,7 +14,7 @@ from rich.console import Console
 
 from cdc_flower.api.composing import composed, flat
 from cdc_flower.api.data import data_node, num_segments_of
-from cdc_flower.api.filed import filed_name
+from cdc_flower.api.filed import filed_name, registered_name
 from cdc_flower.api.models import model_node
 from cdc_flower.api.networks import network_node
 from cdc_flower.api.policies import policy_node
@@ -29,6 +29,8 @@ from cdc_flower.study.run import link_facts, play_all, run
 from cdc_flower.study.setup import prepare
 from cdc_flower.study.trees import Tree
 from cdc_flower.tables.summary import BASELINE
+from cdc_flower.tasks.protocol import Task
+from cdc_flower.tasks.registry import tasks
 
 #: Groups for which an object may stand in place of a name.
 MAKERS: Mapping[str, Callable[[object, Mapping[str, object]], Held]] = {
@@ -44,7 +46,7 @@ KEYS = {"devices": "fleet.num_devices", "segments": "num_segments"}
 def compare(
     strategies: object,
     *,
-    task: str | None = None,
+    task: str | type[Task] | None = None,
     data: object = None,
     model: object = None,
     network: object = None,
@@ -65,12 +67,13 @@ def compare(
         strategies: Names, classes and objects (of :class:`~cdc_flower.CloudStrategy`, or of one of
             Flower's behind :class:`~cdc_flower.OnDevices`), or a mapping of names to them. An
             object is called as its class, in snake case.
-        task: What devices do; recommendation by default.
+        task: A name, or a registered class of :class:`~cdc_flower.Task`; recommendation by default.
         data: A name; a DataFrame with the columns user, item and time, and perhaps context or
             drift; or a :class:`~cdc_flower.Stream` with ``historical()``.
         model: A name, a class of :class:`~cdc_flower.DeviceModel`, or one of them.
-        network: A name, a :class:`~cdc_flower.Network`, a :class:`~cdc_flower.Trace` for both
-            directions, a pair (up, down) of them, or a list of such pairs.
+        network: A name, a :class:`~cdc_flower.Network`, an object or class whose ``network()``
+            makes one, a :class:`~cdc_flower.Trace` for both directions, a pair (up, down) of them,
+            or a list of such pairs.
         policy: A name, a class of :class:`~cdc_flower.Policy`, or one of them.
         devices: How many; None: all that the data have. The key ``fleet.num_devices``.
         segments: Of the stream. The key ``num_segments``.
@@ -82,7 +85,8 @@ def compare(
     Raises:
         UserError: If the input is wrong; then nothing was trained and nothing written.
     """
-    given: dict[str, object] = {"task": task, "data": data, "network": network, "devices": devices}
+    given: dict[str, object] = {"data": data, "network": network, "devices": devices}
+    given["task"] = registered_name(task, tasks, "task")
     given |= {"segments": segments, "seed": seed, "out": None if out is None else os.fspath(out)}
     given["model"] = filed_name(model, models, "model")
     given["policy"] = filed_name(policy, policies, "policy")
