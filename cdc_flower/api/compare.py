@@ -110,19 +110,24 @@ def _configured(arms: Arms, given: Mapping[str, object], config: Mapping[str, ob
         for name, value in given.items()
         if name in MAKERS and not isinstance(value, str | None)
     }
-    keys = {KEYS.get(name, name): value for name, value in given.items() if value is not None}
+    keys = {
+        KEYS.get(name, name): value
+        for name, value in given.items()
+        if value is not None or name == "seed"  # of which there is no other than the one given
+    }
     keys |= arms.keys()
     for key in (key for key in config if key in keys):
         name = next((name for name, other in KEYS.items() if other == key), key)
         raise UserError(f"config: {key} must be given once, got it as the argument {name} too")
     own = {name: _below(config, name) for name in objects}
     nodes = {name: MAKERS[name](value, own[name]) for name, value in objects.items()}
-    settings = {name: _below(config, f"{GROUP}.{name}") for name in arms.values}
+    aside = (*arms.values, *arms.odd)
+    settings = {name: _below(config, f"{GROUP}.{name}") for name in aside}
     held_strategies = arms.nodes(settings)
     num_segments = num_segments_of(nodes["data"]) if "data" in nodes else None
     if num_segments is not None:
         keys = {"num_segments": num_segments, **keys}
-    prefixes = (*(f"{name}." for name in objects), *(f"{GROUP}.{name}." for name in arms.values))
+    prefixes = (*(f"{name}." for name in objects), *(f"{GROUP}.{name}." for name in aside))
     named = {name: value for name, value in keys.items() if name not in objects}
     others = {key: value for key, value in config.items() if not key.startswith(prefixes)}
     resolved, overrides = composed({**named, **others})

@@ -40,7 +40,7 @@ def composed(keys: Mapping[str, object]) -> tuple[Tree, list[str]]:
             raise UserError(f"config: a key must be names joined by dots, got {key!r}")
     with hydra_at():
         overrides = _overrides(keys)
-        check_overrides(overrides)
+        overrides = check_overrides(overrides)
         config = resolved(compose(ROOT, overrides=overrides), overrides)
     return config, overrides
 
