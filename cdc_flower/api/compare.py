@@ -3,6 +3,7 @@
 import logging
 import os
 import shlex
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import StringIO
@@ -39,6 +40,9 @@ MAKERS: Mapping[str, Callable[[object, Mapping[str, object]], Held]] = {
 }
 #: Arguments of :func:`compare` that are called otherwise than their keys.
 KEYS = {"devices": "fleet.num_devices", "segments": "num_segments"}
+#: Held by the comparison that plays. Hydra, loggers, and the generators that Flower's strategies draw
+#: from are one for the whole process.
+_ALONE = threading.RLock()
 
 
 def compare(
@@ -59,12 +63,13 @@ def compare(
     """Plays strategies on the same fleet, streams and links, and returns the results.
 
     A name stands for a file of the configuration, as on the command line; what is left out is as
-    there. Objects are copied: one that is played twice starts afresh.
+    there. Objects are copied: one that is played twice starts afresh. Comparisons in several threads
+    wait for one another.
 
     Args:
         strategies: Names, classes and objects (of :class:`~cdc_flower.CloudStrategy`, or of one of
-            Flower's behind :class:`~cdc_flower.OnDevices`), or a mapping of names to them. An
-            object is called as its class, in snake case.
+            Flower's, as it is or behind :class:`~cdc_flower.FederatedOnDevices`), or a mapping of
+            names to them. An object is called as its class, in snake case.
         task: What devices do; recommendation by default.
         data: A name; a DataFrame with the columns user, item and time, and perhaps context or
             drift; or a :class:`~cdc_flower.Stream` with ``historical()``.
@@ -89,8 +94,8 @@ def compare(
     arms = Arms.of(strategies)
     if baseline not in (*arms.names, BASELINE):
         raise UserError(f"baseline must be one of {', '.join(arms.names)}, got {baseline!r}")
-    resolved = _configured(arms, given, flat(config))
-    with _process_as_it_was():
+    with _ALONE, _process_as_it_was():
+        resolved = _configured(arms, given, flat(config))
         if resolved["out"] is None:
             return _played(resolved, baseline)
         folder = run(resolved, console=Console(file=StringIO()))

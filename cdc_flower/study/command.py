@@ -75,7 +75,7 @@ def _job(config: DictConfig) -> None:
 
     job = HydraConfig.get()
     try:
-        values = resolved(config, list(job.overrides.task))
+        values = resolved(config, list(job.overrides.task), job.job.config_name or ROOT)
         values["also"] = companions(list(job.overrides.task))
         is_one_of_several = job.mode is not None and job.mode.name == "MULTIRUN"
         suffix = ""
