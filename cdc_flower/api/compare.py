@@ -40,8 +40,8 @@ MAKERS: Mapping[str, Callable[[object, Mapping[str, object]], Held]] = {
 }
 #: Arguments of :func:`compare` that are called otherwise than their keys.
 KEYS = {"devices": "fleet.num_devices", "segments": "num_segments"}
-#: Held by the comparison that plays. Hydra, loggers, and the generators that Flower's strategies draw
-#: from are one for the whole process.
+#: Held by the comparison that plays. Hydra, loggers, and the generators that Flower's strategies
+#: draw from are one for the whole process.
 _ALONE = threading.RLock()
 
 
@@ -63,8 +63,8 @@ def compare(
     """Plays strategies on the same fleet, streams and links, and returns the results.
 
     A name stands for a file of the configuration, as on the command line; what is left out is as
-    there. Objects are copied: one that is played twice starts afresh. Comparisons in several threads
-    wait for one another.
+    there. Objects are copied: one that is played twice starts afresh. Comparisons in several
+    threads wait for one another.
 
     Args:
         strategies: Names, classes and objects (of :class:`~cdc_flower.CloudStrategy`, or of one of
@@ -88,7 +88,7 @@ def compare(
         UserError: If the input is wrong; then nothing was trained and nothing written.
     """
     given: dict[str, object] = {"task": task, "data": data, "network": network, "devices": devices}
-    given |= {"segments": segments, "seed": seed, "out": None if out is None else os.fspath(out)}
+    given |= {"segments": segments, "seed": seed, "out": _home(out)}
     given["model"] = filed_name(model, models, "model")
     given["policy"] = filed_name(policy, policies, "policy")
     arms = Arms.of(strategies)
@@ -100,6 +100,17 @@ def compare(
             return _played(resolved, baseline)
         folder = run(resolved, console=Console(file=StringIO()))
     return load(folder, baseline=baseline)
+
+
+def _home(out: object) -> str | None:
+    """Reads a folder, in which ``~`` is the home of the user.
+
+    Raises:
+        UserError: If it is no path.
+    """
+    if not isinstance(out, str | os.PathLike | None):
+        raise UserError(f"out must be a folder, got {out!r}")
+    return None if out is None else os.path.expanduser(os.fspath(out))
 
 
 def _configured(arms: Arms, given: Mapping[str, object], config: Mapping[str, object]) -> Tree:

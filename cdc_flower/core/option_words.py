@@ -4,7 +4,13 @@ import inspect
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 
-_TYPE_WORDS = {object: "a value", bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+_TYPE_WORDS = {
+    object: "a value",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+}
 
 
 def type_words(kind: object) -> str:

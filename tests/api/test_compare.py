@@ -341,7 +341,7 @@ def test_comparisons_in_two_threads_wait_for_one_another(
 class Shapeless(cdc.Policy):
     """Gives what no device could be told by."""
 
-    given: Any = [1]
+    given: Any = True
 
     def decide(self, device_ids: np.ndarray, segment: int) -> Any:
         return self.given
