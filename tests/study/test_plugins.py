@@ -119,6 +119,12 @@ def test_what_is_no_class_of_the_kind_is_refused_in_one_sentence(named: str, fol
     assert text.startswith(f"{group}.{TARGET}{NO_CLASS[named]}") and "\n" not in text
 
 
+def test_the_nearest_name_of_a_package_that_imports_its_names_is_told(folder: Path) -> None:
+    path = "flwr.serverapp.strategy.FedMedain"
+    text = refusal("strategies=[x]", f"+strategy.x._target_={path}")
+    assert "did you mean 'FedMedian'?" in text
+
+
 def test_the_nearest_module_of_the_folder_is_told(folder: Path) -> None:
     with pytest.raises(UserError, match=r"nor among the installed ones; did you mean own_model\?$"):
         node_options("model", {TARGET: "own_modl.MeanPool"})
