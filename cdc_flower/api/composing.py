@@ -42,7 +42,7 @@ def composed(keys: Mapping[str, object]) -> tuple[Tree, list[str]]:
     with hydra_at():
         load_plugins(_plugins(keys))  # what is registered is a choice from here on
         overrides = _overrides(keys)
-        check_overrides(overrides)
+        overrides = check_overrides(overrides)
         config = resolved(compose(ROOT, overrides=overrides), overrides)
     return config, overrides
 

@@ -90,7 +90,7 @@ def import_target(path: object, place: str) -> object:
         raise UserError(f"{place} must be MODULE.NAME, such as my_module.Mine, got {path}")
     found = import_plugin(module, place)
     if not hasattr(found, name):
-        own = [
+        own = list(getattr(found, "__all__", ())) or [  # a package lists what it imports
             each
             for each, value in vars(found).items()
             if getattr(value, "__module__", None) == found.__name__ and each[:1] != "_"

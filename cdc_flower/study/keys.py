@@ -30,6 +30,7 @@ from cdc_flower.study.overrides import (
     runs_of,
     shape_of,
     tree_of,
+    with_free_signs,
 )
 from cdc_flower.study.plugins import load_plugins, plugins_named
 from cdc_flower.study.trees import Tree
@@ -37,7 +38,7 @@ from cdc_flower.study.trees import Tree
 
 def check_overrides(
     overrides: Sequence[str], config_name: str = ROOT, *, several: bool = False
-) -> None:
+) -> list[str]:
     """Checks the keys and choices of a command line. Hydra must be initialized.
 
     Args:
@@ -45,10 +46,14 @@ def check_overrides(
         config_name: Of the root configuration.
         several: Whether a key may have several values, one for each run.
 
+    Returns:
+        The overrides as Hydra takes them.
+
     Raises:
         UserError: If a key or a choice is unknown, or the configuration cannot be composed.
     """
-    changes = parsed(overrides)
+    free = with_free_signs(overrides)
+    changes = parsed(free)
     load_plugins(plugins_named(changes, config_name))
     groups = group_names()
     for override in changes:
@@ -59,6 +64,7 @@ def check_overrides(
         if alike not in seen:  # runs that differ in values alone have the same keys
             seen.add(alike)
             _check_run(run, groups, config_name)
+    return free
 
 
 def _check_run(run: Sequence[Override], groups: Sequence[str], config_name: str) -> None:
