@@ -1,15 +1,22 @@
 """Small runs from a configuration, for the tests of whole runs."""
 
+import copy
 from collections.abc import Sequence
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from hydra import compose, initialize_config_module
-from omegaconf import OmegaConf
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from cdc_flower.study.overrides import STRATEGY, package_groups
+
+GROUPS = {STRATEGY, *package_groups()}
 SMALL = (
     "fleet.num_devices=8",
     "num_segments=2",
@@ -23,10 +30,21 @@ SMALL = (
 )
 
 
-def config_of(*overrides: str, small: Sequence[str] = SMALL) -> dict[str, Any]:
+@cache
+def _files(choices: tuple[str, ...]) -> DictConfig:
+    """The configuration with these files; reading them is what takes the time."""
     with initialize_config_module("cdc_flower.configs", version_base="1.3"):
-        config = compose("config", overrides=[*small, *overrides])
-    resolved: Any = OmegaConf.to_container(config, resolve=True)
+        return compose("config", overrides=list(choices))
+
+
+def config_of(*overrides: str, small: Sequence[str] = SMALL) -> dict[str, Any]:
+    """The configuration as Hydra composes it; each choice of files is read once."""
+    changes = OverridesParser.create().parse_overrides([*small, *overrides])
+    choices = [change.input_line or "" for change in changes if change.key_or_group in GROUPS]
+    composed = copy.deepcopy(_files(tuple(choices)))
+    values = [change for change in changes if change.key_or_group not in GROUPS]
+    ConfigLoaderImpl._apply_overrides_to_config(values, composed)
+    resolved: Any = OmegaConf.to_container(composed, resolve=True)
     return resolved
 
 
