@@ -13,6 +13,7 @@ from cdc_flower.core.errors import UserError
 from cdc_flower.report import read_folder
 from cdc_flower.strategies.persona.prototypes import Bank
 from cdc_flower.study import run as runs
+from cdc_flower.study import strategy_play
 from cdc_flower.study.play import play
 from cdc_flower.tables.columns import COLUMNS
 
@@ -107,7 +108,7 @@ def test_an_interrupt_leaves_what_was_finished(
             raise KeyboardInterrupt
         play(strategy, *args, **kwargs)
 
-    monkeypatch.setattr(runs, "play", interrupted)
+    monkeypatch.setattr(strategy_play, "play", interrupted)
     with pytest.raises(KeyboardInterrupt):
         runs.run(config_of("report=true", f"out={tmp_path}/run"), console=quiet())
 
