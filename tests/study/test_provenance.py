@@ -128,12 +128,12 @@ def test_what_cannot_be_found_out_does_not_end_a_run(
     def fails(*_: object) -> None:
         raise RuntimeError("no such thing")
 
-    for name in ("_cpu", "_blas_of_numpy", "data_facts", "hash_of"):
+    for name in ("_cpu", "_blas_of_numpy", "hash_of"):
         monkeypatch.setattr(provenance, name, fails)
     with without_summary():
         out = runs.run(config_of(*TINY, f"out={tmp_path}/run"), console=quiet())
     found = read(out)
-    assert found["machine"]["cpu"] == found["data"] == found["code"]["sha256"] == UNKNOWN
+    assert found["machine"]["cpu"] == found["code"]["sha256"] == UNKNOWN
     assert found["ended"]
 
 

@@ -367,7 +367,7 @@ def test_other_data_are_refused(tmp_path: Path) -> None:
     }
     interrupted(given, 1)
     path.write_text("\n".join([*rows[:-1], "3\t12\t5\t13"]))
-    with pytest.raises(UserError, match=rf"but data {path} is \w+, was \w+"):
+    with pytest.raises(UserError, match=rf"but data {path} is \w+, \d+ bytes, was \w+"):
         resumed(given)
 
 
