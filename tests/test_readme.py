@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord
 from flwr.serverapp.strategy import FedAvg
-from hydra import compose, initialize_config_module
+from run_cases import composed_of
 from tiny import counting_app
 
 from cdc_flower.simulations.grids.inline import InlineGrid
@@ -71,8 +71,7 @@ def test_every_command_that_is_shown_composes(path: Path) -> None:
         one_each = [
             re.sub(r"^(seed|network|model)=([^,\[]+),.*$", r"\1=\2", word) for word in overrides
         ]
-        with initialize_config_module("cdc_flower.configs", version_base="1.3"):
-            compose("config", overrides=one_each)
+        composed_of(*one_each)
 
 
 def test_readme_names_every_network_and_model_that_there_is() -> None:

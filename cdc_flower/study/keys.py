@@ -16,6 +16,7 @@ from cdc_flower.core.targets import TARGET
 from cdc_flower.study.catalog import entries_of_group
 from cdc_flower.study.composing import (
     ROOT,
+    check_values,
     composed_config,
     group_names,
     plain,
@@ -79,22 +80,20 @@ def _check_run(run: Sequence[Override], groups: Sequence[str], config_name: str)
     choices = dict(composed.hydra.runtime.choices)
     names = {group: choices[group] for group in groups if choices.get(group)}
     full = plain(composed)
-    changes = [
-        override
-        for override, text in zip(run, texts, strict=True)
-        if not override.is_delete() and text not in chosen
-    ]
+    others = [override for override, text in zip(run, texts, strict=True) if text not in chosen]
+    changes = [override for override in others if not override.is_delete()]
     final = full
     for override in changes:
         final = merged(final, tree_of(override))
     nothing: Tree = {}
     given = reduce(merged, map(tree_of, changes), nothing)
-    known = known_keys(names, final, chosen, given)
+    root = full if config_name == ROOT else None
+    known = known_keys(names, final, chosen, given, root)
     _check_keys(final, known, names, [])
     for override in changes:
         _check_sign(override, full)
         full = merged(full, tree_of(override))
-    composed_config(config_name, texts)
+    check_values(composed, others, config_name)
 
 
 def _check_keys(

@@ -1,6 +1,7 @@
 """A run that was interrupted anywhere goes on to the table of one that was not, byte for byte."""
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from fault_cases import (
     whole_table,
 )
 from run_cases import config_of, quiet
+from sampling import a_sample
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.files import sealed, unsealed
@@ -84,10 +86,10 @@ def test_a_run_goes_on_after_an_interrupt_in_any_segment(
     assert resumed(given) == whole
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("every", ["1", "2", "auto", "null"])
-@pytest.mark.parametrize("before", [False, True])
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    ("moment", "before", "every"),
+    a_sample([*product(MOMENTS, (False, True), ("1", "2", "auto", "null"))], 8),
+)
 def test_it_does_so_at_every_moment_and_with_every_interval(
     moment: int, before: bool, every: str, whole: bytes, tmp_path: Path
 ) -> None:
@@ -289,8 +291,7 @@ def test_a_damaged_part_is_played_again(
     ]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", a_sample([(seed,) for seed in range(20)], 4))
 def test_any_kept_file_may_be_damaged(seed: int, whole: bytes, tmp_path: Path) -> None:
     draws = np.random.default_rng(seed)
     given = config(tmp_path, EACH)
