@@ -72,6 +72,7 @@ def _start(num_workers: int) -> None:
     os.environ.update(given)
     try:
         context = ray.init(
+            address="local",  # whatever clusters run on this machine
             num_cpus=num_workers,
             include_dashboard=False,
             log_to_driver=False,
