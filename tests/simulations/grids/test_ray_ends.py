@@ -122,7 +122,8 @@ def test_a_run_goes_on_when_a_node_of_its_cluster_dies_and_counts_nothing_twice(
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    soon = {"health_check_period_ms": 500, "health_check_initial_delay_ms": 500}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": soon})
     try:
         dying = cluster.add_node(num_cpus=2)
         driver = started(cluster.address)
