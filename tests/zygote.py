@@ -13,12 +13,22 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 #: Seconds that a forked command may take before it counts as one that hangs.
-LONGEST_S = 120.0
+LONGEST_S = 300.0
+#: Modules that a run imports when it comes to need them; torch's is for its optimizers.
+_NEEDED = (
+    "cdc_flower.cli",
+    "cdc_flower.study.command",
+    "cdc_flower.study.companions",
+    "cdc_flower.study.run",
+    "scipy.stats",
+    "torch._dynamo",
+)
 _ENVIRONMENT = {"FLWR_TELEMETRY_ENABLED": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
@@ -35,6 +45,7 @@ class Command:
     zygote: "Zygote"
     pid: int
     log: Path
+    _code: int | None = None
 
     def wait(self, timeout_s: float = LONGEST_S) -> int:
         """Waits for its end; the code is negative, the signal's number, where a signal ended it.
@@ -42,20 +53,49 @@ class Command:
         Raises:
             TimeoutError: If it takes longer; then it is killed.
         """
-        code = self.zygote.ask({"wait": self.pid, "timeout_s": timeout_s})
+        code = self.ended_within(timeout_s)
         if code is None:
             os.kill(self.pid, signal.SIGKILL)
-            self.zygote.ask({"wait": self.pid, "timeout_s": 5.0})
+            self.ended_within(5.0)
             raise TimeoutError(f"a command took more than {timeout_s} s:\n{self.printed()}")
         return code
 
-    def kill_after(self, seconds: float, number: int) -> int:
-        """Sends a signal after some time, and waits for the end; it may have ended before."""
-        code = self.zygote.ask({"wait": self.pid, "timeout_s": seconds})
-        if code is not None:
-            return code
-        os.kill(self.pid, number)
+    def ended_within(self, seconds: float) -> int | None:
+        """Waits for its end for some time; None if it goes on."""
+        if self._code is None:
+            self._code = self.zygote.ask({"wait": self.pid, "timeout_s": seconds})
+        return self._code
+
+    def kill_at(self, cpu_s: float, number: int) -> int:
+        """Sends a signal when it has computed for some time, and waits for the end.
+
+        It may have ended before. Time on a clock would be another moment on a busy machine.
+        """
+        while (spent_s := self.cpu_s()) is not None and spent_s < cpu_s:
+            time.sleep(0.003)
+        if spent_s is not None:
+            os.kill(self.pid, number)
         return self.wait()
+
+    def cpu_s(self) -> float | None:
+        """Reads for how long it has computed, all threads together; None if it has ended."""
+        state, spent_s = self._stat()
+        return None if state == "Z" else spent_s
+
+    def whole_cpu_s(self) -> float:
+        """Waits for its end without taking its code, and reads for how long it computed."""
+        until = time.monotonic() + LONGEST_S
+        while time.monotonic() < until:
+            state, spent_s = self._stat()
+            if state == "Z":
+                return spent_s
+            time.sleep(0.01)
+        raise TimeoutError(f"a command took more than {LONGEST_S} s:\n{self.printed()}")
+
+    def _stat(self) -> tuple[str, float]:
+        """Reads state and CPU seconds; one that has ended stays until its code is taken."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return fields[0], (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def printed(self) -> str:
         """Reads what it printed so far."""
@@ -102,16 +142,24 @@ class Zygote:
         self._process.kill()
         self._process.communicate()
 
-    def start(self, *arguments: str, largest_file: int | None = None) -> Command:
+    def start(
+        self, *arguments: str, largest_file: int | None = None, with_summary: bool = True
+    ) -> Command:
         """Starts ``cdc-flower`` with these arguments.
 
         Args:
             arguments: As on the command line.
             largest_file: Bytes above which writing to a file fails; None: any.
+            with_summary: Whether a run ends with its summary, which takes as long as a small run.
         """
         self._count += 1
         log = self._folder / f"{self._count:04d}.log"
-        asked = {"arguments": arguments, "log": str(log), "largest_file": largest_file}
+        asked = {
+            "arguments": arguments,
+            "log": str(log),
+            "largest_file": largest_file,
+            "with_summary": with_summary,
+        }
         pid = self.ask(asked)
         if pid is None:
             raise RuntimeError("the zygote must give a process")
@@ -142,7 +190,7 @@ def _serve() -> None:
             continue
         pid = os.fork()
         if not pid:
-            _become(question["arguments"], question["log"], question["largest_file"])
+            _become(**question)
             return
         print(json.dumps(pid), file=answers, flush=True)
 
@@ -160,8 +208,10 @@ def _waited(pid: int, timeout_s: float) -> int | None:
         time.sleep(min(0.005, left_s))
 
 
-def _become(arguments: Sequence[str], log: str, largest_file: int | None) -> None:
-    """Turns a child into the command."""
+def _become(
+    arguments: Sequence[str], log: str, largest_file: int | None, with_summary: bool
+) -> None:
+    """Turns a child into the command; arguments as of :meth:`Zygote.start`."""
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(target, 1)
@@ -170,20 +220,27 @@ def _become(arguments: Sequence[str], log: str, largest_file: int | None) -> Non
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     from cdc_flower.cli import main
+    from cdc_flower.study import run
 
+    if not with_summary:
+        run.finish = lambda *_, **__: None
     sys.argv = ["cdc-flower", *arguments]
     main()
 
 
 def _import_all() -> None:
     """Imports everything that a run needs, so that children have it."""
+    for module in _NEEDED:
+        import_module(module)
 
     from cdc_flower.models.registry import models
     from cdc_flower.strategies.registry import strategies
     from cdc_flower.tasks.registry import tasks
+    from cdc_flower.training.checkpoints import source_hash
 
     for registry in (models, strategies, tasks):
         len(registry)
+    source_hash()  # reads the sources, once for a process
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,14 +21,13 @@ import numpy as np
 from faults.trials import (
     WORLD,
     Bench,
-    Reference,
     cut_at,
     damaged,
     flipped_at,
     full_disk,
     interrupted_by,
     kept_after,
-    killed_worker,
+    killed_workers,
     reference_of,
     twice_interrupted,
 )
@@ -54,7 +54,16 @@ SIGNALS = {
     "sigint": signal.SIGINT,
 }
 #: The same run on Ray.
-RAY_WORLD = (*WORLD, "grid=ray", "grid.num_workers=2", "grid.shard_devices=4")
+RAY_WORLD = (
+    *WORLD,
+    "fleet.num_devices=120",
+    "num_segments=40",
+    "grid=ray",
+    "grid.num_workers=2",
+    "grid.shard_devices=30",
+)
+#: So many workers are killed in one run, which goes on.
+KILLS_AT_ONCE = 5
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,8 @@ def trials_of(kind: str, count: int, seed: int, interrupted: Path | None) -> Ite
             raise ValueError("files must have an interrupted run")
         yield from _damages(kind, count, seed, interrupted)
         return
+    if kind == RAY:
+        count = max(1, count // KILLS_AT_ONCE)
     for k in range(seed, seed + count):
         yield Trial(kind, f"{kind} {k}", _player(kind, k))
 
@@ -96,7 +107,7 @@ def _player(kind: str, seed: int) -> Callable[[Bench], str]:
     if kind == "sigkill_twice":
         return lambda bench: twice_interrupted(bench, seed)
     if kind == RAY:
-        return lambda bench: killed_worker(bench, seed)
+        return lambda bench: killed_workers(bench, seed, KILLS_AT_ONCE)
     return lambda bench: interrupted_by(SIGNALS[kind], bench, seed)
 
 
@@ -124,7 +135,7 @@ def main() -> int:
     """Plays trials, and returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", choices=COUNTS, default=list(COUNTS))
-    parser.add_argument("--count", type=int, help="of each kind, in place of the usual numbers")
+    parser.add_argument("--count", type=int, help="of each kind, or of each kind and file")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
@@ -149,55 +160,60 @@ def _play(
         arguments: Of the command line.
         root: For all folders.
     """
-    with Zygote(root / "reference") as zygote:
+    failed = 0
+    with Zygote(root / "logs-0") as zygote:
         reference = reference_of(zygote, root / "whole", world)
         interrupted = None
         if {"cut", "flip"} & set(kinds):
-            interrupted = kept_after(zygote, root / "interrupted", world, num_parts=6)
-    print(f"uninterrupted: {reference.duration_s:.1f} s", flush=True)
-    failed = 0
-    for kind in kinds:
-        start = time.monotonic()
-        trials = list(trials_of(kind, arguments.count or COUNTS[kind], arguments.seed, interrupted))
-        share = [trials[k :: arguments.processes] for k in range(arguments.processes)]
-        with ThreadPoolExecutor(arguments.processes) as pool:
-            jobs = [
-                pool.submit(_some, part, root / f"{kind}-{k}", reference, world)
-                for k, part in enumerate(share)
+            interrupted = kept_after(zygote, root / "interrupted", world, num_parts=5)
+        print(f"uninterrupted: {reference.composed_s:.1f} CPU s", flush=True)
+        with ExitStack() as stack:
+            zygotes = [zygote] + [
+                stack.enter_context(Zygote(root / f"logs-{k}"))
+                for k in range(1, arguments.processes)
             ]
-            failures = [failure for job in jobs for failure in job.result()]
-        spent_s = time.monotonic() - start
-        print(
-            f"{kind:14} {len(trials):5} trials {len(failures):4} failed {spent_s:7.0f} s",
-            flush=True,
-        )
-        for failure in failures:
-            print(f"  {failure}", flush=True)
-        failed += len(failures)
+            benches = [
+                Bench(each, root / f"bench-{k}", reference, world) for k, each in enumerate(zygotes)
+            ]
+            for kind in kinds:
+                count = arguments.count or COUNTS[kind]
+                trials = list(trials_of(kind, count, arguments.seed, interrupted))
+                failed += _play_kind(kind, trials, benches)
     return failed
 
 
-def _some(
-    trials: list[Trial], folder: Path, reference: Reference, world: tuple[str, ...]
-) -> list[str]:
-    """Plays trials one after the other, and lists the failures.
+def _play_kind(kind: str, trials: list[Trial], benches: list[Bench]) -> int:
+    """Plays the trials of one kind, prints what came of them, and counts those that failed.
 
     Args:
-        trials: Of one kind.
-        folder: Of these trials.
-        reference: The uninterrupted run.
-        world: Overrides of the run.
+        kind: Of fault.
+        trials: All of them.
+        benches: They are played on so many at the same time.
     """
+    start = time.monotonic()
+    with ThreadPoolExecutor(len(benches)) as pool:
+        jobs = [
+            pool.submit(_some, trials[k :: len(benches)], bench) for k, bench in enumerate(benches)
+        ]
+        failures = [failure for job in jobs for failure in job.result()]
+    spent_s = time.monotonic() - start
+    print(f"{kind:14} {len(trials):5} trials {len(failures):4} failed {spent_s:7.0f} s", flush=True)
+    for failure in failures:
+        print(f"  {failure}", flush=True)
+    return len(failures)
+
+
+def _some(trials: list[Trial], bench: Bench) -> list[str]:
+    """Plays trials one after the other, and lists the failures."""
     failures = []
-    with Zygote(folder / "logs") as zygote:
-        bench = Bench(zygote, folder, reference, world)
-        for trial in trials:
-            try:
-                trial.play(bench)
-            except Exception as error:
-                lines = str(error).strip().splitlines() or [""]
-                told = lines[0] if len(lines) == 1 else f"{lines[0]} ... {lines[-1]}"
-                failures.append(f"{trial.name}: {type(error).__name__}: {told}")
+    for trial in trials:
+        try:
+            print(f"  {trial.name}: {trial.play(bench)}", file=sys.stderr, flush=True)
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [""]
+            told = lines[0] if len(lines) == 1 else f"{lines[0]} ... {lines[-1]}"
+            failures.append(f"{trial.name}: {type(error).__name__}: {told}")
+            print(f"  {failures[-1]}", file=sys.stderr, flush=True)
     return failures
 
 

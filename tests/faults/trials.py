@@ -19,12 +19,13 @@ import pandas as pd
 from zygote import Command, Zygote
 
 RESULTS = "results.parquet"
+CONFIG = "config.yaml"
 #: A small run in which everything that has a state is in use: the global model, edits of
 #: prototypes, memories of codecs, queues of slow links, and draws of a policy.
 WORLD = (
-    "strategies=[static,fedavg,duet]",
-    "fleet.num_devices=16",
-    "num_segments=4",
+    "strategies=[fedavg,duet]",
+    "fleet.num_devices=12",
+    "num_segments=3",
     "num_negatives=9",
     "cloud.epochs=1",
     "data.num_items=60",
@@ -37,8 +38,13 @@ WORLD = (
     "report=false",
     "checkpoint.every=1",
 )
+#: One of so many trials begins with the command that composes the configuration; all others, which
+#: compute for half as long, in a folder in which another process was killed when it had written it.
+EACH_COMPOSED = 5
 #: Columns that make a row one of its own.
 KEYS = ["strategy", "device_id", "segment", "metric"]
+#: Seconds between two kills of a worker, at most.
+MOST_S = 6.0
 #: The column that counts what was played again on Ray.
 REPLAYS = ("num_replays",)
 
@@ -50,12 +56,16 @@ class Reference:
     Attributes:
         table: Bytes of its results.
         rows: The same as a frame.
-        duration_s: From the start of the command to its end.
+        config: Bytes of its configuration.
+        composed_s: CPU seconds of the command.
+        resumed_s: The same where the configuration was there.
     """
 
     table: bytes
     rows: pd.DataFrame
-    duration_s: float
+    config: bytes
+    composed_s: float
+    resumed_s: float
 
 
 @dataclass
@@ -88,15 +98,38 @@ class Bench:
             raise
         shutil.rmtree(path, ignore_errors=True)
 
-    def run(self, out: Path, *more: str, largest_file: int | None = None) -> Command:
-        """Starts the run in a folder."""
-        arguments = (*self.world, *more, f"out={out}")
-        return self.zygote.start(*arguments, largest_file=largest_file)
+    def run(self, out: Path, *, composes: bool = False, largest_file: int | None = None) -> Command:
+        """Starts the run in a new folder.
 
-    def finish(self, out: Path, *more: str) -> str:
+        Args:
+            out: The folder.
+            composes: Whether the configuration is composed; else it is there already.
+            largest_file: Bytes above which writing to a file fails; None: any.
+        """
+        if composes:
+            return self.zygote.start(*self.world, f"out={out}", largest_file=largest_file)
+        out.mkdir(parents=True)
+        (out / CONFIG).write_bytes(self.reference.config)
+        return self.zygote.start("resume", str(out), largest_file=largest_file)
+
+    def interrupt(self, out: Path, seed: int, number: int) -> tuple[float, int]:
+        """Starts the run and sends it a signal; returns the CPU seconds and the exit code.
+
+        Args:
+            out: A new folder.
+            seed: Of the moment, which is anywhere in the run.
+            number: Of the signal.
+        """
+        composes = seed % EACH_COMPOSED == 0
+        whole_s = self.reference.composed_s if composes else self.reference.resumed_s
+        moment_s = np.random.default_rng(seed).uniform(0, whole_s)
+        return moment_s, self.run(out, composes=composes).kill_at(moment_s, number)
+
+    def finish(self, out: Path) -> str:
         """Resumes until the end; a run that had not begun begins. Returns the printed text."""
-        began = (out / "config.yaml").exists()
-        command = self.zygote.start("resume", str(out)) if began else self.run(out, *more)
+        began = (out / CONFIG).exists()
+        arguments = ["resume", str(out)] if began else [*self.world, f"out={out}"]
+        command = self.zygote.start(*arguments, with_summary=False)
         code = command.wait()
         printed = command.printed()
         assert code == 0, f"resume ended with {code}:\n{printed}"
@@ -111,7 +144,13 @@ def readable_rows(out: Path) -> pd.DataFrame | None:
     whole = out / RESULTS
     paths = [whole] if whole.exists() else sorted((out / "parts").glob("*/*/*.parquet"))
     frames = [pd.read_parquet(path) for path in paths]
-    return pd.concat(frames, ignore_index=True) if frames else None
+    return plain(pd.concat(frames, ignore_index=True)) if frames else None
+
+
+def plain(rows: pd.DataFrame) -> pd.DataFrame:
+    """Makes texts of categories, which files of several strategies hold in several ways."""
+    held = rows.select_dtypes("category").columns
+    return rows.astype(dict.fromkeys(held, str))
 
 
 def assert_kept(before: pd.DataFrame | None, reference: Reference, but: Sequence[str] = ()) -> int:
@@ -141,24 +180,33 @@ def assert_same_table(out: Path, reference: Reference) -> None:
 
 
 def reference_of(zygote: Zygote, out: Path, world: Sequence[str] = WORLD) -> Reference:
-    """Plays the run once without a fault.
+    """Plays the run twice without a fault.
 
     Args:
         zygote: Starts commands.
         out: The run folder.
         world: Overrides of the run.
     """
-    start = time.monotonic()
-    command = zygote.start(*world, f"out={out}")
-    code = command.wait()
-    assert code == 0, command.printed()
-    duration_s = time.monotonic() - start
-    path = out / RESULTS
-    return Reference(path.read_bytes(), pd.read_parquet(path), duration_s)
+    composed_s = _cpu_s(zygote, *world, f"out={out}")
+    again = out.with_name(f"{out.name}-again")
+    again.mkdir()
+    shutil.copy(out / CONFIG, again)
+    resumed_s = _cpu_s(zygote, "resume", str(again))
+    table, config = (out / RESULTS).read_bytes(), (out / CONFIG).read_bytes()
+    assert (again / RESULTS).read_bytes() == table, "two runs without a fault differ"
+    rows = plain(pd.read_parquet(out / RESULTS))
+    return Reference(table, rows, config, composed_s, resumed_s)
+
+
+def _cpu_s(zygote: Zygote, *arguments: str) -> float:
+    command = zygote.start(*arguments)
+    cpu_s = command.whole_cpu_s()
+    assert command.wait() == 0, command.printed()
+    return cpu_s
 
 
 def kept_after(zygote: Zygote, out: Path, world: Sequence[str], num_parts: int) -> Path:
-    """Kills a run after some segments, and gives its folder.
+    """Kills a run after some segments, when it has saved two states, and gives its folder.
 
     Args:
         zygote: Starts commands.
@@ -167,13 +215,17 @@ def kept_after(zygote: Zygote, out: Path, world: Sequence[str], num_parts: int) 
         num_parts: After so many segments of any strategy.
     """
     command = zygote.start(*world, f"out={out}")
-    until = time.monotonic() + 60
-    while len(list((out / "parts").glob("*/*/*.parquet"))) < num_parts:
+    until = time.monotonic() + 120
+    while _count(out, "parts/*/*/*.parquet") < num_parts or _count(out, "checkpoints/[0-9]*") < 2:
         assert time.monotonic() < until, command.printed()
         time.sleep(0.002)
     os.kill(command.pid, signal.SIGKILL)
     command.wait()
     return out
+
+
+def _count(out: Path, pattern: str) -> int:
+    return sum(1 for _ in out.glob(pattern))
 
 
 def interrupted_by(number: int, bench: Bench, seed: int) -> str:
@@ -184,25 +236,24 @@ def interrupted_by(number: int, bench: Bench, seed: int) -> str:
         bench: See there.
         seed: Of the moment.
     """
-    moment_s = np.random.default_rng(seed).uniform(0, bench.reference.duration_s)
     with bench.out(f"signal{number}-{seed}") as out:
-        code = bench.run(out).kill_after(moment_s, number)
+        moment_s, code = bench.interrupt(out, seed, number)
         assert code in (0, -number, 128 + number), f"the run ended with {code}"
         segments = assert_kept(readable_rows(out), bench.reference)
         bench.finish(out)
         assert_same_table(out, bench.reference)
-        return f"at {moment_s:.2f} s, {segments} segments kept"
+        return f"after {moment_s:.2f} CPU s, {segments} segments kept"
 
 
 def twice_interrupted(bench: Bench, seed: int) -> str:
     """Kills a run, kills its resumption, and resumes it again."""
     draws = np.random.default_rng(seed)
     with bench.out(f"twice-{seed}") as out:
-        bench.run(out).kill_after(draws.uniform(0, bench.reference.duration_s), signal.SIGKILL)
+        bench.interrupt(out, seed, signal.SIGKILL)
         first = readable_rows(out)
-        if (out / "config.yaml").exists():
+        if (out / CONFIG).exists():
             again = bench.zygote.start("resume", str(out))
-            again.kill_after(draws.uniform(0, bench.reference.duration_s), signal.SIGKILL)
+            again.kill_at(draws.uniform(0, bench.reference.resumed_s), signal.SIGKILL)
         second = assert_kept(readable_rows(out), bench.reference)
         assert second >= assert_kept(first, bench.reference), "a finished segment was lost"
         bench.finish(out)
@@ -214,7 +265,8 @@ def full_disk(bench: Bench, seed: int) -> str:
     """Lets every file end at a random size, then resumes without that limit."""
     largest = int(np.exp(np.random.default_rng(seed).uniform(np.log(200), np.log(2e5))))
     with bench.out(f"disk-{seed}") as out:
-        command = bench.run(out, largest_file=largest)
+        composes = seed % EACH_COMPOSED == 0
+        command = bench.run(out, composes=composes, largest_file=largest)
         code = command.wait()
         printed = command.printed()
         assert code in (0, 2), f"the run ended with {code}:\n{printed}"
@@ -243,29 +295,32 @@ def damaged(bench: Bench, interrupted: Path, victim: Path, change: Callable[[byt
         return str(victim)
 
 
-def killed_worker(bench: Bench, seed: int) -> str:
-    """Kills one of Ray's workers at a random moment; the run must end by itself.
+def killed_workers(bench: Bench, seed: int, count: int) -> str:
+    """Kills Ray's workers at random moments; the run must go on by itself.
 
     Args:
         bench: See there.
-        seed: Of the moment and of the worker.
+        seed: Of the moments and of the workers.
+        count: How many.
     """
     draws = np.random.default_rng(seed)
+    killed = 0
     with bench.out(f"worker-{seed}") as out:
         command = bench.run(out)
-        time.sleep(draws.uniform(0, bench.reference.duration_s))
-        workers = workers_under(command.pid)
-        if workers:
-            with suppress(ProcessLookupError):
-                os.kill(int(draws.choice(workers)), signal.SIGKILL)
+        while killed < count and (code := command.ended_within(draws.uniform(0, MOST_S))) is None:
+            workers = workers_under(command.pid)
+            if workers:
+                with suppress(ProcessLookupError):
+                    os.kill(int(draws.choice(workers)), signal.SIGKILL)
+                    killed += 1
         code = command.wait()
         assert code == 0, f"the run ended with {code}:\n{command.printed()}"
+        assert killed == count, f"the run ended after {killed} kills"
         rows = readable_rows(out)
-        assert rows is not None
-        assert assert_kept(rows, bench.reference, but=REPLAYS) and len(rows) == len(
-            bench.reference.rows
-        )
-        return f"{len(workers)} workers"
+        assert rows is not None and len(rows) == len(bench.reference.rows)
+        assert assert_kept(rows, bench.reference, but=REPLAYS)
+        replays = rows.groupby(["strategy", "segment"], observed=True)[REPLAYS[0]].max().sum()
+        return f"{killed} workers killed, {replays} shards played again"
 
 
 def cut_at(share: float) -> Callable[[bytes], bytes]:
