@@ -73,7 +73,10 @@ def own_code_of(setups: Iterable[Setup]) -> dict[str, str]:
 
 def hashes_of(data: Iterable[Tree]) -> dict[str, str]:
     """Names the content of data files by their paths."""
-    return {str(each["path"]): f"{str(each['sha256'])[:_HASH_DIGITS]}, {each['bytes']} bytes" for each in data}
+    return {
+        str(each["path"]): f"{str(each['sha256'])[:_HASH_DIGITS]}, {each['bytes']} bytes"
+        for each in data
+    }
 
 
 def difference(kept: Mapping[str, object], now: Facts) -> str:

@@ -198,7 +198,7 @@ def _values(results: Results, metrics: Sequence[str], baseline: str) -> pd.DataF
     for code, metric in enumerate(metrics):
         rows = results.rows(metric, [*group, "seed", "device_id"])
         own = device_sums(rows, group)
-        names = pd.Categorical.from_codes(np.full(len(own), code), categories=[*metrics])
+        names = pd.Categorical.from_codes(np.full(len(own), code), categories=pd.Index([*metrics]))
         kept.append(own.assign(metric=names))
         there.append(rows[group].drop_duplicates().astype(object).assign(metric=metric))
     sums = pd.concat(kept, ignore_index=True)
