@@ -12,7 +12,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check oldest smoke chaos soak golden build
+.PHONY: help install run test long check oldest smoke chaos soak golden build
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,14 +29,17 @@ $(INSTALLED): pyproject.toml constraints.txt
 run: $(INSTALLED) ## the comparison that README shows; options in ARGS, as in make run ARGS="seed=1"
 	@$(BIN)/cdc-flower $(ARGS)
 
-test: $(INSTALLED) ## every test; options in ARGS, as in make test ARGS="-k links"
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(INSTALLED) ## every test, of exhaustive ones a sample; options in ARGS, as in make test ARGS="-k links"
+	@$(BIN)/python -m pytest -m "not long" $(ARGS)
+
+long: $(INSTALLED) ## the cases of exhaustive tests that make test leaves out
+	@$(BIN)/python -m pytest -n 2 -m long $(ARGS)
 
 check: $(INSTALLED) ## format, lint, types, and the quick tests, which start neither Ray nor Flower's runtime
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy cdc_flower
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray and not flwr and not slow" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray and not flwr and not slow and not long" $(ARGS)
 
 oldest: $(OLDEST)/.installed ## the tests that concern Flower, with the oldest Flower that pyproject.toml allows
 	@$(OLDEST)/bin/python -m pytest tests/test_identity.py tests/test_wire.py tests/test_batch.py tests/test_any_app.py \

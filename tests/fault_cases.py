@@ -4,10 +4,8 @@ import copy
 import os
 import resource
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -177,22 +175,10 @@ def with_limit(num_bytes: int, act: Callable[[], object]) -> Callable[[], object
     return limited
 
 
-def started(arguments: Sequence[str], folder: Path) -> "subprocess.Popen[str]":
-    """The command line in a process of its own, in a folder."""
-    code = "from cdc_flower.cli import main; main()"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for_parts(out: Path, number: int, process: "subprocess.Popen[str]") -> None:
+def wait_for_parts(out: Path, number: int) -> None:
     """Waits until a run has kept so many segments, or is finished."""
     end_s = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < end_s and process.poll() is None:
+    while time.monotonic() < end_s and not (out / "results.parquet").exists():
         if len([*out.glob("parts/*/*/*.parquet")]) >= number:
             return
         time.sleep(0.01)

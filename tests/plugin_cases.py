@@ -219,6 +219,6 @@ def config_of(
 ) -> dict[str, Any]:
     """Composes a configuration as the command line does, with all checks before data are read."""
     with hydra_at(None if config_dir is None else str(config_dir)):
-        check_overrides(overrides, config_name)
-        config = resolved(compose(config_name, overrides=list(overrides)), overrides)
+        free = check_overrides(overrides, config_name)
+        config = resolved(compose(config_name, overrides=free), free, config_name)
     return checked_config({**config, "command": ""})

@@ -11,8 +11,8 @@ from typing import Protocol
 import pandas as pd
 import pytest
 from fault_cases import at_part, interrupt
-from hydra import compose, initialize_config_module
 from hydra.core.singleton import Singleton
+from run_cases import composed_of
 
 from cdc_flower import __version__
 from cdc_flower.cli import main
@@ -369,8 +369,7 @@ def test_every_choice_of_every_group_composes(path: Path) -> None:
     name = path.stem
     group = "strategy" if path in method_files().values() else path.parent.name
     override = f"strategy=[{name}]" if group == "strategy" else f"{group}={name}"
-    with initialize_config_module("cdc_flower.configs", version_base="1.3"):
-        config = compose("config", overrides=[override])
+    config = composed_of(override)
     if group == "strategy":
         assert name in config["strategy"]
     elif group == "task":

@@ -8,6 +8,7 @@ import tomllib
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -56,7 +57,8 @@ def imports(path: Path) -> list[str]:
     functions and those for types alone count.
     """
     found: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    own = sources().get(path)
+    for node in own.nodes if own else ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -79,10 +81,16 @@ def measures() -> ModuleType:
 
 
 @cache
+def sources() -> dict[Path, Any]:
+    """Path -> file of the package, which is parsed once for all tests."""
+    return {ROOT / source.name: source for source in measures().read_sources(ROOT)}
+
+
+@cache
 def structure() -> tuple[dict[str, float], dict[str, list[str]]]:
     """Measures the package once: numbers, and places by measure."""
-    sources = measures().read_sources(ROOT)
-    return measures().numbers_of(sources), measures().places_of(sources)
+    own = [*sources().values()]
+    return measures().numbers_of(own), measures().places_of(own)
 
 
 def inside(name: str, package: str) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord
 from flwr.serverapp.strategy import FedAvg
-from hydra import compose, initialize_config_module
+from run_cases import composed_of
 from tiny import counting_app
 
 from cdc_flower.simulations.grids.inline import InlineGrid
@@ -22,17 +22,14 @@ YAMLS = [*ROOT.glob("cdc_flower/**/*.yaml")]  # each composes in test_cli.py as 
 
 def commands(text: str) -> list[list[str]]:
     """The overrides of each ``cdc-flower`` command line."""
-    lines = re.findall(r"^[#\s]*cdc-flower([^\n`]*)$", text, re.MULTILINE)
+    lines = re.findall(r"^[#\s]*cdc-flower((?: [^\n`]*)?)$", text, re.MULTILINE)
     words = [shlex.split(line, comments=True) for line in lines]
     # What needs modules and files of a user's own is checked in tests/study/test_plugins.py.
     own = ("--config-dir", "plugins=")
     words = [line for line in words if not any(word.startswith(own) for word in line)]
-    return [
-        [word for word in line if word != "-m"]
-        for line in words
-        if line[:1]
-        not in (["report"], ["verify"], ["stress"], ["list"], ["describe"], ["run"], ["--cfg"])
-    ]
+    others = {"report", "resume", "verify", "stress", "list", "describe", "run", "--cfg"}
+    runs = [line for line in words if not (line and line[0] in others)]
+    return [[word for word in line if word != "-m"] for line in runs]
 
 
 def test_the_comparison_from_python_runs_as_readme_shows_it(
@@ -74,8 +71,7 @@ def test_every_command_that_is_shown_composes(path: Path) -> None:
         one_each = [
             re.sub(r"^(seed|network|model)=([^,\[]+),.*$", r"\1=\2", word) for word in overrides
         ]
-        with initialize_config_module("cdc_flower.configs", version_base="1.3"):
-            compose("config", overrides=one_each)
+        composed_of(*one_each)
 
 
 def test_readme_names_every_network_and_model_that_there_is() -> None:

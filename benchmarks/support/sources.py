@@ -68,6 +68,11 @@ class Source:
         """Its tokens."""
         return list(tokenize.generate_tokens(io.StringIO(self.text).readline))
 
+    def tokens_of(self, kind: int, text: str) -> list[tokenize.TokenInfo]:
+        """Lists tokens of a kind that hold a text; a file without the text is not split up."""
+        own = self.tokens if text in self.text else []
+        return [token for token in own if token.type == kind and text in token.string]
+
     @property
     def module(self) -> str:
         """Its dotted name."""
@@ -180,7 +185,7 @@ def uses_of_any(sources: Sequence[Source]) -> list[str]:
     """Lists every ``Any`` outside of texts and comments, its imports too."""
     found = []
     for source in sources:
-        own = [token for token in source.tokens if token.type == tokenize.NAME]
+        own = source.tokens_of(tokenize.NAME, "Any")
         found += [f"{source.name}:{token.start[0]}" for token in own if token.string == "Any"]
     return found
 
@@ -271,7 +276,7 @@ def comment_lines(sources: Sequence[Source]) -> list[str]:
     """Lists lines that hold a comment, alone or behind code."""
     found = []
     for source in sources:
-        own = [token for token in source.tokens if token.type == tokenize.COMMENT]
+        own = source.tokens_of(tokenize.COMMENT, "#")
         found += [f"{source.name}:{token.start[0]}" for token in own]
     return found
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import shlex
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import StringIO
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from cdc_flower.api.composing import composed, flat
 from cdc_flower.api.data import data_node, num_segments_of
-from cdc_flower.api.filed import filed_name
+from cdc_flower.api.filed import filed_name, registered_name
 from cdc_flower.api.models import model_node
 from cdc_flower.api.networks import network_node
 from cdc_flower.api.policies import policy_node
@@ -29,6 +30,8 @@ from cdc_flower.study.run import link_facts, play_all, run
 from cdc_flower.study.setup import prepare
 from cdc_flower.study.trees import Tree
 from cdc_flower.tables.summary import BASELINE
+from cdc_flower.tasks.protocol import Task
+from cdc_flower.tasks.registry import tasks
 
 #: Groups for which an object may stand in place of a name.
 MAKERS: Mapping[str, Callable[[object, Mapping[str, object]], Held]] = {
@@ -39,12 +42,15 @@ MAKERS: Mapping[str, Callable[[object, Mapping[str, object]], Held]] = {
 }
 #: Arguments of :func:`compare` that are called otherwise than their keys.
 KEYS = {"devices": "fleet.num_devices", "segments": "num_segments"}
+#: Held by the comparison that plays. Hydra, loggers, and the generators that Flower's strategies
+#: draw from are one for the whole process.
+_ALONE = threading.RLock()
 
 
 def compare(
     strategies: object,
     *,
-    task: str | None = None,
+    task: str | type[Task] | None = None,
     data: object = None,
     model: object = None,
     network: object = None,
@@ -59,18 +65,20 @@ def compare(
     """Plays strategies on the same fleet, streams and links, and returns the results.
 
     A name stands for a file of the configuration, as on the command line; what is left out is as
-    there. Objects are copied: one that is played twice starts afresh.
+    there. Objects are copied: one that is played twice starts afresh. Comparisons in several
+    threads wait for one another.
 
     Args:
         strategies: Names, classes and objects (of :class:`~cdc_flower.CloudStrategy`, or of one of
-            Flower's behind :class:`~cdc_flower.OnDevices`), or a mapping of names to them. An
-            object is called as its class, in snake case.
-        task: What devices do; recommendation by default.
+            Flower's, as it is or behind :class:`~cdc_flower.FederatedOnDevices`), or a mapping of
+            names to them. An object is called as its class, in snake case.
+        task: A name, or a registered class of :class:`~cdc_flower.Task`; recommendation by default.
         data: A name; a DataFrame with the columns user, item and time, and perhaps context or
             drift; or a :class:`~cdc_flower.Stream` with ``historical()``.
         model: A name, a class of :class:`~cdc_flower.DeviceModel`, or one of them.
-        network: A name, a :class:`~cdc_flower.Network`, a :class:`~cdc_flower.Trace` for both
-            directions, a pair (up, down) of them, or a list of such pairs.
+        network: A name, a :class:`~cdc_flower.Network`, an object or class whose ``network()``
+            makes one, a :class:`~cdc_flower.Trace` for both directions, a pair (up, down) of them,
+            or a list of such pairs.
         policy: A name, a class of :class:`~cdc_flower.Policy`, or one of them.
         devices: How many; None: all that the data have. The key ``fleet.num_devices``.
         segments: Of the stream. The key ``num_segments``.
@@ -82,19 +90,31 @@ def compare(
     Raises:
         UserError: If the input is wrong; then nothing was trained and nothing written.
     """
-    given: dict[str, object] = {"task": task, "data": data, "network": network, "devices": devices}
-    given |= {"segments": segments, "seed": seed, "out": None if out is None else os.fspath(out)}
+    given: dict[str, object] = {"data": data, "network": network, "devices": devices}
+    given["task"] = registered_name(task, tasks, "task")
+    given |= {"segments": segments, "seed": seed, "out": _home(out)}
     given["model"] = filed_name(model, models, "model")
     given["policy"] = filed_name(policy, policies, "policy")
     arms = Arms.of(strategies)
     if baseline not in (*arms.names, BASELINE):
         raise UserError(f"baseline must be one of {', '.join(arms.names)}, got {baseline!r}")
-    resolved = _configured(arms, given, flat(config))
-    with _process_as_it_was():
+    with _ALONE, _process_as_it_was():
+        resolved = _configured(arms, given, flat(config))
         if resolved["out"] is None:
             return _played(resolved, baseline)
         folder = run(resolved, console=Console(file=StringIO()))
     return load(folder, baseline=baseline)
+
+
+def _home(out: object) -> str | None:
+    """Reads a folder, in which ``~`` is the home of the user.
+
+    Raises:
+        UserError: If it is no path.
+    """
+    if not isinstance(out, str | os.PathLike | None):
+        raise UserError(f"out must be a folder, got {out!r}")
+    return None if out is None else os.path.expanduser(os.fspath(out))
 
 
 def _configured(arms: Arms, given: Mapping[str, object], config: Mapping[str, object]) -> Tree:
@@ -110,19 +130,24 @@ def _configured(arms: Arms, given: Mapping[str, object], config: Mapping[str, ob
         for name, value in given.items()
         if name in MAKERS and not isinstance(value, str | None)
     }
-    keys = {KEYS.get(name, name): value for name, value in given.items() if value is not None}
+    keys = {
+        KEYS.get(name, name): value
+        for name, value in given.items()
+        if value is not None or name == "seed"  # of which there is no other than the one given
+    }
     keys |= arms.keys()
     for key in (key for key in config if key in keys):
         name = next((name for name, other in KEYS.items() if other == key), key)
         raise UserError(f"config: {key} must be given once, got it as the argument {name} too")
     own = {name: _below(config, name) for name in objects}
     nodes = {name: MAKERS[name](value, own[name]) for name, value in objects.items()}
-    settings = {name: _below(config, f"{GROUP}.{name}") for name in arms.values}
+    aside = (*arms.values, *arms.odd)
+    settings = {name: _below(config, f"{GROUP}.{name}") for name in aside}
     held_strategies = arms.nodes(settings)
     num_segments = num_segments_of(nodes["data"]) if "data" in nodes else None
     if num_segments is not None:
         keys = {"num_segments": num_segments, **keys}
-    prefixes = (*(f"{name}." for name in objects), *(f"{GROUP}.{name}." for name in arms.values))
+    prefixes = (*(f"{name}." for name in objects), *(f"{GROUP}.{name}." for name in aside))
     named = {name: value for name, value in keys.items() if name not in objects}
     others = {key: value for key, value in config.items() if not key.startswith(prefixes)}
     resolved, overrides = composed({**named, **others})

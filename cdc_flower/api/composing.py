@@ -14,6 +14,7 @@ from cdc_flower.core.errors import UserError
 from cdc_flower.study.composing import ROOT, composed_config, group_names, hydra_at, plain
 from cdc_flower.study.keys import check_overrides
 from cdc_flower.study.overrides import parsed, path_of
+from cdc_flower.study.plugins import PLUGINS, load_plugins
 from cdc_flower.study.setup import resolved
 from cdc_flower.study.trees import Tree
 
@@ -39,10 +40,17 @@ def composed(keys: Mapping[str, object]) -> tuple[Tree, list[str]]:
         if not _KEY.fullmatch(key):
             raise UserError(f"config: a key must be names joined by dots, got {key!r}")
     with hydra_at():
+        load_plugins(_plugins(keys))  # what is registered is a choice from here on
         overrides = _overrides(keys)
-        check_overrides(overrides)
+        overrides = check_overrides(overrides)
         config = resolved(compose(ROOT, overrides=overrides), overrides)
     return config, overrides
+
+
+def _plugins(keys: Mapping[str, object]) -> list[str]:
+    """Lists the plug-ins that keys name, as a list; another value is refused later."""
+    names = keys.get(PLUGINS, [])
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def _overrides(keys: Mapping[str, object]) -> list[str]:

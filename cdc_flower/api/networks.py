@@ -1,15 +1,18 @@
 """Takes links as kinds of link and as recorded rates."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.core.held import Held, class_path
+from cdc_flower.core.held import Held, class_path, held
 from cdc_flower.core.options import checked_values, option, options_of
+from cdc_flower.core.registry import NAME, snake_case
 from cdc_flower.core.targets import TARGET
 from cdc_flower.simulations.fleet import Network
 from cdc_flower.simulations.network.trace import Trace, TracePair
+
+GROUP = "network"
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,9 @@ def network_node(value: object, settings: Mapping[str, object]) -> Held:
     """Makes the node of links that are given in Python.
 
     Args:
-        value: A kind of link; recorded rates for both directions; a pair (up, down) of them; or a
-            list of such pairs, of which each device follows one.
+        value: A kind of link, or an object or class with a method ``network()``; recorded rates
+            for both directions; a pair (up, down) of them; or a list of such pairs, of which each
+            device follows one.
         settings: Configured options.
 
     Raises:
@@ -36,9 +40,28 @@ def network_node(value: object, settings: Mapping[str, object]) -> Held:
             key = next(iter(settings))
             raise UserError(f"network.{key} must be set in the object that is given")
         return _node(value)
+    if callable(getattr(value, "network", None)):
+        return _made_node(value, settings)
     checked: dict[str, Any] = checked_values(options_of(TraceOptions), settings, "network")
     options = TraceOptions(**checked)
     return _node(Network(options.name, rtt_s=options.rtt_s, traces=_pairs(value)))
+
+
+def _made_node(value: object, settings: Mapping[str, object]) -> Held:
+    """Asks an object, or one that is made of a class, for its kind of link.
+
+    Raises:
+        UserError: If an option is wrong, or what it makes is no kind of link.
+    """
+    kind = value if isinstance(value, type) else type(value)
+    node = held(value, str(getattr(kind, NAME, "") or snake_case(kind.__name__)), GROUP, settings)
+    made = cast(Callable[[], object], getattr(node.made(GROUP), GROUP))()
+    if not isinstance(made, Network):
+        raise UserError(
+            f"network: {kind.__name__}.network() must return a cdc_flower.Network, "
+            f"got {type(made).__name__}"
+        )
+    return Held(made, {**_node(made), **node})
 
 
 def _node(network: Network) -> Held:

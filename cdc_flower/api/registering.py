@@ -11,8 +11,9 @@ from typing import TypeVar, cast
 from cdc_flower.core.errors import UserError, nearest_name, unknown_name
 from cdc_flower.core.registry import Registry
 from cdc_flower.study.catalog import entries_of, kinds
-from cdc_flower.tables.column import Column, Pool, Scope, Subject, Type
+from cdc_flower.tables.column import Column, Pool, Subject, Type
 from cdc_flower.tables.columns import COLUMNS
+from cdc_flower.tables.made_columns import try_column
 
 Value = TypeVar("Value")
 #: The kind of columns, which are no registry.
@@ -20,7 +21,6 @@ COLUMN = "column"
 #: Facts of columns that are members of an enumeration.
 MEMBERS: dict[str, type[StrEnum]] = {
     "type": Type,
-    "scope": Scope,
     "pooled": Pool,
     "subject": Subject,
 }
@@ -90,9 +90,10 @@ def _add_column(name: str, facts: Mapping[str, object], made_of: Value) -> Value
         made_of: The function.
 
     Raises:
-        UserError: If a fact is none, or the name is taken.
+        UserError: If a fact is none, the name is taken, or the function asks for what is not there.
     """
-    known = {each.name for each in fields(Column)} - {"name", "made_of"}
+    fixed = {"name", "made_of", "scope", "is_key", "is_counted"}
+    known = {each.name for each in fields(Column)} - fixed
     for fact in facts:
         if fact not in known:
             raise unknown_name("fact", fact, known, "register")
@@ -103,7 +104,10 @@ def _add_column(name: str, facts: Mapping[str, object], made_of: Value) -> Value
         column = made(name, **{"doc": doc, "neutral": math.nan, **given}, made_of=made_of)
     except ValueError as error:
         raise UserError(f"register: {error}") from error
-    if name not in COLUMNS or not _is_again(COLUMNS[name].made_of, made_of):
+    try_column(column)
+    if name in COLUMNS and _is_again(COLUMNS[name].made_of, made_of):
+        COLUMNS.replace(column)  # a cell of a notebook that was run again
+    else:
         COLUMNS.register(column)
     return made_of
 

@@ -1,5 +1,6 @@
 """Takes strategies by name, as classes and as objects."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import cast
@@ -8,13 +9,16 @@ from flwr.serverapp.strategy import Strategy
 
 from cdc_flower.api.filed import filed_name
 from cdc_flower.core.errors import UserError, check_name
-from cdc_flower.core.held import Held, held
+from cdc_flower.core.held import held
 from cdc_flower.core.registry import snake_case
 from cdc_flower.strategies.base import OnDevices
 from cdc_flower.strategies.registry import strategies as registered
 from cdc_flower.strategies.stock import on_devices, put_on_devices
+from cdc_flower.study.arms import METHOD
 
 GROUP = "strategy"
+#: Names that are keys in Hydra's grammar; a dot would part two.
+_KEY = re.compile(r"[A-Za-z_][\w-]*")
 
 
 @dataclass
@@ -61,11 +65,22 @@ class Arms:
 
     def keys(self) -> dict[str, object]:
         """Lists the keys of a configuration that name them."""
-        methods = {f"{GROUP}.{name}.method": method for name, method in self.methods.items()}
+        methods = {
+            f"{GROUP}.{name}.method": method
+            for name, method in self.methods.items()
+            if name not in self.odd
+        }
         return {"strategies": self.names, **methods}
 
-    def nodes(self, settings: Mapping[str, Mapping[str, object]]) -> dict[str, Held]:
-        """Makes the nodes of classes and objects.
+    @property
+    def odd(self) -> list[str]:
+        """Lists names of arms that are no keys in Hydra's grammar, such as ``v1.5``."""
+        return [name for name in self.methods if not _KEY.fullmatch(name)]
+
+    def nodes(
+        self, settings: Mapping[str, Mapping[str, object]]
+    ) -> dict[str, Mapping[str, object]]:
+        """Makes the nodes of classes, objects and arms of odd names.
 
         Args:
             settings: Configured options by name.
@@ -73,9 +88,12 @@ class Arms:
         Raises:
             UserError: If an option is none or out of its range.
         """
-        return {
+        own = {
             name: held(value, name, f"{GROUP}.{name}", settings.get(name))
             for name, value in self.values.items()
+        }
+        return own | {
+            name: {METHOD: self.methods[name], **settings.get(name, {})} for name in self.odd
         }
 
 
@@ -88,6 +106,10 @@ def _named(given: object) -> Iterator[tuple[str, object]]:
     if not isinstance(given, Iterable):
         raise UserError(f"strategies must be names, classes or objects, got {given!r}")
     for value in given:
+        if not isinstance(value, str | type | Strategy):
+            raise UserError(
+                f"strategies must be names, classes or objects of strategies, got {value!r}"
+            )
         yield (value if isinstance(value, str) else own_name(value)), value
 
 
@@ -107,12 +129,13 @@ def _playable(name: str, value: object) -> object:
         UserError: If it cannot, or has the name of another strategy.
     """
     kind = value if isinstance(value, type) else type(value)
-    if not issubclass(kind, OnDevices):
-        try:
+    try:
+        played = on_devices(kind)
+        if played is not kind:
             is_class = isinstance(value, type)
-            value = on_devices(kind) if is_class else put_on_devices(cast(Strategy, value))
-        except UserError as error:
-            raise UserError(f"strategies: {name}: {error}") from error
+            value = played if is_class else put_on_devices(cast(Strategy, value))
+    except UserError as error:
+        raise UserError(f"strategies: {name}: {error}") from error
     if name in registered and registered[name].value is not kind:
         raise UserError(
             f"strategies: {name} is the name of another strategy; give yours one of its own: "

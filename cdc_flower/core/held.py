@@ -57,7 +57,7 @@ class Held(dict[str, object]):
         """
         if isinstance(self.value, type):
             try:
-                return self.value(**given, **self.settings)
+                return self.value(**given, **copy.deepcopy(self.settings))
             except (TypeError, ValueError) as error:
                 raise UserError(f"{place}: {error}") from error
         try:

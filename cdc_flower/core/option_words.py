@@ -4,7 +4,13 @@ import inspect
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 
-_TYPE_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+_TYPE_WORDS = {
+    object: "a value",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+}
 
 
 def type_words(kind: object) -> str:
@@ -28,7 +34,18 @@ def shown(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return value if value else "''"
+        return repr(value) if not value or _reads_as_another(value) else value
     if isinstance(value, Iterable) and not isinstance(value, Mapping):
         return f"[{', '.join(shown(each) for each in value)}]"
     return str(value)
+
+
+def _reads_as_another(text: str) -> bool:
+    """Tells whether a text without quotes would be a number, a truth value or null."""
+    if text.lower() in ("true", "false", "null"):
+        return True
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

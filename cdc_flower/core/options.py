@@ -317,6 +317,15 @@ def training_values(owner: object) -> dict[str, object]:
     }
 
 
+def is_plain(value: object) -> bool:
+    """Tells whether a YAML file can hold a value."""
+    if isinstance(value, list):
+        return all(map(is_plain, value))
+    if isinstance(value, dict):
+        return all(map(is_plain, value.values()))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
 def _open_above(rule: Rule) -> Rule:
     return dataclasses.replace(rule, below=None)
 

@@ -90,11 +90,14 @@ def import_target(path: object, place: str) -> object:
         raise UserError(f"{place} must be MODULE.NAME, such as my_module.Mine, got {path}")
     found = import_plugin(module, place)
     if not hasattr(found, name):
-        own = [
-            each
-            for each, value in vars(found).items()
-            if getattr(value, "__module__", None) == found.__name__ and each[:1] != "_"
-        ]
+        own = (
+            list(getattr(found, "__all__", ()))
+            or [  # a package lists what it imports
+                each
+                for each, value in vars(found).items()
+                if getattr(value, "__module__", None) == found.__name__ and each[:1] != "_"
+            ]
+        )
         raise unknown_name(f"name of {module}", name, own, place)
     return getattr(found, name)
 

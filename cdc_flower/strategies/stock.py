@@ -30,6 +30,7 @@ from cdc_flower.strategies.labelled_steps import LabelledSteps, layers_option
 from cdc_flower.strategies.stock_checks import (
     check_asked,
     check_class,
+    check_mix_in,
     check_num_devices,
     check_replies,
     check_values,
@@ -209,13 +210,15 @@ def on_devices(kind: type) -> type[OnDevices]:
     """Makes a class that plays of any of Flower's strategies; one that plays already is given back.
 
     Raises:
-        UserError: If it is none of Flower's strategies, or one that devices cannot play.
+        UserError: If it is none of Flower's strategies, one that devices cannot play, or one behind
+            ``OnDevices`` alone.
     """
     if not (isinstance(kind, type) and issubclass(kind, Strategy)):
         raise UserError(
             "a strategy must derive from flwr.serverapp.strategy.Strategy, got "
             f"{getattr(kind, '__module__', '')}.{getattr(kind, '__qualname__', kind)}"
         )
+    check_mix_in(kind, FederatedOnDevices)
     return kind if issubclass(kind, OnDevices) else _mixed(kind)
 
 

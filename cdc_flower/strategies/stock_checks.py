@@ -7,7 +7,9 @@ from flwr.serverapp.strategy import Strategy
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.options import Option, options_of
+from cdc_flower.core.registry import is_of_the_package
 from cdc_flower.devices.local_training import check_config
+from cdc_flower.strategies.base import OnDevices
 from cdc_flower.strategies.stock_state import wrapped
 from cdc_flower.wire import records
 from cdc_flower.wire.replies import MessageBatches
@@ -48,6 +50,28 @@ def check_class(kind: type) -> None:
     for base in kind.__mro__:
         if base.__module__.startswith("flwr.") and base.__name__ in REFUSED:
             raise UserError(f"{kind.__name__} cannot be played, as it {REFUSED[base.__name__]}")
+
+
+def check_mix_in(kind: type, mix_in: type) -> None:
+    """Refuses a strategy of Flower's behind ``OnDevices`` alone, whose draws no seed would reach.
+
+    Args:
+        kind: A strategy.
+        mix_in: That seeds them.
+
+    Raises:
+        UserError: If it is one.
+    """
+    bases = kind.__mro__
+    is_seeded = mix_in in bases or any(
+        is_of_the_package(base) and issubclass(base, Strategy) for base in bases
+    )
+    stock = [base for base in bases if base.__module__.startswith("flwr.") and base is not Strategy]
+    if OnDevices in bases and not is_seeded and stock[:1] and issubclass(stock[0], Strategy):
+        raise UserError(
+            f"{kind.__name__} must have {mix_in.__name__} in place of OnDevices, which leaves the "
+            f"draws of {stock[0].__name__} without a seed"
+        )
 
 
 def check_values(strategy: Strategy) -> None:

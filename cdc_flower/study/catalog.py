@@ -166,8 +166,20 @@ def _rows(entry: OwnEntry) -> Iterator[Option]:
     """Lists the options of what others registered."""
     if not isinstance(entry.value, type):
         return
-    for name, default, words, doc in option_rows(options_of(entry.value)):
+    for name, default, words, doc in option_rows(options_of(_played(entry.value))):
         yield Option(name, default, doc, words)
+
+
+def _played(kind: type) -> type:
+    """Takes the class that is played: one of Flower's has options of training on devices too."""
+    from flwr.serverapp.strategy import Strategy
+
+    from cdc_flower.strategies.stock import on_devices
+
+    try:
+        return on_devices(kind) if issubclass(kind, Strategy) else kind
+    except UserError:  # it is refused when it is to be played; a list shows it all the same
+        return kind
 
 
 def _files_of(group: str) -> Mapping[str, Path]:
@@ -274,7 +286,7 @@ def _cited(entry: Entry) -> Entry:
     from cdc_flower.strategies.registry import strategies
 
     known = strategies[entry.name]
-    rows = option_rows(options_of(known.value))
+    rows = option_rows(options_of(_played(known.value)))
     options = tuple(Option(name, default, doc, words) for name, default, words, doc in rows)
     paper = known.facts.paper
     cited = f"{paper.text} arXiv:{paper.arxiv}" if paper else ""

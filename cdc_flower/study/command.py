@@ -33,8 +33,10 @@ def run_command(arguments: Sequence[str]) -> None:
     overrides = list(given.overrides)
     if not (given.help or given.hydra_help or given.shell_completion):
         with hydra_at(given.config_dir):
-            check_overrides(overrides, given.config_name or ROOT, several=given.multirun)
-    flags = [text for text in arguments if text not in overrides]
+            overrides = check_overrides(
+                overrides, given.config_name or ROOT, several=given.multirun
+            )
+    flags = [text for text in arguments if text not in given.overrides]
     sys.argv[1:] = [*overrides, *flags]  # Hydra reads it, and takes no change after a flag
     cdc_flower.configs.find_methods()
     hydra.main(version_base=VERSION_BASE, config_path=CONFIGS, config_name=ROOT)(_job)()
@@ -73,7 +75,7 @@ def _job(config: DictConfig) -> None:
 
     job = HydraConfig.get()
     try:
-        values = resolved(config, list(job.overrides.task))
+        values = resolved(config, list(job.overrides.task), job.job.config_name or ROOT)
         values["also"] = companions(list(job.overrides.task))
         is_one_of_several = job.mode is not None and job.mode.name == "MULTIRUN"
         suffix = ""

@@ -1,5 +1,6 @@
 """Composes the package's files with Hydra: without torch, and with errors in one sentence."""
 
+import copy
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -8,11 +9,13 @@ from contextlib import contextmanager
 import hydra
 import yaml
 from hydra import compose
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
 from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
@@ -59,8 +62,32 @@ def composed_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
     Raises:
         UserError: In one sentence, where Hydra cannot compose it.
     """
-    try:
+    with _told(config_name):
         return compose(config_name, overrides=list(overrides), return_hydra_config=True)
+
+
+def check_values(composed: DictConfig, changes: Sequence[Override], config_name: str) -> None:
+    """Checks that values can be set where files are composed already, as Hydra would set them.
+
+    That is what composing them anew would do, but for reading all files again.
+
+    Args:
+        composed: From :func:`composed_config`; left as it is.
+        changes: Overrides of keys, not of groups.
+        config_name: Of the root configuration.
+
+    Raises:
+        UserError: In one sentence, where one cannot be set.
+    """
+    with _told(config_name):
+        ConfigLoaderImpl._apply_overrides_to_config(list(changes), copy.deepcopy(composed))
+
+
+@contextmanager
+def _told(config_name: str) -> Iterator[None]:
+    """Tells in one sentence why Hydra cannot compose a configuration."""
+    try:
+        yield
     except MissingConfigException as error:
         raise _missing(error, config_name) from error
     except yaml.MarkedYAMLError as error:

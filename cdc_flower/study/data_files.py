@@ -7,6 +7,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from cdc_flower.core.files import sha256_of
+from cdc_flower.study.folder import RUNS
 from cdc_flower.study.trees import Config, Tree
 from cdc_flower.tasks.recommendation.readers.files import find_file
 
@@ -21,16 +22,20 @@ MOST_BYTES = 2 * 2**30
 def data_facts(configs: Iterable[Config]) -> list[Tree]:
     """Describes each file or folder that these configurations name: path, files, bytes, hash.
 
+    What runs write into a folder of data, such as their results, is left out.
+
     Args:
         configs: Resolved.
     """
     found: dict[str, Tree] = {}
     for config in configs:
+        written = (config.get("out") or RUNS, config.get("cache"))
+        beside = [Path(path).resolve() for path in written if path]
         for group in ("data", "network"):
             node = config[group]
             for key, value in node.items():
                 if _is_path(key, value) and value not in found:
-                    found[value] = _facts(value, node.get("files"))
+                    found[value] = _facts(value, node.get("files"), beside)
     return list(found.values())
 
 
@@ -41,17 +46,20 @@ def _is_path(key: str, value: object) -> bool:
     return (key in PATHS or os.sep in value) and Path(value).expanduser().exists()
 
 
-def _facts(place: str, files: object) -> Tree:
+def _facts(place: str, files: object, beside: Sequence[Path]) -> Tree:
     """Describes a file, or the files of a folder.
 
     Args:
         place: The path.
         files: Names to look for in a folder, of which the first is read; or a pattern.
+        beside: Folders in it that are no data.
     """
     path = Path(place).expanduser()
     if path.is_dir() and isinstance(files, Sequence) and files and not isinstance(files, str):
         path = find_file(place, [str(name) for name in files])
-    names = _names(path, files if isinstance(files, str) else "*")
+    found = _names(path, files if isinstance(files, str) else "*")
+    is_data = {name: not _is_below((path / name).resolve(), beside) for name in found}
+    names = [name for name in found if is_data[name]]
     num_bytes = sum((path / name).stat().st_size for name in names)
     facts: Tree = {"path": place, "files": len(names), "bytes": num_bytes}
     if num_bytes > MOST_BYTES:
@@ -62,6 +70,10 @@ def _facts(place: str, files: object) -> Tree:
     for name in names:
         digest.update(f"{sha256_of(path / name)} {name}\n".encode())
     return {**facts, "sha256": digest.hexdigest()}
+
+
+def _is_below(path: Path, folders: Iterable[Path]) -> bool:
+    return any(path.is_relative_to(folder) for folder in folders)
 
 
 def _names(path: Path, pattern: str) -> list[str]:

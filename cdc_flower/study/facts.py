@@ -1,18 +1,15 @@
 """Finds what the results of a run depend on beside its configuration: code, versions, data."""
 
-import hashlib
 import platform
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import cast
 
-from cdc_flower.core.files import sha256_of
 from cdc_flower.study.check import result_values
-from cdc_flower.study.folder import RUNS
 from cdc_flower.study.setup import Setup
-from cdc_flower.study.trees import Config
+from cdc_flower.study.trees import Config, Tree
+from cdc_flower.training.own_code import own_code
 from cdc_flower.training.training_code import hash_of
 
 #: Installed packages that may change a number of the table, or a byte of its file.
@@ -25,20 +22,26 @@ _HASH_DIGITS = 16
 Facts = dict[str, dict[str, str]]
 
 
-def facts_of(configs: Sequence[Config], setups: Sequence[Setup], ids: Sequence[str]) -> Facts:
+def facts_of(
+    configs: Sequence[Config],
+    setups: Sequence[Setup],
+    ids: Sequence[str],
+    data: Sequence[Tree],
+) -> Facts:
     """Lists what must be the same where a run goes on.
 
     Args:
         configs: One for each task.
         setups: Made from them.
         ids: The ``run_id`` of each.
+        data: Of :func:`~cdc_flower.study.data_files.data_facts`.
     """
     tasks = [str(config["task"]) for config in configs]
     return {
         "run_id": dict(zip(tasks, ids, strict=True)),
         "version": versions(),
-        "code": {"cdc_flower": code_hash(), **own_code(setups)},
-        "data": data_hashes(configs),
+        "code": {"cdc_flower": code_hash(), **own_code_of(setups)},
+        "data": hashes_of(data),
     }
 
 
@@ -56,55 +59,24 @@ def code_hash() -> str:
     return hash_of(files, package)[:_HASH_DIGITS]
 
 
-def own_code(setups: Iterable[Setup]) -> dict[str, str]:
-    """Hashes the modules of a user's own that strategies, models, data and tasks come from."""
+def own_code_of(setups: Iterable[Setup]) -> dict[str, str]:
+    """Hashes the code of a user's own that strategies, models, data and tasks come from."""
     objects = [
         each
         for setup in setups
         for each in (*setup.strategies.values(), setup.model, setup.stream, setup.task)
     ]
-    names = dict.fromkeys(type(each).__module__ for each in objects)
-    files = {
-        name: getattr(sys.modules.get(name), "__file__", None)
-        for name in names
-        if name.partition(".")[0] not in ("cdc_flower", "flwr")
+    kinds = dict.fromkeys(type(each) for each in objects)
+    hashes = {f"{kind.__module__}.{kind.__qualname__}": own_code(kind) for kind in kinds}
+    return {name: digest for name, digest in hashes.items() if digest}
+
+
+def hashes_of(data: Iterable[Tree]) -> dict[str, str]:
+    """Names the content of data files by their paths."""
+    return {
+        str(each["path"]): f"{str(each['sha256'])[:_HASH_DIGITS]}, {each['bytes']} bytes"
+        for each in data
     }
-    return {name: sha256_of(Path(path))[:_HASH_DIGITS] for name, path in files.items() if path}
-
-
-def data_hashes(configs: Iterable[Config]) -> dict[str, str]:
-    """Hashes the files that configurations name as ``path``, by that path."""
-    found: dict[str, str] = {}
-    for config in configs:
-        written = (config["out"] or RUNS, config["cache"])
-        beside = [Path(path).resolve() for path in written if path]
-        for path in _paths_of(config):
-            if Path(path).exists() and path not in found:
-                found[path] = _hash_below(Path(path), beside)
-    return found
-
-
-def _paths_of(config: Config) -> list[str]:
-    nodes = (config.get(group) for group in ("data", "network"))
-    given = [node.get("path") for node in nodes if isinstance(node, Mapping)]
-    return [path for path in given if isinstance(path, str) and path]
-
-
-def _hash_below(path: Path, beside: Sequence[Path]) -> str:
-    """Hashes a file, or the names and contents of all files of a folder.
-
-    Args:
-        path: Of the file or folder.
-        beside: Folders in it that are no data, since runs write them.
-    """
-    if path.is_file():
-        return sha256_of(path)[:_HASH_DIGITS]
-    digest = hashlib.sha256()
-    for file in sorted(each for each in path.rglob("*") if each.is_file()):
-        if any(file.resolve().is_relative_to(folder) for folder in beside):
-            continue
-        digest.update(f"{file.relative_to(path)}\n{sha256_of(file)}\n".encode())
-    return digest.hexdigest()[:_HASH_DIGITS]
 
 
 def difference(kept: Mapping[str, object], now: Facts) -> str:

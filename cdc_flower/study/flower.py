@@ -38,7 +38,7 @@ def config_of(run_config: Mapping[str, bool | float | int | str], num_devices: i
     ]
     overrides = [*groups, *shlex.split(str(run_config.get("overrides", "")))]
     with hydra_at():
-        check_overrides(overrides)
+        overrides = check_overrides(overrides)
         config = compose(ROOT, overrides=overrides)
     values = {
         "strategies": [name.strip() for name in str(run_config["strategies"]).split(",")],

@@ -16,6 +16,7 @@ from cdc_flower.core.targets import TARGET
 from cdc_flower.study.catalog import entries_of_group
 from cdc_flower.study.composing import (
     ROOT,
+    check_values,
     composed_config,
     group_names,
     plain,
@@ -30,6 +31,7 @@ from cdc_flower.study.overrides import (
     runs_of,
     shape_of,
     tree_of,
+    with_free_signs,
 )
 from cdc_flower.study.plugins import load_plugins, plugins_named
 from cdc_flower.study.trees import Tree
@@ -37,7 +39,7 @@ from cdc_flower.study.trees import Tree
 
 def check_overrides(
     overrides: Sequence[str], config_name: str = ROOT, *, several: bool = False
-) -> None:
+) -> list[str]:
     """Checks the keys and choices of a command line. Hydra must be initialized.
 
     Args:
@@ -45,10 +47,14 @@ def check_overrides(
         config_name: Of the root configuration.
         several: Whether a key may have several values, one for each run.
 
+    Returns:
+        The overrides as Hydra takes them.
+
     Raises:
         UserError: If a key or a choice is unknown, or the configuration cannot be composed.
     """
-    changes = parsed(overrides)
+    free = with_free_signs(overrides)
+    changes = parsed(free)
     load_plugins(plugins_named(changes, config_name))
     groups = group_names()
     for override in changes:
@@ -59,6 +65,7 @@ def check_overrides(
         if alike not in seen:  # runs that differ in values alone have the same keys
             seen.add(alike)
             _check_run(run, groups, config_name)
+    return free
 
 
 def _check_run(run: Sequence[Override], groups: Sequence[str], config_name: str) -> None:
@@ -73,22 +80,20 @@ def _check_run(run: Sequence[Override], groups: Sequence[str], config_name: str)
     choices = dict(composed.hydra.runtime.choices)
     names = {group: choices[group] for group in groups if choices.get(group)}
     full = plain(composed)
-    changes = [
-        override
-        for override, text in zip(run, texts, strict=True)
-        if not override.is_delete() and text not in chosen
-    ]
+    others = [override for override, text in zip(run, texts, strict=True) if text not in chosen]
+    changes = [override for override in others if not override.is_delete()]
     final = full
     for override in changes:
         final = merged(final, tree_of(override))
     nothing: Tree = {}
     given = reduce(merged, map(tree_of, changes), nothing)
-    known = known_keys(names, final, chosen, given)
+    root = full if config_name == ROOT else None
+    known = known_keys(names, final, chosen, given, root)
     _check_keys(final, known, names, [])
     for override in changes:
         _check_sign(override, full)
         full = merged(full, tree_of(override))
-    composed_config(config_name, texts)
+    check_values(composed, others, config_name)
 
 
 def _check_keys(

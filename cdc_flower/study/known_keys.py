@@ -4,6 +4,7 @@ The package's own files have a key for each option, so a class is imported only 
 file of the user's own is named.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 
 from cdc_flower.core.errors import UserError, nearest_name, unknown_name
@@ -26,7 +27,13 @@ NODES = ("data", "grid", "model", "network", "policy")
 LEFT_OVER = "left over"
 
 
-def known_keys(names: Mapping[str, str], full: Tree, chosen: Sequence[str], given: Tree) -> Tree:
+def known_keys(
+    names: Mapping[str, str],
+    full: Tree,
+    chosen: Sequence[str],
+    given: Tree,
+    root: Tree | None = None,
+) -> Tree:
     """Lists the keys that the package's root, the chosen files and the configured classes have.
 
     Args:
@@ -34,19 +41,10 @@ def known_keys(names: Mapping[str, str], full: Tree, chosen: Sequence[str], give
         full: Tree of the configuration with all its files.
         chosen: Overrides of groups and of Hydra's search path.
         given: Tree of the command line alone.
+        root: Tree of the package's root with the chosen files; None: of another root.
     """
-    package = package_groups()
-    own = {group: name for group, name in {**names, **OVERLAYS}.items() if group != STRATEGY}
-    known = plain(
-        composed_config(
-            ROOT,
-            [
-                *(text for text in chosen if text.startswith("hydra.")),
-                *(f"{'' if group in package else '+'}{group}={own[group]}" for group in own),
-                f"{STRATEGY}=[{','.join(options_of_group(STRATEGY))}]",
-            ],
-        )
-    )
+    is_there = root is not None and _has_every_key(names, chosen, root)
+    known = copy.deepcopy(root) if root is not None and is_there else _keys_of_files(names, chosen)
     for group in NODES:
         node = full.get(group)
         if isinstance(node, Mapping):
@@ -63,6 +61,36 @@ def known_keys(names: Mapping[str, str], full: Tree, chosen: Sequence[str], give
         keys.setdefault(METHOD, None)
     _add_arms(known[STRATEGY], full.get(STRATEGY, {}))
     return known
+
+
+def _has_every_key(names: Mapping[str, str], chosen: Sequence[str], root: Tree) -> bool:
+    """Tells whether a composed root has all keys of its files already, and no others.
+
+    So it is unless one of the files sets keys of other places, or some strategies have no file
+    there. To compose it anew takes longer than all other checks.
+    """
+    heads = [text.lstrip("+") for text in chosen]
+    return (
+        all(names.get(group) == name for group, name in OVERLAYS.items())
+        and set(root.get(STRATEGY, ())) == set(options_of_group(STRATEGY))
+        and not any(head.startswith((STRATEGY, "hydra.")) for head in heads)
+    )
+
+
+def _keys_of_files(names: Mapping[str, str], chosen: Sequence[str]) -> Tree:
+    """Composes the package's root with the chosen files and the file of each strategy."""
+    package = package_groups()
+    own = {group: name for group, name in {**names, **OVERLAYS}.items() if group != STRATEGY}
+    return plain(
+        composed_config(
+            ROOT,
+            [
+                *(text for text in chosen if text.startswith("hydra.")),
+                *(f"{'' if group in package else '+'}{group}={own[group]}" for group in own),
+                f"{STRATEGY}=[{','.join(options_of_group(STRATEGY))}]",
+            ],
+        )
+    )
 
 
 def _keys_of_node(

@@ -128,6 +128,31 @@ def _is_choice(override: Override, groups: Sequence[str]) -> bool:
     return key in groups or key.rpartition(".")[2] in (TARGET, "method")
 
 
+def with_free_signs(overrides: Sequence[str]) -> list[str]:
+    """Lets keys of a node be written with ``+`` or without where a class takes its file's place.
+
+    Which keys the file of another class has is nothing that a user should have to know.
+
+    Args:
+        overrides: As on the command line.
+
+    Returns:
+        The same, as Hydra takes them.
+
+    Raises:
+        UserError: If one is no change of a key.
+    """
+    changes = parsed(overrides)
+    targets = [each.key_or_group for each in changes if each.key_or_group.endswith(f".{TARGET}")]
+    places = tuple(target.removesuffix(TARGET) for target in targets)
+    return [
+        f"++{text.lstrip('+')}"
+        if each.key_or_group.startswith(places) and not each.is_delete()
+        else text
+        for each, text in zip(changes, overrides, strict=True)
+    ]
+
+
 def tree_of(override: Override) -> Tree:
     """Makes a tree of keys of an override."""
     *outer, last = path_of(override.key_or_group)

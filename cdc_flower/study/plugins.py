@@ -18,7 +18,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.core.options import defaults_of
+from cdc_flower.core.options import defaults_of, is_plain
 from cdc_flower.core.registry import NAME, OWN_KINDS, Entry, Registry, is_of_the_package
 from cdc_flower.core.targets import TARGET, import_plugin
 from cdc_flower.study.trees import Tree
@@ -131,7 +131,7 @@ def _node_of(group: str, entry: OwnEntry) -> Tree:
 
     options = node_options(group, {NAME: entry.name})
     defaults = defaults_of({name: each for name, each in options.items() if name != TARGET})
-    plain = {key: value for key, value in defaults.items() if _is_plain(value)}
+    plain = {key: value for key, value in defaults.items() if is_plain(value)}
     return {**plain, NAME: entry.name}
 
 
@@ -152,12 +152,3 @@ def _task_file(entry: OwnEntry) -> Tree:
 def _store(group: str, name: str, node: Tree, package: str | None = None) -> None:
     """Stores what a YAML file of a group would hold."""
     ConfigStore.instance().store(name, node, group=group, package=package, provider="plug-ins")
-
-
-def _is_plain(value: object) -> bool:
-    """Tells whether a YAML file can hold a value."""
-    if isinstance(value, list):
-        return all(map(_is_plain, value))
-    if isinstance(value, dict):
-        return all(map(_is_plain, value.values()))
-    return value is None or isinstance(value, bool | int | float | str)

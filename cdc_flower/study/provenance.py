@@ -8,7 +8,7 @@ import logging
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -46,11 +46,12 @@ THREADS = 1
 _GIT_WAIT_S = 2.0
 
 
-def provenance_of(config: Config) -> Tree:
+def provenance_of(config: Config, data: Sequence[Tree] | None = None) -> Tree:
     """Finds out what the results of a configuration rest on beside it.
 
     Args:
         config: Resolved; the data of those under ``also`` count too.
+        data: Facts of its data files, if they are known; None: they are read.
     """
     return {
         "machine": {
@@ -68,17 +69,22 @@ def provenance_of(config: Config) -> Tree:
             **{name: _version_of(name) for name in PACKAGES},
         },
         "code": _code(Path(__file__).parents[1]),
-        "data": _or_unknown(lambda: data_facts([config, *config.get("also", ())])),
+        "data": _or_unknown(lambda: _data_of(config) if data is None else list(data)),
     }
 
 
-def begin(out: Path, config: Config, run_id: str) -> None:
+def _data_of(config: Config) -> list[Tree]:
+    return data_facts([config, *config.get("also", ())])
+
+
+def begin(out: Path, config: Config, run_id: str, data: Sequence[Tree] | None = None) -> None:
     """Writes the file of a run that begins; of one that goes on, what differs and the time.
 
     Args:
         out: The run folder.
         config: Resolved.
         run_id: Of the run.
+        data: As for :func:`provenance_of`.
     """
 
     def written() -> Tree:
@@ -88,7 +94,7 @@ def begin(out: Path, config: Config, run_id: str) -> None:
             "seed": config["seed"],
             "command": str(config.get("command", "")),
         }
-        now = {"started": _now(), "ended": None, **provenance_of(config)}
+        now = {"started": _now(), "ended": None, **provenance_of(config, data)}
         if not path.is_file():
             return {**names, **now}
         first = _read(path)

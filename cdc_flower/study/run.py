@@ -23,13 +23,14 @@ from cdc_flower.report import Comparison, read_folder, write_report
 from cdc_flower.simulations.grids.lost import GridLost
 from cdc_flower.study import folder, provenance
 from cdc_flower.study.cloud import train_cloud
+from cdc_flower.study.data_files import data_facts
 from cdc_flower.study.facts import facts_of
 from cdc_flower.study.journal import Journal, StrategyJournal
 from cdc_flower.study.resume import Found, found_in, opened
 from cdc_flower.study.session import Session
 from cdc_flower.study.setup import Setup, grid_of, prepare
 from cdc_flower.study.strategy_play import labels_of, play_strategy, run_id_of
-from cdc_flower.study.trees import Config
+from cdc_flower.study.trees import Config, Tree
 from cdc_flower.tables.parts import Order
 from cdc_flower.tables.summary import rich_table, write_summary
 
@@ -80,10 +81,11 @@ def run(
             leave_finished(out, config, console)
             return out
         _describe(out, config, setups[0], is_new=found is Found.NOTHING)
-        facts = facts_of(configs, setups, [run_id_of(one) for one in configs])
+        data = data_facts(configs)
+        facts = facts_of(configs, setups, [run_id_of(one) for one in configs], data)
         order = order_of(configs, setups)
         journal = opened(out, order, facts, resumes=found is Found.BEGUN)
-        _play_in(out, configs, setups, grid, journal, console)
+        _play_in(out, configs, setups, grid, journal, console, data)
     return out
 
 
@@ -129,6 +131,7 @@ def _play_in(
     grid: Grid | None,
     journal: Journal,
     console: Console,
+    data: Sequence[Tree],
 ) -> None:
     """Plays what is left of a run in its folder.
 
@@ -139,11 +142,12 @@ def _play_in(
         grid: Where to play; None: the configured one.
         journal: Of the run.
         console: Where the table is printed.
+        data: Facts of the data files.
     """
     with_report = configs[0]["report"]
     folder.point_latest_at(out)
     handler = folder.log_to(out / folder.LOG)
-    provenance.begin(out, configs[0], run_id_of(configs[0]))
+    provenance.begin(out, configs[0], run_id_of(configs[0]), data)
     try:
         try:
             for one, setup in zip(configs, setups, strict=True):

@@ -24,6 +24,7 @@ from cdc_flower.simulations.requests.setup import policy_of
 from cdc_flower.study.arms import strategies_of
 from cdc_flower.study.check import checked_config
 from cdc_flower.study.cloud import HistoricalStream
+from cdc_flower.study.composing import ROOT
 from cdc_flower.study.fleet_setup import fleet_of, network_of
 from cdc_flower.study.nodes import without_leftovers
 from cdc_flower.study.play import Playable
@@ -97,7 +98,7 @@ def prepare(config: Config) -> Setup:
     )
 
 
-def resolved(config: DictConfig, overrides: Sequence[str] = ()) -> Tree:
+def resolved(config: DictConfig, overrides: Sequence[str] = (), config_name: str = ROOT) -> Tree:
     """Turns a composed configuration into plain values.
 
     An experiment without an ``experiment_name`` gets the name of its file.
@@ -105,13 +106,14 @@ def resolved(config: DictConfig, overrides: Sequence[str] = ()) -> Tree:
     Args:
         config: As Hydra composed it.
         overrides: What it was composed with, such as ``experiment=video_arms``.
+        config_name: Of the root configuration.
 
     Raises:
         UserError: If a value that must be given is missing, or one that it refers to does not
             exist.
     """
     try:
-        settled = without_leftovers(config)
+        settled = without_leftovers(config, overrides, config_name)
         container = OmegaConf.to_container(settled, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise UserError(

@@ -80,7 +80,7 @@ class Column:
         in_summary: Whether the summary has it, pooled.
         heading: Head of its column in the report's table of costs; empty: its name there.
         made_of: Makes the values ``[n]`` of a device and segment of those of the other columns, by
-            name; None: they are counted or given.
+            name, which cannot be changed; None: they are counted or given.
 
     Raises:
         ValueError: If the row contradicts itself.
@@ -163,6 +163,10 @@ class Columns:
         taken = {*self._by_name, *(known.summary_name for known in self.in_summary), "run"}
         if column.name in taken:
             raise UserError(f"columns must have names of their own, got {column.name!r} twice")
+        self._by_name[column.name] = column
+
+    def replace(self, column: Column) -> None:
+        """Puts a column in the place of the one of that name."""
         self._by_name[column.name] = column
 
     @contextmanager

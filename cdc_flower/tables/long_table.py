@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from cdc_flower.core.errors import UserError, unknown_name
 from cdc_flower.tables.column import Column, Scope, Type
 from cdc_flower.tables.columns import COLUMNS
+from cdc_flower.tables.made_columns import made_columns
 
 #: The column that names the metric of a row.
 METRIC = "metric"
@@ -61,22 +62,12 @@ def segment_frame(
     _check_names("labels", labels, (Scope.RUN, Scope.SEGMENT))
     _check_names("facts", facts, (Scope.DEVICE_SEGMENT,))
     _check_names("values", {METRIC: "", **values}, (Scope.METRIC,))
-    given = {**_made(facts), **labels, **facts, **values}
+    given = {**made_columns(facts), **labels, **facts, **values}
     shape = (np.size(facts["device_id"]), len(metrics))
     codes = np.tile(np.arange(shape[1]), shape[0])
     metric = pd.Categorical.from_codes(codes, pd.Index([str(name) for name in metrics]))
     rows = {column.name: _rows(column, given, shape) for column in COLUMNS if column.name != METRIC}
     return pd.DataFrame({**rows, METRIC: metric}, columns=list(COLUMNS.names))
-
-
-def _made(facts: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
-    """Makes the columns that are made of others."""
-    known = {name: np.asarray(value) for name, value in facts.items()}
-    return {
-        column.name: np.asarray(column.made_of(known)).astype(column.dtype)
-        for column in COLUMNS
-        if column.made_of is not None and column.name not in facts
-    }
 
 
 def _check_names(place: str, given: Mapping[str, ArrayLike], scopes: Sequence[Scope]) -> None:

@@ -29,6 +29,7 @@ BASELINE = "static"
 SHOWN_METRICS = ("auc", "ndcg@10", "hr@10", "accuracy", "log_loss", "r@1", "r@5", "median_rank")
 NUM_RESAMPLES = 1000
 _WEIGHTS_PER_CHUNK = 2_000_000  # of the resamples, which bound the memory
+_CELLS_AT_ONCE = 200_000  # of all metrics that are estimated in one pass, likewise
 
 
 def summary_columns() -> tuple[str, ...]:
@@ -165,9 +166,11 @@ def summarize(results: Results, baseline: str = BASELINE) -> pd.DataFrame:
     nothing arrived.
     """
     group = ["run", "task", "strategy"]
+    size = max(1, _CELLS_AT_ONCE // max(1, len(results.cells)))
+    metrics = results.metrics
     parts = [
-        _values(results.rows(metric, [*group, "seed", "device_id"]), metric, baseline)
-        for metric in results.metrics
+        _values(results, metrics[first : first + size], baseline)
+        for first in range(0, len(metrics), size)
     ]
     if not parts:
         return pd.DataFrame(columns=list(summary_columns()))
@@ -180,16 +183,31 @@ def summarize(results: Results, baseline: str = BASELINE) -> pd.DataFrame:
     return _ordered(table, results, baseline)[list(summary_columns())]
 
 
-def _values(rows: pd.DataFrame, metric: str, baseline: str) -> pd.DataFrame:
-    """Estimates value and difference of each run label, task and strategy that has a metric."""
+def _values(results: Results, metrics: Sequence[str], baseline: str) -> pd.DataFrame:
+    """Estimates value and difference of each run label, task and strategy that has a metric.
+
+    Args:
+        results: Of which the metrics are.
+        metrics: Estimated in one pass, as each step takes milliseconds however few its rows are.
+        baseline: The strategy to compare with.
+    """
     group = ["run", "task", "strategy"]
-    sums = device_sums(rows, group)
-    pairs = paired_difference(sums, ["run", "task"], baseline).drop(columns="num_devices")
+    key = [*group, "metric"]
+    kept: list[pd.DataFrame] = []
+    there: list[pd.DataFrame] = []
+    for code, metric in enumerate(metrics):
+        rows = results.rows(metric, [*group, "seed", "device_id"])
+        own = device_sums(rows, group)
+        names = pd.Categorical.from_codes(np.full(len(own), code), categories=pd.Index([*metrics]))
+        kept.append(own.assign(metric=names))
+        there.append(rows[group].drop_duplicates().astype(object).assign(metric=metric))
+    sums = pd.concat(kept, ignore_index=True)
+    pairs = paired_difference(sums, ["run", "task", "metric"], baseline)
     pairs = pairs.rename(columns={"low": "diff_low", "high": "diff_high"})
-    table = rows[group].drop_duplicates().astype(object)
-    for part in (estimate(sums, group), pairs):
-        table = table.merge(part.astype(dict.fromkeys(group, object)), on=group, how="left")
-    return table.assign(metric=metric)
+    table = pd.concat(there, ignore_index=True)
+    for part in (estimate(sums, key), pairs.drop(columns="num_devices")):
+        table = table.merge(part.astype(dict.fromkeys(key, object)), on=key, how="left")
+    return table
 
 
 def write_summary(frame: pd.DataFrame, path: str | Path) -> None:

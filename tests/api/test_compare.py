@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,13 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"data": [1, 2]}, "data must be a name, a DataFrame with user, item and time"),
     ({"task": "video_qa", "data": frame()}, "data must give clips with task=video_qa"),
     ({"devices": 0}, "fleet.num_devices must be"),
+    ({"devices": "4"}, "fleet.num_devices must be a whole number >= 1 or null, got '4'"),
+    ({"seed": None}, "seed must be a whole number >= 0, got null"),
+    ({"strategies": ["static", None]}, "must be names, classes or objects of strategies, got None"),
+    (
+        {"strategies": {"static": "static", "v1.5": "duet"}, "config": {"strategy.v1.5.epoch": 1}},
+        "strategy.v1.5: unknown key 'epoch'; did you mean 'epochs'?",
+    ),
     ({"baseline": "statik"}, "baseline must be one of static, got 'statik'"),
 ]
 
@@ -290,3 +298,58 @@ def test_numbers_of_numpy_are_numbers() -> None:
         config={**SMALL, "cloud.rate": np.float32(0.5)},
     )
     assert found.config["cloud"]["rate"] == 0.5  # type: ignore[index]
+
+
+def test_an_arm_may_have_any_name_that_a_file_may_have() -> None:
+    run = small({"static": "static", "v1.5": "fine_tuning", "1e3": "static"})
+    assert run.strategies == ["static", "v1.5", "1e3"]
+    more = {"strategy.v1.5.steps": 2}
+    assert small({"v1.5": "fine_tuning"}, config=more).config["strategy"]["v1.5"]["steps"] == 2
+
+
+class Listing(cdc.CloudStrategy):
+    """Changes a list that it was given."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+
+    def deployment(self) -> dict[str, np.ndarray]:
+        self.names.append("more")
+        return super().deployment()
+
+
+def test_values_of_a_configuration_stay_as_they_were() -> None:
+    names = {"one": ["a"]}
+    given = {"strategy.listing.names": names["one"]}
+    for _ in range(2):
+        small(Listing, config=given)
+    assert names == {"one": ["a"]}
+
+
+def test_comparisons_in_two_threads_wait_for_one_another(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    seeds = (0, 1)
+    alone = [small("fedavg", seed=seed).results for seed in seeds]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(lambda seed: small("fedavg", seed=seed).results, seeds))
+    for one, other in zip(alone, together, strict=True):
+        pd.testing.assert_frame_equal(one, other)
+    assert capfd.readouterr() == ("", "")
+
+
+class Shapeless(cdc.Policy):
+    """Gives what no device could be told by."""
+
+    given: Any = True
+
+    def decide(self, device_ids: np.ndarray, segment: int) -> Any:
+        return self.given
+
+
+@pytest.mark.parametrize("given", [[1], [True], np.arange(2), np.ones(12)])
+def test_a_policy_that_gives_no_truth_value_for_each_device_is_refused(given: Any) -> None:
+    policy = Shapeless()
+    policy.given = given
+    with pytest.raises(cdc.UserError, match=r"^policy: Shapeless.decide must give a truth value"):
+        small("duet", policy=policy)

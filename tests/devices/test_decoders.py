@@ -363,7 +363,7 @@ def test_bytes_of_each_form_for_gru4rec(form: str, payload_bytes: int, wire_byte
 def test_messages_in_flight_keep_each_devices_version() -> None:
     app = app_of()
     inner = InlineGrid(app, EVERYONE)
-    inner.states = deployed(app, prototype=0)
+    inner._set_shard_states([deployed(app, prototype=0)])
     rates = np.full(NUM_DEVICES, 300.0)  # ten seconds or more a message
     rates[[1, 4]] = 100.0  # these get theirs a segment later
     links = LinkGrid(

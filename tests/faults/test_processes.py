@@ -4,7 +4,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,14 @@ from fault_cases import (
     kill,
     play,
     resumed,
-    started,
     table_bytes,
     tiny_config,
     wait_for_parts,
     whole_table,
     with_limit,
 )
+from sampling import a_sample
+from zygote import Zygote
 
 from cdc_flower import cli
 from cdc_flower.core.errors import UserError
@@ -96,9 +98,17 @@ def at_call(path: str, number: int, act: Callable[[], object]) -> Callable[[], N
     return changed
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("call", ["os.replace", "os.fsync", "os.open", "shutil.rmtree"])
-@pytest.mark.parametrize("number", [1, 2, 3, 5, 8, 13, 21, 34])
+@pytest.mark.parametrize(
+    ("call", "number"),
+    a_sample(
+        [
+            *product(
+                ["os.replace", "os.fsync", "os.open", "shutil.rmtree"], [1, 2, 3, 5, 8, 13, 21, 34]
+            )
+        ],
+        8,
+    ),
+)
 def test_a_process_may_be_killed_between_any_two_calls_of_the_system(
     call: str, number: int, whole: bytes, tmp_path: Path
 ) -> None:
@@ -126,21 +136,28 @@ def test_a_process_that_dies_before_a_file_has_its_name_goes_on(
     assert resumed(given) == whole
 
 
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Zygote]]:
+    """A folder, and a process that forks commands there with all that they import."""
+    folder = tmp_path_factory.mktemp("commands")
+    with Zygote(folder / "logs", current=folder) as zygote:
+        yield folder, zygote
+
+
 @pytest.mark.slow
-def test_a_command_that_is_killed_three_times_goes_on(whole: bytes, tmp_path: Path) -> None:
-    own = ["run", *TINY, TWO, EACH]
-    process = started([*own, "out=run"], tmp_path)
+def test_a_command_that_is_killed_three_times_goes_on(
+    whole: bytes, commands: tuple[Path, Zygote]
+) -> None:
+    folder, zygote = commands
+    one = zygote.start("run", *TINY, TWO, EACH, "out=run")
     for number in (1, 3, 5):
-        wait_for_parts(tmp_path / "run", number, process)
-        process.kill()
-        process.communicate()
-        process = started(["resume", "run"], tmp_path)
-    error = process.communicate(timeout=120)[1]
-    assert process.returncode == 0, error
-    assert table_bytes(tmp_path / "run") == whole
-    again = started(["resume", "run"], tmp_path)
-    assert "run: finished already" in again.communicate(timeout=120)[0]
-    assert again.returncode == 0
+        wait_for_parts(folder / "run", number)
+        one.kill_after(0.0, signal.SIGKILL)
+        one = zygote.start("resume", "run")
+    assert one.wait() == 0, one.printed()
+    assert table_bytes(folder / "run") == whole
+    again = zygote.start("resume", "run")
+    assert again.wait() == 0 and "run: finished already" in again.printed()
 
 
 @pytest.fixture
@@ -172,13 +189,20 @@ def test_a_signal_ends_a_run_in_order_and_says_how_to_go_on(
         with at_part(4, lambda: os.kill(os.getpid(), signum)):
             play(given)
 
-    done = ended(play_and_end)
+    # Under nohup the signal would be ignored.
+    usual = signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL
+    before = signal.signal(signum, usual)
+    try:
+        done = ended(play_and_end)
+        after = signal.getsignal(signum)
+    finally:
+        signal.signal(signum, before)
     assert done.code == 128 + signum
     assert done.error == (
         "interrupted; what was finished is in run, and cdc-flower resume run goes on\n"
     )
     assert len(read_folder("run").results.cells) == 4 * 4
-    assert signal.getsignal(signum) in (signal.SIG_DFL, signal.default_int_handler)
+    assert after is usual
     assert resumed(given) == whole
 
 
@@ -229,7 +253,7 @@ SIZES = [0, 12_000]
 
 @pytest.mark.parametrize(
     "num_bytes",
-    [*SIZES, *(pytest.param(1500 * k, marks=pytest.mark.slow) for k in range(1, 21))],
+    [*SIZES, *a_sample([(1500 * k,) for k in range(1, 21)], 4)],
 )
 def test_a_full_disk_is_one_line_and_what_was_there_stays(
     num_bytes: int, whole: bytes, tmp_path: Path
@@ -341,12 +365,11 @@ def test_runs_that_start_in_the_same_second_have_folders_of_their_own(
 
 @pytest.mark.slow
 def test_eight_commands_that_start_together_leave_eight_tables(
-    whole: bytes, tmp_path: Path
+    whole: bytes, commands: tuple[Path, Zygote]
 ) -> None:
-    processes = [started(["run", *TINY, TWO], tmp_path) for _ in range(8)]
-    assert [process.wait(timeout=300) for process in processes] == [0] * 8
-    for process in processes:
-        process.communicate()
-    runs_made = [path for path in (tmp_path / "results/runs").iterdir() if not path.is_symlink()]
+    folder, zygote = commands
+    started = [zygote.start("run", *TINY, TWO) for _ in range(8)]
+    assert [one.wait(300) for one in started] == [0] * 8
+    runs_made = [path for path in (folder / "results/runs").iterdir() if not path.is_symlink()]
     assert len(runs_made) == 8
     assert {table_bytes(path) for path in runs_made} == {whole}

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import ConfigRecord
-from flwr.serverapp.strategy import FedAdam, FedAvg
+from flwr.serverapp.strategy import FedAdam, FedAvg, Strategy
 from stock_cases import arrays_after, behind_links, flowers_class, stock
 from tiny import Around, cloud, inline
 
@@ -13,6 +13,8 @@ from cdc_flower.core.errors import UserError
 from cdc_flower.simulations.deployment import deploy
 from cdc_flower.simulations.grids.strategy import StrategyGrid
 from cdc_flower.simulations.protocol.encoding import Codecs
+from cdc_flower.strategies.base import OnDevices
+from cdc_flower.strategies.fedavg.strategy import FedAvg as PackagesFedAvg
 from cdc_flower.strategies.registry import build_class
 from cdc_flower.strategies.stock import FederatedOnDevices, on_devices
 from cdc_flower.strategies.stock_checks import REFUSED
@@ -192,6 +194,23 @@ def test_one_that_devices_cannot_play_is_refused_by_name(name: str) -> None:
     own = type("Own", (FederatedOnDevices, flowers_class(name)), {})
     with pytest.raises(UserError, match=r"^Own cannot be played"):
         own()
+
+
+class Unseeded(OnDevices, FedAdam):
+    """Behind the mix-in that does not seed."""
+
+
+class OwnVerbs(OnDevices, Strategy):
+    """Has verbs of its own alone."""
+
+
+def test_draws_of_flowers_that_no_seed_would_reach_are_refused() -> None:
+    text = "^Unseeded must have FederatedOnDevices in place of OnDevices, which .* FedAdam without"
+    for kind in (Unseeded, type("Further", (Unseeded,), {})):
+        with pytest.raises(UserError, match=text.replace("Unseeded", kind.__name__)):
+            on_devices(kind)
+    for kind in (OwnVerbs, PackagesFedAvg, type("Own", (FederatedOnDevices, FedAdam), {})):
+        assert on_devices(kind) is kind
 
 
 def test_what_is_none_of_flowers_strategies_is_refused() -> None:

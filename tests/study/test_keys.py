@@ -12,8 +12,9 @@ from omegaconf import OmegaConf
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.options import defaults_of, options_of
+from cdc_flower.study import keys, known_keys
 from cdc_flower.study.catalog import entries_of_group
-from cdc_flower.study.composing import hydra_at
+from cdc_flower.study.composing import composed_config, group_names, hydra_at, plain
 from cdc_flower.study.keys import check_overrides
 from cdc_flower.tasks.data import data, find_data
 
@@ -125,6 +126,42 @@ def test_every_run_of_a_sweep_is_checked(hydra: None) -> None:
     check_overrides(["network=glob(n*)", "seed=range(0,3)"], several=True)
     with pytest.raises(UserError, match=r"policy\.rate is no key of policy=every"):
         check_overrides(["policy=random,every", "policy.rate=0.1,0.2"], several=True)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        "seed=3",
+        "network=nb_iot model=sasrec policy=random",
+        "strategies.0=duet cloud={epochs:3} ~strategy.duet",
+    ],
+)
+def test_the_files_of_a_command_line_are_composed_once(
+    overrides: str, hydra: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Any] = []
+
+    def counted(*given: Any) -> Any:
+        calls.append(given)
+        return composed_config(*given)
+
+    for module in (keys, known_keys):
+        monkeypatch.setattr(module, "composed_config", counted)
+    check_overrides(overrides.split())
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("chosen", [[], ["network=nb_iot", "model=sasrec", "policy=random"]])
+def test_the_keys_of_a_composed_root_are_those_of_its_files(chosen: list[str], hydra: None) -> None:
+    composed = composed_config("config", chosen)
+    choices = dict(composed.hydra.runtime.choices)
+    names = {group: choices[group] for group in group_names() if choices.get(group)}
+    given = (names, plain(composed), chosen, {})
+    root = plain(composed)
+    known = known_keys.known_keys(*given, root)
+    assert known_keys._has_every_key(names, chosen, root)
+    assert known == known_keys.known_keys(*given)
+    assert root == plain(composed)  # it is left as it was
 
 
 def data_node(name: str) -> dict[str, Any]:

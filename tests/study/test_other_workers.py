@@ -11,48 +11,27 @@ from tiny import LABELS, SETTINGS, app, counting_app, fleet, same, strategy, str
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.saveable import Arrays
 from cdc_flower.devices.state import DeviceStates
-from cdc_flower.simulations.grids.base import BatchedGrid, States, play_rows
+from cdc_flower.simulations.grids.inline import InlineGrid
+from cdc_flower.simulations.grids.shards import Shards
 from cdc_flower.study.play import play
 from cdc_flower.study.session import Session
-from cdc_flower.wire.replies import Group, Replies, joined
 
 NUM_DEVICES = 5
 
 
-class ShardedGrid(BatchedGrid):
-    """Plays shards of devices one after the other, each with states of its own, as Ray does."""
-
-    def __init__(self, num_shards: int, own_app: Any = None) -> None:
-        super().__init__(own_app or app(NUM_DEVICES), np.arange(NUM_DEVICES))
-        self.rows_of = np.array_split(np.arange(NUM_DEVICES), num_shards)
-        self.states = [self.fresh_states(self.device_ids[rows]) for rows in self.rows_of]
-
-    def _shard_states(self) -> list[States]:
-        return self.states
-
-    def _set_shard_states(self, shards: list[States]) -> None:
-        self.states = shards
-
-    def _exchange(self, batches: list[Group]) -> list[Replies]:
-        replies = []
-        for batch, rows in batches:
-            parts = []
-            for k, shard in enumerate(self.rows_of):
-                place = np.flatnonzero(np.isin(rows, shard))
-                if len(place):
-                    reply, self.states[k] = play_rows(
-                        self.handler, batch.select(place), self.states[k], rows[place] - shard[0]
-                    )
-                    parts.append((reply, place))
-            replies.append(joined(parts))
-        return replies
+def sharded(num_shards: int, own_app: Any = None) -> InlineGrid:
+    """A grid whose shards are of the sizes that so many workers play."""
+    grid = InlineGrid(own_app or app(NUM_DEVICES), np.arange(NUM_DEVICES))
+    grid.shards = Shards(NUM_DEVICES, num_workers=num_shards)
+    grid._set_shard_states([grid.fresh_states(rows) for rows in grid.shards.rows])
+    return grid
 
 
 def played(name: str, num_shards: int, rounds: Callable[[Session], object]) -> pd.DataFrame:
     frames = [pd.DataFrame()]
     play(
         strategy(name, NUM_DEVICES),
-        ShardedGrid(num_shards),
+        sharded(num_shards),
         fleet(NUM_DEVICES, 2000.0, 2000.0),
         stream(NUM_DEVICES).segment_starts_s,
         labels={**LABELS, "strategy": name},
@@ -80,7 +59,7 @@ def test_a_run_goes_on_with_another_number_of_workers(name: str, before: int, af
     def go_on(session: Session) -> None:
         session.from_arrays(saved)
         states = session.to_arrays()
-        assert states["devices/num_shards"] == after
+        assert len(states["devices/shard_sizes"]) == after
         session.run()
 
     whole = played(name, before, Session.run)
@@ -93,7 +72,7 @@ def test_shards_that_are_cut_anew_hold_what_their_devices_use_and_no_more() -> N
     played(
         "fine_tuning", 1, lambda session: (session.run(until=2), saved.update(session.to_arrays()))
     )
-    grids = [ShardedGrid(1), ShardedGrid(4)]
+    grids = [sharded(1), sharded(4)]
     own = {
         key.removeprefix("devices/"): value
         for key, value in saved.items()
@@ -101,9 +80,9 @@ def test_shards_that_are_cut_anew_hold_what_their_devices_use_and_no_more() -> N
     }
     for grid in grids:
         grid.from_arrays(own)
-    (whole,) = grids[0].states
+    (whole,) = grids[0]._shard_states()
     assert isinstance(whole, DeviceStates)
-    for rows, part in zip(grids[1].rows_of, grids[1].states, strict=True):
+    for rows, part in zip(grids[1].shards.rows, grids[1]._shard_states(), strict=True):
         assert isinstance(part, DeviceStates)
         assert part.num_sets == len(np.unique(whole.in_use[rows]))
         for name, value in part.pool.items():
@@ -111,22 +90,22 @@ def test_shards_that_are_cut_anew_hold_what_their_devices_use_and_no_more() -> N
                 value[part.in_use], whole.pool[name][whole.in_use[rows]], err_msg=name
             )
     grids[0].from_arrays(grids[1].to_arrays())  # and back
-    again = grids[0].states[0]
+    again = grids[0]._shard_states()[0]
     assert isinstance(again, DeviceStates)
     assert again.num_sets == whole.num_sets and set(again.pool) == set(whole.pool)
 
 
 def test_contexts_of_any_app_are_cut_anew_too() -> None:
-    one, three = ShardedGrid(1, counting_app()), ShardedGrid(3, counting_app())
+    one, three = sharded(1, counting_app()), sharded(3, counting_app())
     three.from_arrays(one.to_arrays())
-    assert [len(states) for states in three.states] == [2, 2, 1]
+    assert [len(states) for states in three._shard_states()] == [2, 2, 1]
 
 
 def test_other_devices_are_refused() -> None:
-    saved = ShardedGrid(2).to_arrays()
+    saved = sharded(2).to_arrays()
     ids = saved["shard.0/device_ids"]
     with pytest.raises(UserError, match="same devices, got device 9"):
-        ShardedGrid(3).from_arrays({**saved, "shard.0/device_ids": ids + 9})
-    fewer = {**saved, "shard.0/device_ids": ids[:1]}
+        sharded(3).from_arrays({**saved, "shard.0/device_ids": ids + 9})
+    fewer = {**saved, "shard_sizes": saved["shard_sizes"] - 1}
     with pytest.raises(UserError, match="must be of 5 devices, got 3"):
-        ShardedGrid(3).from_arrays(fewer)
+        sharded(3).from_arrays(fewer)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from flwr.serverapp.strategy import FedAvg as FlowersFedAvg
-from hydra import compose, initialize_config_module
+from run_cases import composed_of
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.strategies.registry import build_strategy, strategies
@@ -26,9 +26,7 @@ def prepare_without_data(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> No
 
     for entry in tasks.entries():
         monkeypatch.setattr(entry.value, "build", refuse)
-    with initialize_config_module("cdc_flower.configs", version_base="1.3"):
-        config = resolved(compose("config", overrides=list(overrides)))
-    prepare(config)
+    prepare(resolved(composed_of(*overrides)))
 
 
 @pytest.mark.parametrize(("name", "task"), WRONG)

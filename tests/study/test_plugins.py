@@ -69,7 +69,7 @@ def test_the_model_that_a_path_names_is_played_and_named_in_the_results(
     assert config["model"] == {
         "_target_": "own_model.MeanPool",
         "name": "mean_pool",
-        "width": 32,  # of the chosen file
+        "width": 16,  # of the class, not of the file whose place it takes
         "depth": 2,
     }
     assert sys.modules["own_model"].MeanPool.encoded > 0
@@ -117,6 +117,12 @@ def test_what_is_no_class_of_the_kind_is_refused_in_one_sentence(named: str, fol
         node_options(group, {TARGET: path})
     text = str(caught.value)
     assert text.startswith(f"{group}.{TARGET}{NO_CLASS[named]}") and "\n" not in text
+
+
+def test_the_nearest_name_of_a_package_that_imports_its_names_is_told(folder: Path) -> None:
+    path = "flwr.serverapp.strategy.FedMedain"
+    text = refusal("strategies=[x]", f"+strategy.x._target_={path}")
+    assert "did you mean 'FedMedian'?" in text
 
 
 def test_the_nearest_module_of_the_folder_is_told(folder: Path) -> None:
@@ -200,7 +206,7 @@ def test_every_part_of_a_run_can_be_a_class_of_ones_own(folder: Path) -> None:
         "data.num_items=40",
     )
     setup = prepare(config)
-    assert type(setup.model).__name__ == "MeanPool" and setup.model.width == 32
+    assert type(setup.model).__name__ == "MeanPool" and setup.model.width == 16
     assert [strategy.rate for strategy in setup.strategies.values()] == [0.1, 2.0]  # type: ignore[attr-defined]
     assert setup.fleet.rate_up_bps.tolist() == [50.0] * 4
     assert network_of(config["network"]).name == "slow"
@@ -212,6 +218,25 @@ def test_every_part_of_a_run_can_be_a_class_of_ones_own(folder: Path) -> None:
         "policy": "own_world.Always",  # always is another one
         "data": "mine",
     }
+
+
+@pytest.mark.parametrize("sign", ["", "+", "++"])
+@pytest.mark.parametrize("key", ["width", "depth"])  # the replaced file has one of them
+def test_keys_of_a_class_are_written_with_a_plus_or_without(
+    key: str, sign: str, folder: Path
+) -> None:
+    assert config_of(MEAN_POOL, f"{sign}model.{key}=8")["model"][key] == 8
+
+
+def test_a_value_that_the_user_gives_reaches_the_class_though_the_file_has_it_too(
+    folder: Path,
+) -> None:
+    assert config_of(MEAN_POOL, "model.width=32")["model"]["width"] == 32
+    configs = write(
+        folder, {"experiment/own": "# @package _global_\nmodel: {width: 9}\nexperiment_name: own\n"}
+    )
+    found = config_of(MEAN_POOL, "experiment=own", config_dir=configs)
+    assert found["model"]["width"] == 9
 
 
 def test_a_policy_of_ones_own_is_asked_whatever_its_name(folder: Path) -> None:

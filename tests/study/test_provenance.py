@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from run_cases import config_of, quiet
+from run_cases import config_of, quiet, without_summary
 
 from cdc_flower.report import read_folder, report_from_folders
 from cdc_flower.study import data_files, provenance
@@ -29,9 +29,9 @@ def read(folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"
-    return runs.run(
-        {**config_of(*TINY, f"out={out}"), "command": "cdc-flower x=1"}, console=quiet()
-    )
+    config = {**config_of(*TINY, f"out={out}"), "command": "cdc-flower x=1"}
+    with without_summary():
+        return runs.run(config, console=quiet())
 
 
 def test_a_run_folder_names_machine_libraries_code_command_and_times(folder: Path) -> None:
@@ -128,11 +128,12 @@ def test_what_cannot_be_found_out_does_not_end_a_run(
     def fails(*_: object) -> None:
         raise RuntimeError("no such thing")
 
-    for name in ("_cpu", "_blas_of_numpy", "data_facts", "hash_of"):
+    for name in ("_cpu", "_blas_of_numpy", "hash_of"):
         monkeypatch.setattr(provenance, name, fails)
-    out = runs.run(config_of(*TINY, f"out={tmp_path}/run"), console=quiet())
+    with without_summary():
+        out = runs.run(config_of(*TINY, f"out={tmp_path}/run"), console=quiet())
     found = read(out)
-    assert found["machine"]["cpu"] == found["data"] == found["code"]["sha256"] == UNKNOWN
+    assert found["machine"]["cpu"] == found["code"]["sha256"] == UNKNOWN
     assert found["ended"]
 
 
@@ -143,7 +144,8 @@ def test_a_file_that_cannot_be_written_does_not_end_a_run(
         raise OSError("disk full")
 
     monkeypatch.setattr(provenance, "write_whole", full)
-    out = runs.run(config_of(*TINY, f"out={tmp_path}/run"), console=quiet())
+    with without_summary():
+        out = runs.run(config_of(*TINY, f"out={tmp_path}/run"), console=quiet())
     assert not (out / "provenance.yaml").exists() and (out / "results.parquet").exists()
     assert "provenance.yaml is not written: disk full" in (out / "run.log").read_text()
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from run_cases import config_of, quiet, table_of
+from run_cases import config_of, played_table
 
 from cdc_flower.strategies.registry import strategies
-from cdc_flower.study import run as runs
 from cdc_flower.study.plays import strategies_that_play
 from cdc_flower.study.table_differences import table_differences
 
@@ -39,7 +38,7 @@ def tiny(config: dict[str, Any], names: list[str], **changes: Any) -> dict[str, 
 
 def played(names: list[str], out: Path, *, small: Any = None, **changes: Any) -> pd.DataFrame:
     config = config_of() if small is None else config_of(small=small)
-    return table_of(runs.run(tiny(config, names, out=str(out), **changes), console=quiet()))
+    return played_table(tiny(config, names, out=str(out), **changes))
 
 
 def are_the_same(one: pd.DataFrame, other: pd.DataFrame, name: str) -> bool:

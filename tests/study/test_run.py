@@ -6,13 +6,14 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from run_cases import SMALL, config_of, quiet, table_of
+from run_cases import SMALL, config_of, played_table, quiet, table_of
 from safetensors.numpy import load_file
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.report import read_folder
 from cdc_flower.strategies.persona.prototypes import Bank
 from cdc_flower.study import run as runs
+from cdc_flower.study import strategy_play
 from cdc_flower.study.play import play
 from cdc_flower.tables.columns import COLUMNS
 
@@ -57,12 +58,8 @@ def test_the_same_seed_twice_gives_the_same_table_and_another_seed_another(
     whole_run: Path, tmp_path: Path
 ) -> None:
     one = table_of(whole_run)
-    same = table_of(runs.run(config_of(f"out={tmp_path}/same"), console=quiet()))
-    other = table_of(
-        runs.run(
-            config_of("seed=1", "strategies=[static]", f"out={tmp_path}/other"), console=quiet()
-        )
-    )
+    same = played_table(config_of(f"out={tmp_path}/same"))
+    other = played_table(config_of("seed=1", "strategies=[static]", f"out={tmp_path}/other"))
 
     pd.testing.assert_frame_equal(one, same)
     static = one[one["strategy"] == "static"]
@@ -70,12 +67,8 @@ def test_the_same_seed_twice_gives_the_same_table_and_another_seed_another(
 
 
 def test_a_strategy_does_not_depend_on_which_others_run_beside_it(tmp_path: Path) -> None:
-    alone = table_of(
-        runs.run(config_of("strategies=[duet]", f"out={tmp_path}/alone"), console=quiet())
-    )
-    beside = table_of(
-        runs.run(config_of("strategies=[fedavg,duet]", f"out={tmp_path}/beside"), console=quiet())
-    )
+    alone = played_table(config_of("strategies=[duet]", f"out={tmp_path}/alone"))
+    beside = played_table(config_of("strategies=[fedavg,duet]", f"out={tmp_path}/beside"))
 
     columns = [
         name
@@ -91,7 +84,7 @@ def test_an_unlimited_network_has_no_latency_and_its_metrics_do_not_depend_on_th
     whole_run: Path, tmp_path: Path
 ) -> None:
     config = config_of("network=unlimited", f"out={tmp_path}/unlimited")
-    unlimited, lte = table_of(runs.run(config, console=quiet())), table_of(whole_run)
+    unlimited, lte = played_table(config), table_of(whole_run)
 
     cloud = unlimited[unlimited["strategy"] == "duet"]
     assert (cloud["latency_s"] < 1e-5).all()  # what is left is the cloud's own work
@@ -107,7 +100,7 @@ def test_an_interrupt_leaves_what_was_finished(
             raise KeyboardInterrupt
         play(strategy, *args, **kwargs)
 
-    monkeypatch.setattr(runs, "play", interrupted)
+    monkeypatch.setattr(strategy_play, "play", interrupted)
     with pytest.raises(KeyboardInterrupt):
         runs.run(config_of("report=true", f"out={tmp_path}/run"), console=quiet())
 
@@ -195,9 +188,9 @@ def test_without_a_number_of_devices_the_fleet_is_all_that_the_data_have(tmp_pat
         "strategies=[static]",
     ]
 
-    folder = runs.run(config_of(*overrides, f"out={tmp_path}/run", small=small), console=quiet())
+    table = played_table(config_of(*overrides, f"out={tmp_path}/run", small=small))
 
-    assert set(table_of(folder)["device_id"]) == {0, 1, 2}
+    assert set(table["device_id"]) == {0, 1, 2}
 
 
 def test_more_devices_than_the_data_have_is_an_error_that_names_the_file(tmp_path: Path) -> None:
@@ -237,7 +230,8 @@ def test_a_folder_that_cannot_be_written_or_holds_a_run_is_an_error_before_anyth
 
 
 def test_what_is_logged_after_a_run_does_not_go_to_its_log(tmp_path: Path) -> None:
-    folder = runs.run(config_of("strategies=[static]", f"out={tmp_path}/run"), console=quiet())
+    played_table(config_of("strategies=[static]", f"out={tmp_path}/run"))
+    folder = tmp_path / "run"
     before = (folder / "run.log").read_text()
 
     runs.log.warning("later")
@@ -250,24 +244,15 @@ def test_a_run_from_the_cache_gives_the_same_table_and_other_data_train_anew(
     tmp_path: Path,
 ) -> None:
     cache, two = tmp_path / "cache", "strategies=[static,duet]"
-    plain = table_of(runs.run(config_of(two, f"out={tmp_path}/plain"), console=quiet()))
-    folders = [
-        runs.run(config_of(two, f"cache={cache}", f"out={tmp_path}/{name}"), console=quiet())
-        for name in "ab"
-    ]
-
-    for folder in folders:
-        pd.testing.assert_frame_equal(plain, table_of(folder))
+    plain = played_table(config_of(two, f"out={tmp_path}/plain"))
+    for name in "ab":
+        table = played_table(config_of(two, f"cache={cache}", f"out={tmp_path}/{name}"))
+        pd.testing.assert_frame_equal(plain, table)
     assert len(list(cache.iterdir())) == 2  # the base model and DUET's
-    assert (folders[1] / "run.log").read_text().count("parameters from") == 2
-    runs.run(
-        config_of(two, f"cache={cache}", "network=nb_iot", f"out={tmp_path}/c"), console=quiet()
-    )
+    assert (tmp_path / "b" / "run.log").read_text().count("parameters from") == 2
+    played_table(config_of(two, f"cache={cache}", "network=nb_iot", f"out={tmp_path}/c"))
     assert len(list(cache.iterdir())) == 2  # the network is nothing that training depends on
-    runs.run(
-        config_of(two, f"cache={cache}", "data.history_events=21", f"out={tmp_path}/d"),
-        console=quiet(),
-    )
+    played_table(config_of(two, f"cache={cache}", "data.history_events=21", f"out={tmp_path}/d"))
     assert len(list(cache.iterdir())) == 4
 
 
@@ -276,9 +261,8 @@ def test_what_a_strategy_learned_during_the_stream_is_kept_and_can_be_taken_up(
 ) -> None:
     knobs = {"num_prototypes": 2, "epochs": 1, "refinement_rate": 0.5}
     persona = [f"strategy.persona.{name}={value}" for name, value in knobs.items()]
-    folder = runs.run(
-        config_of(f"out={tmp_path}/run", "strategies=[static,persona]", *persona), console=quiet()
-    )
+    played_table(config_of(f"out={tmp_path}/run", "strategies=[static,persona]", *persona))
+    folder = tmp_path / "run"
 
     assert [path.name for path in (folder / "state").iterdir()] == ["persona.safetensors"]
     bank = Bank.from_arrays(load_file(folder / "state" / "persona.safetensors"))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from run_cases import config_of, quiet, table_of
+from run_cases import config_of, quiet, table_of, without_summary
 from tiny import table as played_table
 
 from cdc_flower.core.errors import UserError
@@ -27,7 +27,8 @@ TINY = ("fleet.num_devices=4", "num_segments=3", "strategies=[static,duet,fedavg
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run on narrow links, so that queues go on from segment to segment."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    return runs.run(config_of(*TINY, "network=nb_iot", f"out={out}"), console=quiet())
+    with without_summary():
+        return runs.run(config_of(*TINY, "network=nb_iot", f"out={out}"), console=quiet())
 
 
 @pytest.fixture
@@ -184,7 +185,8 @@ def test_parameters_are_trained_again_unless_those_of_the_cache_are_asked_for(
     tmp_path: Path,
 ) -> None:
     overrides = ("strategies=[static]", f"cache={tmp_path}/cache", f"out={tmp_path}/run")
-    folder = runs.run(config_of(*TINY, *overrides), console=quiet())
+    with without_summary():
+        folder = runs.run(config_of(*TINY, *overrides), console=quiet())
     (path,) = (tmp_path / "cache").iterdir()
     key = sealed_metadata(path.read_bytes())["key"]
     values, curve = read_parameters(path, key) or ({}, [])

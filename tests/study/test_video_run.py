@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 from rich.console import Console
+from run_cases import composed_of
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.study import run as runs
@@ -32,8 +33,7 @@ SMALL = [
 
 
 def config_of(*overrides: str) -> dict[str, Any]:
-    with initialize_config_module("cdc_flower.configs", version_base="1.3"):
-        return resolved(compose("config", overrides=list(overrides)))
+    return resolved(composed_of(*overrides))
 
 
 def quiet() -> Console:

@@ -13,6 +13,7 @@ from result_cases import rows_with
 from rich.console import Console
 
 from cdc_flower.core.seeds import generator
+from cdc_flower.tables import summary
 from cdc_flower.tables.results import Results
 from cdc_flower.tables.summary import (
     device_sums,
@@ -174,6 +175,23 @@ def test_another_strategy_can_be_the_baseline() -> None:
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(rich_table(table))
     assert "against duet on" in " ".join(console.export_text().split())
+
+
+def test_metrics_that_are_estimated_at_once_are_as_each_by_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    draws = generator(0, "metrics")
+    frames = []
+    for strategy, num_devices in (("static", 6), ("persona", 5), ("duet", 6)):
+        counts = draws.integers(0, 3, (num_devices, 2))  # 0: the device lacks that metric
+        sums = draws.random((num_devices, 2)) * counts
+        names = ("ndcg@10", "auc")
+        frames.append(frame_of(sums, counts, metrics=names, strategy=strategy))
+    frames.append(frame_of([1.0, 2.0], [1, 2], metrics=("auc",), task="video"))
+    whole = summary_of(joined(*frames))
+    monkeypatch.setattr(summary, "_CELLS_AT_ONCE", 0)
+    pd.testing.assert_frame_equal(whole, summary_of(joined(*frames)), rtol=1e-9)
+    assert whole.groupby("metric").size().to_dict() == {"auc": 4, "ndcg@10": 3}
 
 
 def test_without_static_the_difference_is_not_a_number() -> None:

@@ -32,7 +32,6 @@ LOOKS_WITHOUT_CPU = 5
 #: A head that takes connections may leave this many questions in a row without an answer.
 MOST_LOOKS = 5
 
-
 #: Watches over the Ray that this process started.
 _watches: list[subprocess.Popen[bytes]] = []
 
@@ -72,6 +71,7 @@ def _start(num_workers: int) -> None:
     os.environ.update(given)
     try:
         context = ray.init(
+            address="local",  # whatever clusters run on this machine
             num_cpus=num_workers,
             include_dashboard=False,
             log_to_driver=False,
@@ -91,9 +91,11 @@ def _start(num_workers: int) -> None:
 def _own_sigterm() -> Iterator[None]:
     """Keeps what this process does at SIGTERM, where it does anything: Ray would replace it."""
     before = signal.getsignal(signal.SIGTERM)
-    yield
-    if before is not signal.SIG_DFL and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)
+    try:
+        yield
+    finally:
+        if before is not signal.SIG_DFL and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _start_watch(mark: str) -> "subprocess.Popen[bytes] | None":

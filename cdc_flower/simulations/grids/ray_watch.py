@@ -6,8 +6,9 @@ Run as a program of its own, which imports nothing but Python's library::
 
 It reads the folder of Ray's session from its input, and waits for the input to end. Ray's own
 processes end with the driver, except its agents, which may wait for a server that is gone. It finds
-them by their open logs in the folder, and by ``MARK`` in the environment that they and workers
-began with, which some write their title over. A driver that Ray runs elsewhere has neither.
+them by ``MARK`` in the environment that they began with. Agents and workers write a title of Ray's
+over that, so they are found by the title and an open file of the session, which Ray names after the
+driver. Whoever else reads these files, or has joined this Ray, is left alone.
 """
 
 import os
@@ -22,6 +23,8 @@ from pathlib import Path
 LOOK_S = 1.0
 #: Killed processes have this long to be gone.
 GONE_S = 10.0
+#: Titles of Ray's agents and workers begin with this.
+TITLE = b"ray::"
 
 
 def wait_for_end(driver_id: int) -> list[str]:
@@ -37,7 +40,7 @@ def wait_for_end(driver_id: int) -> list[str]:
 
 
 def is_marked(process: Path, mark: str, sessions: list[str]) -> bool:
-    """Tells whether a process began with a mark in its environment, or has a session's file open.
+    """Tells whether a process has a mark in its environment, or is Ray's and of a session.
 
     Args:
         process: Its folder in ``/proc``.
@@ -47,6 +50,8 @@ def is_marked(process: Path, mark: str, sessions: list[str]) -> bool:
     try:
         if mark.encode() in (process / "environ").read_bytes().split(b"\0"):
             return True
+        if not (process / "cmdline").read_bytes().startswith(TITLE):
+            return False
         opened = [os.readlink(file) for file in (process / "fd").iterdir()]
     except OSError:  # gone in the meantime, or another user's
         return False

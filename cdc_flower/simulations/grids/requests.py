@@ -6,6 +6,7 @@ import numpy as np
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
+from cdc_flower.core.errors import UserError
 from cdc_flower.core.saveable import (
     Arrays,
     Saved,
@@ -93,10 +94,24 @@ class RequestGrid(Through):
         rows = self._rows(batch)
         self.spent_bytes[rows] += sizes_of(batch.without(records.INSTRUMENTS))[0]
         if batch.message_type == records.TRAIN_REPORT:
-            wants = self.policy.decide(self.device_ids[rows], segment_of(batch))
-            wants &= self.spent_bytes[rows] < self.max_bytes
+            wants = self._decided(rows, segment_of(batch))
+            wants = wants & (self.spent_bytes[rows] < self.max_bytes)
             batch = batch if wants.all() else batch.select(wants)
         return [batch]
+
+    def _decided(self, rows: Ints, segment: int) -> NDArray[np.bool_]:
+        """Asks the policy, whose class may be a user's own.
+
+        Raises:
+            UserError: If it gives anything but a truth value for each device.
+        """
+        wants = np.asarray(self.policy.decide(self.device_ids[rows], segment))
+        if wants.dtype != np.bool_ or wants.shape != rows.shape:
+            raise UserError(
+                f"policy: {type(self.policy).__name__}.decide must give a truth value for each of "
+                f"the {len(rows)} devices that are asked, got {wants.dtype} {list(wants.shape)}"
+            )
+        return wants
 
     def up(self, batch: MessageBatch) -> list[Group]:
         """Counts what the replies take."""

@@ -1,7 +1,7 @@
 """Makes recorded rates of arrays: when each rate begins, and how fast it is."""
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.simulations.network.trace import Trace
@@ -25,13 +25,7 @@ class SampledTrace(Trace):
     """
 
     def __init__(self, times_s: ArrayLike, rates_bps: ArrayLike, name: str = "trace") -> None:
-        try:
-            times = np.asarray(times_s, np.float64)
-            rates = np.asarray(rates_bps, np.float64)
-        except (TypeError, ValueError) as error:
-            raise UserError(
-                f"Trace: times_s and rates_bps must be arrays of numbers: {error}"
-            ) from (error)
+        times, rates = _numbers(times_s, "times_s"), _numbers(rates_bps, "rates_bps")
         if times.ndim != 1 or rates.ndim != 1 or len(times) - len(rates) not in (0, 1):
             raise UserError(
                 "Trace: rates_bps must be as many as times_s, or one less, "
@@ -47,3 +41,19 @@ class SampledTrace(Trace):
             super().__init__(times - times[0], rates, name)
         except ValueError as error:
             raise UserError(f"Trace: {error}") from error
+
+
+def _numbers(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    """Reads numbers; times with a unit of their own would be counted in nanoseconds.
+
+    Raises:
+        UserError: If they are none.
+    """
+    try:
+        given = np.asarray(values)
+        numbers = np.asarray(values, np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:  # a tensor that needs a gradient
+        raise UserError(f"Trace: {name} must be an array of numbers: {error}") from error
+    if given.dtype.kind in "mMb":
+        raise UserError(f"Trace: {name} must be an array of numbers, got {given.dtype}")
+    return numbers

@@ -109,9 +109,10 @@ def _refuse(column: pd.Series, name: str, rule: str, is_wrong: NDArray[np.bool_]
     """Refuses the first wrong row, if there is one."""
     if is_wrong.any():
         row = int(np.argmax(is_wrong))
+        value = column.iloc[row]
+        plain = value.item() if isinstance(value, np.generic) else value
         raise UserError(
-            f"data: row {row} of {SOURCE} (from 0), column {name}: must be {rule}, "
-            f"got {column.iloc[row]!r}"
+            f"data: row {row} of {SOURCE} (from 0), column {name}: must be {rule}, got {plain!r}"
         )
 
 
@@ -164,6 +165,7 @@ def _contexts(frame: pd.DataFrame) -> NDArray[np.int64] | None:
     """Numbers the contexts of rows in sorted order, or tells where a drift is; None without."""
     if DRIFT in frame:
         column = frame[DRIFT]
+        _refuse(column, DRIFT, "true or false", column.isna().to_numpy(np.bool_))
         is_wrong = _where(column, lambda value: value not in (False, True))
         _refuse(column, DRIFT, "true or false", is_wrong)
         return column.to_numpy(np.bool_).astype(np.int64)

@@ -15,6 +15,19 @@ pytest.importorskip("ray")
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 HERE = Path(__file__).parent
+#: A run whose devices have states, and that takes some seconds after its first segment.
+SMALL_RUN = (
+    "strategies=[fedavg,duet]",
+    "fleet.num_devices=8",
+    "num_segments=8",
+    "num_negatives=9",
+    "cloud.epochs=1",
+    "data.num_items=60",
+    "data.history_events=12",
+    "strategy.duet.epochs=1",
+    "report=false",
+    "checkpoint.every=1",
+)
 
 
 def ask(driver: "subprocess.Popen[str]", num_exchanges: int) -> None:
@@ -116,13 +129,54 @@ def test_a_run_whose_ray_is_gone_ends_in_one_sentence_and_leaves_nothing(
     check_nothing_left(processes, files)
 
 
+def run_command(*arguments: str) -> "subprocess.Popen[str]":
+    """Starts ``cdc-flower``."""
+    return subprocess.Popen(
+        [sys.executable, "-c", "from cdc_flower.cli import main; main()", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_command_whose_ray_is_gone_names_the_folder_and_its_resumption_ends_in_the_same_table(
+    tmp_path: Path,
+) -> None:
+    run = [*SMALL_RUN, f"out={tmp_path / 'ray'}", "grid=ray", "grid.num_workers=2"]
+    command = run_command(*run, "grid.shard_devices=2")
+    try:
+        while not list((tmp_path / "ray").glob("parts/*/*/*.parquet")):
+            assert command.poll() is None, command.communicate()
+            time.sleep(0.02)
+        processes = below(command.pid)
+        files = shared_files(processes)
+        os.kill(named(processes, "gcs_server"), signal.SIGKILL)
+        _, told = command.communicate(timeout=60)
+    finally:
+        command.kill()
+    assert command.returncode == 2
+    assert told.startswith("cdc-flower: the grid has ended: Ray's head at ")
+    assert told.rstrip().endswith(f"cdc-flower resume {tmp_path / 'ray'} goes on")
+    check_nothing_left(processes, files)
+    others = [
+        run_command("resume", str(tmp_path / "ray")),
+        run_command(
+            *SMALL_RUN, f"out={tmp_path / 'inline'}", "grid=inline", "grid.shard_devices=2"
+        ),
+    ]
+    assert [(each.communicate(), each.returncode)[1] for each in others] == [0, 0]
+    mine, expected = (tmp_path / name / "results.parquet" for name in ("ray", "inline"))
+    assert mine.read_bytes() == expected.read_bytes()
+
+
 def test_a_run_goes_on_when_a_node_of_its_cluster_dies_and_counts_nothing_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    soon = {"health_check_period_ms": 500, "health_check_initial_delay_ms": 500}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": soon})
     try:
         dying = cluster.add_node(num_cpus=2)
         driver = started(cluster.address)

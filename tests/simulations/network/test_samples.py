@@ -4,7 +4,9 @@ import copy
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.simulations.network.samples import SampledTrace
@@ -38,7 +40,19 @@ def test_it_can_be_copied_and_sent() -> None:
         ([0, np.nan], [1, 2], "times_s must be finite and ascend"),
         ([0, 1], [-1, 2], "the rates of a trace must be finite and >= 0"),
         ([0, 1], [0, 0], "must carry something"),
-        ([0, 1], ["a", 2], "must be arrays of numbers"),
+        ([0, 1], ["a", 2], "rates_bps must be an array of numbers"),
+        ([0, 1], [True, False], "rates_bps must be an array of numbers, got bool"),
+        (
+            pd.to_timedelta([0, 1], unit="s"),
+            [1, 2],
+            "times_s must be an array of numbers, got time",
+        ),
+        (
+            pd.to_datetime([0, 1], unit="s"),
+            [1, 2],
+            "times_s must be an array of numbers, got datet",
+        ),
+        (torch.ones(2, requires_grad=True), [1, 2], "times_s must be an array of numbers"),
         ([[0, 1]], [[1, 2]], "rates_bps must be as many as times_s"),
     ],
 )

@@ -76,6 +76,11 @@ MISTAKES: list[tuple[pd.DataFrame, str]] = [
     (frame(time=["1", "2", "3", "4"]), "row 0 of the DataFrame (from 0), column time"),
     (frame(time=pd.to_datetime(["2024-01-01", None, None, None])), "row 1 of the DataFrame"),
     (frame(drift=[0, 1, 2, 0]), "row 2 of the DataFrame (from 0), column drift"),
+    (
+        frame(drift=pd.array([True, None, False, False], "boolean")),
+        "column drift: must be true or false, got <NA>",
+    ),
+    (frame(time=[0.0, 1.0, np.nan, 3.0]), "must be a finite number or a datetime, got nan"),
     (frame(drift=[0, 1, 1, 0], context=[0, 1, 1, 0]), "must have one of context and drift"),
     (frame().rename(columns={"user": "userId"}), "rename userId?"),
     (frame().drop(columns="time"), "where the order of the rows is all that is known, number them"),
