@@ -114,7 +114,8 @@ def _stopped(error: Stopped) -> int:
 
 def _mistake(text: str) -> int:
     """Prints a mistake in one line."""
-    print(f"cdc-flower: {text}", file=sys.stderr)
+    with suppress(OSError):  # the terminal may be gone, or a file that it goes to be full
+        print(f"cdc-flower: {text}", file=sys.stderr, flush=True)
     return MISTAKE
 
 

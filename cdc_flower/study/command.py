@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import hydra
@@ -88,7 +89,8 @@ def _job(config: DictConfig) -> None:
         run(values, suffix=suffix, skip_finished=is_one_of_several)
     except UserError as error:
         # Hydra would print a traceback of anything but this.
-        print(f"cdc-flower: {error}", file=sys.stderr)
+        with suppress(OSError):  # what it prints to may be full
+            print(f"cdc-flower: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
 
 

@@ -37,9 +37,6 @@ def config_of(run_config: Mapping[str, bool | float | int | str], num_devices: i
         if run_config.get(group)
     ]
     overrides = [*groups, *shlex.split(str(run_config.get("overrides", "")))]
-    with hydra_at():
-        overrides = check_overrides(overrides)
-        config = compose(ROOT, overrides=overrides)
     values = {
         "strategies": [name.strip() for name in str(run_config["strategies"]).split(",")],
         "num_segments": run_config["num-segments"],
@@ -49,9 +46,12 @@ def config_of(run_config: Mapping[str, bool | float | int | str], num_devices: i
     }
     if run_config.get("data-path"):
         values["data.path"] = run_config["data-path"]
-    for key, value in values.items():
-        OmegaConf.update(config, key, value)
-    return {**resolved(config, overrides), "command": "flwr run ."}
+    with hydra_at():
+        overrides = check_overrides(overrides)
+        config = compose(ROOT, overrides=overrides)
+        for key, value in values.items():
+            OmegaConf.update(config, key, value)
+        return {**resolved(config, overrides), "command": "flwr run ."}
 
 
 def wait_for_nodes(grid: Grid, at_least: int = 1) -> list[int]:

@@ -145,14 +145,14 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Z
 
 
 @pytest.mark.slow
-def test_a_command_that_is_killed_three_times_goes_on(
+def test_a_command_that_is_killed_twice_goes_on(
     whole: bytes, commands: tuple[Path, Zygote]
 ) -> None:
     folder, zygote = commands
     one = zygote.start("run", *TINY, TWO, EACH, "out=run")
-    for number in (1, 3, 5):
+    for number in (1, 3):  # of six, which are gone when it has ended
         wait_for_parts(folder / "run", number)
-        one.kill_after(0.0, signal.SIGKILL)
+        one.kill_at(0.0, signal.SIGKILL)
         one = zygote.start("resume", "run")
     assert one.wait() == 0, one.printed()
     assert table_bytes(folder / "run") == whole
