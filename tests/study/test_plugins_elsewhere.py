@@ -47,6 +47,7 @@ def test_ray_workers_import_classes_of_the_current_folder(tmp_path: Path) -> Non
 
 
 @pytest.mark.flwr
+@pytest.mark.long  # test_extension.py plays more of it
 def test_flwr_run_plays_a_class_that_lies_in_an_app_of_ones_own(tmp_path: Path) -> None:
     app = tmp_path / "my_app"
     app.mkdir()

@@ -103,7 +103,9 @@ def check_nothing_left(processes: dict[int, str], files: set[str]) -> None:
     assert not [file for file in files if Path(file).exists()]
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_nothing_is_left_of_a_driver_that_was_killed(
     driver: "subprocess.Popen[str]", how: signal.Signals
 ) -> None:
@@ -115,7 +117,7 @@ def test_nothing_is_left_of_a_driver_that_was_killed(
     check_nothing_left(processes, files)
 
 
-@pytest.mark.parametrize("name", ["gcs_server", "raylet"])
+@pytest.mark.parametrize("name", ["gcs_server", pytest.param("raylet", marks=pytest.mark.long)])
 def test_a_run_whose_ray_is_gone_ends_in_one_sentence_and_leaves_nothing(
     driver: "subprocess.Popen[str]", name: str
 ) -> None:
@@ -139,6 +141,7 @@ def run_command(*arguments: str) -> "subprocess.Popen[str]":
     )
 
 
+@pytest.mark.long
 def test_a_command_whose_ray_is_gone_names_the_folder_and_its_resumption_ends_in_the_same_table(
     tmp_path: Path,
 ) -> None:
@@ -169,6 +172,7 @@ def test_a_command_whose_ray_is_gone_names_the_folder_and_its_resumption_ends_in
     assert mine.read_bytes() == expected.read_bytes()
 
 
+@pytest.mark.long
 def test_a_run_goes_on_when_a_node_of_its_cluster_dies_and_counts_nothing_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
