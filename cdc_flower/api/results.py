@@ -220,7 +220,10 @@ def load(*folders: Place | Iterable[Place], baseline: str = BASELINE) -> Run:
     """
     paths: list[Place] = []
     for each in folders:
-        paths += [each] if isinstance(each, str | os.PathLike) else list(each)
+        given = [each] if isinstance(each, str | os.PathLike) else each
+        if not isinstance(given, Iterable):
+            raise UserError(f"load: a run folder must be a path, got {each!r}")
+        paths += given
     if not paths:
         raise UserError("no run folder was given; name at least one, such as results/runs/latest")
     found, _ = run_folders([Path(path) for path in paths])

@@ -137,6 +137,7 @@ def test_a_notebook_shows_the_table_and_a_terminal_a_line(found: cdc.Run) -> Non
     [
         ((), "no run folder was given"),
         (([],), "no run folder was given"),
+        ((3,), "load: a run folder must be a path, got 3"),
         (("nowhere",), "nowhere: there is no such run folder"),
         ((".",), "not a run folder"),
     ],

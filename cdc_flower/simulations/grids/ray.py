@@ -195,7 +195,7 @@ class RayGrid(BatchedGrid):
         if play.num_replays > MAX_REPLAYS:
             raise UserError(
                 f"devices {first} to {last} cannot be played: {play.num_replays} times one after "
-                f"the other {reason}; Ray's logs, by default in /tmp/ray/session_latest, say more"
+                f"the other {reason}; Ray's logs of this session say more"
             )
         log.warning(
             "devices %d to %d are played again from the same states (%d of %d): %s",
