@@ -59,7 +59,7 @@ class JointGeneration(GenerationStrategy):
         20,
         least=0,
         neutral=0,
-        doc="of training on historical data at most, as cloud.patience has it; 0 leaves everything "
+        doc="of training on historical data at most, as cloud.patience_steps has it; 0 leaves everything "
         "at its start",
     )
     rate: float = option(
