@@ -28,7 +28,9 @@ class RunOptions:
         task=EACH_TASK, doc="methods and arms to compare, in order"
     )
     references: tuple[str, ...] = option(
-        (), task="recommendation", doc="lines of counting beside the strategies: popularity, markov"
+        (),
+        task="recommendation",
+        doc="lines beside the strategies: auto, or names of cdc-flower list references",
     )
     num_segments: int = option(8, least=1, doc="segments of the stream")
     num_negatives: int = option(
