@@ -37,7 +37,7 @@ class Schedule:
         doc="steps between two validations at least, at ends of epochs; 0: each",
     )
     patience_steps: int | None = option(
-        400, least=1, doc="steps without a gain until a stage stops; null: never"
+        800, least=1, doc="steps without a gain until a stage stops; null: never"
     )
     min_gain: float = option(
         1e-4, least=0, below=1, neutral=0, doc="share of the validation loss that counts as a gain"

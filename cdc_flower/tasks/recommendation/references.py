@@ -107,7 +107,11 @@ REFERENCES: dict[str, Line] = {
 
 
 def reference_frames(
-    names: Sequence[str], stream: Stream, history: HistoricalData, labels: Mapping[str, str | float]
+    names: Sequence[str],
+    stream: Stream,
+    history: HistoricalData,
+    labels: Mapping[str, str | float],
+    metrics: RankingMetrics | None = None,
 ) -> Iterator["pd.DataFrame"]:
     """Makes the rows of each line and segment, as of a strategy that sends and costs nothing.
 
@@ -116,6 +120,7 @@ def reference_frames(
         stream: All of its devices are scored.
         history: What is counted.
         labels: As :func:`cdc_flower.study.play.play` takes them, without ``strategy``.
+        metrics: By which they are scored; None: the default ones.
     """
     from cdc_flower.tables.long_table import segment_frame  # with pandas, which devices lack
 
@@ -126,7 +131,7 @@ def reference_frames(
     for name in names:
         for segment in range(stream.num_segments):
             events, parts = zip(
-                *(_score(name, counts, stream, ids, segment) for ids in chunks), strict=True
+                *(_score(name, counts, stream, ids, segment, metrics) for ids in chunks), strict=True
             )
             num_events, scores = np.concatenate(events), joined(parts)
             auc = pooled_auc(scores.positive, scores.negative, num_events, scores.num_negative)
@@ -153,7 +158,12 @@ def reference_frames(
 
 
 def _score(
-    name: str, counts: Counts, stream: Stream, device_ids: NDArray[np.int64], segment: int
+    name: str,
+    counts: Counts,
+    stream: Stream,
+    device_ids: NDArray[np.int64],
+    segment: int,
+    metrics: RankingMetrics | None = None,
 ) -> tuple[NDArray[np.int64], RankingScores]:
     """Counts the events of devices in a segment, and scores them.
 
@@ -163,10 +173,11 @@ def _score(
         stream: Of the devices.
         device_ids: ``[n]``.
         segment: Which one.
+        metrics: By which they are scored.
     """
     data = stream.segment(device_ids, segment)
     logits = np.log(REFERENCES[name](counts, data) * stream.num_items / LOSS_NEGATIVES)
-    return data.num_events, RankingMetrics().score(logits.astype(np.float32), data)
+    return data.num_events, (metrics or RankingMetrics()).score(logits.astype(np.float32), data)
 
 
 def joined(parts: Sequence[RankingScores]) -> RankingScores:

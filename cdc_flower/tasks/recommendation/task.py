@@ -14,7 +14,14 @@ from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.registry import model_of
 from cdc_flower.tasks.data import StreamShape, data_of
 from cdc_flower.tasks.protocol import Built, Config, Deployed, Task, facts_of
-from cdc_flower.tasks.recommendation.metrics import METRICS, POOLED, RankingMetrics, pooled_auc
+from cdc_flower.tasks.recommendation.base_check import base_notes
+from cdc_flower.tasks.recommendation.metrics import (
+    MEAN,
+    METRICS,
+    POOLED,
+    RankingMetrics,
+    pooled_auc,
+)
 from cdc_flower.tasks.recommendation.references import REFERENCES, Line, reference_frames
 from cdc_flower.tasks.recommendation.sensor import HistorySensor
 from cdc_flower.tasks.recommendation.stream import EventStream
@@ -43,8 +50,8 @@ class Recommendation(Task):
     pooled: tuple[str, ...] = POOLED
     references: ClassVar[Mapping[str, Line]] = REFERENCES
 
-    def __init__(self) -> None:
-        self._ranking = RankingMetrics()
+    def __init__(self, ties: str = MEAN) -> None:
+        self._ranking = RankingMetrics(ties)
 
     @classmethod
     def build(cls, config: Config) -> Built:
@@ -69,7 +76,7 @@ class Recommendation(Task):
                 f"got {num_negatives}"
             )
         model = model_of(config["model"], num_items=stream.num_items)
-        return Built(stream, model, cls())
+        return Built(stream, model, cls(**config["metrics"]))
 
     def report(
         self,
@@ -118,7 +125,10 @@ class Recommendation(Task):
     def reference_rows(
         self, names: Sequence[str], stream: EventStream, labels: Mapping[str, str | float]
     ) -> Iterator["pd.DataFrame"]:
-        return reference_frames(names, stream, stream.historical(), labels)
+        return reference_frames(names, stream, stream.historical(), labels, self._ranking)
+
+    def base_notes(self, cloud: Cloud) -> list[str]:
+        return base_notes(cloud)
 
 
 RECOMMENDATION: Task = Recommendation()
