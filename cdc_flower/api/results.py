@@ -127,9 +127,7 @@ class Run:
 
     @property
     def notes(self) -> list[str]:
-        """Sentences on trainings: of a base model behind counting, of methods that kept their
-        start, of groups that became one, of trainings that were cut off.
-        """
+        """Sentences on trainings, such as of a method that kept its start."""
         return list(self.comparison.notes)
 
     @property

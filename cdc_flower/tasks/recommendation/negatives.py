@@ -149,7 +149,9 @@ class _Again:
         self, events: RankedEvents, num_negatives: int, catalog: Catalog, seen: SeenItems | None
     ) -> None:
         self.events, self.catalog, self.seen = events, catalog, seen
-        self.columns = np.arange(num_negatives, dtype=np.int16 if num_negatives < 2**15 else np.int32)
+        self.columns = np.arange(
+            num_negatives, dtype=np.int16 if num_negatives < 2**15 else np.int32
+        )
         self.rows = events.device_ids if events.rows is None else events.rows
         self.width = len(catalog.place)
         #: Which column of an event has an item: an entry for each event of a chunk and item.

@@ -131,7 +131,8 @@ def reference_frames(
     for name in names:
         for segment in range(stream.num_segments):
             events, parts = zip(
-                *(_score(name, counts, stream, ids, segment, metrics) for ids in chunks), strict=True
+                *(_score(name, counts, stream, ids, segment, metrics) for ids in chunks),
+                strict=True,
             )
             num_events, scores = np.concatenate(events), joined(parts)
             auc = pooled_auc(scores.positive, scores.negative, num_events, scores.num_negative)

@@ -66,7 +66,10 @@ def value(result: RankingScores, metric: str, device: int = 0) -> float:
 
 def test_one_event_by_hand() -> None:
     # Positive 1.0; above it: 2.0; tied: one more 1.0. So the rank is 2 or 3, and 2.5 in the middle.
-    scores, segment = np.array([[0.0, 1.0, 2.0, 1.0, -1.0]], np.float32), segment_of([1], np.array([1]), 5)
+    scores, segment = (
+        np.array([[0.0, 1.0, 2.0, 1.0, -1.0]], np.float32),
+        segment_of([1], np.array([1]), 5),
+    )
     middle = RankingMetrics("middle").score(scores, segment)
     assert value(middle, "hr@5") == 1.0
     assert value(middle, "ndcg@5") == pytest.approx(1.0 / np.log2(3.5))
