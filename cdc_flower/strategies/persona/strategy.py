@@ -32,7 +32,7 @@ from cdc_flower.strategies.persona.editor import ParameterEditor
 from cdc_flower.strategies.persona.group import Group
 from cdc_flower.strategies.persona.grouping import GroupingStrategy
 from cdc_flower.strategies.persona.prototypes import Bank, Ints, nearest
-from cdc_flower.strategies.persona.stages import Stages, points
+from cdc_flower.strategies.persona.stages import Stages, points, remark_groups
 from cdc_flower.strategies.persona.transfer import NUM_HEADS
 from cdc_flower.strategies.registry import strategies
 from cdc_flower.training.scoring import Arrays, tensors
@@ -199,6 +199,7 @@ class Persona(GroupingStrategy):
             *base, self.num_prototypes, cluster_on=self.cluster_on, max_samples=self.max_samples
         )
         log.info("persona: training examples of each group: %s", groups.sizes)
+        remark_groups(self.cloud, groups)
         prototypes = stages.prototypes(self.parameters, groups, names)
         stacked = {name: torch.stack([layers[name] for layers in prototypes]) for name in names}
         editors = stages.group_editors(*base, prototypes, groups)
