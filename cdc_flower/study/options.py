@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from cdc_flower.core.options import option
 from cdc_flower.simulations.fleet import Speeds
+from cdc_flower.training.schedule import Schedule
 
 #: In ``Rule.task``: defaults of the tasks differ, so a value on the command line is for one task.
 EACH_TASK = "each"
@@ -29,6 +30,9 @@ class RunOptions:
     )
     references: tuple[str, ...] = option(
         (), task="recommendation", doc="lines of counting beside the strategies: popularity, markov"
+    )
+    controls: bool = option(
+        True, neutral=False, doc="whether the mean and another device's layers are played beside"
     )
     num_segments: int = option(8, least=1, doc="segments of the stream")
     num_negatives: int = option(
@@ -81,11 +85,10 @@ class AdaptationOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CloudOptions:
+class CloudOptions(Schedule):
     """Training of the base model on the historical part, before the stream begins."""
 
     epochs: int = option(30, least=0, neutral=0, doc="at most")
-    patience: int = option(2, least=1, doc="epochs without a better validation loss until it stops")
     rate: float = option(3e-3, least=0, neutral=0, doc="learning rate of Adam")
     batch_size: int = option(512, least=1, doc="examples of a step")
     num_negatives: int = option(4, least=1, doc="candidates beside the true one of an example")
