@@ -77,7 +77,7 @@ def law_stream(
         is_shift=events.is_shift,
     )
     ranking = ranking or Ranking(exclude_seen=options.exclude_seen)
-    return EventStream(events, cut, ranking, seed=law.seed)
+    return EventStream(events, cut, ranking, seed=law.seed, law=law)
 
 
 def regimes_of(options: RegimesOptions, shape: StreamShape) -> EventStream:
