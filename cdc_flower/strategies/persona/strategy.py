@@ -61,10 +61,17 @@ PAPER = paper(
     color="#D55E00",
     up="10 items, or a clip, or 32 numbers",
     down="layers, edit, or a number",
-    tiny={"num_prototypes": 2, "refinement_rate": 0.5, "epochs": 2, "rate": 0.01, "width": 8},
+    tiny={
+        "num_prototypes": 2,
+        "refinement": "bytes",
+        "bytes_rate": 0.5,
+        "epochs": 2,
+        "rate": 0.01,
+        "width": 8,
+    },
 )
 @dataclass(eq=False, repr=False)
-class Persona(GroupingStrategy):
+class Persona(PersonaOptions):
     """Prototype-based parameter editing.
 
     Up goes a device's recent data (its last items or the frames of a clip, or a feature of them),
@@ -77,88 +84,6 @@ class Persona(GroupingStrategy):
 
     reads = frozenset({records.HISTORY, records.FRAMES})
     passing = GenerationStrategy.passing | {"seen"}
-
-    num_prototypes: int = option(
-        5, least=1, neutral=1, doc="1 is the method with the base model's head as its prototype"
-    )
-    assignment: str = option(
-        "dynamic",
-        choices=("static", "dynamic"),
-        changes_training=False,
-        doc="static: the nearest center; dynamic: the prototype that needs the smallest edit",
-    )
-    refinement_rate: float = option(
-        0.0,
-        least=0,
-        most=1,
-        neutral=0,
-        changes_training=False,
-        doc="how far a prototype moves toward its members in each segment; 0 is off",
-    )
-    clip: float = option(
-        1.0,
-        least=0,
-        neutral=0,
-        doc="largest entry of an edit; 0 leaves every device its prototype, inf clips nothing",
-    )
-    low_rank: int | None = option(
-        None,
-        least=1,
-        doc="of the edits, with downlink=edit or index; null is full rank, the paper's",
-    )
-    transfer: str = option(
-        "gru", choices=("gru", "transformer", "none"), doc="of knowledge from layer to layer"
-    )
-    joint: bool = option(
-        False,
-        neutral=False,
-        doc="whether static layers are trained along with the editor; false keeps the base model's",
-    )
-    report: str = option(
-        "events",
-        choices=("events", "feature"),
-        changes_training=False,
-        doc="what a device sends: its last items or frames, or a feature of them",
-    )
-    downlink: str = option(
-        "full",
-        choices=DOWNLINKS,
-        changes_training=False,
-        doc="full: whole layers; edit: what is added to the prototype that the device holds; "
-        "index: the prototype's number alone where the edit is small",
-    )
-    edit_threshold: float = option(
-        0.0,
-        least=0,
-        below=math.inf,
-        neutral=0,
-        changes_training=False,
-        doc="with downlink=index, the largest entry of an edit that is not sent; 0 sends all "
-        "others than zero",
-    )
-    released_code: bool = option(
-        False,
-        neutral=False,
-        doc="whether decoders are random and not trained, and one feature is cloned for all "
-        "layers; false is the paper's",
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.low_rank is not None and self.downlink == "full":
-            raise ValueError(
-                "low_rank must go with downlink=edit or index; full layers have no low rank"
-            )
-        if self.low_rank is not None and self.refinement_rate:
-            raise ValueError(
-                "low_rank must go with refinement_rate=0; "
-                "what a moved prototype needs is of full rank"
-            )
-        if self.transfer == "transformer" and self.width % NUM_HEADS:
-            raise ValueError(
-                f"width must be a multiple of {NUM_HEADS} with transfer=transformer, "
-                f"got {self.width}"
-            )
 
     def prepare(self, cloud: Cloud) -> None:
         """Trains the global editor; with several prototypes, each group's own as well."""
