@@ -68,6 +68,7 @@ PAPER = paper(
         "epochs": 2,
         "rate": 0.01,
         "width": 8,
+        "max_lag": 0,
     },
 )
 @dataclass(eq=False, repr=False)
@@ -94,9 +95,11 @@ class Persona(PersonaOptions):
             transfer="cloned" if self.released_code else self.transfer,
             clip=self.clip,
             low_rank=self.low_rank,
+            reads=self.report_reads,
             random_decoders=self.released_code,
         )
-        stages = Stages(cloud, self.editor, self.epochs, self.rate, self.joint)
+        how = self.epochs, self.rate, self.joint
+        stages = Stages(cloud, self.editor, *how, self.past(cloud))
         self.parameters, self.global_editor = stages.global_editor()
         self._static = cloud.model.tabulate(self.parameters)
         self._with_table = with_table(self.global_editor, cloud.model, self.parameters)
@@ -202,7 +205,7 @@ class Persona(PersonaOptions):
         num_compared = self.num_prototypes if self.assignment == "dynamic" else 1
         if self.num_prototypes == 1:
             num_compared = 0
-        flops = self.editor.flops(self.cloud.model.history_length)
+        flops = self.editor.flops(self.num_steps(self.cloud.model))
         flops += num_compared * self.editor.comparison_flops()
         return flops if self.report == "feature" else flops + self.cloud.model.sequence_flops()
 

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from cdc_flower.core.seeds import generator, hashed_bits, hashed_uniform
 from cdc_flower.core.stream import LabelledBatch, Truth, TruthAccessError, TruthReader
-from cdc_flower.tasks.cut import even_times_s, flat_ranges
+from cdc_flower.tasks.cut import even_starts_s, even_times_s, flat_ranges
 from cdc_flower.tasks.recommendation.history import HistoricalBatch
-from cdc_flower.tasks.recommendation.stream import even_starts_s
 from cdc_flower.tasks.video.queries import Ints, QueryTable, VideoSegment
 
 
