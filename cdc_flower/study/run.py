@@ -20,6 +20,7 @@ from cdc_flower.core.files import CannotWrite, whole_file, write_whole
 from cdc_flower.core.progress import Bars, table_console
 from cdc_flower.core.signals import stopped_in
 from cdc_flower.report import Comparison, read_folder, write_report
+from cdc_flower.report.comparison.adaptation import adaptation_words
 from cdc_flower.simulations.grids.lost import GridLost
 from cdc_flower.study import folder, provenance
 from cdc_flower.study.cloud import train_cloud
@@ -301,6 +302,8 @@ def finish(out: Path, console: Console, *, with_report: bool = True) -> None:
         write_summary(comparison.summary, half)
     for _, rows in comparison.summary.groupby("task", sort=False, observed=True):
         console.print(rich_table(rows))
+        if words := adaptation_words(rows):
+            console.print(words, highlight=False)
     if not with_report:
         return
     with whole_file(out / folder.REPORT) as half:
