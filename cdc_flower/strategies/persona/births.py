@@ -1,10 +1,10 @@
 """Birth and death of prototypes, while the stream goes on.
 
-    misfit   a device whose report fits badly under every head: its best mean -log p is above the
-             level that one in a hundred historical reports exceeds
-    death    a prototype that was nobody's best for some segments gives its place
-    birth    where there is a place, and a share of the devices are misfits, a prototype starts from
-             the base head, moved by what the misfits reported, if that helps those held out
+misfit   a device whose report fits badly under every head: its best mean -log p is above the
+         level that one in a hundred historical reports exceeds
+death    a prototype that was nobody's best for some segments gives its place
+birth    where there is a place, and a share of the devices are misfits, a prototype starts from
+         the base head, moved by what the misfits reported, if that helps those held out
 """
 
 from dataclasses import dataclass, replace
@@ -51,7 +51,7 @@ class Births:
 
     Attributes:
         level: Mean ``-log p`` above which a report fits badly.
-        share: Share of the devices that must be misfits; above 1 there is no birth.
+        share: Share of the devices that must be misfits.
         after: Segments without members after which a prototype gives its place.
     """
 
@@ -69,21 +69,18 @@ class Births:
         best = evidence.min(1).values / count.clamp(min=1)
         return ((count > 0) & (best > self.level)).numpy()
 
-    def born(
-        self, bank: Bank, idle: Ints, misfits: NDArray[np.bool_], mover: Mover, members: Members
-    ) -> tuple[Bank, Ints]:
-        """Gives the bank and the idle segments after at most one birth.
+    def born(self, bank: Bank, misfits: NDArray[np.bool_], mover: Mover, members: Members) -> Bank:
+        """Gives the bank after at most one birth.
 
         Args:
             bank: Of prototypes.
-            idle: ``[N]``.
             misfits: ``[n]``.
             mover: Makes the newborn's layers.
             members: Reports of all devices.
         """
-        place = int(idle.argmax())
-        if idle[place] < self.after or misfits.mean() < self.share or not misfits.any():
-            return bank, idle
+        place = int(bank.idle.argmax())
+        if bank.idle[place] < self.after or misfits.mean() < self.share or not misfits.any():
+            return bank
         rows = np.flatnonzero(misfits)
         index = torch.from_numpy(rows)
         theirs = Members(
@@ -97,13 +94,13 @@ class Births:
         base = {name: value[None] for name, value in mover.base.items()}
         step = mover.edits(base, base, theirs)
         if not any(bool(value.any()) for value in step.values()):
-            return bank, idle
+            return bank
         trained = {name: value.clone() for name, value in bank.trained.items()}
         drift = {name: value.clone() for name, value in bank.drift.items()}
         for name, value in step.items():
             trained[name][place] = base[name][0]
             drift[name][place] = value[0]
-        version, left = bank.version.copy(), idle.copy()
+        version, idle = bank.version.copy(), bank.idle.copy()
         version[place] += 1
-        left[place] = 0
-        return replace(bank, trained=trained, drift=drift, version=version), left
+        idle[place] = 0
+        return replace(bank, trained=trained, drift=drift, version=version, idle=idle)

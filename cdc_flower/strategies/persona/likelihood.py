@@ -72,9 +72,7 @@ class Pairs:
         width = min(count, self.target.shape[1])
         start = (self.is_there.sum(1) - width).clamp(min=0)
         place = start[:, None] + torch.arange(width)
-        history = self.history.gather(
-            1, place[..., None].expand(-1, -1, self.history.shape[-1])
-        )
+        history = self.history.gather(1, place[..., None].expand(-1, -1, self.history.shape[-1]))
         return Pairs(history, self.target.gather(1, place))
 
     def select(self, rows: NDArray[np.int64]) -> "Pairs":

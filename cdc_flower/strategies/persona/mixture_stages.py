@@ -19,9 +19,8 @@ from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import generator, torch_generator
 from cdc_flower.models.layers import Parameters
 from cdc_flower.strategies.base import Cloud, History, Stage
-from cdc_flower.strategies.past import Examples, NumberedBatch, ReportedPast
+from cdc_flower.strategies.past import Examples, NumberedBatch
 from cdc_flower.strategies.persona.births import misfit_level
-from cdc_flower.strategies.persona.editor import ParameterEditor
 from cdc_flower.strategies.persona.likelihood import Pairs
 from cdc_flower.strategies.persona.mixing import Mixture, mixed, weights
 from cdc_flower.strategies.persona.regimes import LabelledPast, PastPairs, Search

@@ -155,7 +155,8 @@ class PersonaOptions(GroupingStrategy):
             raise ValueError(
                 "low_rank must go with downlink=edit or index; full layers have no low rank"
             )
-        if self.low_rank is not None and self.refinement != "none":
+        moves = self.refinement in ("reports", "shrink") or bool(self.rate_of_bytes)
+        if self.low_rank is not None and moves:
             raise ValueError(
                 "low_rank must go with refinement=none; "
                 "what a moved prototype or a shrunk edit needs is of full rank"
@@ -193,16 +194,15 @@ class PersonaOptions(GroupingStrategy):
         Raises:
             ValueError: If there is such a value.
         """
-        wanted = {
-            "joint": (False, "heads of regimes stand on fixed static layers"),
-            "low_rank": (None, "a mixture is no low-rank edit of one prototype"),
-            "report": ("events", "a feature tells of no pair"),
-            "report_stride": (1, "pairs are of neighboring items"),
-        }
-        for name, (value, why) in wanted.items():
-            if getattr(self, name) != value:
-                shown = {None: "null", False: "false"}.get(value, value)  # type: ignore[call-overload]
-                raise ValueError(f"cluster_on=likelihood must go with {name}={shown}; {why}")
+        rules = (
+            (not self.joint, "joint=false", "heads of regimes stand on fixed static layers"),
+            (self.low_rank is None, "low_rank=null", "a mixture is no low-rank edit"),
+            (self.report == "events", "report=events", "a feature tells of no pair"),
+            (self.report_stride == 1, "report_stride=1", "pairs are of neighboring items"),
+        )
+        for holds, what, why in rules:
+            if not holds:
+                raise ValueError(f"cluster_on=likelihood must go with {what}; {why}")
         if self.refinement == "bytes":
             raise ValueError(
                 "refinement=bytes must go with cluster_on=edits or embeddings; "

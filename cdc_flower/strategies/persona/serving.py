@@ -40,13 +40,11 @@ class Served:
         made: Layers of the devices, or what leads to them from their prototypes.
         group_of: ``[n]``, the prototype of each device: that with the largest weight.
         bank: Of prototypes, from now on.
-        idle: ``[N]``, segments for which each has been nobody's best.
     """
 
     made: Edited
     group_of: Ints
     bank: Bank
-    idle: Ints
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,6 @@ class Serving:
         node_ids: ArrayLike,
         edits: Parameters,
         bank: Bank,
-        idle: Ints,
         *,
         whole: bool,
         shrink: Shrink | None = None,
@@ -85,20 +82,19 @@ class Serving:
             node_ids: ``[n]``, by which devices are held out.
             edits: G, ``[n, ...]`` by name.
             bank: Of prototypes.
-            idle: ``[N]``.
             whole: Whether layers travel whole, and not as edits of a prototype.
             shrink: Shrinks edits; None: they stay.
         """
         pairs = self.mixture.pairs(reported)
         weight = self.mixture.weights(bank.layers, pairs)
         if self.mover is not None:
-            bank, idle = self._refined(self.mover, pairs, weight, node_ids, edits, bank, idle)
+            bank = self._refined(self.mover, pairs, weight, node_ids, edits, bank)
             weight = self.mixture.weights(bank.layers, pairs)
         group_of = np.asarray(weight.argmax(1).numpy(), np.int64)
         edits = edits if shrink is None else shrink(edits, group_of)
         layers = self.mixture.heads(bank.layers, weight)
         layers = {name: value + edits[name] for name, value in layers.items()}
-        return Served(self._made(layers, edits, bank, group_of, whole), group_of, bank, idle)
+        return Served(self._made(layers, edits, bank, group_of, whole), group_of, bank)
 
     def _refined(
         self,
@@ -108,8 +104,7 @@ class Serving:
         node_ids: ArrayLike,
         edits: Parameters,
         bank: Bank,
-        idle: Ints,
-    ) -> tuple[Bank, Ints]:
+    ) -> Bank:
         """Moves prototypes toward what their members reported, and lets at most one be born.
 
         Args:
@@ -119,19 +114,18 @@ class Serving:
             node_ids: ``[n]``.
             edits: G, ``[n, ...]`` by name.
             bank: Of prototypes.
-            idle: ``[N]``.
         """
         ids = np.asarray(node_ids, np.uint64).astype(np.int64)
         held_out = hashed_uniform(self.seed, "persona-held-out", ids) < HELD_OUT_SHARE
         members = Members(pairs, weight, edits, torch.from_numpy(held_out))
         step = mover.edits(bank.layers, bank.trained, members)
-        bank = moved(bank, step)
-        idle = idle_after(idle, np.asarray(weight.argmax(1).numpy(), np.int64))
+        best = np.asarray(weight.argmax(1).numpy(), np.int64)
+        bank = replace(bank.moved(step), idle=idle_after(bank.idle, best))
         if self.births is None:
-            return bank, idle
+            return bank
         count = pairs.last(self.mixture.num_pairs).sum(1)
         misfits = self.births.misfits(self.mixture.evidence(bank.layers, pairs), count)
-        return self.births.born(bank, idle, misfits, mover, members)
+        return self.births.born(bank, misfits, mover, members)
 
     def _made(
         self, layers: Parameters, edits: Parameters, bank: Bank, group_of: Ints, whole: bool
@@ -166,11 +160,3 @@ class Serving:
             return mixed
         moved = self.mixture.likelihood.encoding_flops(num_pairs) + self.mover.flops(num_pairs)
         return 2 * mixed + moved
-
-
-def moved(bank: Bank, step: Parameters) -> Bank:
-    """Gives the bank after prototypes moved by E ``[N, ...]``; where that is zero they stay."""
-    largest = torch.stack([value.flatten(1).abs().amax(1) for value in step.values()]).amax(0)
-    drift = {name: value + step[name] for name, value in bank.drift.items()}
-    return replace(bank, drift=drift, version=bank.version + (largest > 0).numpy())
-

@@ -10,6 +10,9 @@ noise is measured: the older and the newer half of a report give two edits whose
 times the noise of an edit of the whole, ``σ² = mean_i ‖G(older_i) - G(newer_i)‖² / (4 p)``.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -37,9 +40,9 @@ def halves(reported: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.i
     return taken(np.zeros_like(count)), taken(count - half)
 
 
-def noise(older: Tensor, newer: Tensor) -> Tensor:
-    """Measures ``p σ²`` ``[n]`` of each device from edits ``[n, p]`` of two halves of its report."""
-    return (older - newer).square().sum(1) / 4
+def noise(apart: Tensor) -> Tensor:
+    """Measures ``p σ²`` ``[n]`` from differences ``[n, ...]`` of edits of reports' halves."""
+    return apart.flatten(1).square().sum(1) / 4
 
 
 def shrunk(edits: Parameters, noises: Tensor, group_of: Ints) -> tuple[Parameters, Tensor]:
@@ -82,3 +85,25 @@ def weight(spread: float, noise_of_edit: float, num_members: int, num_entries: i
         return 0.0
     freedom = max(0.0, (num_members - 1) * num_entries - 2)
     return min(1.0, freedom * noise_of_edit / num_entries / spread)
+
+
+@dataclass(frozen=True)
+class Shrinking:
+    """Shrinks edits by the noise that the halves of reports show.
+
+    Attributes:
+        edits_of: Reports ``[n, H]`` -> edits ``[n, ...]`` by name.
+    """
+
+    edits_of: Callable[[NDArray[np.int32]], Parameters]
+
+    def of(self, reported: NDArray[np.int32]) -> Callable[[Parameters, Ints], Parameters]:
+        """Gives a function: edits ``[n, ...]``, groups ``[n]`` -> the shrunk edits.
+
+        Args:
+            reported: ``[n, R]``.
+        """
+        older, newer = (self.edits_of(half) for half in halves(reported))
+        apart = {name: value - newer[name] for name, value in older.items()}
+        noises = sum((noise(value) for value in apart.values()), torch.zeros(len(reported)))
+        return lambda edits, group_of: shrunk(edits, noises, group_of)[0]
