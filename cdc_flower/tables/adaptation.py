@@ -58,7 +58,7 @@ def adaptation_of(
         rows = results.rows(metric, [*key, "seed", "device_id"])
         own = device_sums(rows[rows["strategy"].isin(kept)], key)
         parts.append(own.astype(dict.fromkeys(key, object)).assign(metric=metric))
-    found = [part.set_index(_KEY) for part in _parts(pd.concat(parts), baseline)]
+    found = [part.set_index(_KEY) for part in _parts(pd.concat(parts, ignore_index=True), baseline)]
     return pd.concat(found, axis=1).reset_index()[columns]
 
 

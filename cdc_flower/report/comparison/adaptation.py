@@ -10,7 +10,7 @@ from cdc_flower.tables.adaptation import TRAINING, UNDECIDED, least_above, verdi
 from cdc_flower.tables.controls import CONTROLS, MEAN, OTHER
 
 #: Of what each control gives to every device.
-GIVES = {MEAN: "the mean of all", OTHER: "another's"}
+GIVES = {MEAN: "the mean of all layers", OTHER: "the layers of another device"}
 _FOLDED = template(
     """<details><summary>Controls: which part of a gain is adaptation</summary>{{ table }}"""
     """<p class='note'>Controls are the same devices with other layers, at the same moments: the """
@@ -44,9 +44,9 @@ def _sentence(row: pd.Series) -> str:
     start = f"The gain of {row['strategy']} in {metric} ({row['diff']:+.4f}) is {found}"
     difference = f"{row[f'minus_{control}']:+.4f} (95 % interval {ends[0]:+.4f} to {ends[1]:+.4f})"
     if found in (TRAINING, UNDECIDED):
-        has = f"{GIVES[control]} for every device gives {row[f'{control}_diff']:+.4f}"
-        return f"{start}: {has}, and what is made for it adds {difference}."
-    return f"{start}: against {GIVES[control]} layers it is {difference}."
+        has = f"{GIVES[control]} give {row[f'{control}_diff']:+.4f}"
+        return f"{start}: {has}, and its own add {difference}."
+    return f"{start}: against {GIVES[control]} it is {difference}."
 
 
 def controls_table(rows: pd.DataFrame, colors: dict[str, str]) -> Markup:

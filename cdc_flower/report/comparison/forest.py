@@ -80,6 +80,7 @@ def _draw(
     has_names: bool,
 ) -> None:
     values = table[["diff", "diff_low", "diff_high"]].to_numpy()
+    gains = table[list(MARKS)].to_numpy()
     ends = np.abs(values[:, 1:])
     ends = ends[np.isfinite(ends)]
     limit = (
@@ -92,9 +93,8 @@ def _draw(
         if abs(value) <= limit:
             axes.plot(np.clip([low, high], -limit, limit), [line, line], color=color, linewidth=1.4)
             axes.plot([value], [line], "o", color=color, markersize=4.5)
-            for column, marker in MARKS.items():
-                gain = np.clip(table.at[name, column], -limit, limit)
-                axes.plot([gain], [line], marker, color=color, markersize=6, fillstyle="none")
+            for gain, marker in zip(gains[line], MARKS.values(), strict=True):
+                axes.plot([gain], [line], marker, color=color, markersize=6)
         elif np.isfinite(value):
             side = np.sign(value)
             axes.plot(
