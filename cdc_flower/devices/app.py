@@ -17,7 +17,7 @@ from cdc_flower.core.stream import Stream, TruthReader
 from cdc_flower.devices.controls import begun, control_of, exchanged, tells_layers
 from cdc_flower.devices.decoders.deployment import decoders_of, deploy
 from cdc_flower.devices.decoders.receive import receive
-from cdc_flower.devices.feature_report import feature_report
+from cdc_flower.devices.feature_report import feature_report, recent_items
 from cdc_flower.devices.local_training import (
     Work,
     as_trained,
@@ -171,7 +171,7 @@ class DeviceApp(ClientApp):
     def _report(self, batch: MessageBatch, states: DeviceStates) -> tuple[Replies, DeviceStates]:
         lag = int(states.settings.get(records.LAG, 0))
         if states.settings.get(records.REPORT) == records.FEATURE:
-            recent = self.stream.recent(states.device_ids, segment_of(batch), lag)
+            recent = recent_items(self.stream, states, segment_of(batch), lag)
             report, work = feature_report(self.model, recent, states.static)
         else:
             report, work = self.task.report(self.model, self.stream, states, segment_of(batch), lag)
