@@ -21,7 +21,7 @@ from video_tiny import (
 )
 
 from cdc_flower.models.sequence_feature import feature_flops, sequence_feature, with_table
-from cdc_flower.strategies.persona.stages import examples_of
+from cdc_flower.strategies.past import ReportedPast
 from cdc_flower.strategies.registry import build_strategy
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
@@ -73,7 +73,8 @@ def test_training_reads_a_clip_that_the_segment_may_open_with_and_not_the_one_th
     captions: bool,
 ) -> None:
     history: Any = video_cloud(video_stream(captions)).train
-    (batch,) = examples_of(history, [history.batch(np.arange(history.num_examples), 0, 0, 0)])
+    whole = history.batch(np.arange(history.num_examples), 0, 0, 0)
+    (batch,) = ReportedPast(1).examples(history, [whole], np.random.default_rng(0))
     asked, told = (
         history.table.clips.clip_of(ids[:, 0].numpy().astype(np.int64))
         for ids in (batch.history, batch.reported)
@@ -208,7 +209,7 @@ def test_the_same_layers_come_from_frames_and_from_their_feature_whole_or_as_an_
 def test_bytes_down_of_apg_of_low_rank_edits_and_of_whole_models(captions: bool) -> None:
     stream, width = video_stream(captions), outputs(captions)
     assert (video_table("apg", stream, rank=3).payload_bytes_down == 4 * 3 * 3).all()
-    low = {"downlink": "edit", "low_rank": 2, "refinement_rate": 0.0, "num_prototypes": 1}
+    low = {"downlink": "edit", "low_rank": 2, "bytes_rate": 0.0, "num_prototypes": 1}
     factors = 4 * (2 * (24 + width) + width) + 16
     assert (video_table("persona", stream, **low).payload_bytes_down == factors).all()
     whole = sum(value.nbytes for value in video_cloud(stream).arrays().values())

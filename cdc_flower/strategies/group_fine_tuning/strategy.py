@@ -19,7 +19,7 @@ from cdc_flower.strategies.persona.downlink import as_arrays
 from cdc_flower.strategies.persona.editor import ParameterEditor
 from cdc_flower.strategies.persona.grouping import GroupingStrategy
 from cdc_flower.strategies.persona.prototypes import nearest
-from cdc_flower.strategies.persona.stages import Stages, points
+from cdc_flower.strategies.persona.stages import Stages, points, remark_groups
 from cdc_flower.strategies.registry import strategies
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
@@ -32,7 +32,7 @@ log = logging.getLogger("cdc_flower")
     "group_fine_tuning",
     up="10 items, or a clip",
     down="adaptive layers",
-    tiny={"num_groups": 2, "epochs": 2, "rate": 0.01, "width": 8},
+    tiny={"num_groups": 2, "epochs": 2, "rate": 0.01, "width": 8, "max_lag": 0},
 )
 @dataclass(eq=False, repr=False)
 class GroupFineTuning(GroupingStrategy):
@@ -54,8 +54,9 @@ class GroupFineTuning(GroupingStrategy):
     def prepare(self, cloud: Cloud) -> None:
         """Trains the editor that clusters, clusters samples, and trains each group's model."""
         super().prepare(cloud)
-        self.editor = ParameterEditor(cloud.model, self.width)
-        stages = Stages(cloud, self.editor, self.epochs, self.rate, joint=False)
+        self.editor = ParameterEditor(cloud.model, self.width, reads=self.report_reads)
+        how = self.epochs, self.rate
+        stages = Stages(cloud, self.editor, *how, joint=False, past=self.past(cloud))
         self.parameters, self.own = stages.global_editor()
         groups = stages.group(
             self.parameters,
@@ -65,6 +66,7 @@ class GroupFineTuning(GroupingStrategy):
             max_samples=self.max_samples,
         )
         log.info("group_fine_tuning: training examples of each group: %s", groups.sizes)
+        remark_groups(cloud, groups)
         names = cloud.model.adaptive if self.layers == "head" else list(self.parameters)
         trained = stages.prototypes(self.parameters, groups, names)
         self.models = {name: torch.stack([layers[name] for layers in trained]) for name in names}
@@ -80,7 +82,7 @@ class GroupFineTuning(GroupingStrategy):
         """Answers each device with the model of its group, which a group shares."""
         torch.set_num_threads(1)
         model, group_of = self.cloud.model, self.group(report_of(reports))
-        flops = model.sequence_flops() + self.editor.feature_flops(model.history_length)
+        flops = model.sequence_flops() + self.editor.feature_flops(self.num_steps(model))
         node_ids, down = np.asarray(reports.node_ids, np.uint64), []
         for group in np.unique(group_of):
             own: Arrays = as_arrays(

@@ -9,13 +9,21 @@ from numpy.typing import NDArray
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.registry import Registry
 from cdc_flower.core.stream import SegmentBatch
+from cdc_flower.devices.feature_report import recent_items
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.devices.task import Columns
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.registry import model_of
 from cdc_flower.tasks.data import StreamShape, data_of
 from cdc_flower.tasks.protocol import Built, Config, Deployed, ReferenceFacts, Task, facts_of
-from cdc_flower.tasks.recommendation.metrics import METRICS, POOLED, RankingMetrics, pooled_auc
+from cdc_flower.tasks.recommendation.base_check import base_notes
+from cdc_flower.tasks.recommendation.metrics import (
+    MEAN,
+    METRICS,
+    POOLED,
+    RankingMetrics,
+    pooled_auc,
+)
 from cdc_flower.tasks.recommendation.references import Known, references
 from cdc_flower.tasks.recommendation.references.ceiling import ceiling, shared_law
 from cdc_flower.tasks.recommendation.references.frames import reference_frames
@@ -46,8 +54,8 @@ class Recommendation(Task):
     pooled: tuple[str, ...] = POOLED
     references: ClassVar[Registry[Callable[..., object], ReferenceFacts]] = references
 
-    def __init__(self) -> None:
-        self._ranking = RankingMetrics()
+    def __init__(self, ties: str = MEAN) -> None:
+        self._ranking = RankingMetrics(ties)
 
     @classmethod
     def build(cls, config: Config) -> Built:
@@ -74,7 +82,7 @@ class Recommendation(Task):
         model = model_of(config["model"], num_items=stream.num_items)
         if ceiling.__name__ in config["references"]:
             shared_law(Known(stream, _untrained))
-        return Built(stream, model, cls())
+        return Built(stream, model, cls(**config["metrics"]))
 
     def report(
         self,
@@ -84,7 +92,7 @@ class Recommendation(Task):
         segment: int,
         lag: int = 0,
     ) -> tuple[Columns, Columns]:
-        return {records.HISTORY: stream.recent(states.device_ids, segment, lag)}, {}
+        return {records.HISTORY: recent_items(stream, states, segment, lag)}, {}
 
     def uncertainty(
         self, model: DeviceModel, stream: EventStream, states: DeviceStates, segment: int
@@ -127,7 +135,10 @@ class Recommendation(Task):
         labels: Mapping[str, str | float],
         train: Callable[[], Cloud],
     ) -> Iterator["pd.DataFrame"]:
-        return reference_frames(names, Known(stream, train), labels)
+        return reference_frames(names, Known(stream, train), labels, self._ranking)
+
+    def base_notes(self, cloud: Cloud) -> list[str]:
+        return base_notes(cloud)
 
 
 def _untrained() -> Cloud:
