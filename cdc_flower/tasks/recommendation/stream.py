@@ -6,7 +6,6 @@ share through Ray.
 """
 
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,38 +25,11 @@ from cdc_flower.tasks.cut import (
 from cdc_flower.tasks.data.interactions import CutOptions
 from cdc_flower.tasks.recommendation.catalog import Catalog, catalogs
 from cdc_flower.tasks.recommendation.contexts import segment_contexts
+from cdc_flower.tasks.recommendation.event_kinds import Events, TimedEvents
 from cdc_flower.tasks.recommendation.history import HistoricalData
 from cdc_flower.tasks.recommendation.laws.known import KnownLaw, Moments
 from cdc_flower.tasks.recommendation.negatives import RankedEvents, SeenItems, draw_unseen
 from cdc_flower.tasks.recommendation.segment_events import events_by_calendar, events_by_share
-
-
-class Events(Protocol):
-    """Holds events sorted by device and then by time."""
-
-    @property
-    def offsets(self) -> NDArray[np.int64]:
-        """``[num_devices + 1]``, where the events of each device start."""
-
-    @property
-    def items(self) -> NDArray[np.int32]:
-        """``[num_events]``, in 1..num_items."""
-
-    @property
-    def num_items(self) -> int:
-        """The largest item id."""
-
-
-class TimedEvents(Events, Protocol):
-    """A table that was read from a source and may know times."""
-
-    @property
-    def times_s(self) -> NDArray[np.float64] | None:
-        """``[num_events]``, or None if only the order is known."""
-
-    @property
-    def source(self) -> str:
-        """Where the events come from, for errors."""
 
 
 @dataclass(frozen=True)
