@@ -14,7 +14,7 @@ from cdc_flower.core.seeds import torch_generator
 from cdc_flower.models import GRU4Rec
 from cdc_flower.simulations.deployment import deploy
 from cdc_flower.strategies.base import Cloud
-from cdc_flower.strategies.joint import Examples
+from cdc_flower.strategies.past import Examples
 from cdc_flower.training.fit import cross_entropy
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records

@@ -59,6 +59,7 @@ def compare(
     devices: int | None = None,
     segments: int | None = None,
     seed: int = 0,
+    controls: bool | None = None,
     config: Mapping[str, object] = MappingProxyType({}),
     out: str | os.PathLike[str] | None = None,
     baseline: str = BASELINE,
@@ -84,6 +85,8 @@ def compare(
         devices: How many; None: all that the data have. The key ``fleet.num_devices``.
         segments: Of the stream. The key ``num_segments``.
         seed: Of everything that is drawn.
+        controls: Whether strategies that make layers for each device are played with the mean of
+            all and with those of another too, which tells adaptation from training. The default.
         config: Any other keys by their dotted names, such as ``{"cloud.epochs": 5}``.
         out: Run folder, as the command makes it; None: nothing is written.
         baseline: The strategy that others are compared with.
@@ -93,7 +96,7 @@ def compare(
     """
     given: dict[str, object] = {"data": data, "network": network, "devices": devices}
     given["task"] = registered_name(task, tasks, "task")
-    given |= {"segments": segments, "seed": seed, "out": _home(out)}
+    given |= {"segments": segments, "seed": seed, "controls": controls, "out": _home(out)}
     given["model"] = filed_name(model, models, "model")
     given["policy"] = filed_name(policy, policies, "policy")
     arms = Arms.of(strategies)

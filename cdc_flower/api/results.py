@@ -13,7 +13,7 @@ import yaml
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from cdc_flower.api.rows import LongTable, joined_frames
+from cdc_flower.api.rows import LongTable
 from cdc_flower.core.errors import UserError, unknown_name
 from cdc_flower.report.comparison.figure_data import Panel, panels_of
 from cdc_flower.report.comparison.figures import Drawing, all_drawings
@@ -37,7 +37,7 @@ from cdc_flower.report.folders import (
 from cdc_flower.study import folder as files
 from cdc_flower.tables.column import Scope
 from cdc_flower.tables.columns import COLUMNS
-from cdc_flower.tables.long_table import METRIC, ResultsWriter
+from cdc_flower.tables.long_table import METRIC, ResultsWriter, joined_frames
 from cdc_flower.tables.results import Results
 from cdc_flower.tables.summary import BASELINE, write_summary
 

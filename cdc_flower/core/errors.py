@@ -46,13 +46,15 @@ def unknown_name(kind: str, name: str, known: Iterable[str], where: str) -> User
 
 
 def check_name(name: object, where: str) -> None:
-    """Refuses a name that cannot name a file on every system; ``@`` is kept for controls.
+    """Refuses a name that cannot name a file on every system; ``@`` is for controls alone.
 
     Raises:
         UserError: If it is not text, empty, too long, or has another character.
     """
     if isinstance(name, str) and _NAME.fullmatch(name) and len(name) <= LONGEST_NAME:
         return
+    if isinstance(name, str) and "@" in name:
+        raise UserError(f"{where}: a name must have no '@', which is for controls, got {name!r}")
     got = repr(name)
     if isinstance(name, str) and len(name) > LONGEST_NAME:
         got = f"{name[:_SHOWN]!r}... of {len(name)} characters"

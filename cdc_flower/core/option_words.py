@@ -22,6 +22,8 @@ def type_words(kind: object) -> str:
     if origin in (list, tuple) or (inspect.isclass(origin) and issubclass(origin, Sequence)):
         member = type_words(inner[0]).removeprefix("a ") if inner else "value"
         return f"a list of {member}s"
+    if origin is typing.Literal:
+        return " or ".join(map(str, inner))
     if inspect.isclass(origin) and issubclass(origin, Mapping):
         return "a mapping"
     return getattr(kind, "__name__", str(kind))

@@ -130,8 +130,10 @@ class Option:
         if self.rule.choices:
             said = f"one of {', '.join(shown(choice) for choice in self.rule.choices)}"
         else:
-            kind = " or ".join(type_words(kind) for kind in kinds) or "null"
-            said = f"{kind}{self._range_words()}"
+            literals = [kind for kind in kinds if typing.get_origin(kind) is typing.Literal]
+            typed = [type_words(kind) for kind in kinds if kind not in literals]
+            said = f"{' or '.join(typed) or 'null'}{self._range_words()}"
+            said = " or ".join([said, *map(type_words, literals)])
         return f"{said} or null" if may_be_null else said
 
     def _range_words(self) -> str:
@@ -380,6 +382,8 @@ def _fitted_to_generic(value: object, origin: object, inner: Sequence[object]) -
         if any(member is MISSING for member in members):
             return MISSING
         return tuple(members) if origin is tuple else members
+    if origin is typing.Literal:
+        return value if isinstance(value, str) and value in inner else MISSING
     if inspect.isclass(origin) and issubclass(origin, Mapping):
         return value if isinstance(value, Mapping) else MISSING
     return value

@@ -134,6 +134,10 @@ class Stream(Protocol):
             segment: Which one starts, from 0.
             lag: Events by which the items are earlier, at the earliest when the device had one
                 event. 0 is the present.
+
+        A stream whose log goes further back takes two more arguments, by which devices tell other
+        items than those that their model reads: ``length``, how many, and ``stride``, events from
+        one to the next.
         """
 
     def labelled(

@@ -89,13 +89,25 @@ class SASRec(DeviceModel):
     def item_states(self, parameters: Parameters, history: Tensor) -> Tensor:
         if "table.sequence" in parameters:
             return tanh_(
-                embed(parameters["table.sequence"], history).add_(parameters["table.position"])
+                embed(parameters["table.sequence"], history).add_(
+                    self._positions(parameters["table.position"], history.shape[-1])
+                )
             )
-        position = parameters["position"]
+        position = self._positions(parameters["position"], history.shape[-1])
         if position.dim() == 3:
             position = position.view(len(position), *[1] * (history.dim() - 2), *position.shape[1:])
         items = embed(parameters["embedding"], history) + position
         return tanh_(linear(items, parameters["sequence.weight"], parameters["sequence.bias"]))
+
+    def _positions(self, position: Tensor, length: int) -> Tensor:
+        """Takes the positions ``[..., length, d]`` of a sequence from those that were learned.
+
+        A report may be longer than a window. Each item beyond it stands last in a full window, as
+        it did when it was the newest.
+        """
+        if length == self.history_length:
+            return position
+        return position[..., torch.arange(length).clamp(max=self.history_length - 1), :]
 
     def encode(
         self, parameters: Parameters, history: Tensor, candidates: Tensor

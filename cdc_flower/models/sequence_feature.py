@@ -22,6 +22,7 @@ from cdc_flower.wire import records
 DEPTH = 2
 #: The gates of every item; see :func:`with_table`. At most so many rows: 100 MB at a width of 32.
 TABLE = "table.feature"
+TABLE_BEFORE = "table.feature.before"  # where it reads pairs: what the item before adds
 MAX_TABLE_ROWS = 2**18
 #: Names of the parameters of :func:`sequence_feature`.
 FEATURE_NAMES = tuple(
@@ -55,16 +56,34 @@ def sequence_feature(parameters: Parameters, states: Tensor, num_steps: Tensor) 
         parameters: ``feature.input.{weight,bias}`` ``[d, 3 w]`` and ``[3 w]``,
             ``feature.hidden.{weight,bias}`` ``[w, 3 w]`` and ``[3 w]``, ``feature.0.{weight,bias}``
             and ``feature.1.{weight,bias}`` ``[w, w]`` and ``[w]``; other names are left alone.
-        states: ``[..., L, d]``, what ``sequence`` of a device model gives.
+        states: ``[..., L, d]``, what ``sequence`` of a device model gives. Where the layer's input
+            is ``2 d`` wide it reads them in pairs; see :func:`pairs_of`.
         num_steps: ``[...]``, states in use; the others do not matter. With 0 of them h is zero.
 
     Returns:
         ``[..., w]``.
     """
     weight, bias = gru_input(parameters, "feature")
+    if reads_pairs(weight, states.shape[-1]):
+        states = pairs_of(states)
     return _of_gates(
         parameters, (linear(state, weight, bias) for state in states.unbind(-2)), num_steps
     )
+
+
+def reads_pairs(weight: Tensor, width: int) -> bool:
+    """Tells whether a layer's weight ``[inputs, out]`` takes two states of this width at once."""
+    return weight.shape[-2] == 2 * width
+
+
+def pairs_of(states: Tensor) -> Tensor:
+    """Puts beside each state the one before it, ``[..., L, d] -> [..., L, 2 d]``.
+
+    A pair is (state, what followed). Before the first state there are zeros, so that one item alone
+    still tells something.
+    """
+    before = torch.nn.functional.pad(states, (0, 0, 1, 0))[..., :-1, :]
+    return torch.cat([before, states], -1)
 
 
 def _of_gates(parameters: Parameters, gates: Iterable[Tensor], num_steps: Tensor) -> Tensor:
@@ -88,7 +107,11 @@ def with_table(parameters: Parameters, model: DeviceModel, static: Parameters) -
     if not model.states_are_of_items or model.num_items >= MAX_TABLE_ROWS:
         return parameters
     states = model.item_states(static, torch.arange(model.num_items + 1).unsqueeze(-1)).squeeze(-2)
-    return {**parameters, TABLE: linear(states, *gru_input(parameters, "feature"))}
+    weight, bias = gru_input(parameters, "feature")
+    if not reads_pairs(weight, states.shape[-1]):
+        return {**parameters, TABLE: linear(states, weight, bias)}
+    before, newest = weight.chunk(2)
+    return {**parameters, TABLE: linear(states, newest, bias), TABLE_BEFORE: states @ before}
 
 
 def history_feature(
@@ -104,10 +127,18 @@ def history_feature(
     """
     if TABLE not in parameters:
         return sequence_feature(parameters, *model.sequence(static, history))
-    num_steps = (history != 0).sum(-1)
-    return _of_gates(
-        parameters, (embed(parameters[TABLE], items) for items in history.unbind(-1)), num_steps
-    )
+    return _of_gates(parameters, _tabulated(parameters, history), (history != 0).sum(-1))
+
+
+def _tabulated(parameters: Parameters, history: Tensor) -> Iterable[Tensor]:
+    """Looks the gates ``[B, 3 w]`` of every step up."""
+    before: Tensor | None = None
+    for items in history.unbind(-1):
+        gates = embed(parameters[TABLE], items)
+        if before is not None and TABLE_BEFORE in parameters:
+            gates = gates + embed(parameters[TABLE_BEFORE], before)
+        yield gates
+        before = items
 
 
 def reported_feature(

@@ -93,12 +93,12 @@ class Comparison:
 
     Attributes:
         runs: The runs.
-        results: Of all runs, from :func:`pooled_results`.
+        played: Results of all runs with their controls, from :func:`pooled_results`.
         baseline: The strategy that others are compared with.
     """
 
     runs: Sequence[RunFolder]
-    results: Results
+    played: Results
     baseline: str = BASELINE
 
     @classmethod
@@ -112,6 +112,11 @@ class Comparison:
         if baseline not in (*whole.strategies, BASELINE):
             raise unknown_name("strategy", baseline, whole.strategies, "--baseline")
         return whole
+
+    @cached_property
+    def results(self) -> Results:
+        """Of strategies and reference lines, without controls."""
+        return self.played.without_controls()
 
     @cached_property
     def strategies(self) -> list[str]:
@@ -135,7 +140,7 @@ class Comparison:
     @cached_property
     def summary(self) -> pd.DataFrame:
         """From :func:`cdc_flower.tables.summary.summarize`."""
-        return summarize(self.results, self.baseline)
+        return summarize(self.played, self.baseline)
 
 
 def run_folders(paths: Sequence[str | Path]) -> tuple[list[Path], list[Path]]:

@@ -8,7 +8,7 @@ runs once the cloud is trained.
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -18,7 +18,10 @@ from numpy.typing import ArrayLike, NDArray
 from cdc_flower.core.options import option
 from cdc_flower.devices.decoders.protocol import names_of
 from cdc_flower.devices.state import Settings
-from cdc_flower.strategies.base import CloudStrategy, to_every_node, with_the_others
+from cdc_flower.devices.told import Told
+from cdc_flower.models.base import DeviceModel
+from cdc_flower.strategies.base import Cloud, CloudStrategy, to_every_node, with_the_others
+from cdc_flower.strategies.past import ReportedPast
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
@@ -41,6 +44,7 @@ class GenerationStrategy(CloudStrategy):
 
     reads: ClassVar[frozenset[str]]
 
+    personal: ClassVar[bool] = True
     passing = frozenset({"_down"})
 
     report_lag: int = option(
@@ -50,6 +54,31 @@ class GenerationStrategy(CloudStrategy):
         changes_training=False,
         doc="events before the segment with which a report ends; 0 is the present, 1 the stale arm "
         "of the published protocol",
+    )
+    report_length: int | None = option(
+        None,
+        least=1,
+        doc="items that a device tells, from its log; null: as many as its model reads",
+    )
+    report_stride: int = option(
+        1,
+        least=1,
+        neutral=1,
+        doc="events from one of them to the next, counted back from the newest; 1 leaves none out",
+    )
+    report_reads: str = option(
+        "items",
+        choices=("items", "pairs"),
+        neutral="items",
+        doc="of a report the cloud reads the state of each item, as in the papers, or pairs: the "
+        "state of an item and that of the one that followed",
+    )
+    max_lag: int | Literal["auto"] = option(
+        "auto",
+        least=0,
+        neutral=0,
+        doc="in training reports are up to so many events old, as on a device that was adapted a "
+        "while ago; auto: the median events of a device and segment; 0 is the papers'",
     )
     _down: tuple[MessageBatch, ...] = field(default=(), init=False)
 
@@ -62,8 +91,26 @@ class GenerationStrategy(CloudStrategy):
         """
 
     def settings(self) -> Settings:
-        """Says from when reports are, deployed once beside the model; nothing for the present."""
-        return {records.LAG: self.report_lag} if self.report_lag else {}
+        """Says what reports are of, deployed once beside the model; nothing for the present."""
+        lag = {records.LAG: self.report_lag} if self.report_lag else {}
+        return {**lag, **self.told.to_settings()}
+
+    @property
+    def told(self) -> Told:
+        """Says which items of its log a device tells."""
+        return Told(self.report_length, self.report_stride)
+
+    def past(self, cloud: Cloud) -> ReportedPast:
+        """Makes the reports of historical examples, as old and as long as those of devices."""
+        return ReportedPast.of(cloud, self.told, self.max_lag)
+
+    def input_width(self, model: DeviceModel) -> int:
+        """Counts the numbers that a sequence encoder reads at a step."""
+        return model.width * (2 if self.report_reads == "pairs" else 1)
+
+    def num_steps(self, model: DeviceModel) -> int:
+        """Counts the steps of a sequence encoder: items or frames that are told."""
+        return self.told.num_items(model.history_length)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid

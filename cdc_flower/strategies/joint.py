@@ -7,11 +7,9 @@ device's own past generates.
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from cdc_flower.core.options import option, training_values
@@ -19,34 +17,11 @@ from cdc_flower.core.seeds import generator
 from cdc_flower.models.layers import Parameters
 from cdc_flower.strategies.base import Cloud, History, Stage
 from cdc_flower.strategies.generation import DEVICES_PER_CHUNK, GenerationStrategy, Report, in_parts
-from cdc_flower.training.fit import Batch
+from cdc_flower.strategies.past import Examples, NumberedBatch, ReportedPast
 from cdc_flower.training.scoring import Arrays
 
 #: Historical sequences whose mean generated layers every device starts with.
 NUM_START_SEQUENCES = 4096
-
-
-class NumberedBatch(Batch, Protocol):
-    """Labelled examples with their numbers in the history."""
-
-    @property
-    def rows(self) -> NDArray[np.int64]:
-        """``[B]``."""
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Labelled examples, each with the sequence that its layers are generated from.
-
-    Attributes:
-        history: ``[B, L]``.
-        candidates: ``[B, C]``, the true one first.
-        reported: ``[B, L]``, the history itself, or what it was some events earlier.
-    """
-
-    history: Tensor
-    candidates: Tensor
-    reported: Tensor
 
 
 @dataclass(eq=False, repr=False)
@@ -70,13 +45,6 @@ class JointGeneration(GenerationStrategy):
         neutral=False,
         doc="whether static layers are trained along, as in the papers; false keeps the base "
         "model's",
-    )
-    max_lag: int = option(
-        0,
-        least=0,
-        neutral=0,
-        doc="in training the sequence to generate from ends up to so many events earlier, as on a "
-        "device that was adapted a while ago; 0 is the papers'",
     )
 
     def fit(
@@ -109,7 +77,7 @@ class JointGeneration(GenerationStrategy):
 
         stage = Stage(
             f"{name}: training the hypernetwork",
-            training_values(self),
+            {**training_values(self), **self.past(cloud).settings},
             {**{f"hypernetwork.{key}": value for key, value in hypernetwork.items()}, **parameters},
             leaves,
             self.epochs,
@@ -130,26 +98,16 @@ class JointGeneration(GenerationStrategy):
         return parameters, curve
 
     def examples(
-        self, history: History, batches: Iterable[NumberedBatch], lags: np.random.Generator
+        self, history: History, batches: Iterable[NumberedBatch], draws: np.random.Generator
     ) -> Iterator[Examples]:
-        """Makes examples of batches, with lags drawn one an example, uniform in 0 to ``max_lag``.
+        """Makes examples of batches; see :meth:`~cdc_flower.strategies.past.ReportedPast.examples`.
 
         Args:
             history: Whose batches they are.
             batches: With ``rows``, ``history`` and ``candidates``.
-            lags: Draws them.
+            draws: Of the age of reports.
         """
-        for batch in batches:
-            reported = history.lagged(
-                batch.rows, lags.integers(0, self.max_lag + 1, len(batch.rows))
-            )
-            yield examples_of(batch, reported)
-
-
-def examples_of(batch: Batch, reported: NDArray[np.int32]) -> Examples:
-    """Makes examples of a historical batch and the sequences ``[B, L]`` to generate from."""
-    parts = (batch.history, batch.candidates, reported)
-    return Examples(*(torch.from_numpy(ids).long() for ids in parts))
+        return self.past(self.cloud).examples(history, batches, draws)
 
 
 @torch.no_grad()
@@ -161,11 +119,19 @@ def in_chunks(generate: Callable[[Report], Parameters], report: Report) -> Array
 
 
 @torch.no_grad()
-def mean_generated(cloud: Cloud, generate: Callable[[Tensor], Parameters]) -> Parameters:
+def mean_generated(
+    cloud: Cloud, generate: Callable[[Tensor], Parameters], past: ReportedPast | None = None
+) -> Parameters:
     """Averages the layers that historical sequences generate.
 
     Layers that do not depend on the sequence are kept to the bit.
+
+    Args:
+        cloud: With the historical data.
+        generate: Sequences ``[B, R]`` -> layers ``[B, ...]``.
+        past: Makes the sequences; None: what the device model reads.
     """
+    past = past or ReportedPast(cloud.model.history_length)
     first = next(iter(cloud.train.batches(NUM_START_SEQUENCES, 0, cloud.seed, cloud.num_negatives)))
-    generated = generate(torch.from_numpy(first.history).long())
+    generated = generate(past.of_batch(cloud.train, first))
     return {name: value[0] + (value - value[0]).mean(0) for name, value in generated.items()}

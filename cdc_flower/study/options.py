@@ -31,6 +31,9 @@ class RunOptions:
     references: tuple[str, ...] = option(
         (), task="recommendation", doc="lines of counting beside the strategies: popularity, markov"
     )
+    controls: bool = option(
+        True, neutral=False, doc="whether the mean and another device's layers are played beside"
+    )
     num_segments: int = option(8, least=1, doc="segments of the stream")
     num_negatives: int = option(
         99, least=1, task="recommendation", doc="candidates beside the true one at an event"

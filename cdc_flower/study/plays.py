@@ -7,12 +7,17 @@ reads them. All of it is compared before data are read.
 from collections.abc import Mapping
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.core.option_words import shown
+from cdc_flower.core.options import argument_names
+from cdc_flower.core.stream import Stream
+from cdc_flower.devices.told import Told
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.registry import models, reads_of
 from cdc_flower.strategies.registry import strategies as registered
 from cdc_flower.study.trees import Config
 from cdc_flower.tasks.data import data, gives_of
 from cdc_flower.tasks.registry import tasks
+from cdc_flower.wire import records
 
 
 def plays(strategy: object, task: str) -> bool:
@@ -58,6 +63,46 @@ def check_plays(strategies: Mapping[str, object], task: str) -> None:
             f"{read}; it plays {fitting}, and {task} is played by "
             f"{', '.join(strategies_that_play(task))}"
         )
+
+
+def check_tells(strategies: Mapping[str, object], task: str) -> None:
+    """Refuses reports of another part of a log where devices tell no items.
+
+    Raises:
+        UserError: If a strategy asks for one.
+    """
+    told = tells(task)
+    if records.HISTORY in told:
+        return
+    for name, strategy in strategies.items():
+        for key, neutral in (
+            ("report_length", None),
+            ("report_stride", 1),
+            ("report_reads", "items"),
+        ):
+            value = getattr(strategy, key, neutral)
+            if value != neutral:
+                raise UserError(
+                    f"strategy.{name}.{key} must be {shown(neutral)} with task={task}, whose "
+                    f"devices tell {', '.join(sorted(told))} and no items, got {shown(value)}"
+                )
+
+
+def check_logs(strategies: Mapping[str, object], stream: Stream) -> None:
+    """Refuses reports of another part of a log than a stream of the user's own tells.
+
+    Raises:
+        UserError: If a strategy asks for one.
+    """
+    for name, strategy in strategies.items():
+        told = getattr(strategy, "told", None)
+        if not isinstance(told, Told) or told.is_read(stream.history_length):
+            continue
+        if not {"length", "stride"} <= set(argument_names(stream.recent)):
+            raise UserError(
+                f"strategy.{name}.report_length must be null and report_stride 1, for recent() of "
+                f"{type(stream).__name__} takes no length and stride"
+            )
 
 
 def check_generates(strategies: Mapping[str, object], model: DeviceModel) -> None:

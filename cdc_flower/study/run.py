@@ -21,6 +21,7 @@ from cdc_flower.core.files import CannotWrite, whole_file, write_whole
 from cdc_flower.core.progress import Bars, table_console
 from cdc_flower.core.signals import stopped_in
 from cdc_flower.report import Comparison, read_folder, write_report
+from cdc_flower.report.comparison.adaptation import adaptation_words
 from cdc_flower.report.folders import NOTES_FILE
 from cdc_flower.simulations.grids.lost import GridLost
 from cdc_flower.study import folder, provenance
@@ -312,8 +313,10 @@ def finish(out: Path, console: Console, *, with_report: bool = True) -> None:
         write_summary(comparison.summary, half)
     for _, rows in comparison.summary.groupby("task", sort=False, observed=True):
         console.print(rich_table(rows))
-    for words in comparison.notes:
-        console.print(words, soft_wrap=True, highlight=False, markup=False)
+        if words := adaptation_words(rows):
+            console.print(words, highlight=False)
+    for sentence in comparison.notes:
+        console.print(sentence, soft_wrap=True, highlight=False, markup=False)
     if not with_report:
         return
     with whole_file(out / folder.REPORT) as half:

@@ -28,7 +28,7 @@ from cdc_flower.study.composing import ROOT
 from cdc_flower.study.fleet_setup import fleet_of, network_of
 from cdc_flower.study.nodes import without_leftovers
 from cdc_flower.study.play import Playable
-from cdc_flower.study.plays import check_generates, check_plays
+from cdc_flower.study.plays import check_generates, check_logs, check_plays, check_tells
 from cdc_flower.study.trees import Config, Tree
 from cdc_flower.tasks.protocol import Task
 from cdc_flower.tasks.registry import tasks
@@ -86,12 +86,14 @@ def prepare(config: Config) -> Setup:
     config = checked_config(config)
     strategies = cast(dict[str, PlayedStrategy], strategies_of(config))
     check_plays(strategies, config["task"])
+    check_tells(strategies, config["task"])
     codecs_of(config["protocol"])
     policy_of(config["policy"])
     network = network_of(config["network"])
     fleet_of(config, network, 1)  # before data are read, which may take minutes
     built = tasks.find(config["task"], "task").value.build(config)
     check_generates(strategies, built.model)
+    check_logs(strategies, built.stream)
     fleet = fleet_of(config, network, built.stream.num_devices)
     return Setup(
         built.stream, built.model, fleet, strategies, list(config["references"]), built.task

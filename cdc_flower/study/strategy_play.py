@@ -77,4 +77,5 @@ def play_strategy(
         task=setup.task,
         chain=[WithCodecs(codecs_of(config["protocol"])), WithRequests(requests)],
         rounds=rounds,
+        controls=bool(config.get("controls", False)),  # runs of before had none
     )

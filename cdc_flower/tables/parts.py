@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.files import sealed, unsealed, whole_file, write_whole
+from cdc_flower.tables.controls import controlled
 from cdc_flower.tables.long_table import schema, table_of
 
 #: The folder of parts in a run folder.
@@ -47,7 +48,9 @@ class Parts:
         Raises:
             CannotWrite: If the system refuses. What was written before is as it was.
         """
-        key = ["task", "strategy", "segment"]
+        # Rows of controls lie with those of their strategy, so a segment is whole or not there.
+        owner = frame["strategy"].astype(str).map(controlled).rename("strategy")
+        key = [frame["task"], owner, frame["segment"]]
         for place, rows in frame.groupby(key, observed=True, sort=False):
             task, strategy, segment = map(str, place)
             content = _content(table_of(rows))

@@ -151,6 +151,17 @@ def even_times_s(
     )
 
 
+def even_starts_s(num_segments: int, segment_s: float) -> NDArray[np.float64]:
+    """Makes ``[num_segments + 1]`` decision points ``segment_s`` seconds apart, from 0 s on.
+
+    Raises:
+        UserError: If ``segment_s`` is not above 0.
+    """
+    if not segment_s > 0:
+        raise UserError(f"data.segment_s must be > 0, got {segment_s}")
+    return np.arange(num_segments + 1, dtype=np.float64) * segment_s
+
+
 def flat_ranges(
     first: NDArray[np.int64], end: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -171,7 +182,11 @@ def flat_ranges(
 
 
 def windows(
-    items: NDArray[np.int32], start: NDArray[np.int64], index: NDArray[np.int64], length: int
+    items: NDArray[np.int32],
+    start: NDArray[np.int64],
+    index: NDArray[np.int64],
+    length: int,
+    stride: int = 1,
 ) -> NDArray[np.int32]:
     """The items before each index, oldest first, padded on the right with 0.
 
@@ -179,14 +194,22 @@ def windows(
         items: ``[num_events]``, of all devices.
         start: ``[T]``, where the events of the index's device start.
         index: ``[T]``, absolute; the event itself is not part of its window.
-        length: ``L``, the most items to look back.
+        length: ``L``, the most items of a window.
+        stride: Every how manyth item belongs to it, counted back from the newest; 1 takes all.
 
     Returns:
         ``[T, L]``.
+
+    Raises:
+        ValueError: If length or stride is below 1.
     """
+    for name, value in (("length", length), ("stride", stride)):
+        if value < 1:
+            raise ValueError(f"{name} must be >= 1, got {value}")
     columns = np.arange(length)
-    filled = np.minimum(index - start, length)[:, None]
+    filled = np.minimum(-(-(index - start) // stride), length)[:, None]
     if len(items) == 0:
         return np.zeros((len(index), length), dtype=np.int32)
-    taken = items[np.minimum(index[:, None] - filled + columns, len(items) - 1)]
+    place = index[:, None] - 1 - (filled - 1 - columns) * stride
+    taken = items[np.clip(place, 0, len(items) - 1)]
     return np.where(columns < filled, taken, 0).astype(np.int32, copy=False)

@@ -59,7 +59,10 @@ class History(Protocol[MadeBatch]):
         """
 
     def lagged(self, rows: NDArray[np.int64], lag: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Makes the histories ``[B, L]`` as devices would tell them ``lag`` examples earlier."""
+        """Makes the histories ``[B, L]`` as devices would tell them ``lag`` examples earlier.
+
+        As :meth:`~cdc_flower.core.stream.Stream.recent` it may take ``length`` and ``stride`` too.
+        """
 
     @property
     def num_examples(self) -> int:

@@ -118,7 +118,7 @@ def test_the_mean_is_over_historical_sequences() -> None:
         ({"rate": float("nan")}, "rate must be a number >= 0 and finite, got nan"),
         ({"rate": float("inf")}, "rate must be a number >= 0 and finite, got inf"),
         ({"joint": 1}, "joint must be true or false, got 1"),
-        ({"max_lag": -2}, "max_lag must be a whole number >= 0, got -2"),
+        ({"max_lag": -2}, "max_lag must be a whole number >= 0 or auto, got -2"),
     ],
 )
 @pytest.mark.parametrize("kind", [Duet, Apg])

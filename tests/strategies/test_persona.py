@@ -106,7 +106,8 @@ def test_with_one_prototype_assignment_and_clustering_do_not_matter() -> None:
 
 
 def stages_of(persona: Any) -> Stages:
-    return Stages(persona.cloud, persona.editor, persona.epochs, persona.rate, persona.joint)
+    how = persona.epochs, persona.rate, persona.joint
+    return Stages(persona.cloud, persona.editor, *how, persona.past(persona.cloud))
 
 
 def test_groups_with_the_same_data_and_start_end_alike() -> None:

@@ -21,7 +21,7 @@ from video_tiny import (
 )
 
 from cdc_flower.models.sequence_feature import feature_flops, sequence_feature, with_table
-from cdc_flower.strategies.persona.stages import examples_of
+from cdc_flower.strategies.past import ReportedPast
 from cdc_flower.strategies.registry import build_strategy
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
@@ -73,7 +73,8 @@ def test_training_reads_a_clip_that_the_segment_may_open_with_and_not_the_one_th
     captions: bool,
 ) -> None:
     history: Any = video_cloud(video_stream(captions)).train
-    (batch,) = examples_of(history, [history.batch(np.arange(history.num_examples), 0, 0, 0)])
+    whole = history.batch(np.arange(history.num_examples), 0, 0, 0)
+    (batch,) = ReportedPast(1).examples(history, [whole], np.random.default_rng(0))
     asked, told = (
         history.table.clips.clip_of(ids[:, 0].numpy().astype(np.int64))
         for ids in (batch.history, batch.reported)

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.version import __version__
+from cdc_flower.report.comparison.adaptation import controls_table
 from cdc_flower.report.comparison.bytes_figures import bytes_of_a_segment
 from cdc_flower.report.comparison.figure_data import Panel, panels_of
 from cdc_flower.report.comparison.figures import Drawing, all_drawings
@@ -154,6 +155,7 @@ def _panel_summary(panel: Panel, summary: pd.DataFrame, colors: dict[str, str]) 
         title=panel.title,
         reading=reading(panel, rows),
         summary=summary_table(rows, colors),
+        controls=controls_table(rows, colors),
         size=panel.size,
         metrics=metric_table(rows, colors),
         costs=cost_table(rows, bytes_of_a_segment(panel), colors),

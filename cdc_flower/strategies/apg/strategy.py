@@ -22,7 +22,8 @@ from cdc_flower.models.sequence_feature import feature_flops, init_feature, sequ
 from cdc_flower.strategies.apg.decoder import CORE, CoreDecoder
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.strategies.generation import Report, report_of
-from cdc_flower.strategies.joint import Examples, JointGeneration, in_chunks, mean_generated
+from cdc_flower.strategies.joint import JointGeneration, in_chunks, mean_generated
+from cdc_flower.strategies.past import Examples
 from cdc_flower.strategies.reference_code import random_numbers
 from cdc_flower.strategies.registry import strategies
 from cdc_flower.training.scoring import Arrays
@@ -34,7 +35,7 @@ from cdc_flower.wire.batch import MessageBatch
     "apg",
     up="10 items, or a clip",
     down="256 numbers a layer",
-    tiny={"epochs": 2, "rate": 0.01, "rank": 4, "width": 8},
+    tiny={"epochs": 2, "rate": 0.01, "rank": 4, "width": 8, "max_lag": 0},
 )
 @dataclass(eq=False, repr=False)
 class Apg(JointGeneration):
@@ -69,13 +70,15 @@ class Apg(JointGeneration):
         """Trains encoder, decoders and outer maps, and the static layers with them."""
         super().prepare(cloud)
         draws = torch_generator(cloud.seed, "apg")
-        encoder = init_feature(draws, cloud.model.width, self.width)
+        encoder = init_feature(draws, self.input_width(cloud.model), self.width)
         start = random_start if self.released_code else base_start
         decoders, self.maps = start(cloud, self.width, self.rank, draws)
         trained = {**encoder, **({} if self.released_code else decoders), **self.maps}
         self.hypernetwork = {**encoder, **decoders}
         self.parameters, self.validation_curve = self.fit(cloud, "apg", trained, self._logits)
-        cores = mean_generated(cloud, lambda history: self._cores(self.parameters, history))
+        cores = mean_generated(
+            cloud, lambda reported: self._cores(self.parameters, reported), self.past(cloud)
+        )
         self.parameters |= {**self.maps, **composed(cores, self.maps)}
 
     def _cores(self, parameters: Parameters, history: Tensor) -> Parameters:
@@ -117,7 +120,7 @@ class Apg(JointGeneration):
         """Counts floating-point operations of one generation, a multiply-add as two."""
         model = self.cloud.model
         decoders = 2.0 * len(model.head_sizes) * self.width * self.rank**2
-        feature = feature_flops(model.width, self.width, model.history_length)
+        feature = feature_flops(self.input_width(model), self.width, self.num_steps(model))
         return model.sequence_flops() + feature + decoders
 
     def answer(self, reports: MessageBatch) -> list[MessageBatch]:

@@ -12,7 +12,7 @@ from cdc_flower.core.seeds import torch_generator
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.generated_layers import generated_head, split_layer
 from cdc_flower.models.layers import Parameters, gru_input, gru_last_state, linear
-from cdc_flower.models.sequence_feature import feature_flops
+from cdc_flower.models.sequence_feature import feature_flops, pairs_of, reads_pairs
 from cdc_flower.strategies.duet.decoders import Decoder, RandomDecoder
 
 
@@ -29,6 +29,7 @@ class Hypernetwork(nn.Module):
         width: Of the encoder and of the layer embeddings; ``decoder_width``: between a decoder's
             two maps.
         num_generators: Parallel maps in a decoder; ``temperature``: of their mixture.
+        reads_pairs: Whether the encoder reads (state, what followed) and not single states.
         released_code: One random decoder a layer that is never trained and does not know the base
             model, and no layer encoders.
         seed: Of the initialization.
@@ -44,6 +45,7 @@ class Hypernetwork(nn.Module):
         num_generators: int = 1,
         temperature: float = 1.0,
         released_code: bool = False,
+        reads_pairs: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -54,7 +56,8 @@ class Hypernetwork(nn.Module):
         ]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.gru_input = nn.Linear(model.width, 3 * width)
+            inputs = 2 * model.width if reads_pairs else model.width
+            self.gru_input = nn.Linear(inputs, 3 * width)
             self.gru_hidden = nn.Linear(width, 3 * width)
             self.encoder = nn.Sequential(
                 nn.Linear(width, width), nn.Tanh(), nn.Linear(width, width)
@@ -78,6 +81,8 @@ class Hypernetwork(nn.Module):
         for name, layer in (("gru.input", self.gru_input), ("gru.hidden", self.gru_hidden)):
             gru |= {f"{name}.weight": layer.weight.T, f"{name}.bias": layer.bias}
         weight, bias = gru_input(gru, "gru")
+        if reads_pairs(weight, item_states.shape[-1]):
+            item_states = pairs_of(item_states)
         gates = (linear(state, weight, bias) for state in item_states.unbind(-2))
         return self.encoder(gru_last_state(gates, num_steps, gru, "gru"))
 
@@ -119,10 +124,10 @@ class Hypernetwork(nn.Module):
     def _decoders(self) -> list[Decoder | RandomDecoder]:
         return cast(list[Decoder | RandomDecoder], list(self.decoders))
 
-    def flops(self, history_length: int) -> float:
+    def flops(self, num_steps: int) -> float:
         """Floating-point operations of one generation, counting a multiply-add as two."""
         layers = sum(decoder.flops for decoder in self._decoders())
         layers += sum(
             2.0 * self.width**2 for encoder in self.layer_encoders if isinstance(encoder, nn.Linear)
         )
-        return feature_flops(self.gru_input.in_features, self.width, history_length) + layers
+        return feature_flops(self.gru_input.in_features, self.width, num_steps) + layers

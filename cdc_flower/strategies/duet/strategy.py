@@ -18,8 +18,9 @@ from cdc_flower.models.layers import Parameters
 from cdc_flower.strategies.base import Cloud
 from cdc_flower.strategies.duet.hypernetwork import Hypernetwork
 from cdc_flower.strategies.generation import Report, parameters_message, report_of
-from cdc_flower.strategies.joint import Examples, JointGeneration, in_chunks, mean_generated
+from cdc_flower.strategies.joint import JointGeneration, in_chunks, mean_generated
 from cdc_flower.strategies.papers import paper
+from cdc_flower.strategies.past import Examples
 from cdc_flower.strategies.registry import strategies
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
@@ -43,7 +44,7 @@ PAPER = paper(
     color="#0072B2",
     up="10 items, or a clip",
     down="adaptive layers",
-    tiny={"epochs": 2, "rate": 0.01, "width": 8, "decoder_width": 8},
+    tiny={"epochs": 2, "rate": 0.01, "width": 8, "decoder_width": 8, "max_lag": 0},
 )
 @dataclass(eq=False, repr=False)
 class Duet(JointGeneration):
@@ -98,13 +99,14 @@ class Duet(JointGeneration):
             num_generators=self.num_generators,
             temperature=self.temperature,
             released_code=self.released_code,
+            reads_pairs=self.report_reads == "pairs",
             seed=cloud.seed,
         )
         trained = dict(self.hypernetwork.named_parameters())
         self.parameters, self.validation_curve = self.fit(cloud, "duet", trained, self._logits)
         self.hypernetwork.eval()
         self.parameters |= mean_generated(
-            cloud, lambda history: self._layers(self.parameters, history)
+            cloud, lambda reported: self._layers(self.parameters, reported), self.past(cloud)
         )
 
     def _layers(self, parameters: Parameters, history: Tensor) -> Parameters:
@@ -133,7 +135,7 @@ class Duet(JointGeneration):
     def answer(self, reports: MessageBatch) -> list[MessageBatch]:
         """Answers each device with the layers that its report generates."""
         model, generated = self.cloud.model, self.generate_from(report_of(reports))
-        flops = model.sequence_flops() + self.hypernetwork.flops(model.history_length)
+        flops = model.sequence_flops() + self.hypernetwork.flops(self.num_steps(model))
         return [parameters_message(reports.node_ids, generated, flops)]
 
     def deployment(self) -> Arrays:

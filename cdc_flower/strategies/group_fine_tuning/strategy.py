@@ -32,7 +32,7 @@ log = logging.getLogger("cdc_flower")
     "group_fine_tuning",
     up="10 items, or a clip",
     down="adaptive layers",
-    tiny={"num_groups": 2, "epochs": 2, "rate": 0.01, "width": 8},
+    tiny={"num_groups": 2, "epochs": 2, "rate": 0.01, "width": 8, "max_lag": 0},
 )
 @dataclass(eq=False, repr=False)
 class GroupFineTuning(GroupingStrategy):
@@ -54,8 +54,9 @@ class GroupFineTuning(GroupingStrategy):
     def prepare(self, cloud: Cloud) -> None:
         """Trains the editor that clusters, clusters samples, and trains each group's model."""
         super().prepare(cloud)
-        self.editor = ParameterEditor(cloud.model, self.width)
-        stages = Stages(cloud, self.editor, self.epochs, self.rate, joint=False)
+        self.editor = ParameterEditor(cloud.model, self.width, reads=self.report_reads)
+        how = self.epochs, self.rate
+        stages = Stages(cloud, self.editor, *how, joint=False, past=self.past(cloud))
         self.parameters, self.own = stages.global_editor()
         groups = stages.group(
             self.parameters,
@@ -81,7 +82,7 @@ class GroupFineTuning(GroupingStrategy):
         """Answers each device with the model of its group, which a group shares."""
         torch.set_num_threads(1)
         model, group_of = self.cloud.model, self.group(report_of(reports))
-        flops = model.sequence_flops() + self.editor.feature_flops(model.history_length)
+        flops = model.sequence_flops() + self.editor.feature_flops(self.num_steps(model))
         node_ids, down = np.asarray(reports.node_ids, np.uint64), []
         for group in np.unique(group_of):
             own: Arrays = as_arrays(

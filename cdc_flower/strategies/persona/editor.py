@@ -50,6 +50,9 @@ class ParameterEditor:
     transfer: str = option("gru", choices=KINDS, doc="between layers; cloned: the released code's")
     clip: float = option(1.0, least=0, doc="γ; 0 makes every edit zero, infinity clips nothing")
     low_rank: int | None = option(None, least=1, doc="of the editing matrices; null: full rank")
+    reads: str = option(
+        "items", choices=("items", "pairs"), doc="of a report: single states, or pairs of them"
+    )
     random_decoders: bool = option(
         False, doc="whether decoders are random and not trained, as in the released code"
     )
@@ -66,6 +69,11 @@ class ParameterEditor:
     def num_layers(self) -> int:
         """Counts the adaptive layers, L."""
         return len(self.model.head_sizes)
+
+    @property
+    def _input_width(self) -> int:
+        """Counts the numbers that the feature reads at a step."""
+        return self.model.width * (2 if self.reads == "pairs" else 1)
 
     def _decoder_sizes(self) -> dict[str, tuple[int, int]]:
         sizes: dict[str, tuple[int, int]] = {}
@@ -84,7 +92,7 @@ class ParameterEditor:
         With low rank the left factor starts as drawn and the right one at zero. Random decoders are
         drawn from a standard normal distribution, remainders by 2, and edit from the start.
         """
-        parameters = init_feature(generator, self.model.width, self.width)
+        parameters = init_feature(generator, self._input_width, self.width)
         parameters |= init_transfer(generator, self.transfer, self.num_layers, self.width)
         for name, value in init_layers(generator, self._decoder_sizes()).items():
             if self.random_decoders:
@@ -210,9 +218,9 @@ class ParameterEditor:
             points.append(embeddings[layer] @ root.float())
         return torch.cat(points, -1)
 
-    def flops(self, history_length: int) -> float:
+    def flops(self, num_steps: int) -> float:
         """Counts floating-point operations of the edits of a device, a multiply-add as two."""
-        return self.feature_flops(history_length) + self._transfer_flops() + self._decoder_flops()
+        return self.feature_flops(num_steps) + self._transfer_flops() + self._decoder_flops()
 
     def comparison_flops(self) -> float:
         """Counts those of placing a device's edits, or measuring them, once its feature is known.
@@ -230,9 +238,9 @@ class ParameterEditor:
             num_inputs * num_outputs for num_inputs, num_outputs in self._decoder_sizes().values()
         )
 
-    def feature_flops(self, history_length: int) -> float:
+    def feature_flops(self, num_steps: int) -> float:
         """Counts the operations of :meth:`flops` that make the feature."""
-        return feature_flops(self.model.width, self.width, history_length)
+        return feature_flops(self._input_width, self.width, num_steps)
 
 
 def decoder_of(parameters: Parameters, name: str) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@
 The base model itself (S0) is trained before any strategy.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,8 +21,7 @@ from cdc_flower.core.options import training_values
 from cdc_flower.core.seeds import generator, torch_generator
 from cdc_flower.models.layers import Parameters
 from cdc_flower.strategies.base import Cloud, History, Stage
-from cdc_flower.strategies.joint import Examples, NumberedBatch
-from cdc_flower.strategies.joint import examples_of as with_reported
+from cdc_flower.strategies.past import Examples, NumberedBatch, ReportedPast
 from cdc_flower.strategies.persona.editor import ParameterEditor
 from cdc_flower.strategies.persona.prototypes import cluster, nearest
 
@@ -64,6 +63,7 @@ class Stages:
         epochs: Of every stage at most.
         rate: Of Adam.
         joint: Whether S1 trains the static layers along.
+        past: Reports of historical examples.
     """
 
     cloud: Cloud
@@ -71,12 +71,13 @@ class Stages:
     epochs: int
     rate: float
     joint: bool
+    past: ReportedPast
 
     @property
     def settings(self) -> dict[str, object]:
         """Lists all that S1 depends on beside the cloud, as plain values."""
         own = {"epochs": self.epochs, "rate": self.rate, "joint": self.joint}
-        return {**training_values(self.editor), **own}
+        return {**training_values(self.editor), **own, **self.past.settings}
 
     def global_editor(self) -> tuple[Parameters, Parameters]:
         """Trains S1: the device model (head of the base model) and the editor's parameters."""
@@ -121,7 +122,7 @@ class Stages:
             max_samples: That k-means is fitted on at most.
         """
         train, validation = (
-            points_of(self.editor, model, own, part, cluster_on)
+            self.points(model, own, part, cluster_on)
             for part in (self.cloud.train, self.cloud.validation)
         )
         order = generator(self.cloud.seed, "persona", "samples").permutation(len(train))
@@ -197,6 +198,29 @@ class Stages:
             trained.append(whole)
         return trained
 
+    @torch.no_grad()
+    def points(
+        self, model: Parameters, own: Parameters, history: History, cluster_on: str
+    ) -> Tensor:
+        """Places historical samples, ``[M, c]``, by what their devices would have told.
+
+        A device is placed when it reports, so a sample is too: its report has an age of its own.
+
+        Args:
+            model: Parameters of the device model.
+            own: Parameters of the editor.
+            history: The samples.
+            cluster_on: ``edits`` or ``embeddings``; see :func:`points`.
+        """
+        editor, seen_with = self.editor, self.cloud.model.tabulate_sequences(model)
+        draws = generator(self.cloud.seed, "persona", "placing-lag")
+        parts = []
+        for start in range(0, history.num_examples, SAMPLES_PER_CHUNK):
+            rows = np.arange(start, min(start + SAMPLES_PER_CHUNK, history.num_examples))
+            reported = self.past.at(history, rows, self.past.lags(len(rows), draws))
+            parts.append(points(editor, own, editor.feature(own, seen_with, reported), cluster_on))
+        return torch.cat(parts) if parts else torch.zeros(0, 1)
+
     def _fit(
         self,
         what: str,
@@ -239,8 +263,12 @@ class Stages:
         cloud.fit(
             Stage(what, settings, kept, leaves, self.epochs, self.rate),
             loss,
-            batches=lambda epoch: examples_of(cloud.train, batches(epoch)),
-            held_out=lambda: examples_of(cloud.validation, held_out()),
+            batches=lambda epoch: self.past.examples(
+                cloud.train, batches(epoch), generator(cloud.seed, what, "lag", epoch)
+            ),
+            held_out=lambda: self.past.examples(
+                cloud.validation, held_out(), generator(cloud.seed, what, "validation-lag")
+            ),
             num_batches=count,
         )
         for leaf in leaves:
@@ -284,33 +312,6 @@ def rows_in_batches(
         order = generator(cloud.seed, "group-order", done).permutation(len(rows))
         chosen = rows[order[batch * size : (batch + 1) * size]]
         yield history.batch(chosen, done, cloud.seed, cloud.num_negatives)
-
-
-def examples_of(history: History, batches: Iterable[NumberedBatch]) -> Iterator[Examples]:
-    """Adds to batches what the devices would have reported, which is all that an editor reads."""
-    for batch in batches:
-        yield with_reported(batch, history.lagged(batch.rows, np.zeros_like(batch.rows)))
-
-
-@torch.no_grad()
-def points_of(
-    editor: ParameterEditor, model: Parameters, own: Parameters, history: History, cluster_on: str
-) -> Tensor:
-    """Places historical samples, ``[M, c]``; see :func:`points`.
-
-    Args:
-        editor: Functions of the editor.
-        model: Parameters of the device model.
-        own: Parameters of the editor.
-        history: The samples.
-        cluster_on: ``edits`` or ``embeddings``.
-    """
-    parts, seen_with = [], editor.model.tabulate_sequences(model)
-    for start in range(0, history.num_examples, SAMPLES_PER_CHUNK):
-        rows = np.arange(start, min(start + SAMPLES_PER_CHUNK, history.num_examples))
-        sequences = torch.from_numpy(history.lagged(rows, np.zeros_like(rows))).long()
-        parts.append(points(editor, own, editor.feature(own, seen_with, sequences), cluster_on))
-    return torch.cat(parts) if parts else torch.zeros(0, 1)
 
 
 def points(editor: ParameterEditor, own: Parameters, feature: Tensor, cluster_on: str) -> Tensor:

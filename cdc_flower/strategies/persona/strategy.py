@@ -61,7 +61,14 @@ PAPER = paper(
     color="#D55E00",
     up="10 items, or a clip, or 32 numbers",
     down="layers, edit, or a number",
-    tiny={"num_prototypes": 2, "refinement_rate": 0.5, "epochs": 2, "rate": 0.01, "width": 8},
+    tiny={
+        "num_prototypes": 2,
+        "refinement_rate": 0.5,
+        "epochs": 2,
+        "rate": 0.01,
+        "width": 8,
+        "max_lag": 0,
+    },
 )
 @dataclass(eq=False, repr=False)
 class Persona(GroupingStrategy):
@@ -169,9 +176,11 @@ class Persona(GroupingStrategy):
             transfer="cloned" if self.released_code else self.transfer,
             clip=self.clip,
             low_rank=self.low_rank,
+            reads=self.report_reads,
             random_decoders=self.released_code,
         )
-        stages = Stages(cloud, self.editor, self.epochs, self.rate, self.joint)
+        how = self.epochs, self.rate, self.joint
+        stages = Stages(cloud, self.editor, *how, self.past(cloud))
         self.parameters, self.global_editor = stages.global_editor()
         self._static = cloud.model.tabulate(self.parameters)
         self._with_table = with_table(self.global_editor, cloud.model, self.parameters)
@@ -278,7 +287,7 @@ class Persona(GroupingStrategy):
         num_compared = self.num_prototypes if self.assignment == "dynamic" else 1
         if self.num_prototypes == 1:
             num_compared = 0
-        flops = self.editor.flops(self.cloud.model.history_length)
+        flops = self.editor.flops(self.num_steps(self.cloud.model))
         flops += num_compared * self.editor.comparison_flops()
         return flops if self.report == "feature" else flops + self.cloud.model.sequence_flops()
 

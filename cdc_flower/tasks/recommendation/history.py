@@ -54,6 +54,8 @@ class HistoricalData:
         catalog: The items that exist at the cut, from which negatives are drawn; None for all.
         first_example: ``[n]``, which event of each device, counted from 0, is its first example;
             None for 1.
+        events_per_segment: Median number of events of a device in a segment, as far as this part
+            tells; 0 where it does not.
 
     Raises:
         ValueError: If a first example has nothing before it.
@@ -67,6 +69,7 @@ class HistoricalData:
     exclude_seen: bool = True
     catalog: Catalog | None = None
     first_example: NDArray[np.int64] | None = None
+    events_per_segment: int = 0
 
     def __post_init__(self) -> None:
         """Check that every example has a past."""
@@ -119,15 +122,15 @@ class HistoricalData:
     def history(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.int32]:
         """``[B, L]``: the items before these examples; before all of them if None."""
         rows = np.arange(self.num_examples) if rows is None else rows
-        return self._window(rows, np.zeros(len(rows), np.int64))
+        return self.lagged(rows, np.zeros(len(rows), np.int64))
 
-    def _window(self, rows: NDArray[np.int64], lag: NDArray[np.int64]) -> NDArray[np.int32]:
-        start = self.offsets[self._place[rows]]
-        return windows(
-            self.items, start, np.maximum(self._index[rows] - lag, start + 1), self.history_length
-        )
-
-    def lagged(self, rows: NDArray[np.int64], lag: NDArray[np.int64]) -> NDArray[np.int32]:
+    def lagged(
+        self,
+        rows: NDArray[np.int64],
+        lag: NDArray[np.int64],
+        length: int | None = None,
+        stride: int = 1,
+    ) -> NDArray[np.int32]:
         """Takes histories ``[B, L]`` as they were ``lag`` events earlier.
 
         At the earliest it is the moment when the device had one event.
@@ -135,13 +138,18 @@ class HistoricalData:
         Args:
             rows: ``[B]``.
             lag: ``[B]``, at least 0; 0 gives the history of the rows themselves.
+            length: ``L``; None: that of the data.
+            stride: Every how manyth item is taken, counted back from the newest.
 
         Raises:
-            ValueError: If a lag is negative.
+            ValueError: If a lag is negative, or length or stride is below 1.
         """
         if np.any(np.asarray(lag) < 0):
             raise ValueError(f"lag must be >= 0, got {np.min(lag)}")
-        return self._window(rows, np.asarray(lag))
+        start = self.offsets[self._place[rows]]
+        end = np.maximum(self._index[rows] - np.asarray(lag), start + 1)
+        length = self.history_length if length is None else length
+        return windows(self.items, start, end, length, stride)
 
     def batch(
         self, rows: NDArray[np.int64], epoch: int, seed: int, num_negatives: int
@@ -243,15 +251,13 @@ class HistoricalData:
         first, end = self.offsets[places], self.offsets[places + 1]
         _, _, index = flat_ranges(first, end)
         offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(end - first)])
-        return HistoricalData(
-            self.device_ids[places],
-            offsets,
-            self.items[index],
-            self.num_items,
-            self.history_length,
-            self.exclude_seen,
-            self.catalog,
-            None if self.first_example is None else self.first_example[places],
+        first_example = None if self.first_example is None else self.first_example[places]
+        return replace(
+            self,
+            device_ids=self.device_ids[places],
+            offsets=offsets,
+            items=self.items[index],
+            first_example=first_example,
         )
 
     def popularity(self) -> NDArray[np.int64]:

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import hashed_integers, hashed_uniform
-from cdc_flower.tasks.cut import cut_last
+from cdc_flower.tasks.cut import cut_last, even_starts_s
 from cdc_flower.tasks.data.registry import StreamShape
 from cdc_flower.tasks.data.shifting_interests import NUM_DEVICES, InterestsOptions
 from cdc_flower.tasks.recommendation.population import Population, topic_weights
-from cdc_flower.tasks.recommendation.stream import Cut, EventStream, Ranking, even_starts_s
+from cdc_flower.tasks.recommendation.stream import Cut, EventStream, Ranking
 from cdc_flower.tasks.shift import ShiftSchedule
 
 _CHUNK = 2048  # devices at a time: bounds the memory, changes nothing
@@ -44,6 +44,7 @@ class GeneratedEvents:
         is_shift: ``[num_devices, num_segments]``.
         times_s: None: only the order is known.
         source: A name for errors.
+        events_per_segment: Median of a device in a historical segment; 0 without history.
     """
 
     offsets: NDArray[np.int64]
@@ -54,6 +55,7 @@ class GeneratedEvents:
     is_shift: NDArray[np.bool_]
     times_s: NDArray[np.float64] | None = None
     source: str = "shifting_interests"
+    events_per_segment: int = 0
 
     @property
     def num_devices(self) -> int:
@@ -116,6 +118,7 @@ def shifting_interests(
         bounds=starts[:, num_past:],
         context_id=schedule.context_id(device_ids),
         is_shift=schedule.is_shift(device_ids),
+        events_per_segment=int(np.median(counts[:, :num_past])) if num_past else 0,
     )
 
 
@@ -164,6 +167,7 @@ def interests_stream(
         even_starts_s(num_segments, options.segment_s),
         context_id=events.context_id,
         is_shift=events.is_shift,
+        events_per_segment=0 if is_last else events.events_per_segment,
     )
     ranking = ranking or Ranking(exclude_seen=options.exclude_seen)
     return EventStream(events, cut, ranking, seed=seed)

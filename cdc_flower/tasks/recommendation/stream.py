@@ -18,6 +18,7 @@ from cdc_flower.tasks.cut import (
     cut_by_calendar,
     cut_by_events,
     cut_last,
+    even_starts_s,
     even_times_s,
     flat_ranges,
     windows,
@@ -27,6 +28,7 @@ from cdc_flower.tasks.recommendation.catalog import Catalog, catalogs
 from cdc_flower.tasks.recommendation.contexts import segment_contexts
 from cdc_flower.tasks.recommendation.history import HistoricalData
 from cdc_flower.tasks.recommendation.negatives import RankedEvents, SeenItems, draw_unseen
+from cdc_flower.tasks.recommendation.segment_events import events_by_calendar, events_by_share
 
 
 class Events(Protocol):
@@ -97,6 +99,8 @@ class Cut:
             segment.
         context_id: ``[n, S]``; None where nobody knows: all -1.
         is_shift: ``[n, S]``; None where nobody knows: all False.
+        events_per_segment: Median number of events of a device and segment, as far as what is
+            before the stream tells; 0 where it does not.
     """
 
     bounds: NDArray[np.int64]
@@ -104,6 +108,7 @@ class Cut:
     event_times_s: NDArray[np.float64] | None = None
     context_id: NDArray[np.int64] | None = None
     is_shift: NDArray[np.bool_] | None = None
+    events_per_segment: int = 0
 
 
 class EventStream:
@@ -147,6 +152,7 @@ class EventStream:
         self.bounds = np.asarray(cut.bounds, dtype=np.int64)
         self.segment_starts_s = np.asarray(cut.starts_s, dtype=np.float64)
         self.event_times_s = cut.event_times_s
+        self.events_per_segment = cut.events_per_segment
         shape = (self.num_devices, self.num_segments)
         unknown, still = np.full(shape, -1, dtype=np.int64), np.zeros(shape, dtype=np.bool_)
         self.context_id = unknown if cut.context_id is None else cut.context_id
@@ -241,7 +247,12 @@ class EventStream:
         return end - first
 
     def recent(
-        self, device_ids: NDArray[np.int64], segment: int, lag: int = 0
+        self,
+        device_ids: NDArray[np.int64],
+        segment: int,
+        lag: int = 0,
+        length: int | None = None,
+        stride: int = 1,
     ) -> NDArray[np.int32]:
         """Takes the last items ``[n, L]`` before a segment, oldest first, padded with 0.
 
@@ -250,9 +261,11 @@ class EventStream:
             segment: ``num_segments`` asks for the last items of the whole stream.
             lag: As they were so many events earlier, at the earliest when the device had one event;
                 0 is now.
+            length: ``L``; None: what a model sees before an event.
+            stride: Every how manyth item is taken, counted back from the newest.
 
         Raises:
-            ValueError: If the lag is negative, or as :meth:`segment`.
+            ValueError: If the lag is negative, length or stride below 1, or as :meth:`segment`.
         """
         if lag < 0:
             raise ValueError(f"lag must be >= 0, got {lag}")
@@ -262,7 +275,8 @@ class EventStream:
             self.items,
             start,
             np.maximum(end - lag, np.minimum(start + 1, end)),
-            self.history_length,
+            self.history_length if length is None else length,
+            stride,
         )
 
     def labelled(
@@ -325,6 +339,7 @@ class EventStream:
             history_length=self.history_length,
             exclude_seen=self.exclude_seen,
             catalog=self.catalogs[0],
+            events_per_segment=self.events_per_segment,
         )
 
 
@@ -362,23 +377,17 @@ def event_stream(
             events.source,
         )
         growing = replace(ranking, growing_catalog=True)
-        cut = Cut(bounds, starts_s, times_s, *segment_contexts(contexts, events.offsets, bounds))
-        return EventStream(events, cut, growing, seed=seed)
+        known = segment_contexts(contexts, events.offsets, bounds)
+        count = events_by_calendar(events.offsets, times_s, float(starts_s[1]))
+        return EventStream(
+            events, Cut(bounds, starts_s, times_s, *known, count), growing, seed=seed
+        )
     if options.cut == "last":
-        bounds = cut_last(events.offsets, num_segments)
+        bounds, count = cut_last(events.offsets, num_segments), 0  # a report is of that very moment
     else:
         bounds = cut_by_events(events.offsets, num_segments, options.historical_fraction)
+        count = events_by_share(events.offsets, bounds, num_segments, options.historical_fraction)
     starts_s = even_starts_s(num_segments, options.segment_s)
-    cut = Cut(bounds, starts_s, None, *segment_contexts(contexts, events.offsets, bounds))
+    known = segment_contexts(contexts, events.offsets, bounds)
+    cut = Cut(bounds, starts_s, None, *known, count)
     return EventStream(events, cut, ranking, seed=seed)
-
-
-def even_starts_s(num_segments: int, segment_s: float) -> NDArray[np.float64]:
-    """Makes ``[num_segments + 1]`` decision points ``segment_s`` seconds apart, from 0 s on.
-
-    Raises:
-        UserError: If ``segment_s`` is not above 0.
-    """
-    if not segment_s > 0:
-        raise UserError(f"data.segment_s must be > 0, got {segment_s}")
-    return np.arange(num_segments + 1, dtype=np.float64) * segment_s

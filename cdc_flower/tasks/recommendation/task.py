@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.stream import SegmentBatch
+from cdc_flower.devices.feature_report import recent_items
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.devices.task import Columns
 from cdc_flower.models.base import DeviceModel
@@ -86,7 +87,7 @@ class Recommendation(Task):
         segment: int,
         lag: int = 0,
     ) -> tuple[Columns, Columns]:
-        return {records.HISTORY: stream.recent(states.device_ids, segment, lag)}, {}
+        return {records.HISTORY: recent_items(stream, states, segment, lag)}, {}
 
     def uncertainty(
         self, model: DeviceModel, stream: EventStream, states: DeviceStates, segment: int

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from cdc_flower.core.seeds import generator, hashed_bits, hashed_uniform
 from cdc_flower.core.stream import LabelledBatch, Truth, TruthAccessError, TruthReader
-from cdc_flower.tasks.cut import even_times_s, flat_ranges
+from cdc_flower.tasks.cut import even_starts_s, even_times_s, flat_ranges
 from cdc_flower.tasks.recommendation.history import HistoricalBatch
-from cdc_flower.tasks.recommendation.stream import even_starts_s
 from cdc_flower.tasks.video.queries import Ints, QueryTable, VideoSegment
 
 
@@ -271,9 +270,11 @@ class VideoHistory:
         """Takes a query ``[B]`` of the device and segment of each example, by a number in [0, 1).
 
         Online a segment is adapted to by its first clip; here any of its clips may be the one that
-        it opens with. Where clips are searched it is any of the gallery, whichever is searched for.
+        it opens with, unless the first shows what others do not. Where clips are searched it is any
+        of the gallery, whichever is searched for.
         """
         device, segment = self.table.place(self.queries[rows])
+        uniform = np.zeros_like(uniform) if self.table.opens_with_first else uniform
         if self.table.gallery is not None:
             gallery = self.table.gallery[device, segment]
             which = (uniform * gallery.shape[1]).astype(np.int64)
