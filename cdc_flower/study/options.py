@@ -29,7 +29,9 @@ class RunOptions:
         task=EACH_TASK, doc="methods and arms to compare, in order"
     )
     references: tuple[str, ...] = option(
-        (), task="recommendation", doc="lines of counting beside the strategies: popularity, markov"
+        (),
+        task="recommendation",
+        doc="lines beside the strategies: auto, or names of cdc-flower list references",
     )
     controls: bool = option(
         True, neutral=False, doc="whether the mean and another device's layers are played beside"

@@ -6,7 +6,7 @@ It leaves a folder with the results.
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Protocol
 
@@ -37,6 +37,7 @@ from cdc_flower.study.strategy_play import labels_of, play_strategy, run_id_of
 from cdc_flower.study.trees import Config, Tree
 from cdc_flower.tables.parts import Order
 from cdc_flower.tables.summary import rich_table, write_summary
+from cdc_flower.training.cloud import Cloud
 
 log = logging.getLogger("cdc_flower")
 
@@ -233,11 +234,18 @@ def play_all(
         count = setup.stream.num_segments
         lines = [name for name in lines if not journal.has_line(task, name, count)]
         config = {**config, "cache": config["cache"] or journal.cache(every)}
+    train = cache(partial(_trained, config, setup))
     if left:
-        _play_strategies(config, setup, grid, writer, left, state_folder, notes or Notes())
+        _play_strategies(config, setup, grid, writer, left, state_folder, train, notes or Notes())
     if lines:
-        for frame in setup.task.reference_rows(lines, setup.stream, labels_of(config)):
+        for frame in setup.task.reference_rows(lines, setup.stream, labels_of(config), train):
             writer.append(frame)
+
+
+def _trained(config: Config, setup: Setup) -> Cloud:
+    """Trains the cloud, or takes it from the cache."""
+    with Bars() as bars:
+        return train_cloud(config, setup.stream, setup.model, bars.bar)
 
 
 def _play_strategies(
@@ -247,6 +255,7 @@ def _play_strategies(
     writer: Rows,
     left: Mapping[str, StrategyJournal | None],
     state_folder: Path | None,
+    train: Callable[[], Cloud],
     notes: Notes,
 ) -> None:
     """Plays strategies one after the other.
@@ -258,13 +267,14 @@ def _play_strategies(
         writer: Gets the rows of each segment as it is done.
         left: Names of the strategies, each with what is kept of it.
         state_folder: Gets the state of each strategy; None keeps none.
+        train: Trains the cloud, which lines may ask for too.
         notes: Gets what there is to say of trainings.
     """
     task = str(config["task"])
     own_grid = grid is None  # another one is its owner's to close
+    cloud = train()
+    notes.add(task, BASE, [*setup.task.base_notes(cloud), *cloud.diary.notes()])
     with Bars() as bars:
-        cloud = train_cloud(config, setup.stream, setup.model, bars.bar)
-        notes.add(task, BASE, [*setup.task.base_notes(cloud), *cloud.diary.notes()])
         grid = grid_of(config, setup) if grid is None else grid
         try:
             for name, kept in left.items():

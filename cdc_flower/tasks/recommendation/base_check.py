@@ -1,7 +1,7 @@
 """Compares a trained base model with counting, on the historical events that were held out."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import numpy as np
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from cdc_flower.core.stream import SegmentBatch
 from cdc_flower.tasks.recommendation.history import HistoricalBatch, HistoricalData
 from cdc_flower.tasks.recommendation.metrics import gains, places, worst_for_nan
-from cdc_flower.tasks.recommendation.references import Counts, markov, popularity
+from cdc_flower.tasks.recommendation.references.counts import Counts
+from cdc_flower.tasks.recommendation.references.markov import chances_after
 from cdc_flower.training.cloud import Cloud
 
 log = logging.getLogger("cdc_flower")
@@ -21,7 +22,10 @@ NUM_NEGATIVES = 99
 #: Events that are compared at most.
 MOST_EVENTS = 20_000
 CUTOFF = 10
-_LINES = {"popularity": popularity, "markov": markov}
+_LINES: dict[str, Callable[[Counts, SegmentBatch], NDArray[np.float64]]] = {
+    "popularity": lambda counts, data: counts.share[data.candidates],
+    "markov": chances_after,
+}
 _EVENTS_PER_BATCH = 2048
 
 

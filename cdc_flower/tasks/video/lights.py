@@ -11,14 +11,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-#: Colors differ from gray by this share.
-TINT = 0.25
+#: By how much the gains of the colors of a light differ, as a share of the largest.
+TINT = 0.9
 #: Share of an arc in whose middle hues are.
-WITHIN = 0.6
+WITHIN = 0.5
 #: Least gain of bright and of dim lights, and the width of either range.
-BRIGHT, DIM, RANGE = 0.7, 0.45, 0.1
+BRIGHT, DIM, RANGE = 0.9, 0.45, 0.1
 #: Gain of a light that tells nothing.
-GRAY = (BRIGHT + DIM + RANGE) / 2
+GRAY = 0.4
 
 
 @dataclass(frozen=True)
@@ -46,5 +46,6 @@ class Lights:
     def gain(self) -> NDArray[np.float32]:
         """``[P, 3]``: of each color, at most 1, so that white shows the hue."""
         brightness = np.where(self.is_dim, DIM, BRIGHT) + RANGE * self.unit[:, 1]
-        color = 1 + TINT * np.cos(2 * np.pi * (self.hue[:, None] - np.arange(3) / 3))
+        wave = np.cos(2 * np.pi * (self.hue[:, None] - np.arange(3) / 3))
+        color = 1 - TINT / 2 * (1 - wave)
         return (brightness[:, None] * color).astype(np.float32)
