@@ -53,6 +53,11 @@ def refusal(*overrides: str) -> str:
         ),
         ("+conditions.los=1", "conditions.los is no key of conditions; did you mean loss?"),
         ("data.nam=x", "data.nam is no key of data=shifting_interests; did you mean name?"),
+        (
+            "+cloud.patience=3",
+            "cloud.patience is no key any more; write cloud.patience_steps, which counts steps",
+        ),
+        ("+metrics.tie=mean", "metrics.tie is no key of metrics; did you mean ties?"),
         ("cloud={epoch:3}", "cloud.epoch is no key of cloud; did you mean epochs?"),
         ("cloud.adaptation.batch=3", "no key of cloud.adaptation; did you mean batch_size?"),
         ("network.rtt_s.x=4", "network.rtt_s holds one value, got the key network.rtt_s.x"),
