@@ -5,6 +5,8 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# In two processes, by the groups of tests/conftest.py in their order.
+IN_TWO := -n 2 --dist loadgroup --no-loadscope-reorder
 OLDEST := .venv-oldest
 OLDEST_FLWR := 1.41.0
 
@@ -30,7 +32,7 @@ run: $(INSTALLED) ## the comparison that README shows; options in ARGS, as in ma
 	@$(BIN)/cdc-flower $(ARGS)
 
 test: $(INSTALLED) ## every test, of exhaustive ones a sample; options in ARGS, as in make test ARGS="-k links"
-	@$(BIN)/python -m pytest -m "not long" $(ARGS)
+	@$(BIN)/python -m pytest $(IN_TWO) -m "not long" $(ARGS)
 
 long: $(INSTALLED) ## the cases of exhaustive tests that make test leaves out
 	@$(BIN)/python -m pytest -n 2 -m long $(ARGS)
@@ -39,7 +41,7 @@ check: $(INSTALLED) ## format, lint, types, and the quick tests, which start nei
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy cdc_flower
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray and not flwr and not slow and not long" $(ARGS)
+	@$(BIN)/python -m pytest $(IN_TWO) -m "not ray and not flwr and not slow and not long" $(ARGS)
 
 oldest: $(OLDEST)/.installed ## the tests that concern Flower, with the oldest Flower that pyproject.toml allows
 	@$(OLDEST)/bin/python -m pytest tests/test_identity.py tests/test_wire.py tests/test_batch.py tests/test_any_app.py \

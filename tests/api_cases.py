@@ -18,6 +18,7 @@ from cdc_flower.models import gru4rec
 #: Keys of a comparison that takes a moment.
 SMALL: dict[str, object] = {
     "num_negatives": 9,
+    "controls": False,
     "data.history_events": 20,
     "data.num_items": 60,
     "cloud.epochs": 1,

@@ -22,6 +22,26 @@ settings.register_profile(
 )
 settings.load_profile("cdc_flower")
 
+#: Name of the group of tests that start Ray or Flower's runtime.
+RUNTIMES = "runtimes"
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Groups tests for two processes: by file, and those that start Ray or Flower in one group.
+
+    Such a test starts processes of its own, which use both cores. Their group comes first, so that
+    the other process plays the files meanwhile.
+    """
+    items.sort(key=lambda item: not _starts_a_runtime(item))
+    for item in items:
+        group = RUNTIMES if _starts_a_runtime(item) else item.path.as_posix()
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _starts_a_runtime(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(name) for name in ("ray", "flwr"))
+
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:

@@ -34,6 +34,7 @@ TINY = (
     "network.rate_up_bps=2000",  # so that links and queues hold something between two segments
     "network.rate_down_bps=2000",
     "report=false",
+    "controls=false",
 )
 #: Exit code of a child that ended as it should.
 FINE = 0

@@ -27,6 +27,7 @@ SMALL = (
     "data.history_events=12",
     "data.num_items=40",
     "cloud.epochs=1",
+    "controls=false",
     "report=false",
 )
 MODEL = '''

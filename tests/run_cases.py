@@ -24,6 +24,7 @@ SMALL = (
     "fleet.num_devices=8",
     "num_segments=2",
     "num_negatives=19",
+    "controls=false",  # most count the rows of strategies
     "data.history_events=20",
     "data.num_items=60",
     "cloud.epochs=1",

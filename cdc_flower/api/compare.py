@@ -26,6 +26,7 @@ from cdc_flower.core.held import Held
 from cdc_flower.models.registry import models
 from cdc_flower.simulations.requests.policies import policies
 from cdc_flower.study.folder import LOGGERS
+from cdc_flower.study.notes import Notes
 from cdc_flower.study.run import link_facts, play_all, run
 from cdc_flower.study.setup import prepare
 from cdc_flower.study.trees import Tree
@@ -58,6 +59,7 @@ def compare(
     devices: int | None = None,
     segments: int | None = None,
     seed: int = 0,
+    controls: bool | None = None,
     config: Mapping[str, object] = MappingProxyType({}),
     out: str | os.PathLike[str] | None = None,
     baseline: str = BASELINE,
@@ -83,6 +85,8 @@ def compare(
         devices: How many; None: all that the data have. The key ``fleet.num_devices``.
         segments: Of the stream. The key ``num_segments``.
         seed: Of everything that is drawn.
+        controls: Whether strategies that make layers for each device are played with the mean of
+            all and with those of another too, which tells adaptation from training. The default.
         config: Any other keys by their dotted names, such as ``{"cloud.epochs": 5}``.
         out: Run folder, as the command makes it; None: nothing is written.
         baseline: The strategy that others are compared with.
@@ -92,7 +96,7 @@ def compare(
     """
     given: dict[str, object] = {"data": data, "network": network, "devices": devices}
     given["task"] = registered_name(task, tasks, "task")
-    given |= {"segments": segments, "seed": seed, "out": _home(out)}
+    given |= {"segments": segments, "seed": seed, "controls": controls, "out": _home(out)}
     given["model"] = filed_name(model, models, "model")
     given["policy"] = filed_name(policy, policies, "policy")
     arms = Arms.of(strategies)
@@ -182,9 +186,9 @@ class _Rows:
 def _played(config: Tree, baseline: str) -> Run:
     """Plays a configuration and writes nothing."""
     setup = prepare(config)
-    rows = _Rows()
-    play_all(config, setup, None, rows, None)
-    return Run.of_rows(rows.frames, config, link_facts(setup), baseline)
+    rows, notes = _Rows(), Notes()
+    play_all(config, setup, None, rows, notes=notes)
+    return Run.of_rows(rows.frames, config, link_facts(setup), baseline, notes.found)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
-from pandas.api.types import union_categoricals
 
 from cdc_flower.tables.columns import COLUMNS
 from cdc_flower.tables.long_table import schema
@@ -35,19 +34,3 @@ class LongTable:
                 column = COLUMNS[name]
                 frame[name] = pd.Series(column.neutral, frame.index, dtype=column.dtype)
         return frame[list(names)]
-
-
-def joined_frames(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Puts frames of the same columns one after another; texts stay categories."""
-    if not frames:
-        return pd.DataFrame(columns=list(COLUMNS.names))
-    if len(frames) == 1:
-        return frames[0].reset_index(drop=True)
-    columns = {}
-    for name, first in frames[0].items():
-        parts = [frame[name] for frame in frames]
-        if isinstance(first.dtype, pd.CategoricalDtype):
-            columns[name] = pd.Series(union_categoricals(parts))
-        else:
-            columns[name] = pd.concat(parts, ignore_index=True)
-    return pd.DataFrame(columns)

@@ -14,6 +14,7 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from cdc_flower.core.stream import Stream, TruthReader
+from cdc_flower.devices.controls import begun, control_of, exchanged, tells_layers
 from cdc_flower.devices.decoders.deployment import decoders_of, deploy
 from cdc_flower.devices.decoders.receive import receive
 from cdc_flower.devices.feature_report import feature_report, recent_items
@@ -27,21 +28,16 @@ from cdc_flower.devices.local_training import (
     training_of,
     training_of_arrays,
 )
+from cdc_flower.devices.predicting import predicted
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.devices.task import DeviceTask
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.sequence_feature import FEATURE_NAMES
 from cdc_flower.training.fit import LocalTraining, train_on_devices
-from cdc_flower.training.scoring import Arrays, Scorer
+from cdc_flower.training.scoring import Arrays, Scorer, sets_of
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 from cdc_flower.wire.replies import Replies, joined
-
-#: Devices whose events are held in memory at a time.
-DEVICES_PER_CHUNK = 512
-
-#: Before the keys of points, where they stand beside scores.
-POINT = "points/"
 
 #: Makes replies to messages, and the states after them.
 _Handler = Callable[[MessageBatch, DeviceStates], tuple[Replies, DeviceStates]]
@@ -295,38 +291,40 @@ class DeviceApp(ClientApp):
         return work, trained
 
     def _evaluate(self, batch: MessageBatch, states: DeviceStates) -> tuple[Replies, DeviceStates]:
+        control = control_of(batch)
+        if not control:
+            return self._played(batch, states)
+        begins = begun(states, control, self.model.adaptive)
+        replies, after = self._played(batch, exchanged(begins, control))
+        return replies, exchanged(after, control)
+
+    def _played(self, batch: MessageBatch, states: DeviceStates) -> tuple[Replies, DeviceStates]:
+        """Predicts a segment with the sets that devices use."""
         segment = segment_of(batch)
         clock = batch.configs.get(records.CLOCK, {})
         arrival_s = np.broadcast_to(
             np.asarray(clock.get(records.ARRIVAL_S, -np.inf), np.float64), len(states)
         )
         after, received, newest = receive(batch, states, self.model.adaptive)
+        pools = [after.pool, received] if received else [after.pool]
+        layers = sets_of(pools, newest) if tells_layers(batch) else {}
         work: Work = {}
         if received and states.settings.get(records.FINE_TUNING_STEPS):
             after, newest, work = self._fine_tune(batch, after.add(received)[0], newest)
             # Tuned parameters are in use once the work is done; they are in the pool already.
             arrival_s = arrival_s + work[records.FLOPS] / clock.get(records.FLOPS_PER_S, np.inf)
-            received = {}
+            received, pools = {}, [after.pool]
 
-        scorer = Scorer(
-            self.model, after.static, [after.pool, received] if received else [after.pool]
+        scorer = Scorer(self.model, after.static, pools)
+        scores, points = predicted(
+            scorer, self.task, self.stream, after, newest, arrival_s, segment
         )
-        # In chunks, for events take far more memory than states.
-        everyone = np.arange(len(states))
-        parts = [
-            self._score(
-                scorer, after, newest, arrival_s, segment, everyone[k : k + DEVICES_PER_CHUNK]
-            )
-            for k in range(0, max(1, len(states)), DEVICES_PER_CHUNK)
-        ]
-        scores = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-        points = {
-            key.removeprefix(POINT): scores.pop(key)
-            for key in list(scores)
-            if key.startswith(POINT)
-        }
         reply = batch.reply(
-            arrays={records.POINTS: points} if points else {},
+            arrays={
+                name: value
+                for name, value in ((records.POINTS, points), (records.LAYERS, layers))
+                if value
+            },
             metrics={records.SCORES: scores},
             configs={records.WORK: work} if work else {},
         )
@@ -363,24 +361,6 @@ class DeviceApp(ClientApp):
         tuned = {name: value[newest] for name, value in states.pool.items() if name not in trained}
         states, offset = states.add({**tuned, **trained})
         return states, offset + np.arange(len(states)), work
-
-    def _score(
-        self,
-        scorer: Scorer,
-        states: DeviceStates,
-        newest: NDArray[np.int64],
-        arrival_s: NDArray[np.float64],
-        segment: int,
-        rows: NDArray[np.int64],
-    ) -> dict[str, NDArray[np.generic]]:
-        """Scores what these devices add to the metrics in a segment, by names of the reply."""
-        data = self.stream.segment(states.device_ids[rows], segment)
-        device = rows[data.row]
-        late = data.times_s < arrival_s[device]
-        set_of_event = np.where(late, states.in_use[device], newest[device])
-        logits = scorer.score(set_of_event, data.history, data.candidates)
-        scores, points = self.task.score(logits, data)
-        return {**scores, **{POINT + key: value for key, value in points.items()}}
 
 
 def segment_of(batch: MessageBatch) -> int:

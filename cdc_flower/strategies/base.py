@@ -44,6 +44,9 @@ class OnDevices:
     #: Whether it makes adaptive layers of what devices tell, which must then be a chain of linear
     #: layers; see ``can_be_generated`` of a device model.
     generates: ClassVar[bool] = False
+    #: Whether the cloud makes layers for each device by itself, so that controls are played beside
+    #: it: its devices with the mean of all, and each with those of another.
+    personal: ClassVar[bool] = False
     #: Whether the cloud answers only when the last report is in, as averaging does.
     waits_for_all: ClassVar[bool] = False
 

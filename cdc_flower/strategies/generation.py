@@ -44,6 +44,7 @@ class GenerationStrategy(CloudStrategy):
 
     reads: ClassVar[frozenset[str]]
 
+    personal = True
     passing = frozenset({"_down"})
 
     report_lag: int = option(

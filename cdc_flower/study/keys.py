@@ -11,7 +11,7 @@ from functools import reduce
 
 from hydra.core.override_parser.types import Override
 
-from cdc_flower.core.errors import UserError, nearest_name
+from cdc_flower.core.errors import UserError, nearest_name, renamed
 from cdc_flower.core.targets import TARGET
 from cdc_flower.study.catalog import entries_of_group
 from cdc_flower.study.composing import (
@@ -35,6 +35,11 @@ from cdc_flower.study.overrides import (
 )
 from cdc_flower.study.plugins import load_plugins, plugins_named
 from cdc_flower.study.trees import Tree
+
+#: Keys of older files that changed name and meaning, and what to write now.
+RENAMED = {
+    "cloud.patience": "cloud.patience_steps, which counts steps and not epochs (null: never stops)"
+}
 
 
 def check_overrides(
@@ -140,6 +145,8 @@ def _unknown_key(
         names: Choice of each group.
         target: Path of the class that the node configures; "": there is none.
     """
+    if now := RENAMED.get(".".join([*path, key])):
+        return UserError(f"{'.'.join([*path, key])} is no key any more; write {now}")
     chosen = names.get(key)
     if (
         not path and key in OVERLAYS and chosen != OVERLAYS[key]
@@ -159,7 +166,7 @@ def _unknown_key(
     others = _choices_with(group, key) if group is not None and not target else []
     near = nearest_name(key, known, cutoff=0.6)
     near = near or next((name for name in sorted(known) if len(key) > 2 and key in name), None)
-    hint = f"; did you mean {near}?" if near else ""
+    hint = renamed(key, known) or (f"; did you mean {near}?" if near else "")
     if others:
         hint = f"; {' and '.join(others)} {'has' if len(others) == 1 else 'have'} it"
     return UserError(

@@ -13,11 +13,13 @@ from cdc_flower.simulations.chain import Chain, ChainLink
 from cdc_flower.simulations.deployment import Deployable, deploy
 from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.simulations.grids.base import BatchedGrid
+from cdc_flower.simulations.grids.controls import ControlGrid
 from cdc_flower.simulations.grids.links import LinkGrid
 from cdc_flower.simulations.grids.strategy import StrategyGrid
 from cdc_flower.simulations.links.accounting import Usage
 from cdc_flower.study.session import Session
-from cdc_flower.tables.long_table import segment_frame
+from cdc_flower.tables.controls import control_name
+from cdc_flower.tables.long_table import joined_frames, segment_frame
 from cdc_flower.tasks.protocol import Task
 from cdc_flower.tasks.recommendation.task import RECOMMENDATION
 from cdc_flower.wire import records
@@ -52,6 +54,7 @@ def play(
     task: Task = RECOMMENDATION,
     chain: Iterable[ChainLink] = (),
     rounds: Callable[[Session], object] = Session.run,
+    controls: bool = False,
 ) -> None:
     """Runs a strategy over all segments.
 
@@ -66,32 +69,33 @@ def play(
         chain: Between the strategy and its devices beside the links, from the strategy on; see
             :mod:`cdc_flower.simulations.chain`. Nothing by default.
         rounds: Plays the rounds of a deployed session; all by default, see there for others.
+        controls: Whether the controls of the strategy are played beside it, if it has any.
     """
     nodes = deploy(grid, strategy, len(fleet))
+    seed = int(labels["seed"])
+    beside = ControlGrid(grid, nodes, seed) if controls and is_personal(strategy) else None
 
     def observe(segment: int, replies: list[MessageBatch], usage: Usage) -> None:
+        played = {}
+        if replies:
+            whole = in_order(concat(replies), links)
+            others = beside.play(segment, whole) if beside else {}
+            own = str(labels["strategy"])
+            played = {own: whole, **{control_name(own, name): others[name] for name in others}}
         if isinstance(grid, BatchedGrid):
             usage.num_replays[:] += grid.take_replays()[grid.rows(nodes.node_ids)]
-        if not replies:
-            return
-        whole = concat(replies)
-        rows = links.rows(whole.node_ids)
-        order = np.argsort(rows, kind="stable")
-        rows = rows[order]
-        when = {"segment": segment, "time_s": float(segment_starts_s[segment])}
-        collect(
-            rows_of(
-                {**labels, **when},
-                nodes.device_ids[rows],
-                whole.select(order),
-                usage.facts(rows),
-                task,
-            )
-        )
+        frames = []
+        for name, each in played.items():
+            rows = links.rows(each.node_ids)
+            when = {"segment": segment, "time_s": float(segment_starts_s[segment])}
+            named = {**labels, **when, "strategy": name}
+            frames.append(rows_of(named, nodes.device_ids[rows], each, usage.facts(rows), task))
+        if frames:
+            collect(joined_frames(frames))
 
     made = Chain.of(chain, nodes)
     links = LinkGrid(
-        made.around_devices(grid),
+        made.around_devices(beside or grid),
         fleet.select(nodes.device_ids),
         segment_starts_s,
         waits_for_all=getattr(strategy, "waits_for_all", True),
@@ -101,6 +105,16 @@ def play(
     # The results have the instruments, the strategy has not.
     given = StrategyGrid(made.around_links(links))
     rounds(Session(strategy, given, num_rounds=len(segment_starts_s) - 1))
+
+
+def is_personal(strategy: object) -> bool:
+    """Tells whether a strategy makes layers for each device, so that it has controls."""
+    return bool(getattr(strategy, "personal", False))
+
+
+def in_order(replies: MessageBatch, links: LinkGrid) -> MessageBatch:
+    """Puts replies in the order of their devices."""
+    return replies.select(np.argsort(links.rows(replies.node_ids), kind="stable"))
 
 
 def rows_of(

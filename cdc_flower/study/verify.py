@@ -97,8 +97,10 @@ def verdicts(folder: str | Path, sample: Sample) -> Iterator[Verdict]:
             continue
         config = config if sample.cached else {**config, "cache": None}
         for played, rows in replayed(config, own):
-            stored = stored_rows(Path(folder), played)
-            yield Verdict(played, len(rows), table_differences(stored, rows))
+            for name, mine in rows.groupby("strategy", observed=True, sort=False):
+                each = played._replace(strategy=str(name))  # of a strategy, then of its controls
+                stored = stored_rows(Path(folder), each)
+                yield Verdict(each, len(mine), table_differences(stored, mine))
 
 
 def told_differences(folder: str | Path) -> list[str]:

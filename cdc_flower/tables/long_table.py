@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
+from pandas.api.types import union_categoricals
 
 from cdc_flower.core.errors import UserError, unknown_name
 from cdc_flower.tables.column import Column, Scope, Type
@@ -119,6 +120,22 @@ def _shapes(column: Column, shape: tuple[int, int]) -> tuple[tuple[int, ...], ..
 def _spread(value: NDArray, shape: tuple[int, int]) -> NDArray:
     """Repeats one value, ``[n]`` or ``[n, M]``, as ``[n * M]``."""
     return np.broadcast_to(value[:, None] if value.ndim == 1 else value, shape).ravel()
+
+
+def joined_frames(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Puts frames of the same columns one after another; texts stay categories."""
+    if not frames:
+        return pd.DataFrame(columns=list(COLUMNS.names))
+    if len(frames) == 1:
+        return frames[0].reset_index(drop=True)
+    columns = {}
+    for name, first in frames[0].items():
+        parts = [frame[name] for frame in frames]
+        if isinstance(first.dtype, pd.CategoricalDtype):
+            columns[name] = pd.Series(union_categoricals(parts))
+        else:
+            columns[name] = pd.concat(parts, ignore_index=True)
+    return pd.DataFrame(columns)
 
 
 class ResultsWriter:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.tables.columns import COLUMNS
+from cdc_flower.tables.controls import is_control
 from cdc_flower.tables.long_table import schema
 from cdc_flower.tables.parts import Parts
 
@@ -105,6 +106,12 @@ class Results:
             if some:
                 pieces[metric] = some
         return Results(self.cells[kept].reset_index(drop=True), pieces)
+
+    def without_controls(self) -> "Results":
+        """Keeps the cells of strategies and reference lines."""
+        names = self.cells["strategy"]
+        controls = [each for each in names.unique() if is_control(str(each))]
+        return self.where(~names.isin(controls).to_numpy(np.bool_))
 
     def assign(self, **columns: NDArray | pd.Series | str | float) -> "Results":
         """Adds columns of the cells, ``[num_cells]`` or one value for all.

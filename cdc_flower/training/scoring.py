@@ -42,6 +42,26 @@ def pad(values: Tensor, row: Tensor, slot: Tensor, num_rows: int, num_slots: int
     return padded
 
 
+def sets_of(pools: Sequence[Arrays], sets: NDArray[np.int64]) -> Arrays:
+    """Takes the parameters ``[k, ...]`` of some sets of several pools.
+
+    Args:
+        pools: ``[P, ...]`` each, of the same names, numbered through.
+        sets: ``[k]``, at least one.
+    """
+    firsts = np.cumsum([0, *(len(next(iter(pool.values()))) for pool in pools)])
+    pool = np.searchsorted(firsts, sets, side="right") - 1
+    if (pool == pool[0]).all():
+        rows = sets - firsts[pool[0]]
+        return {name: value[rows] for name, value in pools[pool[0]].items()}
+    parts = [(np.flatnonzero(pool == k), k) for k in np.unique(pool)]
+    back = np.argsort(np.concatenate([rows for rows, _ in parts]))
+    return {
+        name: np.concatenate([pools[k][name][sets[rows] - firsts[k]] for rows, k in parts])[back]
+        for name in pools[0]
+    }
+
+
 def score_events(
     model: DeviceModel,
     static: Arrays,
@@ -87,25 +107,10 @@ class Scorer:
         self._is_tabulated = False
         self._only_heads = all(name in model.adaptive for name in pools[0])
         self._numbers = sum(value[0].size for value in pools[0].values())
-        self._firsts = np.cumsum([0, *(len(next(iter(pool.values()))) for pool in pools)])
 
     def _own(self, sets: NDArray[np.int64]) -> Parameters:
         """Takes the parameters ``[k, ...]`` of some sets."""
-        pool = np.searchsorted(self._firsts, sets, side="right") - 1
-        if (pool == pool[0]).all():
-            chosen = self.pools[pool[0]]
-            rows = sets - self._firsts[pool[0]]
-            return tensors({name: value[rows] for name, value in chosen.items()})
-        parts = [(np.flatnonzero(pool == k), k) for k in np.unique(pool)]
-        back = np.argsort(np.concatenate([rows for rows, _ in parts]))
-        return tensors(
-            {
-                name: np.concatenate(
-                    [self.pools[k][name][sets[rows] - self._firsts[k]] for rows, k in parts]
-                )[back]
-                for name in self.pools[0]
-            }
-        )
+        return tensors(sets_of(self.pools, sets))
 
     @torch.inference_mode()
     def score(

@@ -1,6 +1,6 @@
 """Names every record and key on the wire, and tells which no real deployment would send.
 
-A Flower message holds named records. Three of ours are *instruments*: they carry what the
+A Flower message holds named records. Some of ours are *instruments*: they carry what the
 simulation needs (the segment to play, the scores to collect, the work that was done) and no
 deployed system would send them. Links neither count nor delay them. Everything else is payload, and
 a message with nothing but instruments in it costs nothing.
@@ -21,12 +21,14 @@ CLOCK = "clock"  # segment number and the virtual time at which a payload arrive
 SCORES = "scores"  # mergeable sums of the metrics, device -> results
 POINTS = "points"  # order statistics of the logits, device -> results
 WORK = "work"  # floating-point operations and labels spent, both ways
+CONTROL = "control"  # which control plays, or that layers are to be told, controls -> device
+LAYERS = "layers"  # parameters that a device made of what it got, device -> controls
 
 #: Lengths of compressed payloads, which are held in rows of the longest: neither payload nor
 #: instrument.
 PADDING = "padding"
 
-INSTRUMENTS = frozenset({CLOCK, SCORES, POINTS, WORK})
+INSTRUMENTS = frozenset({CLOCK, SCORES, POINTS, WORK, CONTROL, LAYERS})
 
 #: Records that every strategy may send down; others are those that its decoders read.
 DOWNLINK = frozenset({MODEL, PARAMETERS, ARRAYS, CONFIG, CLOCK, WORK})
@@ -55,6 +57,8 @@ TRAIN_LOSS = "train-loss"  # a setting: the metric in which a device tells its l
 DEVICE_ID = "device-id"
 NUM_DEVICES = "num-devices"  # of the run, as a device was told
 DECODERS = "decoders"  # a setting: import paths of a method's own decoders
+NAME = "name"  # of the control that plays
+TELLS = "tells"  # whether a device tells its layers
 UNCERTAINTY = "uncertainty"  # how unsure a device is of its own answers
 
 #: Message types. The part before the dot is Flower's category.

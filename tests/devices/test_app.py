@@ -27,7 +27,7 @@ from flwr.app import Context, RecordDict
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.stream import Truth, TruthAccessError
-from cdc_flower.devices import app as device
+from cdc_flower.devices import predicting
 from cdc_flower.devices.app import DeviceApp, LabelBudget, segment_of
 from cdc_flower.devices.decoders.receive import receive
 from cdc_flower.devices.state import DeviceStates
@@ -161,7 +161,7 @@ def test_devices_are_played_in_chunks_without_a_difference(monkeypatch: pytest.M
     app = app_of()
     states, batch = deployed(app), instruction(app, "evaluate own parameters")
     whole, _ = app.handle(batch, states)
-    monkeypatch.setattr(device, "DEVICES_PER_CHUNK", 3)
+    monkeypatch.setattr(predicting, "DEVICES_PER_CHUNK", 3)
     cut, _ = app.handle(batch, states)
     for row in EVERYONE:
         assert_close(whole, row, cut.select([row]))

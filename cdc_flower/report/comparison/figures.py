@@ -41,6 +41,11 @@ class Drawing:
     caption: str
 
 
+#: Of the figure of differences.
+CONTROL_MARKS = (
+    " | is the same with the mean of the layers of all devices, × with those of another device: "
+    "what a strategy has beyond both is adaptation."
+)
 #: Strategies above which lines over time are hard to tell apart.
 MANY = 8
 
@@ -128,7 +133,8 @@ def _forest(panels: Sequence[Panel], summary: pd.DataFrame, colors: dict[str, st
         f"Which strategy differs from {panels[0].baseline}, and by how much?",
         forest(panels, summary, colors),
         "Difference on the same devices over the whole run; bars: 95 % intervals of the paired "
-        "difference. An arrow with a number is a difference beyond the axis.",
+        "difference. An arrow with a number is a difference beyond the axis."
+        + (CONTROL_MARKS if summary["minus_mean"].notna().any() else ""),
     )
 
 

@@ -12,12 +12,15 @@ from matplotlib.figure import Figure
 
 from cdc_flower.report.comparison.figure_data import Panel
 from cdc_flower.report.drawing import style
+from cdc_flower.tables.controls import MEAN, OTHER
 
 LINE_IN = 0.21
 #: Names to the left of the first axes.
 NAMES_IN = 1.75
 #: Ends beyond this many times the upper quartile of all ends are drawn at the border.
 FAR = 3.0
+#: Of gains of controls, in the color of their strategy.
+MARKS = {f"{MEAN}_diff": "|", f"{OTHER}_diff": "x"}
 
 
 def forest(panels: Sequence[Panel], summary: pd.DataFrame, colors: dict[str, str]) -> Figure:
@@ -64,7 +67,7 @@ def _rows(panel: Panel, summary: pd.DataFrame, metric: str) -> pd.DataFrame:
         .set_index("strategy")
         .reindex([name for name in panel.strategies if name != panel.baseline])
     )
-    return table[["diff", "diff_low", "diff_high"]].astype(float)
+    return table[["diff", "diff_low", "diff_high", *MARKS]].astype(float)
 
 
 def _draw(
@@ -76,7 +79,8 @@ def _draw(
     *,
     has_names: bool,
 ) -> None:
-    values = table.to_numpy()
+    values = table[["diff", "diff_low", "diff_high"]].to_numpy()
+    gains = table[list(MARKS)].to_numpy()
     ends = np.abs(values[:, 1:])
     ends = ends[np.isfinite(ends)]
     limit = (
@@ -89,6 +93,8 @@ def _draw(
         if abs(value) <= limit:
             axes.plot(np.clip([low, high], -limit, limit), [line, line], color=color, linewidth=1.4)
             axes.plot([value], [line], "o", color=color, markersize=4.5)
+            for gain, marker in zip(gains[line], MARKS.values(), strict=True):
+                axes.plot([gain], [line], marker, color=color, markersize=6)
         elif np.isfinite(value):
             side = np.sign(value)
             axes.plot(

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from cdc_flower.report.comparison.adaptation import adaptation_words
 from cdc_flower.report.comparison.figure_data import Panel
 from cdc_flower.report.drawing.style import LOWER_IS_BETTER, main_metrics
 from cdc_flower.tables.summary import device_sums, paired_difference
@@ -43,7 +44,7 @@ def reading(panel: Panel, summary: pd.DataFrame) -> str:
             if len(free)
             else "."
         )
-    return text
+    return " ".join(filter(None, (text, adaptation_words(summary))))
 
 
 def _runner_up(panel: Panel, metric: str, best: pd.Series, second: pd.Series) -> str:

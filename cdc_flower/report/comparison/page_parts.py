@@ -13,6 +13,7 @@ PANEL = template(
     """<section>{% if title %}<h2>{{ title }}</h2>{% endif %}<p class='reading'>{{ reading }}</p>"""
     """{{ summary }}"""
     """<p class='note'>{{ size }}. ± is half a 95 % interval over devices.</p>"""
+    """{{ controls }}"""
     """<details><summary>Every metric</summary>{{ metrics }}</details>"""
     """<details><summary>Payload, labels and seconds</summary>{{ costs }}</details></section>"""
 )

@@ -111,6 +111,27 @@ def cost_table(rows: pd.DataFrame, sent: pd.DataFrame, colors: dict[str, str]) -
     return _table(["strategy", *heads, "labels per run"], body)
 
 
+def table_of_cells(
+    heads: Sequence[str],
+    body: Sequence[tuple[str, Sequence[str | Markup]]],
+    colors: dict[str, str],
+) -> Markup:
+    """Makes a table of strategies and the texts beside them.
+
+    Args:
+        heads: Of the columns, that of the strategy first.
+        body: Strategies with their texts.
+        colors: Of each strategy.
+    """
+    rows = [_name(name, colors) + Markup("").join(map(_cell, texts)) for name, texts in body]
+    return _table(heads, rows)
+
+
+def value_cell(row: pd.Series, name: str) -> str | Markup:
+    """Writes a difference of the summary with half its interval."""
+    return _value(row[name], row[f"{name}_low"], row[f"{name}_high"], "+.4f")
+
+
 def _cost(value: float, column: Column) -> str:
     """Writes bytes in thousands, all else with three digits."""
     return _number(value / 1000, ",.2f") if column.unit == "byte" else _seconds(value)

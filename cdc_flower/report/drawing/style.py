@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cdc_flower.report.drawing.svg_minify import compact
 from cdc_flower.strategies.registry import looks
+from cdc_flower.tables.estimates import LOWER_IS_BETTER as LOWER_IS_BETTER
 
 #: Okabe and Ito's colors, which color-blind readers can tell apart (yellow is too pale for a thin
 #: line), then some of Paul Tol's "muted" scheme. Methods register their own; these are for others.
@@ -20,7 +21,6 @@ SPARE_COLORS = (
 )
 #: Of request policies, in the order in which they come.
 POLICY_COLORS = ("#7a3e9d", "#222222", "#b8860b", "#2e8b8b", "#a0522d")
-LOWER_IS_BETTER = frozenset({"log_loss", "median_rank", "mean_rank"})
 MAIN_METRICS = ("ndcg@10", "auc", "hr@10", "accuracy", "r@1", "user_auc", "log_loss", "r@5")
 
 INK = "#222222"

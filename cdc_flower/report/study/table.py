@@ -61,7 +61,7 @@ def read_study(folders: Sequence[str | Path], metric: str) -> Study:
         run = read_folder(path)
         condition = condition_of(run, path)
         parts.append(
-            run.results.assign(
+            run.results.without_controls().assign(
                 **condition, run=" · ".join(str(value) for value in condition.values())
             )
         )

@@ -59,6 +59,7 @@ class CloudFineTuning(LabelledSteps, CloudStrategy):
         ValueError: If a value is out of its range.
     """
 
+    personal = True
     uplink = records.UPLINK | {records.LABELLED}
     carried = ("_layers",)
     passing = frozenset({"_new"})

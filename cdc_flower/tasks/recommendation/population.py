@@ -78,14 +78,14 @@ class Population:
 
     def item_places(self) -> NDArray[np.float64]:
         """``[num_items + 1, 4]``: where each item lies in the space of tastes."""
-        return _hashed_normal(
+        return hashed_normal(
             self.seed, "item-place", np.arange(self.num_items + 1)[:, None], np.arange(_TASTE_SIZE)
         )
 
     def interests(self, device_ids: NDArray[np.int64]) -> NDArray[np.float64]:
         """``[n, num_contexts, num_topics]``: the interest of each context in each topic."""
         contexts, topics = np.arange(self.num_contexts)[:, None], np.arange(self.num_topics)
-        return self.interest_strength * _hashed_normal(
+        return self.interest_strength * hashed_normal(
             self.seed, "interest", device_ids[:, None, None], contexts, topics
         )
 
@@ -99,7 +99,7 @@ class Population:
     def tastes(self, device_ids: NDArray[np.int64]) -> NDArray[np.float64]:
         """Draws ``[n, num_contexts, 4]`` so that ``taste . place`` has its strength."""
         contexts, sizes = np.arange(self.num_contexts)[:, None], np.arange(_TASTE_SIZE)
-        tastes = _hashed_normal(self.seed, "taste", device_ids[:, None, None], contexts, sizes)
+        tastes = hashed_normal(self.seed, "taste", device_ids[:, None, None], contexts, sizes)
         return self.taste_strength / math.sqrt(_TASTE_SIZE) * tastes
 
     def probabilities(
@@ -157,7 +157,7 @@ def topic_weights(
     return mass * np.exp(logits)
 
 
-def _hashed_normal(seed: int, name: str, *indices: ArrayLike) -> NDArray[np.float64]:
+def hashed_normal(seed: int, name: str, *indices: ArrayLike) -> NDArray[np.float64]:
     """Standard normal numbers, one for each index (Box and Muller, 1958)."""
     radius = np.sqrt(-2 * np.log1p(-hashed_uniform(seed, f"{name}/radius", *indices)))
     return radius * np.cos(2 * np.pi * hashed_uniform(seed, f"{name}/angle", *indices))
