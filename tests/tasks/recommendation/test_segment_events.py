@@ -11,9 +11,10 @@ from cdc_flower.strategies.past import events_per_segment
 from cdc_flower.strategies.registry import build_strategy
 from cdc_flower.tasks.data.interactions import CutOptions
 from cdc_flower.tasks.data.shifting_interests import InterestsOptions
+from cdc_flower.tasks.recommendation.cut_streams import event_stream
 from cdc_flower.tasks.recommendation.interests import interests_stream
 from cdc_flower.tasks.recommendation.segment_events import events_by_calendar
-from cdc_flower.tasks.recommendation.stream import EventStream, event_stream
+from cdc_flower.tasks.recommendation.stream import EventStream
 
 
 def cut(counts: list[int], times_s: list[float] | None = None, **options: Any) -> EventStream:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.tasks.cut import cut_last
+from cdc_flower.tasks.cut import cut_last, even_starts_s
 from cdc_flower.tasks.data.cohorts import CohortsOptions
 from cdc_flower.tasks.data.contexts import NUM_DEVICES
 from cdc_flower.tasks.data.regimes import RegimesOptions
@@ -12,7 +12,7 @@ from cdc_flower.tasks.recommendation.interests import GeneratedEvents
 from cdc_flower.tasks.recommendation.laws.cohorts import Cohorts
 from cdc_flower.tasks.recommendation.laws.law import ContextLaw
 from cdc_flower.tasks.recommendation.laws.regimes import Regimes
-from cdc_flower.tasks.recommendation.stream import Cut, EventStream, Ranking, even_starts_s
+from cdc_flower.tasks.recommendation.stream import Cut, EventStream, Ranking
 
 _CHUNK = 1024  # devices at a time: bounds the memory, changes nothing
 
@@ -50,6 +50,7 @@ def events_of(law: ContextLaw, num_devices: int, num_segments: int) -> Generated
         context_id=law.jumps.context_id(device_ids, played),
         is_shift=law.jumps.is_shift(device_ids, played),
         source=options.name,
+        events_per_segment=size,
     )
 
 
@@ -75,6 +76,7 @@ def law_stream(
         even_starts_s(num_segments, options.segment_s),
         context_id=events.context_id,
         is_shift=events.is_shift,
+        events_per_segment=0 if is_last else events.events_per_segment,
     )
     ranking = ranking or Ranking(exclude_seen=options.exclude_seen)
     return EventStream(events, cut, ranking, seed=law.seed, law=law)
