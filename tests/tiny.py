@@ -119,7 +119,11 @@ def fleet(
 
 
 def table(
-    name: str, grid: Grid | None = None, links: Fleet | None = None, built: Any = None
+    name: str,
+    grid: Grid | None = None,
+    links: Fleet | None = None,
+    built: Any = None,
+    controls: bool = False,
 ) -> pd.DataFrame:
     """Play a strategy by name, or one that is built, and return its results."""
     frames: list[pd.DataFrame] = []
@@ -128,7 +132,8 @@ def table(
     links = fleet(num_devices) if links is None else links
     starts_s = stream(num_devices).segment_starts_s
     built = strategy(name, num_devices) if built is None else built
-    play(built, grid, links, starts_s, labels={**LABELS, "strategy": name}, collect=frames.append)
+    labels, collect = {**LABELS, "strategy": name}, frames.append
+    play(built, grid, links, starts_s, labels=labels, collect=collect, controls=controls)
     return pd.concat(frames, ignore_index=True)
 
 

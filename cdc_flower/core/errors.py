@@ -9,6 +9,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 LONGEST_NAME = 64
 _SHOWN = 24  # characters of a name that is too long
 
+#: Keys that went, and what has taken their place.
+RENAMED = {"refinement_rate": "bytes_rate, with refinement=bytes"}
+
 
 class UserError(Exception):
     """Reports a mistake in the input, which the command line prints without a traceback.
@@ -30,6 +33,17 @@ def nearest_name(name: str, known: Iterable[str], cutoff: float = 0.4) -> str | 
     return nearest[0] if nearest else None
 
 
+def renamed(name: str, known: Iterable[str]) -> str:
+    """Says what has taken the place of a key that went; "" if nothing of these names has.
+
+    Args:
+        name: The key that was given.
+        known: The keys that exist.
+    """
+    now = RENAMED.get(str(name), "")
+    return f"; it is now {now}" if now.partition(",")[0] in set(known) else ""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], where: str) -> UserError:
     """Makes the error for a name that is not registered, with the nearest name that is.
 
@@ -41,7 +55,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str], where: str) -> User
     """
     names = sorted(known)
     nearest = nearest_name(name, names)
-    hint = f"; did you mean {nearest!r}?" if nearest else ""
+    hint = renamed(name, names) or (f"; did you mean {nearest!r}?" if nearest else "")
     return UserError(f"{where}: unknown {kind} {name!r}{hint} (known: {', '.join(names)})")
 
 

@@ -44,7 +44,7 @@ class GenerationStrategy(CloudStrategy):
 
     reads: ClassVar[frozenset[str]]
 
-    personal: ClassVar[bool] = True
+    personal = True
     passing = frozenset({"_down"})
 
     report_lag: int = option(

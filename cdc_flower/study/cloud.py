@@ -112,7 +112,8 @@ def train_cloud(
     )
     for value in parameters.values():
         value.requires_grad_(False)
-    return cloud
+    patience = settings["adaptation"]["patience_steps"]
+    return replace(cloud, schedule=replace(cloud.schedule, patience_steps=patience))
 
 
 def with_own_code(cloud: Cloud, strategy: object) -> Cloud:

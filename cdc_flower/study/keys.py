@@ -11,7 +11,7 @@ from functools import reduce
 
 from hydra.core.override_parser.types import Override
 
-from cdc_flower.core.errors import UserError, nearest_name
+from cdc_flower.core.errors import UserError, nearest_name, renamed
 from cdc_flower.core.targets import TARGET
 from cdc_flower.study.catalog import entries_of_group
 from cdc_flower.study.composing import (
@@ -166,7 +166,7 @@ def _unknown_key(
     others = _choices_with(group, key) if group is not None and not target else []
     near = nearest_name(key, known, cutoff=0.6)
     near = near or next((name for name in sorted(known) if len(key) > 2 and key in name), None)
-    hint = f"; did you mean {near}?" if near else ""
+    hint = renamed(key, known) or (f"; did you mean {near}?" if near else "")
     if others:
         hint = f"; {' and '.join(others)} {'has' if len(others) == 1 else 'have'} it"
     return UserError(

@@ -46,6 +46,7 @@ class RunOptions:
     model: Node = option(task=EACH_TASK, doc="device model: cdc-flower list models")
     strategy: Node = option(task=EACH_TASK, doc="options of methods and arms, by name")
     cloud: Node = option(task=EACH_TASK, doc="training on historical data")
+    metrics: Node = option(task="recommendation", doc="how devices are scored")
     network: Node = option(doc="links: cdc-flower list networks")
     fleet: Node = option(doc="devices and their speeds")
     conditions: Node = option(doc="losses, outages and limits of all links")
@@ -84,14 +85,17 @@ class AdaptationOptions:
     examples_per_epoch: int | None = option(
         None, least=1, doc="validated after so many; null: after all of them"
     )
+    patience_steps: int | None = option(
+        300, least=1, doc="steps without a gain until a stage stops; null: never"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class CloudOptions(Schedule):
     """Training of the base model on the historical part, before the stream begins."""
 
-    epochs: int = option(30, least=0, neutral=0, doc="at most")
-    rate: float = option(3e-3, least=0, neutral=0, doc="learning rate of Adam")
+    epochs: int = option(200, least=0, neutral=0, doc="at most")
+    rate: float = option(5e-3, least=0, neutral=0, doc="learning rate of Adam")
     batch_size: int = option(512, least=1, doc="examples of a step")
     num_negatives: int = option(4, least=1, doc="candidates beside the true one of an example")
     adaptation: Node = option(doc="training of strategies")

@@ -198,6 +198,14 @@ class Task(ABC):
         """
         return iter(())
 
+    def base_notes(self, cloud: Cloud) -> list[str]:
+        """Says what the trained base model falls short of on held-out data; by default nothing.
+
+        Args:
+            cloud: With the base model.
+        """
+        return []
+
 
 def facts_of(
     data: SegmentBatch, context_id: NDArray[np.int64], is_shift: NDArray[np.bool_]

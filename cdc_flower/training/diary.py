@@ -66,7 +66,9 @@ class Diary:
         falling = [entry for entry in trained if entry.is_falling]
         if falling:
             worst = max(falling, key=lambda entry: entry.curve[-2] - entry.curve[-1])
-            share = f"{len(falling)} of {len(trained)} trainings" if len(trained) > 1 else "training"
+            share = (
+                f"{len(falling)} of {len(trained)} trainings" if len(trained) > 1 else "training"
+            )
             were = "were" if len(falling) > 1 and len(trained) > 1 else "was"
             found.append(
                 f"{share} {were} cut off by epochs while the validation loss still fell "
@@ -85,4 +87,6 @@ def _stuck_words(stuck: Sequence[Entry], num_trained: int) -> str:
             f"training never beat its start ({first.name}: {figures}), so what is played is the "
             "start, as with epochs=0"
         )
-    return f"{len(stuck)} of {num_trained} trainings never beat their start ({first.name}: {figures})"
+    return (
+        f"{len(stuck)} of {num_trained} trainings never beat their start ({first.name}: {figures})"
+    )

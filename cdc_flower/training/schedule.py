@@ -37,7 +37,7 @@ class Schedule:
         doc="steps between two validations at least, at ends of epochs; 0: each",
     )
     patience_steps: int | None = option(
-        400, least=1, doc="steps without a gain until a stage stops; null: never"
+        800, least=1, doc="steps without a gain until a stage stops; null: never"
     )
     min_gain: float = option(
         1e-4, least=0, below=1, neutral=0, doc="share of the validation loss that counts as a gain"
@@ -58,12 +58,12 @@ class Schedule:
         return rise * self.second_stage if stage and self.second_stage is not None else rise
 
     def is_gain(self, curve: Sequence[float]) -> bool:
-        """Tells whether the last validation is a gain over the last one that was; equal ones are
-        where any gain counts.
+        """Tells whether the last validation is a gain over the last one that was.
 
-        Without held-out data all losses are 0, and each epoch is a gain.
+        Where any gain counts an equal loss is one too. Without held-out data all losses are 0, and
+        each epoch is a gain.
         """
-        return len(self.gains(curve)) > 1 and self.gains(curve)[-1] == len(curve) - 1
+        return len(curve) > 1 and self.gains(curve)[-1] == len(curve) - 1
 
     def gains(self, curve: Sequence[float]) -> list[int]:
         """Lists the places in a validation curve at which there was a gain; the first is 0.

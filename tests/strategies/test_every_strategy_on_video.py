@@ -147,7 +147,7 @@ def test_cloud_fine_tuning_without_steps_is_static_and_sends_nothing() -> None:
         ("cdc_mmpg", {"epochs": 0}),
         ("group_fine_tuning", {"epochs": 0}),
         ("persona", {"epochs": 0}),
-        ("persona", {"clip": 0.0, "num_prototypes": 1, "refinement_rate": 0.0}),
+        ("persona", {"clip": 0.0, "num_prototypes": 1, "bytes_rate": 0.0}),
         ("persona", {"epochs": 0, "downlink": "index", "report": "feature"}),
     ],
     ids=str,

@@ -57,7 +57,7 @@ def test_without_training_every_device_gets_the_base_models_head_to_the_bit() ->
         {"assignment": "static"},
         {"low_rank": 2, "downlink": "edit"},
     ):
-        persona = strategy("persona", epochs=0, **{"refinement_rate": 0.0, **settings})
+        persona = strategy("persona", epochs=0, **{"bytes_rate": 0.0, **settings})
         for name, value in persona.deployment().items():
             np.testing.assert_array_equal(value, base[name].numpy())
         if persona.downlink == "full":
@@ -68,7 +68,7 @@ def test_without_training_every_device_gets_the_base_models_head_to_the_bit() ->
 
 
 def test_a_clip_of_zero_gives_each_device_its_prototype() -> None:
-    persona = strategy("persona", clip=0.0, refinement_rate=0.0)
+    persona = strategy("persona", clip=0.0, bytes_rate=0.0)
     layers = full(persona, sequences())
     for name, value in layers.items():
         for device in EVERYONE:
@@ -77,14 +77,14 @@ def test_a_clip_of_zero_gives_each_device_its_prototype() -> None:
             )
 
 
-def test_a_refinement_rate_of_zero_leaves_the_bank_as_it_was_trained() -> None:
-    persona = strategy("persona", refinement_rate=0.0)
+def test_a_bytes_rate_of_zero_leaves_the_bank_as_it_was_trained() -> None:
+    persona = strategy("persona", bytes_rate=0.0)
     table("persona", built=persona)
     assert persona.bank is persona.trained_bank
 
 
 def test_one_prototype_is_the_global_editor_on_the_base_models_head() -> None:
-    persona = strategy("persona", num_prototypes=1, refinement_rate=0.0)
+    persona = strategy("persona", num_prototypes=1, bytes_rate=0.0)
     own, head = persona.global_editor, cloud().parameters
     history = torch.from_numpy(sequences()).long()
     edits = persona.editor.edits(
@@ -191,7 +191,7 @@ def test_a_run_with_a_cache_trains_each_stage_once_and_variants_share_what_they_
     again = replace(shared, checkpoints=Checkpoints(tmp_path))
     GroupFineTuning(num_groups=2, **settings).prepare(again)
     for variant in (
-        Persona(num_prototypes=2, assignment="static", refinement_rate=0.3, **settings),
+        Persona(num_prototypes=2, assignment="static", refinement="bytes", bytes_rate=0.3, **settings),
         Persona(num_prototypes=2, **settings),
     ):
         variant.prepare(again)
@@ -204,7 +204,7 @@ def test_a_run_with_a_cache_trains_each_stage_once_and_variants_share_what_they_
 
 
 def test_dynamic_assignment_is_the_prototype_of_all_that_needs_the_smallest_edit() -> None:
-    persona = strategy("persona", num_prototypes=3, refinement_rate=0.0, assignment="dynamic")
+    persona = strategy("persona", num_prototypes=3, bytes_rate=0.0, assignment="dynamic")
     histories = np.concatenate([sequences(segment) for segment in range(4)])
     feature = persona.editor.feature(
         persona.global_editor, persona.parameters, torch.from_numpy(histories).long()
@@ -226,7 +226,7 @@ def test_the_cloud_counts_the_edits_that_it_compares(
     persona = strategy(
         "persona",
         num_prototypes=num_prototypes,
-        refinement_rate=0.0,
+        bytes_rate=0.0,
         assignment=assignment,
         epochs=0,
     )
@@ -237,7 +237,7 @@ def test_the_cloud_counts_the_edits_that_it_compares(
 
 
 def test_static_assignment_is_the_nearest_center_of_the_samples_edits() -> None:
-    persona = strategy("persona", num_prototypes=3, refinement_rate=0.0, assignment="static")
+    persona = strategy("persona", num_prototypes=3, bytes_rate=0.0, assignment="static")
     feature = persona.editor.feature(
         persona.global_editor, persona.parameters, torch.from_numpy(sequences()).long()
     )
@@ -247,7 +247,7 @@ def test_static_assignment_is_the_nearest_center_of_the_samples_edits() -> None:
 
 
 def test_a_device_changes_its_prototype_with_its_data_and_not_without() -> None:
-    persona = strategy("persona", num_prototypes=2, refinement_rate=0.0, assignment="static")
+    persona = strategy("persona", num_prototypes=2, bytes_rate=0.0, assignment="static")
     histories = cloud().train.history()
     feature = persona._feature(report(persona, histories))
     groups = list(persona._assigned(feature)[0])
@@ -261,7 +261,7 @@ def test_a_device_changes_its_prototype_with_its_data_and_not_without() -> None:
 
 
 def test_a_device_alone_gets_what_it_gets_among_others() -> None:
-    persona = strategy("persona", num_prototypes=3, refinement_rate=0.0)
+    persona = strategy("persona", num_prototypes=3, bytes_rate=0.0)
     together = full(persona, sequences())
     for device in EVERYONE:
         for name, value in full(persona, sequences()[[device]]).items():
@@ -269,7 +269,7 @@ def test_a_device_alone_gets_what_it_gets_among_others() -> None:
 
 
 def test_many_devices_are_answered_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    persona = strategy("persona", num_prototypes=3, refinement_rate=0.0)
+    persona = strategy("persona", num_prototypes=3, bytes_rate=0.0)
     whole = full(persona, sequences())
     monkeypatch.setattr("cdc_flower.strategies.persona.strategy.DEVICES_PER_CHUNK", 3)
     for name, value in full(persona, sequences()).items():
@@ -305,18 +305,18 @@ def downs(**settings: Any) -> list[set[str]]:
 
 
 def test_a_prototype_travels_once_and_then_only_edits_do() -> None:
-    sent = downs(num_prototypes=2, refinement_rate=0.0, downlink="edit", assignment="static")
+    sent = downs(num_prototypes=2, bytes_rate=0.0, downlink="edit", assignment="static")
     firsts = [names for names in sent if PROTOTYPE in names]
     edits = [names for names in sent if names == {EDIT, VERSION}]
     assert len(firsts) >= 4
     assert len(firsts) + len(edits) == len(sent) == 24
     assert len(edits) > 0
-    single = downs(num_prototypes=1, refinement_rate=0.0, downlink="edit")
+    single = downs(num_prototypes=1, bytes_rate=0.0, downlink="edit")
     assert single == [{EDIT, VERSION}] * 24  # every device was deployed with it
 
 
 def test_small_edits_are_not_sent_and_large_ones_are() -> None:
-    settings = {"num_prototypes": 1, "refinement_rate": 0.0, "downlink": "index"}
+    settings = {"num_prototypes": 1, "bytes_rate": 0.0, "downlink": "index"}
     assert downs(**settings, edit_threshold=1e9) == [{VERSION}] * 24
     assert downs(**settings) == [{EDIT, VERSION}] * 24
 
@@ -326,7 +326,7 @@ def test_low_rank_edits_travel_as_factors_and_cost_less() -> None:
         rank: table(
             "persona",
             built=strategy(
-                "persona", num_prototypes=1, refinement_rate=0.0, low_rank=rank, downlink="edit"
+                "persona", num_prototypes=1, bytes_rate=0.0, low_rank=rank, downlink="edit"
             ),
         )
         for rank in (None, 1)
@@ -336,7 +336,7 @@ def test_low_rank_edits_travel_as_factors_and_cost_less() -> None:
 
 def test_a_device_whose_message_was_lost_gets_its_prototype_again() -> None:
     persona = strategy(
-        "persona", num_prototypes=2, refinement_rate=0.0, downlink="edit", assignment="static"
+        "persona", num_prototypes=2, bytes_rate=0.0, downlink="edit", assignment="static"
     )
     first = persona.answer(report(persona, sequences()))
     held = np.stack(
@@ -350,7 +350,7 @@ def test_a_device_whose_message_was_lost_gets_its_prototype_again() -> None:
 
 
 def test_a_prototype_that_moved_has_a_new_version_and_travels_again() -> None:
-    persona = strategy("persona", num_prototypes=1, refinement_rate=0.5, downlink="edit")
+    persona = strategy("persona", num_prototypes=1, bytes_rate=0.5, downlink="edit")
     held = [[0, 0]] * 4
     (one,) = persona.answer(report(persona, sequences(), held=held))
     (two,) = persona.answer(report(persona, sequences(), held=held))
@@ -359,7 +359,7 @@ def test_a_prototype_that_moved_has_a_new_version_and_travels_again() -> None:
 
 
 def test_the_bank_starts_again_with_each_deployment() -> None:
-    persona = strategy("persona", refinement_rate=0.5)
+    persona = strategy("persona", bytes_rate=0.5)
     table("persona", built=persona)
     assert persona.bank.version.sum() > 0
     persona.deployment()
@@ -367,7 +367,7 @@ def test_the_bank_starts_again_with_each_deployment() -> None:
 
 
 def test_a_bank_that_was_kept_goes_on_where_it_was() -> None:
-    persona, other = (strategy("persona", refinement_rate=0.5) for _ in range(2))
+    persona, other = (strategy("persona", bytes_rate=0.5) for _ in range(2))
     persona.answer(report(persona, sequences(0)))
     other.restore(persona.state())
     other.deployment()
@@ -396,8 +396,8 @@ def test_the_metrics_of_a_round_tell_the_sizes_of_prototypes() -> None:
     [
         ({"low_rank": 2}, "low_rank must go with downlink=edit or index"),
         (
-            {"low_rank": 2, "downlink": "edit", "refinement_rate": 0.1},
-            "low_rank must go with refinement_rate=0",
+            {"low_rank": 2, "downlink": "edit", "refinement": "bytes", "bytes_rate": 0.1},
+            "low_rank must go with refinement=none",
         ),
         ({"transfer": "transformer", "width": 6}, "width must be a multiple of 4 .*, got 6"),
     ],

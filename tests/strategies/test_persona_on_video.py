@@ -209,7 +209,7 @@ def test_the_same_layers_come_from_frames_and_from_their_feature_whole_or_as_an_
 def test_bytes_down_of_apg_of_low_rank_edits_and_of_whole_models(captions: bool) -> None:
     stream, width = video_stream(captions), outputs(captions)
     assert (video_table("apg", stream, rank=3).payload_bytes_down == 4 * 3 * 3).all()
-    low = {"downlink": "edit", "low_rank": 2, "refinement_rate": 0.0, "num_prototypes": 1}
+    low = {"downlink": "edit", "low_rank": 2, "bytes_rate": 0.0, "num_prototypes": 1}
     factors = 4 * (2 * (24 + width) + width) + 16
     assert (video_table("persona", stream, **low).payload_bytes_down == factors).all()
     whole = sum(value.nbytes for value in video_cloud(stream).arrays().values())

@@ -191,7 +191,8 @@ def test_tasks_of_one_folder_keep_their_states_apart(tmp_path: Path) -> None:
         "strategies=[persona]",
         "strategy.persona.num_prototypes=2",
         "strategy.persona.epochs=1",
-        "strategy.persona.refinement_rate=0.5",
+        "strategy.persona.refinement=bytes",
+        "strategy.persona.bytes_rate=0.5",
     )
     clips = ("task=video_qa", "num_segments=2", "fleet.num_devices=4", "cloud.epochs=1")
     video = config_of(*clips, *persona, "report=false", small=())

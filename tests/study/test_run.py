@@ -39,6 +39,7 @@ def test_a_run_folder_holds_the_table_the_summary_the_report_the_configuration_a
         "config.yaml",
         "links.yaml",
         "provenance.yaml",
+        "notes.yaml",
         "run.log",
         "state",
     }
@@ -259,7 +260,7 @@ def test_a_run_from_the_cache_gives_the_same_table_and_other_data_train_anew(
 def test_what_a_strategy_learned_during_the_stream_is_kept_and_can_be_taken_up(
     tmp_path: Path,
 ) -> None:
-    knobs = {"num_prototypes": 2, "epochs": 1, "refinement_rate": 0.5}
+    knobs = {"num_prototypes": 2, "epochs": 1, "refinement": "bytes", "bytes_rate": 0.5}
     persona = [f"strategy.persona.{name}={value}" for name, value in knobs.items()]
     played_table(config_of(f"out={tmp_path}/run", "strategies=[static,persona]", *persona))
     folder = tmp_path / "run"

@@ -88,6 +88,7 @@ class CdcMmpg(CloudStrategy):
 
     reads = frozenset({records.FRAMES})
     generates = True
+    personal = True
     passing = frozenset({"_generated"})
 
     arm: str = option(

@@ -7,7 +7,6 @@ avoid.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -60,7 +59,7 @@ class CloudFineTuning(LabelledSteps, CloudStrategy):
         ValueError: If a value is out of its range.
     """
 
-    personal: ClassVar[bool] = True
+    personal = True
     uplink = records.UPLINK | {records.LABELLED}
     carried = ("_layers",)
     passing = frozenset({"_new"})

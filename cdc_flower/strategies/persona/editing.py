@@ -113,7 +113,7 @@ def _edit(made: Edited, edits: Group, rows: Ints, part: list[Tensor], wanted: Wa
         _write(made.residuals, residuals, rows, num_devices)
     place, clip = torch.from_numpy(rows), edits.editor.clip
     made.norms[place] = norms(residuals)
-    made.largest[place] = _largest(residuals)
+    made.largest[place] = largest_of(residuals)
     if float(made.largest[place].max()) >= clip:
         made.num_saturated += sum(int((each.abs() >= clip).sum()) for each in residuals.values())
     if wanted.layers:
@@ -130,7 +130,7 @@ def _write(whole: Arrays, part: Parameters, rows: Ints, num_devices: int) -> Non
         whole[name][rows] = value.numpy()
 
 
-def _largest(edits: Parameters) -> Tensor:
+def largest_of(edits: Parameters) -> Tensor:
     """Finds the largest entry ``[n]`` of each device's edits, without its sign."""
     flat = [value.flatten(1) for value in edits.values()]
     return torch.stack([torch.maximum(value.amax(1), -value.amin(1)) for value in flat]).amax(0)

@@ -6,7 +6,7 @@ with ``K = W_j + G_j`` whatever ``D_j`` is; what changes is the edit ``K - P_j``
 get there.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -31,21 +31,22 @@ class Bank:
         editor: ``[N]``, which trained group's editor each prototype has; a re-seeded one takes over
             its donor's.
         version: ``[N]``, how often each prototype has moved.
+        idle: ``[N]``, segments for which each has been nobody's best; counted where one may die.
     """
 
     trained: Parameters
     drift: Parameters
     centers: Tensor
     editor: Ints
-    version: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    version: Ints
+    idle: Ints
 
     @staticmethod
     def of(trained: Parameters, centers: Tensor) -> "Bank":
         """A bank that has not moved."""
         drift = {name: torch.zeros_like(value) for name, value in trained.items()}
-        return Bank(
-            trained, drift, centers, np.arange(len(centers)), np.zeros(len(centers), np.int64)
-        )
+        none = np.zeros(len(centers), np.int64)
+        return Bank(trained, drift, centers, np.arange(len(centers)), none, none)
 
     def __len__(self) -> int:
         return len(self.version)
@@ -54,6 +55,12 @@ class Bank:
     def layers(self) -> Parameters:
         """P = W + D, ``[N, ...]`` by name."""
         return {name: value + self.drift[name] for name, value in self.trained.items()}
+
+    def moved(self, steps: Parameters) -> "Bank":
+        """Gives the bank after prototypes moved by E ``[N, ...]``; where that is zero they stay."""
+        largest = torch.stack([step.flatten(1).abs().amax(1) for step in steps.values()]).amax(0)
+        drift = {name: value + steps[name] for name, value in self.drift.items()}
+        return replace(self, drift=drift, version=self.version + (largest > 0).numpy())
 
     def to_arrays(self) -> Arrays:
         """Writes the bank as arrays by name; see :meth:`from_arrays`."""
@@ -68,6 +75,7 @@ class Bank:
             "centers": self.centers.numpy(),
             "editor": self.editor,
             "version": self.version,
+            "idle": self.idle,
         }
 
     @staticmethod
@@ -84,6 +92,7 @@ class Bank:
             centers=centers,
             editor=np.array(arrays["editor"]),
             version=np.array(arrays["version"]),
+            idle=np.array(arrays["idle"]),
         )
 
     def residual(self, group: int, edits: Parameters, clip: float) -> Parameters:
@@ -181,7 +190,7 @@ class Bank:
         centers[groups] = points[chosen]
         editor[groups] = before.editor[donors]
         version[groups] += 1
-        return Bank(trained, drift, centers, editor, version)
+        return Bank(trained, drift, centers, editor, version, self.idle)
 
 
 def norms(edits: Parameters) -> Tensor:

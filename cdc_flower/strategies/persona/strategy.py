@@ -7,33 +7,40 @@ Equations and choices: see README.md beside this file.
 """
 
 import logging
-import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from flwr.app import ArrayRecord, Message, MetricRecord
+from numpy.typing import NDArray
 from torch import Tensor
 
-from cdc_flower.core.options import option
+from cdc_flower.core.errors import UserError
 from cdc_flower.core.saveable import Saved
 from cdc_flower.devices.decoders.protocol import Decoder
 from cdc_flower.devices.state import Settings
 from cdc_flower.models.layers import Parameters
 from cdc_flower.models.sequence_feature import with_table
 from cdc_flower.strategies.base import Cloud
-from cdc_flower.strategies.generation import GenerationStrategy, in_parts, report_of
+from cdc_flower.strategies.generation import GenerationStrategy, Report, in_parts, report_of
 from cdc_flower.strategies.papers import paper
+from cdc_flower.strategies.persona.births import Births
 from cdc_flower.strategies.persona.decoder import PROTOTYPE, EditDecoder
-from cdc_flower.strategies.persona.downlink import DOWNLINKS, Downlink
-from cdc_flower.strategies.persona.editing import Edited, Wanted, edited
+from cdc_flower.strategies.persona.downlink import Downlink, as_arrays
+from cdc_flower.strategies.persona.editing import Edited, Wanted, edited, largest_of
 from cdc_flower.strategies.persona.editor import ParameterEditor
 from cdc_flower.strategies.persona.group import Group
-from cdc_flower.strategies.persona.grouping import GroupingStrategy
-from cdc_flower.strategies.persona.prototypes import Bank, Ints, nearest
-from cdc_flower.strategies.persona.stages import Stages, points
-from cdc_flower.strategies.persona.transfer import NUM_HEADS
+from cdc_flower.strategies.persona.likelihood import Likelihood
+from cdc_flower.strategies.persona.mixing import Mixture
+from cdc_flower.strategies.persona.mixture_stages import MixtureStages
+from cdc_flower.strategies.persona.options import PersonaOptions
+from cdc_flower.strategies.persona.prototypes import Bank, Ints, nearest, norms
+from cdc_flower.strategies.persona.refinement import Mover
+from cdc_flower.strategies.persona.regimes import LabelledPast
+from cdc_flower.strategies.persona.serving import Serving
+from cdc_flower.strategies.persona.shrinkage import Shrinking
+from cdc_flower.strategies.persona.stages import Stages, points, remark_groups
 from cdc_flower.strategies.registry import strategies
 from cdc_flower.training.scoring import Arrays, tensors
 from cdc_flower.wire import records
@@ -63,7 +70,8 @@ PAPER = paper(
     down="layers, edit, or a number",
     tiny={
         "num_prototypes": 2,
-        "refinement_rate": 0.5,
+        "refinement": "bytes",
+        "bytes_rate": 0.5,
         "epochs": 2,
         "rate": 0.01,
         "width": 8,
@@ -71,7 +79,7 @@ PAPER = paper(
     },
 )
 @dataclass(eq=False, repr=False)
-class Persona(GroupingStrategy):
+class Persona(PersonaOptions):
     """Prototype-based parameter editing.
 
     Up goes a device's recent data (its last items or the frames of a clip, or a feature of them),
@@ -85,88 +93,6 @@ class Persona(GroupingStrategy):
     reads = frozenset({records.HISTORY, records.FRAMES})
     passing = GenerationStrategy.passing | {"seen"}
 
-    num_prototypes: int = option(
-        5, least=1, neutral=1, doc="1 is the method with the base model's head as its prototype"
-    )
-    assignment: str = option(
-        "dynamic",
-        choices=("static", "dynamic"),
-        changes_training=False,
-        doc="static: the nearest center; dynamic: the prototype that needs the smallest edit",
-    )
-    refinement_rate: float = option(
-        0.0,
-        least=0,
-        most=1,
-        neutral=0,
-        changes_training=False,
-        doc="how far a prototype moves toward its members in each segment; 0 is off",
-    )
-    clip: float = option(
-        1.0,
-        least=0,
-        neutral=0,
-        doc="largest entry of an edit; 0 leaves every device its prototype, inf clips nothing",
-    )
-    low_rank: int | None = option(
-        None,
-        least=1,
-        doc="of the edits, with downlink=edit or index; null is full rank, the paper's",
-    )
-    transfer: str = option(
-        "gru", choices=("gru", "transformer", "none"), doc="of knowledge from layer to layer"
-    )
-    joint: bool = option(
-        False,
-        neutral=False,
-        doc="whether static layers are trained along with the editor; false keeps the base model's",
-    )
-    report: str = option(
-        "events",
-        choices=("events", "feature"),
-        changes_training=False,
-        doc="what a device sends: its last items or frames, or a feature of them",
-    )
-    downlink: str = option(
-        "full",
-        choices=DOWNLINKS,
-        changes_training=False,
-        doc="full: whole layers; edit: what is added to the prototype that the device holds; "
-        "index: the prototype's number alone where the edit is small",
-    )
-    edit_threshold: float = option(
-        0.0,
-        least=0,
-        below=math.inf,
-        neutral=0,
-        changes_training=False,
-        doc="with downlink=index, the largest entry of an edit that is not sent; 0 sends all "
-        "others than zero",
-    )
-    released_code: bool = option(
-        False,
-        neutral=False,
-        doc="whether decoders are random and not trained, and one feature is cloned for all "
-        "layers; false is the paper's",
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.low_rank is not None and self.downlink == "full":
-            raise ValueError(
-                "low_rank must go with downlink=edit or index; full layers have no low rank"
-            )
-        if self.low_rank is not None and self.refinement_rate:
-            raise ValueError(
-                "low_rank must go with refinement_rate=0; "
-                "what a moved prototype needs is of full rank"
-            )
-        if self.transfer == "transformer" and self.width % NUM_HEADS:
-            raise ValueError(
-                f"width must be a multiple of {NUM_HEADS} with transfer=transformer, "
-                f"got {self.width}"
-            )
-
     def prepare(self, cloud: Cloud) -> None:
         """Trains the global editor; with several prototypes, each group's own as well."""
         super().prepare(cloud)
@@ -179,12 +105,23 @@ class Persona(GroupingStrategy):
             reads=self.report_reads,
             random_decoders=self.released_code,
         )
+        if self.refinement == "shrink" and not isinstance(cloud.train, LabelledPast):
+            raise UserError(
+                "strategy.persona.refinement=shrink must go with task=recommendation: "
+                "noise is measured from the older and the newer items of a report"
+            )
         how = self.epochs, self.rate, self.joint
         stages = Stages(cloud, self.editor, *how, self.past(cloud))
-        self.parameters, self.global_editor = stages.global_editor()
+        self.serving: Serving | None = None
+        if self.mixes:
+            self._find_regimes(stages)
+        else:
+            self.parameters, self.global_editor = stages.global_editor()
         self._static = cloud.model.tabulate(self.parameters)
         self._with_table = with_table(self.global_editor, cloud.model, self.parameters)
-        if self.num_prototypes == 1:
+        if self.mixes:
+            pass
+        elif self.num_prototypes == 1:
             head = {name: self.parameters[name][None] for name in cloud.model.adaptive}
             self.editors = [self.global_editor]
             self.trained_bank = Bank.of(head, torch.zeros(1, 1))
@@ -199,10 +136,33 @@ class Persona(GroupingStrategy):
             *base, self.num_prototypes, cluster_on=self.cluster_on, max_samples=self.max_samples
         )
         log.info("persona: training examples of each group: %s", groups.sizes)
+        remark_groups(self.cloud, groups)
         prototypes = stages.prototypes(self.parameters, groups, names)
         stacked = {name: torch.stack([layers[name] for layers in prototypes]) for name in names}
         editors = stages.group_editors(*base, prototypes, groups)
         return editors, Bank.of(stacked, groups.centers)
+
+    def _find_regimes(self, stages: Stages) -> None:
+        """Finds heads of regimes, and trains one editor on their mixtures."""
+        cloud = stages.cloud
+        self.parameters = {name: value.detach() for name, value in cloud.parameters.items()}
+        base = {name: self.parameters[name] for name in cloud.model.adaptive}
+        likelihood = Likelihood.of(cloud.model, self.parameters, cloud.seed)
+        mixture = Mixture(likelihood, base, self.likelihood_pairs, self.sharpness, self.hedge)
+        regimes = MixtureStages(stages, mixture, self.num_prototypes, self.max_samples)
+        heads = regimes.heads()
+        self.global_editor = regimes.editor(heads)
+        bank = Bank.of(heads, torch.zeros(self.num_prototypes, 1))
+        self.trained_bank = replace(bank, editor=np.zeros(self.num_prototypes, np.int64))
+        self.editors = [self.global_editor]
+        mover, births = None, None
+        if self.refinement == "reports":
+            how = self.hedge, self.clip, self.reports_steps, self.reports_rate
+            mover = Mover(likelihood, base, *how)
+            if self.birth_share is not None and self.num_prototypes > 1:
+                level = regimes.misfit_level(heads)
+                births = Births(level, self.birth_share, self.death_after)
+        self.serving = Serving(mixture, self.clip, mover, births, cloud.seed)
 
     def state(self) -> Arrays:
         """Gives the bank of prototypes as it is now."""
@@ -261,16 +221,14 @@ class Persona(GroupingStrategy):
     def answer(self, reports: MessageBatch) -> list[MessageBatch]:
         """Assigns, edits, refines, and makes what goes down to the devices that reported."""
         torch.set_num_threads(1)
-        feature = self._feature(reports)
-        group_of, where = self._assigned(feature)
-        made = self._edited(feature, group_of)
+        if self.serving is not None:
+            made, group_of, bank = self._served(self.serving, reports)
+        else:
+            made, group_of, bank = self._grouped_answers(reports)
         down = Downlink(self.downlink, self.edit_threshold, self._flops()).messages(
-            reports, self.bank, group_of, made
+            reports, self.bank if self.serving is None else bank, group_of, made
         )
-        if self.refinement_rate:
-            self.bank = self.bank.refined(
-                group_of, tensors(made.residuals), where, self.refinement_rate
-            )
+        self.bank = bank
         sizes = np.bincount(group_of, minlength=len(self.bank))
         self.seen = MetricRecord(
             {
@@ -281,14 +239,73 @@ class Persona(GroupingStrategy):
         )
         return down
 
+    def _grouped_answers(self, reports: MessageBatch) -> tuple[Edited, Ints, Bank]:
+        """Gives edits, groups ``[n]``, and the bank from the next segment on."""
+        feature = self._feature(reports)
+        group_of, where = self._assigned(feature)
+        made = self._edited(feature, group_of)
+        if self.refinement == "shrink":
+            shrink = Shrinking(lambda half: self._edits(half, group_of))
+            items = np.asarray(report_of(reports)[records.HISTORY], np.int32)
+            self._replace_edits(made, shrink.of(items)(tensors(made.residuals), group_of), group_of)
+        bank = self.bank
+        if self.rate_of_bytes:
+            residuals = tensors(made.residuals)
+            bank = bank.refined(group_of, residuals, where, self.rate_of_bytes)
+        return made, group_of, bank
+
+    def _served(self, serving: Serving, reports: MessageBatch) -> tuple[Edited, Ints, Bank]:
+        """Gives layers or edits, groups ``[n]``, and the bank that they belong to."""
+        items = np.asarray(report_of(reports)[records.HISTORY], np.int32)
+        everyone = np.zeros(len(items), np.int64)
+        shrink = None
+        if self.refinement == "shrink":
+            shrink = Shrinking(lambda half: self._edits(half, everyone)).of(items)
+        served = serving.serve(
+            items,
+            reports.node_ids,
+            self._edits(items, everyone),
+            self.bank,
+            whole=self.downlink == "full",
+            shrink=shrink,
+        )
+        return served.made, served.group_of, served.bank
+
+    def _edits(self, items: NDArray[np.int32], group_of: Ints) -> Parameters:
+        """Makes G ``[n, ...]`` of reported items ``[n, R]`` by the editors of groups ``[n]``."""
+        feature = self._feature_of({records.HISTORY: items})
+        made: Parameters = {}
+        for number in np.unique(group_of):
+            index = torch.from_numpy(np.flatnonzero(group_of == number))
+            own = self.editors[self.bank.editor[number]]
+            edits = self.editor.edits(own, self.editor.embeddings(own, feature[index]))
+            for name, value in edits.items():
+                made.setdefault(name, value.new_empty(len(items), *value.shape[1:]))[index] = value
+        return made
+
+    def _replace_edits(self, made: Edited, edits: Parameters, group_of: Ints) -> None:
+        """Puts edits ``[n, ...]`` in the place of those that were made."""
+        index, held = torch.from_numpy(group_of), self.bank.layers
+        layers = {name: value + held[name][index] for name, value in edits.items()}
+        made.norms, made.largest = norms(edits), largest_of(edits)
+        made.residuals = as_arrays(edits)
+        made.factors = {} if self.downlink == "full" else made.residuals
+        made.layers = as_arrays(layers) if self.downlink == "full" else {}
+
     def _flops(self) -> float:
         """Counts floating-point operations in the cloud for one device."""
         num_compared = self.num_prototypes if self.assignment == "dynamic" else 1
         if self.num_prototypes == 1:
             num_compared = 0
-        flops = self.editor.flops(self.num_steps(self.cloud.model))
+        model = self.cloud.model
+        flops = self.editor.flops(self.num_steps(model))
+        if self.refinement == "shrink":
+            flops += 2 * self.editor.flops((self.num_steps(model) + 1) // 2)
+        if self.serving is not None:
+            told = max(0, self.num_steps(model) - 1)
+            return flops + self.serving.flops(self.num_prototypes, told, model.num_adaptive)
         flops += num_compared * self.editor.comparison_flops()
-        return flops if self.report == "feature" else flops + self.cloud.model.sequence_flops()
+        return flops if self.report == "feature" else flops + model.sequence_flops()
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -303,7 +320,11 @@ class Persona(GroupingStrategy):
             return torch.from_numpy(
                 np.array(reports.array(records.REPORT, records.FEATURE), np.float32)
             )
-        parts = in_parts(report_of(reports), DEVICES_PER_CHUNK)
+        return self._feature_of(report_of(reports))
+
+    def _feature_of(self, report: Report) -> Tensor:
+        """Makes z ``[n, w]`` of what devices told."""
+        parts = in_parts(report, DEVICES_PER_CHUNK)
         return torch.cat(
             [self.editor.reported_feature(self._with_table, self._static, part) for part in parts]
         )
@@ -313,7 +334,7 @@ class Persona(GroupingStrategy):
         if self.num_prototypes == 1:
             return np.zeros(len(feature), np.int64), torch.zeros(len(feature), 1)
         where = torch.zeros(len(feature), 1)
-        if self.assignment == "static" or self.refinement_rate:
+        if self.assignment == "static" or self.rate_of_bytes:
             where = points(self.editor, self.global_editor, feature, self.cluster_on)
         if self.assignment == "static":
             return nearest(where, self.bank.centers), where
@@ -324,7 +345,8 @@ class Persona(GroupingStrategy):
     def _edited(self, feature: Tensor, group_of: Ints) -> Edited:
         """Makes the edits of devices with these features ``[n, w]`` and groups ``[n]``."""
         is_full = self.downlink == "full"
-        wanted = Wanted(layers=is_full, residuals=bool(self.refinement_rate), factors=not is_full)
+        needs_residuals = bool(self.rate_of_bytes) or self.refinement == "shrink"
+        wanted = Wanted(layers=is_full, residuals=needs_residuals, factors=not is_full)
         return edited(self._group, feature, group_of, wanted)
 
     def _group(self, number: int) -> Group:

@@ -16,7 +16,14 @@ from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.registry import model_of
 from cdc_flower.tasks.data import StreamShape, data_of
 from cdc_flower.tasks.protocol import Built, Config, Deployed, ReferenceFacts, Task, facts_of
-from cdc_flower.tasks.recommendation.metrics import METRICS, POOLED, RankingMetrics, pooled_auc
+from cdc_flower.tasks.recommendation.base_check import base_notes
+from cdc_flower.tasks.recommendation.metrics import (
+    MEAN,
+    METRICS,
+    POOLED,
+    RankingMetrics,
+    pooled_auc,
+)
 from cdc_flower.tasks.recommendation.references import Known, references
 from cdc_flower.tasks.recommendation.references.ceiling import ceiling, shared_law
 from cdc_flower.tasks.recommendation.references.frames import reference_frames
@@ -47,8 +54,8 @@ class Recommendation(Task):
     pooled: tuple[str, ...] = POOLED
     references: ClassVar[Registry[Callable[..., object], ReferenceFacts]] = references
 
-    def __init__(self) -> None:
-        self._ranking = RankingMetrics()
+    def __init__(self, ties: str = MEAN) -> None:
+        self._ranking = RankingMetrics(ties)
 
     @classmethod
     def build(cls, config: Config) -> Built:
@@ -75,7 +82,7 @@ class Recommendation(Task):
         model = model_of(config["model"], num_items=stream.num_items)
         if ceiling.__name__ in config["references"]:
             shared_law(Known(stream, _untrained))
-        return Built(stream, model, cls())
+        return Built(stream, model, cls(**config["metrics"]))
 
     def report(
         self,
@@ -128,7 +135,10 @@ class Recommendation(Task):
         labels: Mapping[str, str | float],
         train: Callable[[], Cloud],
     ) -> Iterator["pd.DataFrame"]:
-        return reference_frames(names, Known(stream, train), labels)
+        return reference_frames(names, Known(stream, train), labels, self._ranking)
+
+    def base_notes(self, cloud: Cloud) -> list[str]:
+        return base_notes(cloud)
 
 
 def _untrained() -> Cloud:

@@ -34,8 +34,12 @@ NUM_DEVICES = 5
 PERSONAL = [name for name in SETTINGS if strategies[name].value.personal]
 VALUES = ["value_sum", "value_count"]
 KEY = ["segment", "device_id", "metric"]
-#: Some answers come within a segment, and some in a later one.
-SLOW = {"up_bps": 4e3, "down_bps": 2.5e3, "rtt_s": 0.1}
+
+
+def slow() -> Fleet:
+    """Links over which some answers come at once, some in a segment, and some in a later one."""
+    rates = np.array([1e4, 30.0, 0.5, 0.3, 1e4])
+    return Fleet(rates, rates, np.zeros(NUM_DEVICES), np.full(NUM_DEVICES, 1e9), 1e9)
 
 
 class Varied(GenerationStrategy):
@@ -88,7 +92,7 @@ def played(
     play(
         copy.deepcopy(built),
         inline(NUM_DEVICES) if grid is None else grid,
-        links or fleet(NUM_DEVICES, **SLOW),
+        links or slow(),
         stream(NUM_DEVICES).segment_starts_s,
         labels={**LABELS, "strategy": name},
         collect=frames.append,
@@ -226,7 +230,7 @@ def test_a_loop_over_devices_by_hand_gives_the_rows_of_a_control(control: str) -
     table = played(varied(), grid=around)
     got = answers(around.sent)
     counts = [len(each) for each in got]
-    assert 0 < sum(counts) and min(counts) < NUM_DEVICES, "some came late, or never"
+    assert sum(counts) > 0 and min(counts) < NUM_DEVICES, "some came late, or never"
     expected = by_hand(control, got).sort_values(KEY, ignore_index=True)
     mine = rows_of(table, f"varied@{control}")
     mine = mine[mine.metric.isin(expected.metric)].reset_index(drop=True)

@@ -69,6 +69,17 @@ def test_workers_give_the_same_rows_as_one_process(name: str) -> None:
     grid.close()
 
 
+@pytest.mark.parametrize("name", ["duet", "cloud_fine_tuning"])
+def test_workers_play_controls_as_one_process_does(name: str) -> None:
+    links = fleet(NUM_DEVICES, up_bps=5e3, down_bps=0.5, rtt_s=0.1)
+    shards = InlineGrid(app(NUM_DEVICES), np.arange(NUM_DEVICES), shard_devices=3)
+    grid = ray_grid(app(NUM_DEVICES), num_workers=3, shard_devices=3)
+    one, other = (table(name, each, links, controls=True) for each in (shards, grid))
+    grid.close()
+    assert set(one.strategy) == {name, f"{name}@mean", f"{name}@other"}
+    same(one, other)
+
+
 def test_closing_a_grid_leaves_a_ray_that_it_did_not_start() -> None:
     ray_grid(app(2), 2).close()
     assert ray.is_initialized()

@@ -25,7 +25,10 @@ DEVICES_PER_CHUNK = 512
 
 
 def reference_frames(
-    names: Sequence[str], known: Known, labels: Mapping[str, str | float]
+    names: Sequence[str],
+    known: Known,
+    labels: Mapping[str, str | float],
+    metrics: RankingMetrics | None = None,
 ) -> Iterator["pd.DataFrame"]:
     """Makes the rows of each line and segment, as of a strategy that sends and costs nothing.
 
@@ -33,10 +36,12 @@ def reference_frames(
         names: Of ``references``.
         known: With the stream, all of whose devices are scored.
         labels: As :func:`cdc_flower.study.play.play` takes them, without ``strategy``.
+        metrics: By which they are scored; None: the default ones.
     """
     from cdc_flower.tables.long_table import segment_frame  # with pandas, which devices lack
 
     stream = known.stream
+    ranking = metrics or RankingMetrics()
     everyone = np.arange(stream.num_devices)
     chunks = [
         everyone[k : k + DEVICES_PER_CHUNK] for k in range(0, len(everyone), DEVICES_PER_CHUNK)
@@ -45,7 +50,7 @@ def reference_frames(
         line = cast(Line, references[name].value(known))
         for segment in range(stream.num_segments):
             events, parts = zip(
-                *(_score(line, stream, ids, segment) for ids in chunks), strict=True
+                *(_score(line, stream, ids, segment, ranking) for ids in chunks), strict=True
             )
             num_events, scores = np.concatenate(events), joined(parts)
             auc = pooled_auc(scores.positive, scores.negative, num_events, scores.num_negative)
@@ -72,7 +77,11 @@ def reference_frames(
 
 
 def _score(
-    line: Line, stream: EventStream, device_ids: NDArray[np.int64], segment: int
+    line: Line,
+    stream: EventStream,
+    device_ids: NDArray[np.int64],
+    segment: int,
+    ranking: RankingMetrics,
 ) -> tuple[NDArray[np.int64], RankingScores]:
     """Counts the events of devices in a segment, and scores them.
 
@@ -81,9 +90,10 @@ def _score(
         stream: Of the devices.
         device_ids: ``[n]``.
         segment: Which one.
+        ranking: By which they are scored.
     """
     data = stream.segment(device_ids, segment)
-    return data.num_events, RankingMetrics().score(line(data, segment), data)
+    return data.num_events, ranking.score(line(data, segment), data)
 
 
 def joined(parts: Sequence[RankingScores]) -> RankingScores:
