@@ -191,7 +191,9 @@ def test_a_run_with_a_cache_trains_each_stage_once_and_variants_share_what_they_
     again = replace(shared, checkpoints=Checkpoints(tmp_path))
     GroupFineTuning(num_groups=2, **settings).prepare(again)
     for variant in (
-        Persona(num_prototypes=2, assignment="static", refinement="bytes", bytes_rate=0.3, **settings),
+        Persona(
+            num_prototypes=2, assignment="static", refinement="bytes", bytes_rate=0.3, **settings
+        ),
         Persona(num_prototypes=2, **settings),
     ):
         variant.prepare(again)
