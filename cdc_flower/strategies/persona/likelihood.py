@@ -168,7 +168,8 @@ class Likelihood:
         """Computes ``-log p`` of the pairs of reports under every head, ``[n, T, N]``."""
         num_reports, num_places, length = pairs.history.shape
         flat = pairs.history.reshape(-1, length), pairs.target.reshape(-1)
-        return self.table(heads, *flat).reshape(num_reports, num_places, -1)
+        table = self.table(heads, *flat)
+        return table.reshape(num_reports, num_places, table.shape[1])
 
     def flops(self, num_pairs: int) -> float:
         """Counts operations of scoring so many pairs under one head, once encoded."""
