@@ -39,6 +39,7 @@ KEYS: Mapping[str, object] = {
     "fleet.num_devices": NUM_DEVICES,
     "num_segments": NUM_SEGMENTS,
     "cloud.epochs": 1,
+    "strategy.duet.epochs": 1,
     "network": "lte",
     "report": False,
 }
@@ -143,6 +144,7 @@ def main() -> None:
                 folder = Path(place, f"{name}-{turn}")
                 folder.mkdir()
                 found[name].append(played(every, auto_s, folder))
+                print(f"{name}: {found[name][-1]}", file=sys.stderr, flush=True)
     whole = {
         name: statistics.median(each.whole.cpu_s for each in runs) for name, runs in found.items()
     }
