@@ -26,7 +26,7 @@ from cdc_flower.simulations.requests.policies import policies
 from cdc_flower.strategies.registry import strategies
 from cdc_flower.study.catalog import entries_of
 from cdc_flower.study.command import folder_name
-from cdc_flower.tasks.recommendation.references import REFERENCES
+from cdc_flower.tasks.recommendation.references import references
 from cdc_flower.tasks.registry import tasks
 
 ROOT = Path(__file__).parents[1]
@@ -315,7 +315,7 @@ def test_the_catalog_has_every_name_and_no_other() -> None:
     assert set(entries_of("tasks")) == set(tasks)
     assert set(entries_of("grids")) == set(grids)
     assert set(entries_of("codecs")) == set(codecs)
-    assert set(entries_of("references")) == set(REFERENCES)
+    assert set(entries_of("references")) == set(references)
     for kind in ("strategies", "models", "networks", "data", "codecs", "references"):
         assert all(entry.summary and entry.commands for entry in entries_of(kind).values()), kind
 

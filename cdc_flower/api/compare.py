@@ -26,6 +26,7 @@ from cdc_flower.core.held import Held
 from cdc_flower.models.registry import models
 from cdc_flower.simulations.requests.policies import policies
 from cdc_flower.study.folder import LOGGERS
+from cdc_flower.study.notes import Notes
 from cdc_flower.study.run import link_facts, play_all, run
 from cdc_flower.study.setup import prepare
 from cdc_flower.study.trees import Tree
@@ -185,9 +186,9 @@ class _Rows:
 def _played(config: Tree, baseline: str) -> Run:
     """Plays a configuration and writes nothing."""
     setup = prepare(config)
-    rows = _Rows()
-    play_all(config, setup, None, rows, None)
-    return Run.of_rows(rows.frames, config, link_facts(setup), baseline)
+    rows, notes = _Rows(), Notes()
+    play_all(config, setup, None, rows, notes=notes)
+    return Run.of_rows(rows.frames, config, link_facts(setup), baseline, notes.found)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from cdc_flower.report.comparison.tables import summary_table
 from cdc_flower.report.drawing.page_style import filled, template
 from cdc_flower.report.drawing.style import strategy_colors
 from cdc_flower.report.folders import (
+    NOTES_FILE,
     RESULTS_FILE,
     Comparison,
     Config,
@@ -70,6 +72,7 @@ class Run:
         config: Config,
         links: Mapping[str, float],
         baseline: str = BASELINE,
+        notes: Config = MappingProxyType({}),
     ) -> "Run":
         """Makes the results of a run that was just played.
 
@@ -78,10 +81,11 @@ class Run:
             config: Of the run.
             links: Their median rates.
             baseline: The strategy that others are compared with.
+            notes: On its trainings, as :class:`~cdc_flower.report.RunFolder` has them.
         """
         rows = joined_frames(frames)
         name = str(rows["run_id"].iloc[0]) if len(rows) else "run"
-        run = RunFolder(name, Results.of(rows), config)
+        run = RunFolder(name, Results.of(rows), config, notes=notes)
         return cls(Comparison.of([run], baseline), [LongTable(rows)], links)
 
     @property
@@ -122,6 +126,11 @@ class Run:
         return self.comparison.summary.copy()
 
     @property
+    def notes(self) -> list[str]:
+        """Sentences on trainings, such as of a method that kept its start."""
+        return list(self.comparison.notes)
+
+    @property
     def figures(self) -> list[str]:
         """Names of the figures that these results allow."""
         return list(self._drawings)
@@ -160,7 +169,9 @@ class Run:
         out = Path(folder)
         files.check_writable(out)
         files.make_folder(out)
-        for name, facts in ((files.CONFIG, self.config), (files.LINKS, self.links)):
+        notes = self.comparison.runs[0].notes
+        kept = ((files.CONFIG, self.config), (files.LINKS, self.links), (NOTES_FILE, notes))
+        for name, facts in kept:
             if facts:
                 text = yaml.safe_dump(dict(facts), sort_keys=False)
                 (out / name).write_text(text, encoding="utf-8")

@@ -10,18 +10,23 @@ from types import FrameType
 #: Signals that end a command; a system may lack one.
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
+#: The signal that came last: code beneath Python, such as Ray's, raises a plain KeyboardInterrupt
+#: in the place of what the handler raised.
+_came = signal.SIGINT
+
 
 class Stopped(KeyboardInterrupt):
     """Tells that a signal ended a command, and in which run folder what was finished is.
 
     Args:
-        signum: Of the signal.
+        signum: Of the signal; None: the one that came.
         folder: Of the run; None before there is one.
     """
 
-    def __init__(self, signum: int = signal.SIGINT, folder: Path | None = None) -> None:
-        super().__init__(signum)
-        self.signum, self.folder = signum, folder
+    def __init__(self, signum: int | None = None, folder: Path | None = None) -> None:
+        self.signum = int(_came) if signum is None else signum
+        super().__init__(self.signum)
+        self.folder = folder
 
     @property
     def exit_code(self) -> int:
@@ -31,7 +36,7 @@ class Stopped(KeyboardInterrupt):
 
 def stopped_in(folder: Path, error: KeyboardInterrupt) -> Stopped:
     """Makes the exception that knows the run folder out of the one that ended the run."""
-    return Stopped(error.signum if isinstance(error, Stopped) else signal.SIGINT, folder)
+    return Stopped(error.signum if isinstance(error, Stopped) else None, folder)
 
 
 @contextmanager
@@ -41,6 +46,8 @@ def stopping() -> Iterator[None]:
     A signal that is ignored, as under ``nohup``, stays so. Python allows it in the main thread
     only; elsewhere nothing is changed.
     """
+    global _came
+    _came = signal.SIGINT
     known = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -49,6 +56,8 @@ def stopping() -> Iterator[None]:
     handled = [each for each in known if before[each] is not signal.SIG_IGN]
 
     def stop(signum: int, frame: FrameType | None) -> None:
+        global _came
+        _came = signal.Signals(signum)
         for each in handled:
             is_ctrl_c = each == signal.SIGINT
             signal.signal(each, signal.default_int_handler if is_ctrl_c else signal.SIG_DFL)

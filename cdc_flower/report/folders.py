@@ -18,6 +18,8 @@ RESULTS_FILE = "results.parquet"
 CONFIG_FILE = "config.yaml"
 LOG_FILE = "run.log"
 PROVENANCE_FILE = "provenance.yaml"
+#: Task -> strategy -> sentences on its training.
+NOTES_FILE = "notes.yaml"
 
 Config = Mapping[str, object]
 
@@ -59,6 +61,7 @@ class RunFolder:
         config: Its resolved config; empty where there is none.
         log: The text of its log; empty where there is none.
         provenance: Where it comes from; empty where the folder does not say.
+        notes: Task -> strategy -> sentences on its training, without its name and a full stop.
     """
 
     name: str
@@ -66,6 +69,7 @@ class RunFolder:
     config: Config = field(default_factory=dict)
     log: str = ""
     provenance: Config = field(default_factory=dict)
+    notes: Config = field(default_factory=dict)
 
     @property
     def run_id(self) -> str:
@@ -120,6 +124,20 @@ class Comparison:
         return strategies_in_order(self.results.cells["strategy"].unique().tolist(), self.baseline)
 
     @cached_property
+    def notes(self) -> list[str]:
+        """Sentences on the trainings of all runs; of several runs each names its own."""
+        found: list[str] = []
+        for run in self.runs:
+            where = f"{run.name}, " if len(self.runs) > 1 else ""
+            tasks = [task for task in run.notes if part_of(run.notes, task)]
+            for task in tasks:
+                place = f"{task}, " if len(tasks) > 1 else ""
+                for name, sentences in part_of(run.notes, task).items():
+                    for words in sentences if isinstance(sentences, list) else ():
+                        found.append(f"{where}{place}{name}: {words}.")
+        return found
+
+    @cached_property
     def summary(self) -> pd.DataFrame:
         """From :func:`cdc_flower.tables.summary.summarize`."""
         return summarize(self.played, self.baseline)
@@ -163,7 +181,8 @@ def read_folder(folder: str | Path) -> RunFolder:
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     provenance = _read_config(folder / PROVENANCE_FILE)
     table = read_results(results)
-    return RunFolder(folder.resolve().name, table, config, text, provenance)
+    notes = _read_config(folder / NOTES_FILE)
+    return RunFolder(folder.resolve().name, table, config, text, provenance, notes)
 
 
 def _read_config(path: Path) -> Config:

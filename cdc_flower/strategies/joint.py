@@ -34,8 +34,8 @@ class JointGeneration(GenerationStrategy):
         20,
         least=0,
         neutral=0,
-        doc="of training on historical data at most, as cloud.patience has it; 0 leaves everything "
-        "at its start",
+        doc="of training on historical data at most, as cloud.patience_steps has it; 0 leaves "
+        "everything at its start",
     )
     rate: float = option(
         1e-3, least=0, below=math.inf, neutral=0, doc="learning rate of Adam; 0 is epochs=0"

@@ -261,11 +261,13 @@ def _codecs() -> Entries:
 
 
 def _references() -> Entries:
-    """Lists reference lines of counting."""
+    """Lists reference lines."""
     from cdc_flower.tasks.registry import tasks
 
     lines = {
-        name: line for entry in tasks.entries() for name, line in entry.value.references.items()
+        line.name: line.value
+        for entry in tasks.entries()
+        for line in entry.value.references.entries()
     }
     return {
         name: Entry(

@@ -26,6 +26,7 @@ from cdc_flower.study.plugins import import_plugins
 from cdc_flower.study.references import references_of
 from cdc_flower.study.trees import Config, Tree
 from cdc_flower.tasks.data import checked_data
+from cdc_flower.tasks.recommendation.metrics import MetricsOptions
 from cdc_flower.tasks.registry import tasks
 
 
@@ -131,6 +132,7 @@ _GROUPS: dict[str, Callable[[Config], dict[str, object]]] = {
     "conditions": lambda node: checked_values(options_of(Conditions), node, "conditions"),
     "fleet": lambda node: checked_values(options_of(FleetOptions), node, "fleet"),
     "grid": _grid,
+    "metrics": lambda node: checked_values(options_of(MetricsOptions), node, "metrics"),
     "model": checked_model,
     "network": _network,
     "policy": _policy,

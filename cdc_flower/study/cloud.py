@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.held import Held
+from cdc_flower.core.options import options_of
 from cdc_flower.core.seeds import torch_generator
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.layers import Parameters
@@ -19,6 +20,7 @@ from cdc_flower.study.trees import Config
 from cdc_flower.training.checkpoints import Checkpoints, fingerprint
 from cdc_flower.training.cloud import Cloud, History, Stage
 from cdc_flower.training.own_code import own_code
+from cdc_flower.training.schedule import Schedule
 
 
 class CandidateBatch(Protocol):
@@ -110,7 +112,8 @@ def train_cloud(
     )
     for value in parameters.values():
         value.requires_grad_(False)
-    return cloud
+    patience = settings["adaptation"]["patience_steps"]
+    return replace(cloud, schedule=replace(cloud.schedule, patience_steps=patience))
 
 
 def with_own_code(cloud: Cloud, strategy: object) -> Cloud:
@@ -159,7 +162,7 @@ def _untrained(
         seed,
         batch_size=settings["adaptation"]["batch_size"] or settings["batch_size"],
         num_negatives=settings["num_negatives"],
-        patience=settings["patience"],
+        schedule=Schedule(**{name: settings[name] for name in options_of(Schedule)}),
         examples_per_epoch=settings["adaptation"]["examples_per_epoch"],
         identity=fingerprint(key),
         checkpoints=Checkpoints(config["cache"]),

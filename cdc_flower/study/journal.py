@@ -72,7 +72,7 @@ class Journal:
             name: Of the line.
             num_segments: Of the stream.
         """
-        names = self.parts.names(task, name)
+        names = self.parts.whole_names(task, name)
         return len(names) == num_segments and self.parts.hold(task, name, names)
 
     def cache(self, every: str | int | None) -> str | None:
@@ -91,8 +91,9 @@ class Journal:
 
     def clear(self) -> None:
         """Removes everything that is kept."""
-        for name in (PARTS, CHECKPOINTS, TRAINING):
-            shutil.rmtree(self.out / name, ignore_errors=True)
+        self.parts.clear()
+        self.sessions.clear()
+        shutil.rmtree(self.out / TRAINING, ignore_errors=True)
 
 
 @dataclass
@@ -130,7 +131,8 @@ class StrategyJournal:
 
     def end(self) -> None:
         """Marks the strategy as finished: it is never played again."""
-        write_whole(self._mark, sealed({**self.journal.facts, **self._rows()}))
+        rows = {"rows": self.journal.parts.whole_names(self.task, self.name)}
+        write_whole(self._mark, sealed({**self.journal.facts, **rows}))
         self.journal.sessions.clear()
 
     def _newest(self) -> SavedSession | None:
@@ -141,7 +143,8 @@ class StrategyJournal:
         if session.done < session.num_rounds and self._is_due(session.done):
             start_s = time.monotonic()
             names = {"task": self.task, "strategy": self.name, "segment": session.done}
-            facts = {**self.journal.facts, **names, **self._rows(session.done)}
+            rows = {"rows": self.journal.parts.names(self.task, self.name, session.done)}
+            facts = {**self.journal.facts, **names, **rows}
             self.journal.sessions.save(session.to_arrays(), facts)
             self._saved_s = time.monotonic()
             self._cost_s = self._saved_s - start_s
@@ -150,9 +153,6 @@ class StrategyJournal:
         if isinstance(self.every, int):
             return num_done % self.every == 0
         return time.monotonic() - self._saved_s >= max(AUTO_S, AUTO_TIMES * self._cost_s)
-
-    def _rows(self, stop: int | None = None) -> dict[str, list[str]]:
-        return {"rows": self.journal.parts.names(self.task, self.name, stop)}
 
     def _is_ours(self, kept: Mapping[str, object]) -> bool:
         return all(kept.get(name) == value for name, value in self.journal.facts.items())

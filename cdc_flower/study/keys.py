@@ -36,6 +36,11 @@ from cdc_flower.study.overrides import (
 from cdc_flower.study.plugins import load_plugins, plugins_named
 from cdc_flower.study.trees import Tree
 
+#: Keys of older files that changed name and meaning, and what to write now.
+RENAMED = {
+    "cloud.patience": "cloud.patience_steps, which counts steps and not epochs (null: never stops)"
+}
+
 
 def check_overrides(
     overrides: Sequence[str], config_name: str = ROOT, *, several: bool = False
@@ -140,6 +145,8 @@ def _unknown_key(
         names: Choice of each group.
         target: Path of the class that the node configures; "": there is none.
     """
+    if now := RENAMED.get(".".join([*path, key])):
+        return UserError(f"{'.'.join([*path, key])} is no key any more; write {now}")
     chosen = names.get(key)
     if (
         not path and key in OVERLAYS and chosen != OVERLAYS[key]

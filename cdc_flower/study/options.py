@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from cdc_flower.core.options import option
 from cdc_flower.simulations.fleet import Speeds
+from cdc_flower.training.schedule import Schedule
 
 #: In ``Rule.task``: defaults of the tasks differ, so a value on the command line is for one task.
 EACH_TASK = "each"
@@ -28,7 +29,9 @@ class RunOptions:
         task=EACH_TASK, doc="methods and arms to compare, in order"
     )
     references: tuple[str, ...] = option(
-        (), task="recommendation", doc="lines of counting beside the strategies: popularity, markov"
+        (),
+        task="recommendation",
+        doc="lines beside the strategies: auto, or names of cdc-flower list references",
     )
     controls: bool = option(
         True, neutral=False, doc="whether the mean and another device's layers are played beside"
@@ -43,6 +46,7 @@ class RunOptions:
     model: Node = option(task=EACH_TASK, doc="device model: cdc-flower list models")
     strategy: Node = option(task=EACH_TASK, doc="options of methods and arms, by name")
     cloud: Node = option(task=EACH_TASK, doc="training on historical data")
+    metrics: Node = option(task="recommendation", doc="how devices are scored")
     network: Node = option(doc="links: cdc-flower list networks")
     fleet: Node = option(doc="devices and their speeds")
     conditions: Node = option(doc="losses, outages and limits of all links")
@@ -81,15 +85,17 @@ class AdaptationOptions:
     examples_per_epoch: int | None = option(
         None, least=1, doc="validated after so many; null: after all of them"
     )
+    patience_steps: int | None = option(
+        300, least=1, doc="steps without a gain until a stage stops; null: never"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class CloudOptions:
+class CloudOptions(Schedule):
     """Training of the base model on the historical part, before the stream begins."""
 
-    epochs: int = option(30, least=0, neutral=0, doc="at most")
-    patience: int = option(2, least=1, doc="epochs without a better validation loss until it stops")
-    rate: float = option(3e-3, least=0, neutral=0, doc="learning rate of Adam")
+    epochs: int = option(200, least=0, neutral=0, doc="at most")
+    rate: float = option(5e-3, least=0, neutral=0, doc="learning rate of Adam")
     batch_size: int = option(512, least=1, doc="examples of a step")
     num_negatives: int = option(4, least=1, doc="candidates beside the true one of an example")
     adaptation: Node = option(doc="training of strategies")

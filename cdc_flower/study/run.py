@@ -6,6 +6,7 @@ It leaves a folder with the results.
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import Protocol
 
@@ -21,12 +22,14 @@ from cdc_flower.core.progress import Bars, table_console
 from cdc_flower.core.signals import stopped_in
 from cdc_flower.report import Comparison, read_folder, write_report
 from cdc_flower.report.comparison.adaptation import adaptation_words
+from cdc_flower.report.folders import NOTES_FILE
 from cdc_flower.simulations.grids.lost import GridLost
 from cdc_flower.study import folder, provenance
 from cdc_flower.study.cloud import train_cloud
 from cdc_flower.study.data_files import data_facts
 from cdc_flower.study.facts import facts_of
 from cdc_flower.study.journal import Journal, StrategyJournal
+from cdc_flower.study.notes import BASE, Notes
 from cdc_flower.study.resume import Found, found_in, opened
 from cdc_flower.study.session import Session
 from cdc_flower.study.setup import Setup, grid_of, prepare
@@ -34,6 +37,7 @@ from cdc_flower.study.strategy_play import labels_of, play_strategy, run_id_of
 from cdc_flower.study.trees import Config, Tree
 from cdc_flower.tables.parts import Order
 from cdc_flower.tables.summary import rich_table, write_summary
+from cdc_flower.training.cloud import Cloud
 
 log = logging.getLogger("cdc_flower")
 
@@ -148,12 +152,13 @@ def _play_in(
     with_report = configs[0]["report"]
     folder.point_latest_at(out)
     handler = folder.log_to(out / folder.LOG)
+    notes = Notes(out / NOTES_FILE)
     provenance.begin(out, configs[0], run_id_of(configs[0]), data)
     try:
         try:
             for one, setup in zip(configs, setups, strict=True):
                 state = out / folder.STATE / ("" if len(configs) == 1 else one["task"])
-                play_all(one, setup, grid, journal, state, journal)
+                play_all(one, setup, grid, journal, state, journal, notes)
             journal.finish(out / folder.RESULTS, order_of(configs, setups))
         except BaseException as error:
             log.warning("interrupted" if isinstance(error, KeyboardInterrupt) else str(error))
@@ -205,6 +210,7 @@ def play_all(
     writer: Rows,
     state_folder: Path | None = None,
     journal: Journal | None = None,
+    notes: Notes | None = None,
 ) -> None:
     """Trains the cloud, then plays each strategy that is not finished.
 
@@ -215,6 +221,7 @@ def play_all(
         writer: Gets the rows of each segment as it is done.
         state_folder: Gets the state of each strategy after its last segment; None keeps none.
         journal: Of the run, which it goes on from and keeps; None plays everything.
+        notes: Of the run, which get what there is to say of trainings; None keeps none.
     """
     torch.set_num_threads(provenance.THREADS)
     task = config["task"]
@@ -227,11 +234,18 @@ def play_all(
         count = setup.stream.num_segments
         lines = [name for name in lines if not journal.has_line(task, name, count)]
         config = {**config, "cache": config["cache"] or journal.cache(every)}
+    train = cache(partial(_trained, config, setup))
     if left:
-        _play_strategies(config, setup, grid, writer, left, state_folder)
+        _play_strategies(config, setup, grid, writer, left, state_folder, train, notes or Notes())
     if lines:
-        for frame in setup.task.reference_rows(lines, setup.stream, labels_of(config)):
+        for frame in setup.task.reference_rows(lines, setup.stream, labels_of(config), train):
             writer.append(frame)
+
+
+def _trained(config: Config, setup: Setup) -> Cloud:
+    """Trains the cloud, or takes it from the cache."""
+    with Bars() as bars:
+        return train_cloud(config, setup.stream, setup.model, bars.bar)
 
 
 def _play_strategies(
@@ -241,6 +255,8 @@ def _play_strategies(
     writer: Rows,
     left: Mapping[str, StrategyJournal | None],
     state_folder: Path | None,
+    train: Callable[[], Cloud],
+    notes: Notes,
 ) -> None:
     """Plays strategies one after the other.
 
@@ -251,10 +267,14 @@ def _play_strategies(
         writer: Gets the rows of each segment as it is done.
         left: Names of the strategies, each with what is kept of it.
         state_folder: Gets the state of each strategy; None keeps none.
+        train: Trains the cloud, which lines may ask for too.
+        notes: Gets what there is to say of trainings.
     """
+    task = str(config["task"])
     own_grid = grid is None  # another one is its owner's to close
+    cloud = train()
+    notes.add(task, BASE, [*setup.task.base_notes(cloud), *cloud.diary.notes()])
     with Bars() as bars:
-        cloud = train_cloud(config, setup.stream, setup.model, bars.bar)
         grid = grid_of(config, setup) if grid is None else grid
         try:
             for name, kept in left.items():
@@ -267,7 +287,8 @@ def _play_strategies(
                     step()
 
                 rounds = kept.rounds if kept else Session.run
-                play_strategy(name, config, setup, cloud, grid, collect, rounds)
+                note = partial(notes.add, task)
+                play_strategy(name, config, setup, cloud, grid, collect, rounds, note)
                 if state_folder is not None:
                     state = setup.strategies[name].state()
                     folder.save_state(state, state_folder / f"{name}.safetensors")
@@ -304,6 +325,8 @@ def finish(out: Path, console: Console, *, with_report: bool = True) -> None:
         console.print(rich_table(rows))
         if words := adaptation_words(rows):
             console.print(words, highlight=False)
+    for words in comparison.notes:
+        console.print(words, soft_wrap=True, highlight=False, markup=False)
     if not with_report:
         return
     with whole_file(out / folder.REPORT) as half:

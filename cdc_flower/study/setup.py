@@ -29,6 +29,7 @@ from cdc_flower.study.fleet_setup import fleet_of, network_of
 from cdc_flower.study.nodes import without_leftovers
 from cdc_flower.study.play import Playable
 from cdc_flower.study.plays import check_generates, check_logs, check_plays, check_tells
+from cdc_flower.study.references import references_of
 from cdc_flower.study.trees import Config, Tree
 from cdc_flower.tasks.protocol import Task
 from cdc_flower.tasks.registry import tasks
@@ -95,9 +96,7 @@ def prepare(config: Config) -> Setup:
     check_generates(strategies, built.model)
     check_logs(strategies, built.stream)
     fleet = fleet_of(config, network, built.stream.num_devices)
-    return Setup(
-        built.stream, built.model, fleet, strategies, list(config["references"]), built.task
-    )
+    return Setup(built.stream, built.model, fleet, strategies, references_of(config), built.task)
 
 
 def resolved(config: DictConfig, overrides: Sequence[str] = (), config_name: str = ROOT) -> Tree:

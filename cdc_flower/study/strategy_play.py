@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pandas as pd
 from flwr.serverapp import Grid
@@ -18,6 +19,7 @@ from cdc_flower.study.session import Session
 from cdc_flower.study.setup import NO_EXPERIMENT, Setup
 from cdc_flower.study.trees import Config
 from cdc_flower.training.cloud import Cloud
+from cdc_flower.training.diary import Diary
 
 _RUN_ID_DIGITS = 12
 
@@ -46,6 +48,7 @@ def play_strategy(
     grid: Grid,
     collect: Callable[[pd.DataFrame], None],
     rounds: Callable[[Session], object] = Session.run,
+    note: Callable[[str, Sequence[str]], None] = lambda _, __: None,
 ) -> None:
     """Trains the cloud side of a strategy, then plays it.
 
@@ -57,9 +60,12 @@ def play_strategy(
         grid: Where to play.
         collect: Given the rows of each segment when it is done.
         rounds: Plays the rounds of a deployed session; all by default.
+        note: Takes the strategy's name and sentences on its training.
     """
     strategy = setup.strategies[name]
-    strategy.prepare(with_own_code(cloud, strategy))
+    own = replace(with_own_code(cloud, strategy), diary=Diary())
+    strategy.prepare(own)
+    note(name, own.diary.notes())
     requests = requests_of(config["policy"], setup.task, setup.stream, cloud, strategy)
     play(
         strategy,

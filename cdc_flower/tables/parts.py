@@ -6,6 +6,7 @@ when they were written.
 """
 
 import hashlib
+import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -40,7 +41,9 @@ class Parts:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._written: dict[tuple[Path, int], Path] = {}
+        #: Of each folder of a strategy that was looked at, the names of its parts by segment. It is
+        #: read once: a run may have more segments than a folder is quickly read with each of them.
+        self._known: dict[Path, dict[int, set[str]]] = {}
 
     def append(self, frame: pd.DataFrame) -> None:
         """Writes the rows of strategies and segments, in place of those before.
@@ -54,35 +57,60 @@ class Parts:
         for place, rows in frame.groupby(key, observed=True, sort=False):
             task, strategy, segment = map(str, place)
             content = _content(table_of(rows))
-            path = self.of_strategy(task, strategy) / _name(int(segment), content)
-            write_whole(path, content)
-            self._written[path.parent, int(segment)] = path
-            for other in path.parent.glob(f"{int(segment):06d}-*{_ENDING}"):
-                if other != path:
-                    other.unlink(missing_ok=True)
+            own = self.of_strategy(task, strategy)
+            known = self._of_folder(own)
+            name = _name(int(segment), content)
+            write_whole(own / name, content)
+            for other in known.get(int(segment), set()) - {name}:
+                (own / other).unlink(missing_ok=True)
+            known[int(segment)] = {name}
 
     def of_strategy(self, task: str, strategy: str) -> Path:
         """Names the folder of the parts of one strategy."""
         return self.folder / task / strategy
 
     def names(self, task: str, strategy: str, stop: int | None = None) -> list[str]:
-        """Lists the names of the parts of a strategy that are there, by segment.
+        """Lists the names of the parts of a strategy, by segment.
 
         Args:
             task: Of the strategy.
             strategy: Its name.
             stop: Only segments below; None for all.
+        """
+        known = self._of_folder(self.of_strategy(task, strategy))
+        segments: Iterable[int] = known if stop is None else known.keys() & range(stop)
+        return [name for segment in sorted(segments) for name in sorted(known[segment])]
+
+    def whole_names(self, task: str, strategy: str) -> list[str]:
+        """Lists the names of all parts of a strategy, as :meth:`names` does, and looks for each.
+
+        Args:
+            task: Of the strategy.
+            strategy: Its name.
 
         Raises:
-            UserError: If one that this object wrote is gone: the others are no whole table.
+            UserError: If one is gone: the others are no whole table.
         """
         folder = self.of_strategy(task, strategy)
-        found = sorted(path.name for path in folder.glob(f"[0-9]*{_ENDING}"))
-        there = set(found)
-        for (place, _), path in self._written.items():
-            if place == folder and path.name not in there:
-                raise _lost(path, "gone")
-        return [name for name in found if stop is None or _segment(name) < stop]
+        names = self.names(task, strategy)
+        there = {path.name for path in folder.glob(f"[0-9]*{_ENDING}")}
+        for name in names:
+            if name not in there:
+                raise _lost(folder / name, "gone")
+        return names
+
+    def clear(self) -> None:
+        """Removes all parts."""
+        self._known.clear()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _of_folder(self, folder: Path) -> dict[int, set[str]]:
+        known = self._known.get(folder)
+        if known is None:
+            known = self._known[folder] = {}
+            for path in folder.glob(f"[0-9]*{_ENDING}"):
+                known.setdefault(_segment(path.name), set()).add(path.name)
+        return known
 
     def hold(self, task: str, strategy: str, names: Iterable[str]) -> bool:
         """Tells whether all of these parts are there and undamaged.
@@ -144,7 +172,7 @@ class Parts:
             pq.ParquetWriter(half, schema(), compression="zstd", use_dictionary=True) as writer,
         ):
             for place in _places(order):
-                for name in self.names(*place):
+                for name in self.whole_names(*place):
                     writer.write_table(_read(self.of_strategy(*place) / name))
 
 

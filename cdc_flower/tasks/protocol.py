@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.core.registry import Registry
 from cdc_flower.core.stream import SegmentBatch
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.devices.task import Columns
@@ -29,6 +30,26 @@ if TYPE_CHECKING:
 
 Config = Mapping[str, Any]
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ReferenceFacts:
+    """Facts of a reference line.
+
+    Attributes:
+        default_place: Its place in ``references: [auto]``, from 1 on; 0: it is played where it is
+            named.
+        needs_law: Whether it needs data whose law is known.
+    """
+
+    default_place: int = 0
+    needs_law: bool = False
+
+
+#: Of tasks that have none.
+NO_REFERENCES: Registry[Callable[..., object], ReferenceFacts] = Registry(
+    "reference", "no_references", ReferenceFacts
+)
 
 
 class Deployed(Protocol):
@@ -62,8 +83,8 @@ class Task(ABC):
     metrics: tuple[str, ...]
     #: Metrics that need the events of all devices; see :meth:`pool`.
     pooled: tuple[str, ...] = ()
-    #: Lines of counting that can stand beside the strategies, by name; see :meth:`reference_rows`.
-    references: ClassVar[Mapping[str, Callable[..., object]]] = {}
+    #: Lines that can stand beside the strategies; see :meth:`reference_rows`.
+    references: ClassVar[Registry[Callable[..., object], ReferenceFacts]] = NO_REFERENCES
 
     @classmethod  # noqa: B027
     def check(cls, config: Config) -> None:
@@ -161,7 +182,11 @@ class Task(ABC):
         raise UserError("policy must be one without an estimate of doubt: this task has none")
 
     def reference_rows(
-        self, names: Sequence[str], stream: OwnStream, labels: Mapping[str, str | float]
+        self,
+        names: Sequence[str],
+        stream: OwnStream,
+        labels: Mapping[str, str | float],
+        train: Callable[[], Cloud],
     ) -> Iterator["pd.DataFrame"]:
         """Scores reference lines on the whole stream, in rows as those of strategies.
 
@@ -169,8 +194,17 @@ class Task(ABC):
             names: Of ``references``.
             stream: Of the devices.
             labels: As for :func:`cdc_flower.study.play.play`, without ``strategy``.
+            train: Gives the trained cloud, for those lines that ask for it.
         """
         return iter(())
+
+    def base_notes(self, cloud: Cloud) -> list[str]:
+        """Says what the trained base model falls short of on held-out data; by default nothing.
+
+        Args:
+            cloud: With the base model.
+        """
+        return []
 
 
 def facts_of(

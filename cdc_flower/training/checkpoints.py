@@ -22,11 +22,13 @@ from cdc_flower.training.parameter_files import (
     read_parameters,
     write_parameters,
 )
+from cdc_flower.training.schedule import Position
 from cdc_flower.training.training_code import hash_of, training_files
 
 log = logging.getLogger("cdc_flower")
 #: Names of what Adam keeps of each tensor.
 _ADAM = ("step", "exp_avg", "exp_avg_sq")
+_POSITION = "position"
 
 
 @cache
@@ -55,18 +57,24 @@ class TrainingState:
         optimizer: Adam over the leaves.
         leaves: Tensors that are trained.
         best: As many tensors of the same shapes, as they were after the best epoch.
+        position: How far it is.
     """
 
     def __init__(
-        self, optimizer: torch.optim.Adam, leaves: Sequence[Tensor], best: Sequence[Tensor]
+        self,
+        optimizer: torch.optim.Adam,
+        leaves: Sequence[Tensor],
+        best: Sequence[Tensor],
+        position: Position | None = None,
     ) -> None:
         self.optimizer = optimizer
         self.leaves = leaves
         self.best = best
+        self.position = position or Position()
 
     def tensors(self) -> dict[str, Tensor]:
         """Names all from which a training goes on as if it had not been interrupted."""
-        named: dict[str, Tensor] = {}
+        named: dict[str, Tensor] = {_POSITION: self.position.to_tensor()}
         for index, (leaf, best) in enumerate(zip(self.leaves, self.best, strict=True)):
             moments = self.optimizer.state.get(leaf, {})
             named |= {f"leaf.{index}": leaf.detach(), f"best.{index}": best}
@@ -79,7 +87,7 @@ class TrainingState:
         Raises:
             Damaged: If one has another type or shape, or is not there.
         """
-        wanted: dict[str, Tensor] = {}
+        wanted: dict[str, Tensor] = {_POSITION: self.position.to_tensor()}
         for index, leaf in enumerate(self.leaves):
             wanted |= {f"leaf.{index}": leaf, f"best.{index}": leaf}
             # A leaf that got no gradient has no moments.
@@ -91,6 +99,7 @@ class TrainingState:
 
     def restore(self, named: Mapping[str, Tensor]) -> None:
         """Takes up what :meth:`tensors` gave."""
+        self.position = Position.of(named[_POSITION])
         with torch.no_grad():
             for index, (leaf, best) in enumerate(zip(self.leaves, self.best, strict=True)):
                 leaf.copy_(named[f"leaf.{index}"])
@@ -103,7 +112,7 @@ class TrainingState:
 
 
 class Resume:
-    """Keeps the state of a training under way after each epoch.
+    """Keeps the state of a training under way after each validated epoch.
 
     Args:
         path: A safetensors file; None keeps nothing.
@@ -126,7 +135,7 @@ class Resume:
             return None
         values, curve = found
         state.restore(values)
-        log.info("training goes on from epoch %d of %s", len(curve) - 1, self.path)
+        log.info("training goes on from epoch %d of %s", state.position.epoch, self.path)
         return curve
 
     def done(self) -> None:

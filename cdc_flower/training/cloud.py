@@ -1,7 +1,7 @@
 """The cloud side of training: historical data, the base model, and stages trained on top of it."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -11,7 +11,9 @@ from torch import Tensor
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.layers import Parameters
 from cdc_flower.training.checkpoints import Checkpoints, Resume
+from cdc_flower.training.diary import Diary
 from cdc_flower.training.fit import Batch, OwnBatch, Watch, fit
+from cdc_flower.training.schedule import CONSTANT, Schedule
 from cdc_flower.training.scoring import Arrays
 
 #: Batches as the histories of a task make them, and as its losses take them.
@@ -103,14 +105,15 @@ class Cloud(Generic[OwnBatch]):
         train: Historical data to train on; ``validation``: historical data held out for choices.
         seed: Of the run.
         batch_size: For training; ``num_negatives``: for each true item.
-        patience: Epochs without a better validation loss after which training stops; None never
-            stops early.
+        schedule: Of every training on top of the base model; a constant rate to the last epoch by
+            default.
         examples_per_epoch: Of what strategies train; None for all of them once. Where they are
             fewer, passes go on from epoch to epoch, so that a large history is validated more often
             than once a pass.
         identity: A fingerprint of everything that the base model depends on; "" if it is not known.
         checkpoints: Where trained parameters are kept; nowhere by default.
         progress: (text, steps) -> a function to call after each step.
+        diary: What there is to say of the trainings.
     """
 
     model: DeviceModel
@@ -120,11 +123,12 @@ class Cloud(Generic[OwnBatch]):
     seed: int
     batch_size: int = 1024
     num_negatives: int = 4
-    patience: int | None = None
+    schedule: Schedule = CONSTANT
     examples_per_epoch: int | None = None
     identity: str = ""
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     progress: Callable[[str, int], Callable[[], None]] = field(default=no_progress)
+    diary: Diary = field(default_factory=Diary)
 
     def arrays(self, parameters: Parameters | None = None) -> Arrays:
         """Copies parameters (the base model's by default) into arrays."""
@@ -173,10 +177,10 @@ class Cloud(Generic[OwnBatch]):
             num_batches: Of an epoch, for the progress bar.
 
         Returns:
-            Validation loss before training and after each epoch.
+            Validation loss before training and at each validation.
         """
         steps = stage.epochs * (self.num_batches() if num_batches is None else num_batches)
-        key = {"what": stage.name, "base": self.identity, "settings": dict(stage.settings)}
+        key = self._key(stage)
         step = self.progress(stage.name, steps)
 
         def train(resume: Resume) -> list[float]:
@@ -187,8 +191,24 @@ class Cloud(Generic[OwnBatch]):
                 held_out or self.held_out,
                 epochs=stage.epochs,
                 rate=stage.rate,
-                watch=Watch(self.patience, step, resume),
+                watch=Watch(self.schedule, step, resume),
             )
 
         checkpoints = self.checkpoints if self.identity else Checkpoints()
-        return checkpoints.trained(key, stage.kept, train)
+        curve = checkpoints.trained(key, stage.kept, train)
+        self.diary.enter(stage.name, curve, self.schedule)
+        return curve
+
+    def _key(self, stage: Stage) -> dict[str, object]:
+        """Lists all that a training depends on, as plain values."""
+        return {
+            "what": stage.name,
+            "base": self.identity,
+            "settings": dict(stage.settings),
+            "epochs": stage.epochs,
+            "rate": stage.rate,
+            "schedule": asdict(self.schedule),
+            "batch_size": self.batch_size,
+            "num_negatives": self.num_negatives,
+            "examples_per_epoch": self.examples_per_epoch,
+        }

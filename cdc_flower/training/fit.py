@@ -18,6 +18,7 @@ from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.layers import Parameters
 from cdc_flower.models.losses import cross_entropy
 from cdc_flower.training.checkpoints import Resume, TrainingState
+from cdc_flower.training.schedule import CONSTANT, Schedule
 from cdc_flower.training.scoring import Arrays, pad, tensors
 
 __all__ = ["LocalTraining", "Watch", "cross_entropy", "fit", "train_on_devices"]
@@ -43,26 +44,18 @@ OwnBatch = TypeVar("OwnBatch", bound=Batch)
 
 @dataclass(frozen=True)
 class Watch:
-    """Watches a training: says when it stops early, and keeps its state.
+    """Watches a training: schedules it, tells of its progress, and keeps its state.
 
     Attributes:
-        patience: Stop after this many epochs in a row that are worse than the best; None never
-            stops early.
+        schedule: Of rate and end; a constant rate to the last epoch by default.
         on_batch: Called after each batch, to show progress.
-        resume: Keeps each finished epoch, which is taken up again after an interruption; None keeps
-            nothing.
-
-    Raises:
-        ValueError: If ``patience < 1``.
+        resume: Keeps each validated epoch, which is taken up again after an interruption; None
+            keeps nothing.
     """
 
-    patience: int | None = None
+    schedule: Schedule = CONSTANT
     on_batch: Callable[[], None] = lambda: None
     resume: Resume | None = None
-
-    def __post_init__(self) -> None:
-        if self.patience is not None and self.patience < 1:
-            raise ValueError(f"patience must be >= 1, got {self.patience}")
 
 
 def fit(
@@ -77,7 +70,8 @@ def fit(
 ) -> list[float]:
     """Trains by Adam on historical data; ends with the epoch that is best on held-out data.
 
-    Of equally good epochs the last one counts, so without held-out data it is the last of all.
+    Of equally good epochs the last one counts, so without held-out data it is the last of all. A
+    second stage begins with the best epoch so far and with new moments of Adam.
 
     Args:
         loss: Mean loss of a batch.
@@ -85,35 +79,51 @@ def fit(
             as they began.
         batches: Epoch number -> batches.
         validation: Gives the held-out batches.
-        epochs: 0 leaves the parameters as they are.
+        epochs: Of all stages at most. 0 leaves the parameters as they are.
         rate: Learning rate. 0 leaves the parameters as they are.
-        watch: Stops early, tells of progress and keeps what is under way; None does nothing.
+        watch: Schedules, tells of progress and keeps what is under way; None does nothing.
 
     Returns:
-        Validation loss before training and after each epoch.
+        Validation loss before training and at each validation.
     """
     watch = watch or Watch()
-    leaves = list(parameters)
+    schedule, leaves = watch.schedule, list(parameters)
     optimizer = torch.optim.Adam(leaves, lr=rate)
     best = [leaf.detach().clone() for leaf in leaves]
     state = TrainingState(optimizer, leaves, best)
     curve = watch.resume.load(state) if watch.resume else None
     curve = [_held_out_loss(loss, validation())] if curve is None else curve
-    for epoch in range(len(curve) - 1, epochs):
-        if _epochs_without_gain(curve) == watch.patience:
-            break
-        for batch in batches(epoch):
-            optimizer.zero_grad()
-            loss(batch).backward()
-            optimizer.step()
+    position = state.position
+    while position.epoch < epochs:
+        if position.has_stopped(schedule):
+            if not position.has_second(schedule):
+                break
+            _copy(best, leaves)
+            optimizer.state.clear()
+            position.begin_second()
+        for batch in batches(position.epoch):
+            _step(optimizer, loss(batch), rate * schedule.factor(position.step, position.stage))
+            position.step += 1
             watch.on_batch()
-        curve.append(_held_out_loss(loss, validation()))
-        if not _epochs_without_gain(curve):
-            _copy(leaves, best)
-        if watch.resume:
-            watch.resume.save(state, curve)
+        position.epoch += 1
+        if position.is_due(schedule) or position.epoch == epochs:
+            curve.append(_held_out_loss(loss, validation()))
+            position.validate(is_gain=schedule.is_gain(curve))
+            if curve[-1] <= min(curve):
+                _copy(leaves, best)
+            if watch.resume:
+                watch.resume.save(state, curve)
     _copy(best, leaves)
     return curve
+
+
+def _step(optimizer: torch.optim.Adam, loss: Tensor, rate: float) -> None:
+    """Takes a step down the gradient of a loss."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
 
 
 def _held_out_loss(loss: Callable[[OwnBatch], Tensor], batches: Iterable[OwnBatch]) -> float:
@@ -127,14 +137,6 @@ def _copy(sources: list[Tensor], targets: list[Tensor]) -> None:
     with torch.no_grad():
         for source, target in zip(sources, targets, strict=True):
             target.copy_(source)
-
-
-def _epochs_without_gain(curve: list[float]) -> int:
-    """Counts the epochs at the end of a validation curve that are worse than the best.
-
-    Of equals the last one is best.
-    """
-    return curve[::-1].index(min(curve))
 
 
 @dataclass(frozen=True)

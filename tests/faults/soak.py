@@ -28,11 +28,18 @@ from zygote import Command, Zygote
 MOST_GROWTH = 1.05
 #: Seconds between two looks at memory.
 LOOK_S = 2.0
-#: Of the time, in which caches and the first states are made.
+#: Of the time after the first segment, in which caches and the first states are made.
 WARM_UP_S = 20.0
+#: Within so much time there is a first segment.
+START_S = 300.0
+#: Seconds between two printed lines.
+TELL_S = 180.0
+#: More than are played in a minute.
+SEGMENTS_A_MINUTE = 480
+NUM_DEVICES = 100
 WORLD = (
     "strategies=[duet]",
-    "fleet.num_devices=400",
+    f"fleet.num_devices={NUM_DEVICES}",
     "num_negatives=9",
     "cloud.epochs=1",
     "data.num_items=60",
@@ -64,16 +71,24 @@ class Memory:
     def look(self, pid: int) -> None:
         """Takes the memory of a process and of its workers."""
         self.driver.append(resident_mib(pid))
-        sizes = [resident_mib(worker) for worker in workers_under(pid)]
+        sizes = [size for worker in workers_under(pid) if (size := resident_mib(worker))]
         if sizes:
             self.workers.append(max(sizes))
 
     def growth(self) -> dict[str, float]:
         """Divides the median of the last quarter by that of the first."""
         return {
-            name: statistics.median(values[-(len(values) // 4) :])
-            / statistics.median(values[: len(values) // 4])
+            name: statistics.median(values[-quarter:]) / statistics.median(values[:quarter])
             for name, values in (("driver", self.driver), ("workers", self.workers))
+            if (quarter := len(values) // 4)
+        }
+
+    def told(self) -> dict[str, object]:
+        """Makes the figures to print."""
+        return {
+            "driver_mib": round(statistics.median(self.driver[-50:] or [0.0])),
+            "worker_mib": round(statistics.median(self.workers[-50:] or [0.0])),
+            "growth": {name: round(value, 3) for name, value in self.growth().items()},
         }
 
 
@@ -86,34 +101,63 @@ def resident_mib(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def soak(command: Command, minutes: float, every_s: float, seed: int) -> tuple[Memory, int]:
-    """Kills a worker now and then, and returns the memory and how many were killed.
+@dataclass
+class Soak:
+    """One run under faults.
 
-    Args:
+    Attributes:
         command: The run.
-        minutes: For how long.
-        every_s: Seconds between two kills.
-        seed: Of the draws.
+        out: Its folder.
+        memory: What it took so far.
+        num_killed: Workers so far.
     """
-    draws = np.random.default_rng(seed)
-    memory = Memory()
-    killed = 0
-    start = time.monotonic()
-    next_kill_s = WARM_UP_S + every_s
-    while (now_s := time.monotonic() - start) < 60 * minutes:
-        time.sleep(LOOK_S)
-        if not Path(f"/proc/{command.pid}").exists():
-            break
-        if now_s > WARM_UP_S:
-            memory.look(command.pid)
-        if now_s > next_kill_s:
-            next_kill_s += every_s
-            workers = workers_under(command.pid)
-            if workers:
-                with suppress(ProcessLookupError):
-                    os.kill(int(draws.choice(workers)), signal.SIGKILL)
-                    killed += 1
-    return memory, killed
+
+    command: Command
+    out: Path
+    memory: Memory = field(default_factory=Memory)
+    num_killed: int = 0
+
+    def play(self, minutes: float, every_s: float, seed: int) -> None:
+        """Kills a worker now and then, and looks at the memory, until the time is over.
+
+        Args:
+            minutes: After the first segment.
+            every_s: Seconds between two kills.
+            seed: Of the draws.
+        """
+        draws = np.random.default_rng(seed)
+        self._await_first_segment()
+        start_s = time.monotonic()
+        next_kill_s, next_line_s = WARM_UP_S + every_s, TELL_S
+        while (now_s := time.monotonic() - start_s) < 60 * minutes:
+            if self.command.ended_within(LOOK_S) is not None:
+                return
+            if now_s > WARM_UP_S:
+                self.memory.look(self.command.pid)
+            if now_s > next_kill_s:
+                next_kill_s += every_s
+                self._kill(draws)
+            if now_s > next_line_s:
+                next_line_s += TELL_S
+                print(json.dumps({"minutes": round(now_s / 60, 1), **self.told()}), flush=True)
+
+    def told(self) -> dict[str, object]:
+        """Makes the figures to print."""
+        count = sum(1 for _ in (self.out / "parts").glob("*/*/*.parquet"))
+        return {"segments": count, "workers_killed": self.num_killed, **self.memory.told()}
+
+    def _await_first_segment(self) -> None:
+        until = time.monotonic() + START_S
+        while not any((self.out / "parts").glob("*/*/*.parquet")):
+            if self.command.ended_within(LOOK_S) is not None or time.monotonic() > until:
+                raise RuntimeError(f"the run must begin:\n{self.command.printed()}")
+
+    def _kill(self, draws: np.random.Generator) -> None:
+        workers = workers_under(self.command.pid)
+        if workers:
+            with suppress(ProcessLookupError):
+                os.kill(int(draws.choice(workers)), signal.SIGKILL)
+                self.num_killed += 1
 
 
 def rows_are_whole(out: Path, num_devices: int) -> tuple[int, bool]:
@@ -135,30 +179,30 @@ def main() -> int:
     parser.add_argument("--every-s", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    segments = int(arguments.minutes * 60 * 10)  # more than are played in that time
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+    segments = int(arguments.minutes * SEGMENTS_A_MINUTE)
+    with (
+        tempfile.TemporaryDirectory(prefix="soak-") as folder,
+        Zygote(Path(folder, "logs")) as zygote,
+    ):
         out = Path(folder) / "run"
-        with Zygote(Path(folder) / "logs") as zygote:
-            command = zygote.start(*WORLD, f"num_segments={segments}", f"out={out}")
-            memory, killed = soak(command, arguments.minutes, arguments.every_s, arguments.seed)
-            with suppress(ProcessLookupError):
-                os.kill(command.pid, signal.SIGTERM)
-            code = command.wait()
-            num_segments, whole = rows_are_whole(out, 400)
-        growth = memory.growth()
+        command = zygote.start(*WORLD, f"num_segments={segments}", f"out={out}")
+        soak = Soak(command, out)
+        soak.play(arguments.minutes, arguments.every_s, arguments.seed)
+        with suppress(ProcessLookupError):
+            os.kill(command.pid, signal.SIGTERM)
+        code = command.wait()
+        num_segments, whole = rows_are_whole(out, NUM_DEVICES)
+        growth = soak.memory.growth()
         ok = code == 128 + signal.SIGTERM and whole and max(growth.values()) <= MOST_GROWTH
         told = {
             "minutes": arguments.minutes,
+            **soak.told(),
             "segments": num_segments,
-            "workers_killed": killed,
-            "driver_mib": round(statistics.median(memory.driver)),
-            "worker_mib": round(statistics.median(memory.workers)),
-            "growth": {name: round(value, 3) for name, value in growth.items()},
             "exit_code": code,
             "rows_whole": whole,
             "ok": ok,
         }
-        print(json.dumps(told))
+        print(json.dumps(told), flush=True)
         if not ok:
             print(command.printed()[-3000:], file=sys.stderr)
     return 0 if ok else 1

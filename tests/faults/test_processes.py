@@ -33,7 +33,7 @@ from zygote import Zygote
 
 from cdc_flower import cli
 from cdc_flower.core.errors import UserError
-from cdc_flower.core.signals import Stopped, stopping
+from cdc_flower.core.signals import Stopped, stopped_in, stopping
 from cdc_flower.report import read_folder
 from cdc_flower.study import command
 from cdc_flower.study import folder as folders
@@ -232,6 +232,15 @@ def test_a_second_interrupt_ends_the_summary_too_and_leaves_the_parts(
     done = ended(play_and_end)
     assert done.code == 130 and "cdc-flower resume run goes on" in done.error
     assert len(read_folder("run").results.cells) == 2 * 4
+
+
+def test_a_signal_is_told_where_code_beneath_python_made_a_ctrl_c_of_it() -> None:
+    with stopping():
+        with pytest.raises(Stopped):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert stopped_in(Path("run"), KeyboardInterrupt()).exit_code == 143  # as Ray raises it
+    with stopping():
+        assert Stopped().exit_code == 130
 
 
 def test_a_signal_that_is_ignored_stays_ignored() -> None:

@@ -361,9 +361,14 @@ def workers_under(pid: int) -> list[int]:
         above: int | None = child
         while above is not None and above != pid:
             above = parents.get(above)
-        if above == pid and child != pid and _title(child).startswith("ray::"):
+        if above == pid and child != pid and _is_worker(_title(child)):
             found.append(child)
     return sorted(found)
+
+
+def _is_worker(title: str) -> bool:
+    """Tells a worker from Ray's agents, which have such titles too and whose end is that of Ray."""
+    return title.startswith("ray::") and not title.endswith("Agent")
 
 
 def _parent(path: Path) -> int | None:

@@ -8,6 +8,7 @@ from video_tiny import SIZES, video_model, video_stream
 
 from cdc_flower.core.seeds import torch_generator
 from cdc_flower.models.layers import Parameters
+from cdc_flower.models.video.blocks import IDS_PER_BLOCK, blocks_of
 from cdc_flower.models.video.encoder import EncoderShape, encode, init_encoder
 from cdc_flower.models.video.ranking import VideoQA, distinct_in_rows
 from cdc_flower.training.scoring import Scorer
@@ -59,6 +60,36 @@ def test_what_is_kept_changes_nothing(captions: bool) -> None:
         model.score(model.tabulate(other), history[0], candidates[0]), expected
     )
     assert not pickle.loads(pickle.dumps(model))._kept
+
+
+@every_task
+def test_what_was_asked_before_or_beside_it_changes_no_bit_of_what_is_kept(captions: bool) -> None:
+    """Products of other rows are rounded otherwise, and other strategies ask for other clips."""
+    _, history, candidates = events(captions)
+    parameters = video_model(video_stream(captions)).init(torch_generator(0, "m"))
+    asked = [torch.arange(1), torch.arange(4), torch.tensor([3, 0]), torch.arange(4).flip(0)]
+
+    def scored(order: list[torch.Tensor]) -> torch.Tensor:
+        model = video_model(video_stream(captions))
+        for device in (2, 0):
+            for some in order:
+                model.score(
+                    model.tabulate(parameters), history[device, some], candidates[device, some]
+                )
+        return model.score(model.tabulate(parameters), history[0], candidates[0])
+
+    first = scored(asked[:1])
+    assert [bool((scored(asked[k:]) == first).all()) for k in range(1, 4)] == [True] * 3
+
+
+def test_blocks_hold_all_that_is_wanted_whole_and_end_with_the_last_id() -> None:
+    wanted = torch.tensor([[70, 1], [69, 2]])
+    blocks = list(blocks_of(wanted, 71))
+    assert [(int(each[0]), len(each)) for each in blocks] == [
+        (0, IDS_PER_BLOCK),
+        (2 * IDS_PER_BLOCK, 71 - 2 * IDS_PER_BLOCK),
+    ]
+    assert list(blocks_of(wanted[:0], 71)) == []
 
 
 def test_parameters_that_are_trained_are_not_kept() -> None:

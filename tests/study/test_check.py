@@ -73,7 +73,18 @@ def config() -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "group",
-    ["cloud", "conditions", "data", "fleet", "grid", "model", "network", "policy", "protocol"],
+    [
+        "cloud",
+        "conditions",
+        "data",
+        "fleet",
+        "grid",
+        "metrics",
+        "model",
+        "network",
+        "policy",
+        "protocol",
+    ],
 )
 def test_a_group_that_was_taken_away_is_told_by_name(config: dict[str, Any], group: str) -> None:
     with pytest.raises(UserError, match=rf"^{group}( must be |\.name|: )[^\n]*$"):

@@ -14,7 +14,7 @@ from cdc_flower.study.plays import strategies_that_play
 from cdc_flower.study.table_differences import table_differences
 
 NAMES = strategies_that_play("recommendation")
-VIDEO = [name for name in strategies_that_play("video_qa") if name not in ("persona", "apg")]
+VIDEO = strategies_that_play("video_qa")
 CLIPS = (
     "task=video_qa",
     "fleet.num_devices=4",
@@ -47,11 +47,6 @@ def are_the_same(one: pd.DataFrame, other: pd.DataFrame, name: str) -> bool:
     return len(mine[0]) > 0 and table_differences(*mine) == []
 
 
-def rows_of(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    mine = table[table["strategy"] == name].drop(columns=["run_id", "strategy"])
-    return mine.reset_index(drop=True)
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     return played(NAMES, tmp_path_factory.mktemp("runs") / "whole")
@@ -79,7 +74,7 @@ def test_parameters_from_the_cache_change_no_byte_of_the_file(
 
 
 @pytest.mark.slow
-def test_on_video_order_subset_and_cache_change_rounding_alone(tmp_path: Path) -> None:
+def test_on_video_neither_order_nor_subset_nor_cache_change_a_bit(tmp_path: Path) -> None:
     one = played(VIDEO, tmp_path / "one", small=CLIPS)
     cache = str(tmp_path / "cache")
     others = {
@@ -88,10 +83,8 @@ def test_on_video_order_subset_and_cache_change_rounding_alone(tmp_path: Path) -
         "cache": played(VIDEO, tmp_path / "four", small=CLIPS, cache=cache),
     }
     for what, other in others.items():
-        for name in VIDEO[::2] if what == "subset" else VIDEO:
-            # Not to the bit: what was played before may change how products are rounded.
-            mine, theirs = (rows_of(table, name) for table in (one, other))
-            pd.testing.assert_frame_equal(mine, theirs, rtol=1e-5, obj=f"{what}: {name}")
+        names = VIDEO[::2] if what == "subset" else VIDEO
+        assert [name for name in names if not are_the_same(one, other, name)] == [], what
 
 
 @pytest.mark.ray

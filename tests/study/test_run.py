@@ -39,6 +39,7 @@ def test_a_run_folder_holds_the_table_the_summary_the_report_the_configuration_a
         "config.yaml",
         "links.yaml",
         "provenance.yaml",
+        "notes.yaml",
         "run.log",
         "state",
     }

@@ -304,29 +304,6 @@ def test_operations_by_hand(name: str) -> None:
     assert LocalTraining(steps=0).flops(model, counts).tolist() == [0, 0, 0]
 
 
-def test_fit_stops_when_it_has_been_patient_for_long_enough() -> None:
-    # As above: the epochs are at 1, 2, 3, 4, ... and held-out data want 2, so the first worse epoch
-    # is the third.
-    weight = torch.zeros(1, requires_grad=True)
-
-    curve = fit(
-        distance(weight),
-        [weight],
-        lambda _: [batch_of(10.0)],
-        lambda: [batch_of(2.0)],
-        epochs=9,
-        rate=1.0,
-        watch=Watch(patience=2),
-    )
-
-    assert len(curve) == 1 + 4 and abs(weight.item() - 2) < 0.1
-
-
-def test_patience_must_be_at_least_one() -> None:
-    with pytest.raises(ValueError, match="patience must be >= 1, got 0"):
-        Watch(patience=0)
-
-
 @pytest.mark.parametrize("layers", ["head", "all"])
 def test_the_loss_before_the_first_step_is_told(layers: str) -> None:
     static, start = starts("gru4rec", layers, len(COUNTS))

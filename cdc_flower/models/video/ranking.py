@@ -18,6 +18,7 @@ from torch import Tensor
 from cdc_flower.models.base import DeviceModel, init_layers
 from cdc_flower.models.layers import Parameters, layer_norm, linear
 from cdc_flower.models.losses import softmax_cross_entropy
+from cdc_flower.models.video.blocks import blocks_of
 from cdc_flower.models.video.clips import Clips
 from cdc_flower.models.video.encoder import EncoderShape, encode, frame_features, gelu, init_encoder
 from cdc_flower.wire import records
@@ -118,20 +119,16 @@ class VideoModel(DeviceModel):
     ) -> Tensor:
         """Turns ids ``[...]`` into ``[..., width]``, made in chunks of distinct ids.
 
-        They are kept if there is a table.
+        If there is a table they are made in blocks, and kept.
         """
-        distinct, back = torch.unique(ids, return_inverse=True)
         table = parameters.get(f"table.{name}")
         known = parameters.get(f"table.{name}.known")
-        wanted = distinct if known is None else distinct[~known[distinct]]
-        parts = [
-            make(wanted[k : k + CLIPS_PER_CHUNK]) for k in range(0, len(wanted), CLIPS_PER_CHUNK)
-        ]
         if table is None or known is None:
-            return torch.cat(parts or [make(wanted)])[back]
-        if parts:
-            table[wanted] = torch.cat(parts)
-            known[wanted] = True
+            distinct, back = torch.unique(ids, return_inverse=True)
+            return torch.cat([make(some) for some in distinct.split(CLIPS_PER_CHUNK)])[back]
+        for block in blocks_of(ids[~known[ids]], len(table)):
+            table[block] = make(block)
+            known[block] = True
         return table[ids]
 
     def frames(self, clip_ids: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ def render(comparison: Comparison) -> str:
     cells = comparison.results.cells
     colors = style.strategy_colors(comparison.strategies)
     panels = panels_of(comparison.results, comparison.baseline, arm_settings(runs))
-    parts = [_header(runs, cells, panels)]
+    parts = [_header(comparison, panels)]
     if panels:
         sources = _sources(runs)
         parts += [_panel_summary(panel, summary, colors) for panel in panels]
@@ -127,7 +127,8 @@ def _title(runs: Sequence[RunFolder], cells: pd.DataFrame) -> str:
     )
 
 
-def _header(runs: Sequence[RunFolder], cells: pd.DataFrame, panels: Sequence[Panel]) -> Markup:
+def _header(comparison: Comparison, panels: Sequence[Panel]) -> Markup:
+    runs, cells = comparison.runs, comparison.results.cells
     seeds = ", ".join(str(seed) for seed in sorted(cells["seed"].unique()))
     facts = [
         f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}",
@@ -143,6 +144,7 @@ def _header(runs: Sequence[RunFolder], cells: pd.DataFrame, panels: Sequence[Pan
         notes.append(f"Pooled although they also differ in: {', '.join(others)}.")
     if len(panels) > 1:
         notes.append(f"Side by side: {'; '.join(panel.title for panel in panels)}.")
+    notes += comparison.notes
     return filled(HEADER, title=_title(runs, cells), facts=text, notes=notes)
 
 

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cdc_flower.models.layers import Parameters
+from cdc_flower.models.video.blocks import blocks_of
 from cdc_flower.models.video.ranking import VideoModel
 from cdc_flower.strategies.cdc_mmpg.reasoner import AnchorFrameReasoner
 from cdc_flower.tasks.video.clip_report import choose
 
 ARMS = ("full_clip", "anchor_only", "anchor+adr", "one_for_all")
-_CLIPS_PER_CHUNK = 256
 #: A feature that varies less than this, relative to its size, is taken for constant (a float32
 #: holds 6e-8).
 ROUNDING = 1e-5
@@ -115,10 +115,9 @@ class FrameTable:
     @torch.no_grad()
     def __call__(self, clip_ids: NDArray[np.int64]) -> Tensor:
         """Gives features ``[B, n, Z]`` of clips ``[B]``."""
-        missing = np.unique(clip_ids[~self._is_known[clip_ids]])
-        for start in range(0, len(missing), _CLIPS_PER_CHUNK):
-            part = missing[start : start + _CLIPS_PER_CHUNK]
-            frames = torch.from_numpy(self.model.clips.frames(part))
-            self._features[part] = self.model.frame_features(self.parameters, frames)
-        self._is_known[missing] = True
+        missing = torch.from_numpy(clip_ids[~self._is_known[clip_ids]])
+        for block in blocks_of(missing, len(self._is_known)):
+            frames = self.model.frames(block)
+            self._features[block] = self.model.frame_features(self.parameters, frames)
+            self._is_known[block.numpy()] = True
         return self._features[clip_ids]

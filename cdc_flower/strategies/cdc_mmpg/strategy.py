@@ -116,7 +116,7 @@ class CdcMmpg(CloudStrategy):
         20,
         least=0,
         neutral=0,
-        doc="of training at most, as cloud.patience has it; 0 is static",
+        doc="of training at most, as cloud.patience_steps has it; 0 is static",
     )
     rate: float = option(
         2e-3, least=0, below=math.inf, neutral=0, doc="learning rate of Adam; 0 is static"

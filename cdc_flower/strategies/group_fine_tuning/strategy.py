@@ -19,7 +19,7 @@ from cdc_flower.strategies.persona.downlink import as_arrays
 from cdc_flower.strategies.persona.editor import ParameterEditor
 from cdc_flower.strategies.persona.grouping import GroupingStrategy
 from cdc_flower.strategies.persona.prototypes import nearest
-from cdc_flower.strategies.persona.stages import Stages, points
+from cdc_flower.strategies.persona.stages import Stages, points, remark_groups
 from cdc_flower.strategies.registry import strategies
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
@@ -66,6 +66,7 @@ class GroupFineTuning(GroupingStrategy):
             max_samples=self.max_samples,
         )
         log.info("group_fine_tuning: training examples of each group: %s", groups.sizes)
+        remark_groups(cloud, groups)
         names = cloud.model.adaptive if self.layers == "head" else list(self.parameters)
         trained = stages.prototypes(self.parameters, groups, names)
         self.models = {name: torch.stack([layers[name] for layers in trained]) for name in names}

@@ -132,16 +132,14 @@ class MixtureStages:
         heads = search.start()
         if self.num_heads == 1 or not search.rounds:
             return heads
-        key = {
-            "what": "persona: heads of regimes",
-            "base": cloud.identity,
-            "settings": self.settings,
-        }
-        step = cloud.progress("persona: heads of regimes", search.rounds)
+        what = "persona: heads of regimes"
+        key = {"what": what, "base": cloud.identity, "settings": self.settings}
+        step = cloud.progress(what, search.rounds)
         checkpoints = cloud.checkpoints if cloud.identity else Checkpoints()
         past = past_pairs(cloud.train).of_first_devices(self.max_pairs)
         held_out = self._held_out_loss()
-        checkpoints.trained(key, heads, lambda _: search.run(heads, past, held_out, step))
+        curve = checkpoints.trained(key, heads, lambda _: search.run(heads, past, held_out, step))
+        cloud.diary.enter(what, curve, cloud.schedule)
         return {name: value.detach() for name, value in heads.items()}
 
     def _held_out(self) -> tuple[NDArray[np.int64], Pairs]:

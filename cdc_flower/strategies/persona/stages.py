@@ -27,6 +27,8 @@ from cdc_flower.strategies.persona.prototypes import cluster, nearest
 
 #: Samples that go through the editor at a time.
 SAMPLES_PER_CHUNK = 8192
+#: Share of the samples from which on a group counts as all of them.
+ONE_GROUP = 0.99
 
 
 @dataclass(frozen=True)
@@ -271,6 +273,16 @@ class Stages:
         )
         for leaf in leaves:
             leaf.requires_grad_(False)
+
+
+def remark_groups(cloud: Cloud, groups: Groups) -> None:
+    """Remarks in the cloud's diary that groups became one, with their sizes."""
+    sizes = groups.sizes
+    if len(sizes) > 1 and max(sizes) >= ONE_GROUP * sum(sizes):
+        cloud.diary.remark(
+            f"its {len(sizes)} groups became one ({', '.join(map(str, sizes))} training examples), "
+            f"for samples do not differ in {groups.settings['cluster_on']}"
+        )
 
 
 def rows_in_batches(

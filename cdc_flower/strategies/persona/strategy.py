@@ -40,7 +40,7 @@ from cdc_flower.strategies.persona.refinement import Mover
 from cdc_flower.strategies.persona.regimes import LabelledPast
 from cdc_flower.strategies.persona.serving import Serving
 from cdc_flower.strategies.persona.shrinkage import Shrinking
-from cdc_flower.strategies.persona.stages import Stages, points
+from cdc_flower.strategies.persona.stages import Stages, points, remark_groups
 from cdc_flower.strategies.registry import strategies
 from cdc_flower.training.scoring import Arrays, tensors
 from cdc_flower.wire import records
@@ -136,6 +136,7 @@ class Persona(PersonaOptions):
             *base, self.num_prototypes, cluster_on=self.cluster_on, max_samples=self.max_samples
         )
         log.info("persona: training examples of each group: %s", groups.sizes)
+        remark_groups(self.cloud, groups)
         prototypes = stages.prototypes(self.parameters, groups, names)
         stacked = {name: torch.stack([layers[name] for layers in prototypes]) for name in names}
         editors = stages.group_editors(*base, prototypes, groups)

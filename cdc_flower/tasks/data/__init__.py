@@ -12,6 +12,16 @@ from cdc_flower.tasks.data.registry import (
     data_of,
     find_data,
     gives_of,
+    knows_law,
 )
 
-__all__ = ["DataSource", "StreamShape", "checked_data", "data", "data_of", "find_data", "gives_of"]
+__all__ = [
+    "DataSource",
+    "StreamShape",
+    "checked_data",
+    "data",
+    "data_of",
+    "find_data",
+    "gives_of",
+    "knows_law",
+]

@@ -8,7 +8,7 @@ from cdc_flower.tasks.data.contexts import ContextOptions
 from cdc_flower.tasks.data.registry import data
 
 
-@data.register("cohorts", gives="items")
+@data.register("cohorts", gives="items", knows_law=True)
 @dataclass(frozen=True, kw_only=True)
 class CohortsOptions(ContextOptions):
     """Options of devices that choose items in the direction of the taste of the moment.

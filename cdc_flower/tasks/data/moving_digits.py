@@ -32,6 +32,27 @@ class DigitsOptions(DataOptions):
     num_namings: int = option(
         12, least=1, neutral=1, doc="ways to name digits and directions; 1: all places name alike"
     )
+    unseen_from: int | None = option(
+        None,
+        least=0,
+        doc="segment from which on devices are at places that no historical clip shows; "
+        "null: never",
+    )
+    systematic: float = option(
+        0.0,
+        least=0,
+        most=1,
+        neutral=0,
+        doc="share of places whose names and mirrors follow from their light; 0: all by chance",
+    )
+    white_balance: float = option(
+        0.0,
+        least=0,
+        most=1,
+        neutral=0,
+        doc="how far cameras take the light out of the picture after the clip that a segment opens "
+        "with; 1: only that clip shows it",
+    )
     noise: float = option(0.06, least=0, neutral=0, doc="of cameras, as a share of white")
     flicker: float = option(0.8, least=0, neutral=0, doc="of the light from frame to frame")
     mix: float = option(

@@ -8,7 +8,7 @@ from cdc_flower.tasks.data.contexts import ContextOptions
 from cdc_flower.tasks.data.registry import data
 
 
-@data.register("regimes", gives="items")
+@data.register("regimes", gives="items", knows_law=True)
 @dataclass(frozen=True, kw_only=True)
 class RegimesOptions(ContextOptions):
     """Options of devices whose next topic follows the last one by the regime of the moment.

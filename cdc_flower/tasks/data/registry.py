@@ -101,10 +101,12 @@ class DataFacts:
             your own takes.
         key: The key by which files of any name are known to be of this kind; "" for data that are
             known by their name.
+        knows_law: Whether their streams know the law by which they were drawn.
     """
 
     gives: str
     key: str = ""
+    knows_law: bool = False
 
 
 data: Registry[type[DataSource], DataFacts] = Registry(
@@ -163,6 +165,15 @@ def gives_of(node: Mapping[str, object]) -> str:
         UserError: If there are no such data.
     """
     return node.fits if isinstance(node, Held) else find_data(node).facts.gives
+
+
+def knows_law(node: Mapping[str, object]) -> bool:
+    """Tells whether streams of configured data know the law by which they were drawn.
+
+    Raises:
+        UserError: If there are no such data.
+    """
+    return not isinstance(node, Held) and find_data(node).facts.knows_law
 
 
 def _made(kind: Entry[type[DataSource], DataFacts], checked: Mapping[str, object]) -> DataSource:

@@ -11,7 +11,7 @@ from cdc_flower.tasks.data.registry import SHIFTS, DataOptions, data
 NUM_DEVICES = 1000
 
 
-@data.register("shifting_interests", gives="items")
+@data.register("shifting_interests", gives="items", knows_law=True)
 @dataclass(frozen=True, kw_only=True)
 class InterestsOptions(DataOptions):
     """Options of devices whose interests shift.

@@ -23,6 +23,7 @@ from cdc_flower.core.seeds import hashed_integers, hashed_uniform
 from cdc_flower.tasks.cut import cut_last, even_starts_s
 from cdc_flower.tasks.data.registry import StreamShape
 from cdc_flower.tasks.data.shifting_interests import NUM_DEVICES, InterestsOptions
+from cdc_flower.tasks.recommendation.laws.interests import InterestsLaw
 from cdc_flower.tasks.recommendation.population import Population, topic_weights
 from cdc_flower.tasks.recommendation.stream import Cut, EventStream, Ranking
 from cdc_flower.tasks.shift import ShiftSchedule
@@ -170,7 +171,8 @@ def interests_stream(
         events_per_segment=0 if is_last else events.events_per_segment,
     )
     ranking = ranking or Ranking(exclude_seen=options.exclude_seen)
-    return EventStream(events, cut, ranking, seed=seed)
+    law = InterestsLaw(options, num_segments, seed)
+    return EventStream(events, cut, ranking, seed=seed, law=law)
 
 
 def stream_of(options: InterestsOptions, shape: StreamShape) -> EventStream:

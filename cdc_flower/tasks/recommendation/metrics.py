@@ -1,9 +1,10 @@
 """How well devices rank what their users choose next, as sums that can be added in any order.
 
 A metric is a pair (sum, count) per device; the value over any group of devices is sum of sums over
-sum of counts. Ranks count ties by half: ``rank = 1 + negatives above + ties / 2``, so a constant
-model lands in the middle of the list and not at its top. A score that is not a number counts as the
-worst possible one.
+sum of counts. Candidates with one score stand in random order, and a metric is its mean over these
+orders (``ties=mean``); or the true one stands in the middle of them, ``rank = 1 + negatives above +
+ties / 2`` (``ties=middle``). In neither does a constant model land at the top of the list. A score
+that is not a number counts as the worst possible one.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cdc_flower.core.options import check_options, option
 from cdc_flower.core.stream import SegmentBatch, TruthReader
 
 CUTOFFS = (5, 10, 20)
@@ -24,6 +26,25 @@ POOLED = ("auc",)
 POSITIVE_POINTS, NEGATIVE_POINTS = 32, 256
 INFINITY = np.float32(np.inf)
 LOSS_NEGATIVES = 4  # negatives per positive in the loss, as in training
+MEAN, MIDDLE = "mean", "middle"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricsOptions:
+    """Options of how devices are scored.
+
+    Raises:
+        ValueError: If a value is unknown.
+    """
+
+    ties: str = option(
+        MEAN,
+        choices=(MEAN, MIDDLE),
+        doc="of the true candidate: the mean of a metric over all orders, or its middle rank",
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 @dataclass(frozen=True)
@@ -50,12 +71,23 @@ class RankingScores:
 
 
 class RankingMetrics(TruthReader):
-    """Scores a ranking of candidates against the one that the user chose. Keeps no state."""
+    """Scores a ranking of candidates against the one that the user chose. Keeps no state.
+
+    Args:
+        ties: Where the true candidate stands among others of its score: ``mean`` or ``middle``.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+
+    def __init__(self, ties: str = MEAN) -> None:
+        self.options = MetricsOptions(ties=ties)
 
     def score(self, scores: NDArray[np.float32], segment: SegmentBatch) -> RankingScores:
         """The sums of one segment.
 
-        ``hr@k`` is 1 where ``rank <= k``; ``ndcg@k`` is ``1 / log2(rank + 1)`` there, else 0.
+        ``hr@k`` is 1 where ``rank <= k``; ``ndcg@k`` is ``1 / log2(rank + 1)`` there, else 0; see
+        :func:`gains` for ties.
         ``log_loss`` is the mean binary cross-entropy of the positive and the first
         ``LOSS_NEGATIVES`` other columns. ``user_auc`` is the AUC over every pair of a positive and
         a negative of the device in this segment, counted once.
@@ -75,11 +107,10 @@ class RankingMetrics(TruthReader):
         scores, is_true = worst_for_nan(np.asarray(scores, np.float32), true_column)
         true_score = scores[np.arange(len(row)), true_column]
 
-        rank = ranks(scores, true_score)
         columns = [_log_loss(scores, true_column, true_score)]
+        above, ties = places(scores, true_score)
         for k in CUTOFFS:
-            hit = rank <= k
-            columns += [hit.astype(np.float64), np.where(hit, 1.0 / np.log2(rank + 1.0), 0.0)]
+            columns += gains(above, ties, k, self.options.ties)
         sums = [np.bincount(row, column, num_devices) for column in columns]
         num_events = np.bincount(row, minlength=num_devices)
 
@@ -178,11 +209,44 @@ def worst_for_nan(
     return scores, is_true
 
 
-def ranks(scores: NDArray[np.float32], true_score: NDArray[np.float32]) -> NDArray[np.float64]:
-    """``[T]``: the rank of the positive, ties by half."""
+def places(
+    scores: NDArray[np.float32], true_score: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Counts the candidates above the true one ``[T]``, and the others of its score ``[T]``."""
     above = np.count_nonzero(scores > true_score[:, None], axis=1)
     ties = np.count_nonzero(scores == true_score[:, None], axis=1) - 1  # without itself
+    return above, ties
+
+
+def ranks(scores: NDArray[np.float32], true_score: NDArray[np.float32]) -> NDArray[np.float64]:
+    """``[T]``: the rank of the positive, ties by half."""
+    above, ties = places(scores, true_score)
     return 1.0 + above + 0.5 * ties
+
+
+def gains(
+    above: NDArray[np.int64], ties: NDArray[np.int64], k: int, by: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Makes the hit rate ``[T]`` and the NDCG ``[T]`` at ``k`` of one true candidate a list.
+
+    Args:
+        above: ``[T]``, candidates above the true one.
+        ties: ``[T]``, others of its score.
+        k: Places that count.
+        by: ``mean``: over all orders of the tied, in which the rank is each of ``above + 1`` to
+            ``above + ties + 1`` equally often; ``middle``: at the mean rank.
+    """
+    if by == MIDDLE:
+        rank = 1.0 + above + 0.5 * ties
+        hit = rank <= k
+        return hit.astype(np.float64), np.where(hit, 1.0 / np.log2(rank + 1.0), 0.0)
+    discounts = 1.0 / np.log2(np.arange(1, k + 1) + 1.0)
+    below = np.concatenate([[0.0], np.cumsum(discounts)])  # of the first ranks
+    first, last = np.minimum(above, k), np.minimum(above + ties + 1, k)
+    # One discount as it is, and not as a difference of sums, which rounds.
+    alone = np.where(above < k, discounts[np.minimum(above, k - 1)], 0.0)
+    mean = np.where(ties == 0, alone, (below[last] - below[first]) / (ties + 1.0))
+    return (last - first) / (ties + 1.0), mean
 
 
 def _log_loss(

@@ -5,10 +5,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cdc_flower.core.seeds import hashed_integers
+from cdc_flower.core.seeds import hashed_bits, hashed_integers
 from cdc_flower.tasks.recommendation.catalog import Catalog
 
+#: Times that columns are drawn for, before all items are put in order instead.
 _NUM_ATTEMPTS = 32
+#: Up to so many items a negative, all items are put in order at once.
+_DENSE = 2
+#: From so many items a negative on, entries of a table are cleared one by one.
+_SPARSE = 32
+#: Numbers held in memory at a time.
+_NUMBERS_PER_CHUNK = 1_000_000
+_LEAST_EVENTS_PER_CHUNK = 128
 
 
 @dataclass(frozen=True)
@@ -89,12 +97,13 @@ class RankedEvents:
 def draw_unseen(
     events: RankedEvents, num_negatives: int, catalog: Catalog, seen: SeenItems | None
 ) -> NDArray[np.int32]:
-    """Draws items evenly among those that the device has not seen, and never the true one.
+    """Draws items evenly among those that the device has not seen, none twice, never the true one.
 
-    A pure function of (seed, purpose, device, event, column), and of what the device has seen. The
-    items of one event are drawn independently, so one may come twice. A draw that meets a seen item
-    is drawn again, up to 32 times; then it stays, so a device that has seen everything still gets
-    negatives.
+    A pure function of (seed, purpose, device, event, count), and of what the device has seen. Every
+    order of as many unseen items is equally likely: whatever is drawn again, or drawn from a list
+    in random order, treats all unseen items alike. Where a device has seen so much that too few are
+    left, seen ones follow behind the unseen; an item comes twice only where the catalog has no
+    more.
 
     Args:
         events: ``T`` of them.
@@ -110,18 +119,119 @@ def draw_unseen(
     """
     if catalog.size < 2:
         raise ValueError(f"catalog.size must be >= 2, got {catalog.size}")
-    rows = events.device_ids if events.rows is None else events.rows
-    every = np.arange(len(events.device_ids))[:, None]
-    drawn = events.draw(0, every, np.arange(num_negatives), catalog)
-    if seen is None or drawn.size == 0:
+    count = len(events.device_ids)
+    drawn = np.empty((count, num_negatives), np.int32)
+    if not drawn.size:
         return drawn
-    flat = drawn.reshape(-1)
-    bad = np.flatnonzero(seen.contains(rows[:, None], drawn))
-    for attempt in range(1, _NUM_ATTEMPTS):
-        if len(bad) == 0:
-            break
-        event = bad // num_negatives
-        redrawn = events.draw(attempt, event, bad % num_negatives, catalog)
-        flat[bad] = redrawn
-        bad = bad[seen.contains(rows[event], redrawn)]
+    left = np.arange(count)
+    size = max(_LEAST_EVENTS_PER_CHUNK, _NUMBERS_PER_CHUNK // len(catalog.place))
+    if catalog.size > _DENSE * num_negatives:
+        again = _Again(events, num_negatives, catalog, seen)
+        parts = [again.draw(left[start : start + size], drawn) for start in range(0, count, size)]
+        left = np.concatenate(parts)
+    for start in range(0, len(left), size):
+        rows = left[start : start + size]
+        drawn[rows] = _shuffled(events, rows, num_negatives, catalog, seen)
     return drawn
+
+
+class _Again:
+    """Draws items evenly, and those anew that are seen or there already, some times.
+
+    Args:
+        events: Of which some are drawn for at a time.
+        num_negatives: ``N``, at least 1.
+        catalog: The items that exist.
+        seen: What to avoid.
+    """
+
+    def __init__(
+        self, events: RankedEvents, num_negatives: int, catalog: Catalog, seen: SeenItems | None
+    ) -> None:
+        self.events, self.catalog, self.seen = events, catalog, seen
+        self.columns = np.arange(
+            num_negatives, dtype=np.int16 if num_negatives < 2**15 else np.int32
+        )
+        self.rows = events.device_ids if events.rows is None else events.rows
+        self.width = len(catalog.place)
+        #: Which column of an event has an item: an entry for each event of a chunk and item.
+        self.owner = np.empty(0, self.columns.dtype)
+
+    def draw(self, which: NDArray[np.int64], drawn: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Fills the rows of some events ``[m]``; returns those that have not enough at the end.
+
+        Args:
+            which: ``[m]``, consecutive.
+            drawn: ``[T, N]``, of all events.
+        """
+        self.chunk_rows = self.rows[which]
+        items = drawn[which[0] : which[-1] + 1]
+        if len(self.owner) < len(which) * self.width:
+            self.owner = np.full(len(which) * self.width, -1, self.columns.dtype)
+        items[:] = self.events.draw(0, which[:, None], self.columns, self.catalog)
+        place = np.arange(0, len(which) * self.width, self.width)[:, None] + items
+        self.owner[place] = self.columns  # of equal items in a row the last column has it
+        missed = self.owner[place] != self.columns
+        if self.seen is not None:
+            missed |= self.seen.contains(self.chunk_rows[:, None], items)
+        event, column = np.divmod(np.flatnonzero(missed), len(self.columns))
+        for attempt in range(1, _NUM_ATTEMPTS):
+            if not len(event):
+                break
+            new = self.events.draw(attempt, which[event], column, self.catalog)
+            is_free = self._settle(event, column, new)
+            items[event[is_free], column[is_free]] = new[is_free]
+            event, column = event[~is_free], column[~is_free]
+        if self.width > _SPARSE * len(self.columns):  # few entries were written to
+            self.owner[place] = -1
+            self.owner[np.arange(len(which))[:, None] * self.width + items] = -1
+        else:
+            self.owner.fill(-1)
+        return which[np.unique(event)]
+
+    def _settle(
+        self, event: NDArray[np.int64], column: NDArray[np.int64], new: NDArray[np.int32]
+    ) -> NDArray[np.bool_]:
+        """Gives each new item to the last column that asks, if it has no owner and is unseen.
+
+        Args:
+            event: ``[w]``, ascending.
+            column: ``[w]``, ascending within an event.
+            new: ``[w]``.
+        """
+        place = event * self.width + new
+        is_free = self.owner[place] < 0
+        if self.seen is not None:
+            is_free &= ~self.seen.contains(self.chunk_rows[event], new)
+        asked = np.flatnonzero(is_free)
+        self.owner[place[asked]] = column[asked]
+        is_free[asked] = self.owner[place[asked]] == column[asked]
+        return is_free
+
+
+def _shuffled(
+    events: RankedEvents,
+    which: NDArray[np.int64],
+    num_negatives: int,
+    catalog: Catalog,
+    seen: SeenItems | None,
+) -> NDArray[np.int32]:
+    """Takes the first ``[m, N]`` of all items in random order, unseen ones before seen ones.
+
+    Args:
+        events: Of which some are drawn for.
+        which: ``[m]``, those.
+        num_negatives: ``N``; items come again where the catalog has fewer others than that.
+        catalog: The items that exist.
+        seen: What comes last.
+    """
+    rows = events.device_ids if events.rows is None else events.rows
+    items = catalog.items[: catalog.size]
+    device, place = events.device_ids[which][:, None], events.index[which][:, None]
+    keys = hashed_bits(events.seed, f"{events.purpose}/order", device, place, items)
+    keys >>= np.uint64(2)
+    if seen is not None:
+        keys |= seen.contains(rows[which][:, None], items).astype(np.uint64) << np.uint64(62)
+    keys[np.arange(len(which)), catalog.place[events.true[which]]] = np.uint64(2**64 - 1)
+    order = np.argsort(keys, axis=1, kind="stable")[:, : catalog.size - 1]
+    return items[order[:, np.arange(num_negatives) % (catalog.size - 1)]]

@@ -27,6 +27,7 @@ from cdc_flower.tasks.data.interactions import CutOptions
 from cdc_flower.tasks.recommendation.catalog import Catalog, catalogs
 from cdc_flower.tasks.recommendation.contexts import segment_contexts
 from cdc_flower.tasks.recommendation.history import HistoricalData
+from cdc_flower.tasks.recommendation.laws.known import KnownLaw, Moments
 from cdc_flower.tasks.recommendation.negatives import RankedEvents, SeenItems, draw_unseen
 from cdc_flower.tasks.recommendation.segment_events import events_by_calendar, events_by_share
 
@@ -123,6 +124,7 @@ class EventStream:
         cut: Segments of its events.
         ranking: Candidates of each event.
         seed: Of the run.
+        law: By which the events were drawn; None where nobody knows.
 
     Raises:
         UserError: If the table holds fewer than two items.
@@ -136,6 +138,7 @@ class EventStream:
         ranking: Ranking | None = None,
         *,
         seed: int,
+        law: KnownLaw | None = None,
     ) -> None:
         ranking = ranking or Ranking()
         if events.num_items < 2:
@@ -147,6 +150,7 @@ class EventStream:
         self.num_negatives = ranking.num_negatives
         self.exclude_seen = ranking.exclude_seen
         self.seed = seed
+        self._law = law
         self.offsets = np.asarray(events.offsets, dtype=np.int64)
         self.items = np.asarray(events.items, dtype=np.int32)
         self.bounds = np.asarray(cut.bounds, dtype=np.int64)
@@ -240,6 +244,32 @@ class EventStream:
         return even_times_s(
             index - begin, end - begin, float(starts_s[segment]), float(starts_s[segment + 1])
         )
+
+    def law(self, reader: TruthReader) -> KnownLaw | None:
+        """Gives the law by which the events were drawn; None where nobody knows.
+
+        Raises:
+            TruthAccessError: If the reader is not a :class:`TruthReader`.
+        """
+        if not isinstance(reader, TruthReader):
+            raise TruthAccessError(
+                f"the law is for metrics only, and {type(reader).__name__} is none"
+            )
+        return self._law
+
+    def moments(self, data: SegmentBatch, segment: int, length: int) -> Moments:
+        """Gives the moments before the events of a batch.
+
+        Args:
+            data: From :meth:`segment`.
+            segment: Of it.
+            length: Items before each event that the reader knows.
+        """
+        first, _ = self._ends(data.device_ids, segment)
+        device, index = data.device_ids[data.row], first[data.row] + data.slot
+        start = self.offsets[device]
+        past = windows(self.items, start, index, length)
+        return Moments(device, segment, data.slot, index - start, past)
 
     def num_events(self, device_ids: NDArray[np.int64], segment: int) -> NDArray[np.int64]:
         """``[n]``: how many scored events each of these devices has in the segment."""

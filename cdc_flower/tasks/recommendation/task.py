@@ -1,12 +1,13 @@
 """Recommendation: devices tell their last items, and rank the item that their user chooses next."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.core.registry import Registry
 from cdc_flower.core.stream import SegmentBatch
 from cdc_flower.devices.feature_report import recent_items
 from cdc_flower.devices.state import DeviceStates
@@ -14,9 +15,18 @@ from cdc_flower.devices.task import Columns
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.registry import model_of
 from cdc_flower.tasks.data import StreamShape, data_of
-from cdc_flower.tasks.protocol import Built, Config, Deployed, Task, facts_of
-from cdc_flower.tasks.recommendation.metrics import METRICS, POOLED, RankingMetrics, pooled_auc
-from cdc_flower.tasks.recommendation.references import REFERENCES, Line, reference_frames
+from cdc_flower.tasks.protocol import Built, Config, Deployed, ReferenceFacts, Task, facts_of
+from cdc_flower.tasks.recommendation.base_check import base_notes
+from cdc_flower.tasks.recommendation.metrics import (
+    MEAN,
+    METRICS,
+    POOLED,
+    RankingMetrics,
+    pooled_auc,
+)
+from cdc_flower.tasks.recommendation.references import Known, references
+from cdc_flower.tasks.recommendation.references.ceiling import ceiling, shared_law
+from cdc_flower.tasks.recommendation.references.frames import reference_frames
 from cdc_flower.tasks.recommendation.sensor import HistorySensor
 from cdc_flower.tasks.recommendation.stream import EventStream
 from cdc_flower.tasks.recommendation.uncertainty import DetectorDoubt, train_uncertainty
@@ -42,10 +52,10 @@ class Recommendation(Task):
     tells = frozenset({records.HISTORY})
     metrics: tuple[str, ...] = METRICS
     pooled: tuple[str, ...] = POOLED
-    references: ClassVar[Mapping[str, Line]] = REFERENCES
+    references: ClassVar[Registry[Callable[..., object], ReferenceFacts]] = references
 
-    def __init__(self) -> None:
-        self._ranking = RankingMetrics()
+    def __init__(self, ties: str = MEAN) -> None:
+        self._ranking = RankingMetrics(ties)
 
     @classmethod
     def build(cls, config: Config) -> Built:
@@ -70,7 +80,9 @@ class Recommendation(Task):
                 f"got {num_negatives}"
             )
         model = model_of(config["model"], num_items=stream.num_items)
-        return Built(stream, model, cls())
+        if ceiling.__name__ in config["references"]:
+            shared_law(Known(stream, _untrained))
+        return Built(stream, model, cls(**config["metrics"]))
 
     def report(
         self,
@@ -117,9 +129,20 @@ class Recommendation(Task):
         return DetectorDoubt(sensor, train_uncertainty(cloud, strategy, epochs))
 
     def reference_rows(
-        self, names: Sequence[str], stream: EventStream, labels: Mapping[str, str | float]
+        self,
+        names: Sequence[str],
+        stream: EventStream,
+        labels: Mapping[str, str | float],
+        train: Callable[[], Cloud],
     ) -> Iterator["pd.DataFrame"]:
-        return reference_frames(names, stream, stream.historical(), labels)
+        return reference_frames(names, Known(stream, train), labels, self._ranking)
+
+    def base_notes(self, cloud: Cloud) -> list[str]:
+        return base_notes(cloud)
+
+
+def _untrained() -> Cloud:
+    raise ValueError("train must be given where lines are played")
 
 
 RECOMMENDATION: Task = Recommendation()

@@ -134,6 +134,41 @@ class DrawnClips:
         return self._tokens[np.asarray(query_ids, np.int64)]
 
 
+def places_of(options: DigitsOptions, seed: int) -> Places:
+    """Makes the places of a stream; those that history does not show are as many again.
+
+    Args:
+        options: Of places and clips.
+        seed: Of the run.
+    """
+    return Places(
+        seed,
+        options.num_places,
+        options.noise,
+        options.flicker,
+        options.mix,
+        options.num_namings,
+        num_unseen=0 if options.unseen_from is None else options.num_places,
+        systematic=options.systematic,
+        white_balance=options.white_balance,
+    )
+
+
+def own_places(
+    seed: int, devices: Ints, options: DigitsOptions, name: str = "device-places"
+) -> Ints:
+    """Draws the places ``[n, C]`` of each device, which differ.
+
+    Args:
+        seed: Of the run.
+        devices: ``[n]``.
+        options: How many there are, and how many a device has.
+        name: Of the draw.
+    """
+    order = hashed_uniform(seed, name, devices[:, None], np.arange(options.num_places))
+    return order.argsort(1)[:, : options.num_contexts]
+
+
 def digits_stream(
     num_devices: int,
     num_segments: int,
@@ -158,16 +193,19 @@ def digits_stream(
     if num_devices < 1:
         raise UserError(f"num_devices must be >= 1, got {num_devices}")
     num_past, count = options.history_segments, options.clips_per_segment
-    places = Places(
-        seed, options.num_places, options.noise, options.flicker, options.mix, options.num_namings
-    )
+    places = places_of(options, seed)
     schedule = ShiftSchedule(
         options.shift, num_past + num_segments, options.num_contexts, options.period, seed
     )
     devices = np.arange(num_devices)
-    order = hashed_uniform(seed, "device-places", devices[:, None], np.arange(options.num_places))
-    own = order.argsort(1)[:, : options.num_contexts]
-    place = own[devices[:, None], schedule.context_id(devices, first_segment=-num_past)]
+    context_id = schedule.context_id(devices, first_segment=-num_past)
+    place = own_places(seed, devices, options)[devices[:, None], context_id]
+    if options.unseen_from is not None:
+        is_unseen = np.arange(-num_past, num_segments) >= options.unseen_from
+        further = own_places(seed, devices, options, "unseen-device-places")
+        place = np.where(
+            is_unseen, options.num_places + further[devices[:, None], context_id], place
+        )
     clips = DrawnClips(places, place, options, captions)
     edges = np.arange(place.shape[1] + 1) * count
     table = QueryTable(
@@ -180,6 +218,7 @@ def digits_stream(
         num_answers=0 if captions else len(ANSWERS),
         gallery=clips.answer.reshape(*place.shape, count) if captions else None,
         context_id=place[:, num_past:],
+        opens_with_first=options.white_balance > 0,
         is_shift=np.diff(place, axis=1, prepend=place[:, :1])[:, num_past:] != 0,
     )
     return VideoStream(table, segment_s=options.segment_s, seed=seed)

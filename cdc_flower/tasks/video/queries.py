@@ -44,6 +44,8 @@ class QueryTable:
         context_id: ``[n, S]``, -1 where nobody knows; ``is_shift``: ``[n, S]``.
         has_unseen: Whether answer 0 stands for all that no historical question has. It is never
             right, and no label.
+        opens_with_first: Whether the first clip of a segment shows what its others do not, so that
+            historical segments too open with that one alone.
         repeats_clips: Whether the stream is about the clips of the history. Then queries are held
             out for validation, and not whole devices: what is held out differs from the rest as the
             stream does.
@@ -60,6 +62,7 @@ class QueryTable:
     context_id: Ints
     is_shift: NDArray[np.bool_]
     has_unseen: bool = False
+    opens_with_first: bool = False
     repeats_clips: bool = False
 
     def __post_init__(self) -> None:

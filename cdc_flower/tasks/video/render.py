@@ -101,7 +101,7 @@ def render(
     flicker = 2 * hashed_uniform(places.seed, "frame-flicker", *colors) - 1
     gain = (1 + places.flicker_share[place][:, None, None] * flicker).astype(np.float32)
     frames = places.background[place][:, None] * gain[:, :, None, None] * (1 - ink) + ink
-    frames *= places.light[place][:, None, None, None]
+    frames *= places.light_in(place, slot)[:, None, None, None]
     blurred = places.is_blurred[place]
     if blurred.any():
         frames[blurred] = _blur(frames[blurred])

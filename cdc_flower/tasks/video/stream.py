@@ -270,9 +270,11 @@ class VideoHistory:
         """Takes a query ``[B]`` of the device and segment of each example, by a number in [0, 1).
 
         Online a segment is adapted to by its first clip; here any of its clips may be the one that
-        it opens with. Where clips are searched it is any of the gallery, whichever is searched for.
+        it opens with, unless the first shows what others do not. Where clips are searched it is any
+        of the gallery, whichever is searched for.
         """
         device, segment = self.table.place(self.queries[rows])
+        uniform = np.zeros_like(uniform) if self.table.opens_with_first else uniform
         if self.table.gallery is not None:
             gallery = self.table.gallery[device, segment]
             which = (uniform * gallery.shape[1]).astype(np.int64)

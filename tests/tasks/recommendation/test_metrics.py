@@ -1,5 +1,8 @@
 """Ranking metrics against scikit-learn, pairs counted one by one, numbers worked out by hand."""
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 import sklearn.metrics
@@ -8,11 +11,13 @@ from hypothesis import strategies as st
 
 from cdc_flower.core.stream import SegmentBatch, Truth
 from cdc_flower.tasks.recommendation.metrics import (
+    CUTOFFS,
     METRICS,
     NEGATIVE_POINTS,
     POSITIVE_POINTS,
     RankingMetrics,
     RankingScores,
+    gains,
     points,
     pooled_auc,
 )
@@ -60,11 +65,17 @@ def value(result: RankingScores, metric: str, device: int = 0) -> float:
 
 
 def test_one_event_by_hand() -> None:
-    # Positive 1.0; above it: 2.0; tied: one more 1.0. Rank = 1 + 1 + 1/2 = 2.5.
-    scores = np.array([[0.0, 1.0, 2.0, 1.0, -1.0]], np.float32)
-    result = RankingMetrics().score(scores, segment_of([1], np.array([1]), 5))
+    # Positive 1.0; above it: 2.0; tied: one more 1.0. So the rank is 2 or 3, and 2.5 in the middle.
+    scores, segment = (
+        np.array([[0.0, 1.0, 2.0, 1.0, -1.0]], np.float32),
+        segment_of([1], np.array([1]), 5),
+    )
+    middle = RankingMetrics("middle").score(scores, segment)
+    assert value(middle, "hr@5") == 1.0
+    assert value(middle, "ndcg@5") == pytest.approx(1.0 / np.log2(3.5))
+    result = RankingMetrics().score(scores, segment)
     assert value(result, "hr@5") == 1.0
-    assert value(result, "ndcg@5") == pytest.approx(1.0 / np.log2(3.5))
+    assert value(result, "ndcg@5") == pytest.approx((1.0 / np.log2(3) + 1.0 / np.log2(4)) / 2)
     assert value(result, "user_auc") == pytest.approx((2 + 0.5) / 4)
     loss = (
         np.log1p(np.exp(-1))
@@ -77,10 +88,10 @@ def test_one_event_by_hand() -> None:
 
 
 def test_a_constant_model_is_in_the_middle_of_the_list_and_not_at_its_top() -> None:
-    result = RankingMetrics().score(
-        np.zeros((3, 100), np.float32), segment_of([3], np.array([0, 50, 99]), 100)
-    )
-    assert value(result, "hr@20") == 0.0
+    scores, segment = np.zeros((3, 100), np.float32), segment_of([3], np.array([0, 50, 99]), 100)
+    assert value(RankingMetrics("middle").score(scores, segment), "hr@20") == 0.0
+    result = RankingMetrics().score(scores, segment)
+    assert value(result, "hr@20") == pytest.approx(0.2)
     assert value(result, "user_auc") == 0.5
     assert value(result, "log_loss") == pytest.approx(np.log(2))
 
@@ -104,8 +115,9 @@ def test_user_auc_is_that_of_scikit_learn_with_ties_and_uneven_devices() -> None
         assert value(result, "user_auc", device) == pytest.approx(expected, abs=1e-12)
 
 
-def test_ndcg_is_that_of_scikit_learn_where_there_are_no_ties() -> None:
-    scores, positive, segment = random_case([6, 3], 40, seed=2, decimals=6)
+@pytest.mark.parametrize("decimals", [0, 1, 6])
+def test_ndcg_is_that_of_scikit_learn_which_takes_the_mean_over_ties_too(decimals: int) -> None:
+    scores, positive, segment = random_case([6, 3], 40, seed=2, decimals=decimals)
     result = RankingMetrics().score(scores, segment)
     labels = (np.arange(40) == positive[:, None]).astype(float)
     for k in (5, 10, 20):
@@ -268,3 +280,39 @@ def test_scores_of_the_wrong_shape_are_refused() -> None:
         ValueError, match=r"scores must have the candidates' shape \(1, 5\), got \(1, 4\)"
     ):
         RankingMetrics().score(np.zeros((1, 4), np.float32), segment_of([1], np.array([0]), 5))
+
+
+def over_all_orders(scores: list[int], k: int) -> tuple[float, float]:
+    """Computes hit rate and NDCG at ``k`` of the first candidate, over every order of all of them.
+
+    Orders that do not sort the scores do not count.
+    """
+    orders = [
+        order
+        for order in itertools.permutations(range(len(scores)))
+        if all(scores[a] >= scores[b] for a, b in itertools.pairwise(order))
+    ]
+    ranks = [order.index(0) + 1 for order in orders]
+    hits = [float(rank <= k) for rank in ranks]
+    gained = [1 / math.log2(rank + 1) if rank <= k else 0.0 for rank in ranks]
+    return sum(hits) / len(orders), sum(gained) / len(orders)
+
+
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=6), st.integers(1, 7))
+def test_the_mean_over_ties_is_that_over_all_orders(scores: list[int], k: int) -> None:
+    above = np.array([sum(score > scores[0] for score in scores)])
+    ties = np.array([scores.count(scores[0]) - 1])
+    found = [float(each[0]) for each in gains(above, ties, k, "mean")]
+    assert found == pytest.approx(list(over_all_orders(scores, k)), abs=1e-12)
+
+
+@given(st.integers(0, 30), st.sampled_from(CUTOFFS))
+def test_without_ties_both_ways_are_the_same_to_the_bit(above: int, k: int) -> None:
+    one, nobody = np.array([above]), np.array([0])
+    mean, middle = (gains(one, nobody, k, by) for by in ("mean", "middle"))
+    assert [each.tolist() for each in mean] == [each.tolist() for each in middle]
+
+
+def test_an_unknown_way_of_ties_is_refused() -> None:
+    with pytest.raises(ValueError, match="ties must be one of mean, middle, got top"):
+        RankingMetrics("top")

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from cdc_flower.core.seeds import hashed_bits
 from cdc_flower.tasks.recommendation import negatives
 from cdc_flower.tasks.recommendation.catalog import Catalog
 from cdc_flower.tasks.recommendation.negatives import RankedEvents, SeenItems
@@ -42,12 +43,12 @@ def test_negatives_are_unseen_and_never_the_true_item(seed: int, items: set[int]
         "x",
         np.zeros_like(chosen, dtype=np.int64),
         np.arange(len(chosen)),
-        20,
+        4,
         Catalog.whole(12),
         seen,
         chosen,
     )
-    assert drawn.dtype == np.int32 and drawn.shape == (len(chosen), 20)
+    assert drawn.dtype == np.int32 and drawn.shape == (len(chosen), 4)
     assert not set(drawn.ravel().tolist()) & items
     assert drawn.min() >= 1 and drawn.max() <= 12
 
@@ -91,15 +92,15 @@ def test_a_device_that_has_seen_everything_gets_any_item_but_the_true_one() -> N
     assert set(drawn.ravel().tolist()) == {1, 3}
 
 
-def test_a_draw_depends_on_nothing_but_its_own_event_and_column() -> None:
+def test_a_draw_depends_on_nothing_but_its_own_event() -> None:
     rng = np.random.default_rng(0)
     seen = SeenItems.of(rng.integers(0, 4, 60), rng.integers(1, 31, 60).astype(np.int32), 4, 30)
     device, event = np.repeat(np.arange(4), 5), np.tile(np.arange(5), 4)
     true = rng.integers(1, 31, 20).astype(np.int32)
     whole = draw_unseen(3, "x", device, event, 9, Catalog.whole(30), seen, true)
     order = rng.permutation(20)[:7]
-    part = draw_unseen(3, "x", device[order], event[order], 4, Catalog.whole(30), seen, true[order])
-    assert (part == whole[order, :4]).all()
+    part = draw_unseen(3, "x", device[order], event[order], 9, Catalog.whole(30), seen, true[order])
+    assert (part == whole[order]).all()
 
 
 def test_another_seed_name_or_event_gives_other_negatives() -> None:
@@ -116,3 +117,108 @@ def test_zero_negatives_is_an_empty_array_and_one_item_is_an_error() -> None:
     assert draw_unseen(0, "x", zero, zero, 0, Catalog.whole(5), None, true).shape == (1, 0)
     with pytest.raises(ValueError, match=r"catalog\.size must be >= 2, got 1"):
         draw_unseen(0, "x", zero, zero, 1, Catalog.whole(1), None, true)
+
+
+def naive(
+    events: RankedEvents, count: int, catalog: Catalog, seen: SeenItems | None
+) -> list[list[int]]:
+    """Draws for one event and column after the other, with sets."""
+    found = []
+    for each in range(len(events.device_ids)):
+        row = int(events.device_ids[each])
+        one = np.array([each])
+
+        def is_seen(item: int, row: int = row) -> bool:
+            return seen is not None and bool(seen.contains(np.array([row]), np.array([item]))[0])
+
+        columns: list[int | None] = [None] * count
+        for attempt in range(32 if catalog.size > 2 * count else 0):
+            drawn = {
+                k: int(events.draw(attempt, one, np.array([k]), catalog)[0])
+                for k in range(count)
+                if columns[k] is None
+            }
+            taken = set(columns)
+            for k, item in reversed(drawn.items()):
+                if item not in taken and not is_seen(item):
+                    columns[k] = item
+                taken.add(item)
+        if None in columns:
+            keys = {
+                int(item): (
+                    is_seen(int(item)),
+                    int(
+                        hashed_bits(
+                            events.seed,
+                            f"{events.purpose}/order",
+                            row,
+                            int(events.index[each]),
+                            int(item),
+                        )[0]
+                    )
+                    >> 2,
+                )
+                for item in catalog.items[: catalog.size]
+                if item != events.true[each]
+            }
+            order = sorted(keys, key=keys.__getitem__)
+            columns = [order[k % len(order)] for k in range(count)]
+        found.append([int(item or 0) for item in columns])
+    return found
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 99), st.integers(2, 40), st.integers(1, 30), st.floats(0, 1))
+def test_all_at_once_are_those_of_one_event_and_column_after_the_other(
+    seed: int, size: int, count: int, share: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    rows, items = np.nonzero(rng.random((3, size)) < share)
+    seen = SeenItems.of(rows, items.astype(np.int32) + 1, 3, size)
+    true = rng.integers(1, size + 1, 6).astype(np.int32)
+    events = RankedEvents(seed, "x", np.repeat(np.arange(3), 2), np.tile(np.arange(2), 3), true)
+    for avoided in (seen, None):
+        drawn = negatives.draw_unseen(events, count, Catalog.whole(size), avoided)
+        assert drawn.tolist() == naive(events, count, Catalog.whole(size), avoided)
+
+
+@pytest.mark.parametrize("num_items", [100, 150, 600])
+def test_no_item_comes_twice_in_a_list(num_items: int) -> None:
+    index = np.arange(200)
+    true = (index % num_items + 1).astype(np.int32)
+    drawn = draw_unseen(0, "x", index, index, 99, Catalog.whole(num_items), None, true)
+    assert all(len(set(row)) == 99 for row in drawn.tolist())
+    assert not (drawn == true[:, None]).any()
+
+
+@pytest.mark.parametrize("num_items", [6, 8, 30])
+def test_every_order_of_unseen_items_is_equally_likely(num_items: int) -> None:
+    """Two columns of the items 3 to ``num_items``, in the two ways of drawing."""
+    many = 40_000
+    seen = SeenItems.of(np.zeros(2, np.int64), np.array([1, 2], np.int32), 1, num_items)
+    drawn = draw_unseen(
+        1,
+        "x",
+        np.zeros(many, np.int64),
+        np.arange(many),
+        2 if num_items > 6 else 3,  # twice as many items as that, or fewer: all in order
+        Catalog.whole(num_items),
+        seen,
+        np.full(many, 2, np.int32),
+    )
+    pairs, counts = np.unique(drawn[:, :2], axis=0, return_counts=True)
+    free = num_items - 2
+    assert len(pairs) == free * (free - 1) and pairs.min() == 3
+    expected = many / len(pairs)
+    chi_square = float(((counts - expected) ** 2 / expected).sum())
+    degrees = len(pairs) - 1
+    assert abs(chi_square - degrees) < 5 * np.sqrt(2 * degrees)
+
+
+def test_where_too_few_are_unseen_seen_items_follow_behind_them() -> None:
+    seen = SeenItems.of(np.zeros(27, np.int64), np.arange(4, 31, dtype=np.int32), 1, 30)
+    zeros = np.zeros(50, np.int64)
+    true = np.full(50, 4, np.int32)
+    drawn = draw_unseen(0, "x", zeros, np.arange(50), 9, Catalog.whole(30), seen, true)
+    assert all(set(row[:3]) == {1, 2, 3} for row in drawn.tolist())
+    assert all(len(set(row)) == 9 and 4 not in row for row in drawn.tolist())

@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,24 +14,31 @@ from tiny import LABELS, stream
 
 from cdc_flower.core.stream import SegmentBatch, TruthReader
 from cdc_flower.study import run as runs
-from cdc_flower.tasks.recommendation import references
 from cdc_flower.tasks.recommendation.history import HistoricalData
-from cdc_flower.tasks.recommendation.references import (
-    PRIOR_EVENTS,
-    Counts,
-    markov,
-    popularity,
-    reference_frames,
-)
+from cdc_flower.tasks.recommendation.references import Known, frames
+from cdc_flower.tasks.recommendation.references.counts import PRIOR_EVENTS, Counts
+from cdc_flower.tasks.recommendation.references.frames import reference_frames
+from cdc_flower.tasks.recommendation.references.markov import chances_after
+from cdc_flower.tasks.recommendation.references.popularity import popularity
+from cdc_flower.tasks.recommendation.stream import EventStream
+from cdc_flower.training.cloud import Cloud
 
 A = PRIOR_EVENTS
+ITEMS = np.array([1, 2, 1, 2, 2, 3], dtype=np.int32)
+
+
+def no_cloud() -> Cloud:
+    raise AssertionError("no line asks for the cloud here")
+
+
+def known(data: EventStream) -> Known:
+    return Known(data, no_cloud)
 
 
 def counts() -> Counts:
     # devices [1, 2, 1, 2], [], [2, 3]: items 1, 2 and 3 occur 2, 3 and 1 times; 1 → 2 twice, 2 → 1
     # and 2 → 3 once
-    items = np.array([1, 2, 1, 2, 2, 3], dtype=np.int32)
-    return Counts.of(HistoricalData(np.arange(3), np.array([0, 4, 4, 6]), items, 3, 5))
+    return Counts.of(HistoricalData(np.arange(3), np.array([0, 4, 4, 6]), ITEMS, 3, 5))
 
 
 def segment_of(history: list[list[int]], candidates: list[list[int]]) -> SegmentBatch:
@@ -49,8 +57,12 @@ def segment_of(history: list[list[int]], candidates: list[list[int]]) -> Segment
 
 
 def test_popularity_is_the_share_of_events_with_one_more_for_each_item() -> None:
-    found = popularity(counts(), segment_of([[1, 0]], [[1, 2, 3]]))
-    assert found.tolist() == [pytest.approx([3 / 9, 4 / 9, 2 / 9])]
+    events = HistoricalData(np.arange(1), np.array([0, 6]), ITEMS, 3, 5)
+    past = SimpleNamespace(num_items=3, historical=lambda: events)
+    line = popularity(Known(past, no_cloud))  # type: ignore[arg-type]
+    found = line(segment_of([[1, 0]], [[1, 2, 3]]), 0)
+    # the logit is right for one true item among 4 of the 3 items
+    assert (np.exp(found) * 4 / 3).tolist() == [pytest.approx([3 / 9, 4 / 9, 2 / 9])]
 
 
 def test_markov_weighs_what_followed_each_of_the_last_three_items() -> None:
@@ -60,7 +72,7 @@ def test_markov_weighs_what_followed_each_of_the_last_three_items() -> None:
     )  # the pair over the end of a device does not count
     after_2 = (np.array([1, 0, 1]) + A * share) / (2 + A)
     history = [[1, 0, 0, 0], [1, 2, 0, 0], [3, 1, 1, 2], [0, 0, 0, 0]]
-    found = markov(counts(), segment_of(history, [[1, 2, 3]] * 4))
+    found = chances_after(counts(), segment_of(history, [[1, 2, 3]] * 4))
     wanted = [
         after_1,
         (after_2 + after_1 / 2) / 1.5,
@@ -72,21 +84,23 @@ def test_markov_weighs_what_followed_each_of_the_last_three_items() -> None:
 
 
 def test_a_short_history_and_an_empty_past_leave_popularity() -> None:
-    short = markov(counts(), segment_of([[2]], [[1, 2, 3]]))
+    short = chances_after(counts(), segment_of([[2]], [[1, 2, 3]]))
     assert short.sum() == pytest.approx(1)
     empty = Counts.of(
         HistoricalData(np.arange(2), np.zeros(3, np.int64), np.zeros(0, np.int32), 3, 5)
     )
-    assert markov(empty, segment_of([[2, 1]], [[1, 2, 3]])).tolist() == [pytest.approx([1 / 3] * 3)]
+    assert chances_after(empty, segment_of([[2, 1]], [[1, 2, 3]])).tolist() == [
+        pytest.approx([1 / 3] * 3)
+    ]
 
 
 def test_reference_rows_cost_nothing_and_count_every_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(references, "DEVICES_PER_CHUNK", 3)
+    monkeypatch.setattr(frames, "DEVICES_PER_CHUNK", 3)
     data = stream()
     names, labels = ["markov", "popularity"], {**LABELS}
-    frames = list(reference_frames(names, data, data.historical(), labels))
-    table = pd.concat(frames)
-    assert [frame["strategy"].iloc[0] for frame in frames] == ["markov"] * 6 + ["popularity"] * 6
+    parts = list(reference_frames(names, known(data), labels))
+    table = pd.concat(parts)
+    assert [frame["strategy"].iloc[0] for frame in parts] == ["markov"] * 6 + ["popularity"] * 6
     for column in ("bytes_up", "bytes_down", "num_labels", "compute_cloud_s", "compute_device_s"):
         assert (table[column] == 0).all()
     assert table["latency_s"].isna().all() and table["staleness_s"].isna().all()
@@ -97,14 +111,15 @@ def test_reference_rows_cost_nothing_and_count_every_event(monkeypatch: pytest.M
 
 def test_a_reference_ranks_as_a_loop_over_events_does() -> None:
     data, device_ids = stream(), np.arange(4)
-    counted, segment = Counts.of(data.historical()), data.segment(np.arange(4), 2)
+    segment = data.segment(np.arange(4), 2)
+    line = popularity(known(data))
     positive, _, _ = segment.truth.read(TruthReader())
     past = data.historical()
     times = [int((past.items == item).sum()) + 1 for item in range(data.num_items + 1)]
     log_loss = []
     for row, (candidates, true) in enumerate(zip(segment.candidates, positive, strict=True)):
         assert (
-            popularity(counted, segment)[row].argsort().tolist()
+            line(segment, 2)[row].argsort().tolist()
             == np.argsort([times[i] for i in candidates]).tolist()
         )
         logits = [
@@ -116,7 +131,7 @@ def test_a_reference_ranks_as_a_loop_over_events_does() -> None:
             *(math.log1p(math.exp(logit)) for logit in others),
         ]
         log_loss.append(sum(losses) / 5)
-    frame = list(reference_frames(["popularity"], data, past, LABELS))[2]
+    frame = list(reference_frames(["popularity"], known(data), LABELS))[2]
     rows = frame[frame["metric"] == "log_loss"]
     assert rows["device_id"].tolist() == device_ids.tolist()
     assert rows["value_sum"].sum() == pytest.approx(sum(log_loss), rel=1e-5)

@@ -32,6 +32,10 @@ class Cohorts(ContextLaw):
     options: CohortsOptions
     seed: int
 
+    def classes(self) -> tuple[Ints, Ints]:
+        """Gives one class of all items and one of none: the last item changes nothing."""
+        return (np.arange(self.options.num_items + 1) == 0).astype(np.int64), np.array([1, 0])
+
     def popularity(self) -> Floats:
         """Gives the share of each item without a taste ``[num_items]``."""
         number = np.arange(1, self.options.num_items + 1)

@@ -45,6 +45,12 @@ class Regimes(ContextLaw):
         order = np.argsort(draws) + 1
         return order.reshape(self.options.num_topics, self.options.items_per_topic)
 
+    def classes(self) -> tuple[Ints, Ints]:
+        """Gives topics: what comes next depends on the topic of the last item alone."""
+        topics = self.topics()
+        topics[0] = self.options.num_topics
+        return topics, np.append(self.topic_items()[:, 0], 0)
+
     def popularity(self) -> Floats:
         """Gives the chance of each place within a topic ``[items_per_topic]``."""
         share = (np.arange(self.options.items_per_topic) + 1.0) ** -self.options.popularity_exponent

@@ -3,7 +3,7 @@
 import numpy as np
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.tasks.cut import cut_last
+from cdc_flower.tasks.cut import cut_last, even_starts_s
 from cdc_flower.tasks.data.cohorts import CohortsOptions
 from cdc_flower.tasks.data.contexts import NUM_DEVICES
 from cdc_flower.tasks.data.regimes import RegimesOptions
@@ -12,7 +12,7 @@ from cdc_flower.tasks.recommendation.interests import GeneratedEvents
 from cdc_flower.tasks.recommendation.laws.cohorts import Cohorts
 from cdc_flower.tasks.recommendation.laws.law import ContextLaw
 from cdc_flower.tasks.recommendation.laws.regimes import Regimes
-from cdc_flower.tasks.recommendation.stream import Cut, EventStream, Ranking, even_starts_s
+from cdc_flower.tasks.recommendation.stream import Cut, EventStream, Ranking
 
 _CHUNK = 1024  # devices at a time: bounds the memory, changes nothing
 
@@ -77,7 +77,7 @@ def law_stream(
         is_shift=events.is_shift,
     )
     ranking = ranking or Ranking(exclude_seen=options.exclude_seen)
-    return EventStream(events, cut, ranking, seed=law.seed)
+    return EventStream(events, cut, ranking, seed=law.seed, law=law)
 
 
 def regimes_of(options: RegimesOptions, shape: StreamShape) -> EventStream:
