@@ -230,6 +230,16 @@ def test_without_rounds_edits_and_steps_mixtures_are_the_base_models_head() -> N
             np.testing.assert_allclose(value, expected, rtol=1e-6, atol=1e-7)
 
 
+def test_without_edits_devices_get_the_mixture_alone_for_less_work() -> None:
+    alone = strategy("persona", **LIKELIHOOD, edits=False)
+    edited = strategy("persona", **LIKELIHOOD)
+    none = strategy("persona", **{**LIKELIHOOD, "clip": 0.0})
+    assert alone._flops() < edited._flops()
+    for name, value in full(alone).items():
+        np.testing.assert_array_equal(value, full(none)[name])
+        assert not np.array_equal(value, full(edited)[name])
+
+
 def test_reports_without_a_step_are_no_refinement() -> None:
     still = strategy("persona", **{**LIKELIHOOD, "refinement": "reports", "reports_steps": 0})
     none = strategy("persona", **LIKELIHOOD)

@@ -179,6 +179,10 @@ class MixtureStages:
         count = pairs.last(self.mixture.num_pairs).sum(1)
         return misfit_level(self.mixture.evidence(heads, pairs), count)
 
+    def no_editor(self) -> Parameters:
+        """Draws an editor that is not trained, all of whose edits are zero."""
+        return self.stages.editor.init(torch_generator(self.cloud.seed, "persona"))
+
     def editor(self, heads: Parameters) -> Parameters:
         """Trains R2: the editor's parameters, on top of mixtures of the heads.
 
@@ -186,7 +190,7 @@ class MixtureStages:
             heads: Of R1.
         """
         cloud, editor = self.cloud, self.stages.editor
-        own = editor.init(torch_generator(cloud.seed, "persona"))
+        own = self.no_editor()
         if not self.stages.epochs or not self.stages.rate or not editor.clip:
             return own
         model = {name: value.detach() for name, value in cloud.parameters.items()}
