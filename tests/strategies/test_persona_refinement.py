@@ -93,9 +93,9 @@ def test_a_prototype_stays_where_the_devices_held_out_do_not_gain() -> None:
 def test_at_the_fixed_point_of_its_members_a_prototype_stays() -> None:
     moving, told = mover(steps=150, clip=float("inf")), members(np.zeros(32, np.int64))
     heads = stacked(moving.base, 2)
-    once = {n: v + e for (n, v), e in zip(heads.items(), moving.edits(heads, heads, told).values())}
-    again = mover(steps=5, clip=float("inf"), rate=1e-3).edits(once, heads, told)
     first = moving.edits(heads, heads, told)
+    once = {name: value + first[name] for name, value in heads.items()}
+    again = mover(steps=5, clip=float("inf"), rate=1e-3).edits(once, heads, told)
     size = sum(float(value.square().sum()) for value in again.values())
     assert size < 1e-2 * sum(float(value.square().sum()) for value in first.values())
 
@@ -228,6 +228,16 @@ def test_without_rounds_edits_and_steps_mixtures_are_the_base_models_head() -> N
         for name, value in full(persona).items():
             expected = np.repeat(base[name].numpy()[None], 4, 0)
             np.testing.assert_allclose(value, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_without_edits_devices_get_the_mixture_alone_for_less_work() -> None:
+    alone = strategy("persona", **LIKELIHOOD, edits=False)
+    edited = strategy("persona", **LIKELIHOOD)
+    none = strategy("persona", **{**LIKELIHOOD, "clip": 0.0})
+    assert alone._flops() < edited._flops()
+    for name, value in full(alone).items():
+        np.testing.assert_array_equal(value, full(none)[name])
+        assert not np.array_equal(value, full(edited)[name])
 
 
 def test_reports_without_a_step_are_no_refinement() -> None:

@@ -132,16 +132,14 @@ class MixtureStages:
         heads = search.start()
         if self.num_heads == 1 or not search.rounds:
             return heads
-        key = {
-            "what": "persona: heads of regimes",
-            "base": cloud.identity,
-            "settings": self.settings,
-        }
-        step = cloud.progress("persona: heads of regimes", search.rounds)
+        what = "persona: heads of regimes"
+        key = {"what": what, "base": cloud.identity, "settings": self.settings}
+        step = cloud.progress(what, search.rounds)
         checkpoints = cloud.checkpoints if cloud.identity else Checkpoints()
         past = past_pairs(cloud.train).of_first_devices(self.max_pairs)
         held_out = self._held_out_loss()
-        checkpoints.trained(key, heads, lambda _: search.run(heads, past, held_out, step))
+        curve = checkpoints.trained(key, heads, lambda _: search.run(heads, past, held_out, step))
+        cloud.diary.enter(what, curve, cloud.schedule)
         return {name: value.detach() for name, value in heads.items()}
 
     def _held_out(self) -> tuple[NDArray[np.int64], Pairs]:
@@ -181,6 +179,10 @@ class MixtureStages:
         count = pairs.last(self.mixture.num_pairs).sum(1)
         return misfit_level(self.mixture.evidence(heads, pairs), count)
 
+    def no_editor(self) -> Parameters:
+        """Draws an editor that is not trained, all of whose edits are zero."""
+        return self.stages.editor.init(torch_generator(self.cloud.seed, "persona"))
+
     def editor(self, heads: Parameters) -> Parameters:
         """Trains R2: the editor's parameters, on top of mixtures of the heads.
 
@@ -188,7 +190,7 @@ class MixtureStages:
             heads: Of R1.
         """
         cloud, editor = self.cloud, self.stages.editor
-        own = editor.init(torch_generator(cloud.seed, "persona"))
+        own = self.no_editor()
         if not self.stages.epochs or not self.stages.rate or not editor.clip:
             return own
         model = {name: value.detach() for name, value in cloud.parameters.items()}

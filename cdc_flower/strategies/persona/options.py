@@ -107,6 +107,11 @@ class PersonaOptions(GroupingStrategy):
         neutral=0,
         doc="largest entry of an edit; 0 leaves every device its prototype, inf clips nothing",
     )
+    edits: bool = option(
+        True,
+        doc="with cluster_on=likelihood, whether generated edits are added to the mixtures; false "
+        "trains no editor and leaves devices the mixture alone",
+    )
     low_rank: int | None = option(
         None,
         least=1,
@@ -174,6 +179,15 @@ class PersonaOptions(GroupingStrategy):
             raise ValueError(
                 f"refinement=reports must go with cluster_on=likelihood, by which members are "
                 f"found, got {self.cluster_on}"
+            )
+        if not self.edits and not self.mixes:
+            raise ValueError(
+                "edits=false must go with cluster_on=likelihood; "
+                "else groups are found by edits, and clip=0 leaves devices their prototype"
+            )
+        if not self.edits and self.refinement == "shrink":
+            raise ValueError(
+                "refinement=shrink must go with edits=true; there is no edit to shrink"
             )
         if self.mixes:
             self._check_mixture()

@@ -151,7 +151,7 @@ class Persona(PersonaOptions):
         mixture = Mixture(likelihood, base, self.likelihood_pairs, self.sharpness, self.hedge)
         regimes = MixtureStages(stages, mixture, self.num_prototypes, self.max_samples)
         heads = regimes.heads()
-        self.global_editor = regimes.editor(heads)
+        self.global_editor = regimes.editor(heads) if self.edits else regimes.no_editor()
         bank = Bank.of(heads, torch.zeros(self.num_prototypes, 1))
         self.trained_bank = replace(bank, editor=np.zeros(self.num_prototypes, np.int64))
         self.editors = [self.global_editor]
@@ -273,6 +273,12 @@ class Persona(PersonaOptions):
 
     def _edits(self, items: NDArray[np.int32], group_of: Ints) -> Parameters:
         """Makes G ``[n, ...]`` of reported items ``[n, R]`` by the editors of groups ``[n]``."""
+        if not self.edits:
+            shapes = self.cloud.model.adaptive
+            return {
+                name: torch.zeros(1, *shape).expand(len(items), *shape)
+                for name, shape in shapes.items()
+            }
         feature = self._feature_of({records.HISTORY: items})
         made: Parameters = {}
         for number in np.unique(group_of):
@@ -303,6 +309,7 @@ class Persona(PersonaOptions):
             flops += 2 * self.editor.flops((self.num_steps(model) + 1) // 2)
         if self.serving is not None:
             told = max(0, self.num_steps(model) - 1)
+            flops = flops if self.edits else 0.0
             return flops + self.serving.flops(self.num_prototypes, told, model.num_adaptive)
         flops += num_compared * self.editor.comparison_flops()
         return flops if self.report == "feature" else flops + model.sequence_flops()
