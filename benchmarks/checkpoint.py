@@ -3,7 +3,7 @@
     python -m benchmarks.checkpoint
 
 The same run is played, in turns, without states, with a state after each segment, and with
-``checkpoint.every=auto`` where no minute must pass: as often as its rule of a twentieth allows,
+``checkpoint.every=auto`` where no minute must pass: as often as its rule of a thirtieth allows,
 which a long run does not do. The bar is on the latter, from what saving took within the run, on the
 CPU and on the clock. Writing the rows of each segment is no part of it, and is given beside it.
 """
