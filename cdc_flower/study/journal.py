@@ -28,9 +28,9 @@ TRAINING = "training"
 DONE = "_done.json"
 AUTO = "auto"
 #: With ``auto`` a state is saved after the segment in which so much time has passed since the last,
-#: and so many times what saving took: it costs less than a twentieth of a run.
+#: and so many times what saving took: it costs less than a thirtieth of a run.
 AUTO_S = 60.0
-AUTO_TIMES = 20.0
+AUTO_TIMES = 30.0
 
 
 class Journal:
