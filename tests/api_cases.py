@@ -18,7 +18,6 @@ from cdc_flower.models import gru4rec
 #: Keys of a comparison that takes a moment.
 SMALL: dict[str, object] = {
     "num_negatives": 9,
-    "controls": False,
     "data.history_events": 20,
     "data.num_items": 60,
     "cloud.epochs": 1,
@@ -33,7 +32,8 @@ def small(strategies: object = "static", **given: Any) -> cdc.Run:
             key: value for key, value in given.pop("own", {}).items()
         }
     sizes = {"segments": 2} if "data" in given else {"devices": 6, "segments": 2}
-    return cdc.compare(strategies, **{**sizes, **given}, config=config)
+    alone = {"controls": False} if "controls" not in config else {}
+    return cdc.compare(strategies, **{**sizes, **alone, **given}, config=config)
 
 
 _compose = cache(lambda name, overrides, whole: compose(name, list(overrides), whole))

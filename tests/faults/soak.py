@@ -51,6 +51,7 @@ WORLD = (
     "policy=random",
     "policy.rate=0.5",
     "report=false",
+    "controls=false",
     "grid=ray",
     "grid.num_workers=2",
 )

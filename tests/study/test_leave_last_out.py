@@ -30,6 +30,7 @@ SMALL = (
     "data.num_items=200",
     "cloud.epochs=1",
     "report=false",
+    "controls=false",
 )
 
 
