@@ -61,7 +61,7 @@ IN_THIS = ("cut", "flip")
 RAY_WORLD = (
     *WORLD,
     "fleet.num_devices=120",
-    "num_segments=40",
+    "num_segments=24",
     "grid=ray",
     "grid.num_workers=2",
     "grid.shard_devices=30",

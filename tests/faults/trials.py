@@ -417,11 +417,12 @@ def workers_under(pid: int) -> list[int]:
 def _is_worker(title: str) -> bool:
     """Tells a worker from Ray's agents, whose end is that of Ray and who have such titles too.
 
-    On a busy machine a worker may keep the title that it began with.
+    On a busy machine a worker may keep the title that it began with, which Ray's node has inside
+    its own.
     """
-    if "default_worker.py" in title:
-        return True
-    return title.startswith("ray::") and not title.endswith("Agent")
+    if title.startswith("ray::"):
+        return not title.endswith("Agent")
+    return "default_worker.py" in title and "/raylet/raylet " not in title
 
 
 def _parent(path: Path) -> int | None:

@@ -162,7 +162,7 @@ def test_a_run_that_stops_and_goes_on_gives_the_same_rows(name: str, tmp_path: P
 def test_links_and_codecs_are_in_use_when_runs_are_saved(tmp_path: Path) -> None:
     saved = assert_goes_on(World("duet"), 3, folder=tmp_path)
     assert saved["links/in_flight/num_payloads"] > 0
-    assert saved["links/rounds/done/num_dropped"].any()
+    assert not saved["links/rounds/done_s"].size  # their rows are written
     assert saved["links/queues/up/outbox/ticket"].max() >= 0
     assert len(saved["links/queues/waiting/ticket"])
     assert len(saved["links/queues/down/cell/leaves"])

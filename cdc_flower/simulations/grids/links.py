@@ -91,7 +91,8 @@ class LinkGrid(Through):
             )
         self._order = np.argsort(self.node_ids)
         self._now_s = 0.0 if self.starts_s is None else float(self.starts_s[0])
-        self._links, self._rounds = Links(fleet, self._now_s), Rounds(len(fleet), self._now_s)
+        self._links = Links(fleet, self._now_s)
+        self._rounds = Rounds(len(fleet), self._now_s, keeps=observer is None)
         self._ages, self._in_flight = Ages(len(fleet), self._now_s), InFlight()
         self._segment = 0
 
@@ -118,7 +119,10 @@ class LinkGrid(Through):
 
     @property
     def rounds(self) -> list[Round]:
-        """Rounds (or segments) so far; the last may still be under way."""
+        """Rounds (or segments) so far; the last may still be under way.
+
+        With an observer, which is told of each, those that are done are not kept.
+        """
         return self._rounds.so_far(self._now_s)
 
     def get_node_ids(self) -> list[int]:
@@ -161,7 +165,7 @@ class LinkGrid(Through):
 
     def _finish(self, replies: list[MessageBatch]) -> None:
         """Tells the observer, and begins with a new usage."""
-        number = self._segment if self.starts_s is not None else len(self._rounds.done)
+        number = self._segment if self.starts_s is not None else self._rounds.num_done
         self._links.end_round(self._rounds.usage)
         usage = self._rounds.close(self._now_s).usage
         if self.observer is not None:

@@ -66,7 +66,13 @@ def _join(address: str) -> None:
 def _start(num_workers: int) -> None:
     mark = uuid.uuid4().hex
     watch = _start_watch(mark)
-    given = {"PYTHONPATH": os.pathsep.join(_own_folders()), MARK: mark}
+    # With workers that it starts before it is asked, Ray does not answer until each is there: for
+    # ever if one dies meanwhile.
+    given = {
+        "PYTHONPATH": os.pathsep.join(_own_folders()),
+        "RAY_prestart_worker_first_driver": "0",
+        MARK: mark,
+    }
     before = {name: os.environ.get(name) for name in given}
     os.environ.update(given)
     try:

@@ -74,7 +74,7 @@ class Usage:
 
 
 #: Attributes of rounds that change, beside their usages.
-_CHANGING = ("start_s", "_has_trained")
+_CHANGING = ("start_s", "num_done", "_has_trained")
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,13 @@ class Rounds:
     Args:
         num_devices: ``n``.
         start_s: When the first round begins.
+        keeps: Whether those that are done are kept. Where somebody takes each when it ends, memory
+            and saved states must not grow with their number.
     """
 
-    def __init__(self, num_devices: int, start_s: float) -> None:
+    def __init__(self, num_devices: int, start_s: float, *, keeps: bool = True) -> None:
         self.done: list[Round] = []
+        self.keeps, self.num_done = keeps, 0
         self.start_s, self.usage = start_s, Usage.zeros(num_devices)
         self._num_devices, self._has_trained = num_devices, False
 
@@ -112,9 +115,12 @@ class Rounds:
 
     def close(self, now_s: float) -> Round:
         """Ends the round, and begin the next."""
-        self.done.append(Round(self.start_s, now_s, self.usage))
+        ended = Round(self.start_s, now_s, self.usage)
+        self.num_done += 1
+        if self.keeps:
+            self.done.append(ended)
         self.start_s, self.usage, self._has_trained = now_s, Usage.zeros(self._num_devices), False
-        return self.done[-1]
+        return ended
 
     def so_far(self, now_s: float) -> list[Round]:
         """Lists the rounds that are done, and the one under way if anything was sent in it."""

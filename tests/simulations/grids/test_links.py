@@ -514,6 +514,19 @@ def test_an_ordinary_app_runs_in_segments_too_where_its_link_is_fast_enough() ->
     assert all((usage.bytes_up > 0).all() and (usage.bytes_down > 0).all() for _, _, usage in seen)
 
 
+@pytest.mark.parametrize("starts_s", [STARTS_S, None], ids=["segments", "rounds"])
+def test_with_an_observer_neither_memory_nor_the_state_grows_with_what_it_was_told(
+    starts_s: Any,
+) -> None:
+    grid, seen = watched(Devices(), links_of([800.0] * 2, [800.0] * 2), starts_s)
+    sizes = []
+    for k in range(3):
+        grid.send_and_receive(hand_out(k))
+        sizes.append(sum(value.nbytes for value in grid._rounds.to_arrays().values()))
+    assert [number for number, _, _ in seen] == [0, 1, 2]
+    assert not grid.rounds and len(set(sizes)) == 1
+
+
 def test_an_observer_sees_rounds_as_well() -> None:
     grid, seen = watched(lonely(2), fleet(2, 1e5, 1e5), None)
     FedAvg().start(grid=grid, initial_arrays=flower_arrays(), num_rounds=2)
