@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from cdc_flower.core.seeds import hashed_uniform
 from cdc_flower.models.layers import Parameters
@@ -86,10 +85,9 @@ class Serving:
             shrink: Shrinks edits; None: they stay.
         """
         pairs = self.mixture.pairs(reported)
-        weight = self.mixture.weights(bank.layers, pairs)
         if self.mover is not None:
-            bank = self._refined(self.mover, pairs, weight, node_ids, edits, bank)
-            weight = self.mixture.weights(bank.layers, pairs)
+            bank = self._refined(self.mover, pairs, node_ids, edits, bank)
+        weight = self.mixture.weights(bank.layers, pairs)
         group_of = np.asarray(weight.argmax(1).numpy(), np.int64)
         edits = edits if shrink is None else shrink(edits, group_of)
         layers = self.mixture.heads(bank.layers, weight)
@@ -100,31 +98,37 @@ class Serving:
         self,
         mover: Mover,
         pairs: Pairs,
-        weight: Tensor,
         node_ids: ArrayLike,
         edits: Parameters,
         bank: Bank,
     ) -> Bank:
         """Moves prototypes toward what their members reported, and lets at most one be born.
 
+        Every window of a report is a member of its own: a device may have jumped between two.
+
         Args:
             mover: Of prototypes.
             pairs: Of the reports.
-            weight: w, ``[n, N]``.
             node_ids: ``[n]``.
             edits: G, ``[n, ...]`` by name.
             bank: Of prototypes.
         """
+        windows = pairs.in_windows(self.mixture.num_pairs)
+        row = torch.arange(len(pairs.target)).repeat_interleave(
+            len(windows.target) // max(1, len(pairs.target))
+        )
         ids = np.asarray(node_ids, np.uint64).astype(np.int64)
         held_out = hashed_uniform(self.seed, "persona-held-out", ids) < HELD_OUT_SHARE
-        members = Members(pairs, weight, edits, torch.from_numpy(held_out))
+        weight = self.mixture.weights(bank.layers, windows)
+        theirs = {name: value[row] for name, value in edits.items()}
+        members = Members(windows, weight, theirs, torch.from_numpy(held_out)[row])
         step = mover.edits(bank.layers, bank.trained, members)
         best = np.asarray(weight.argmax(1).numpy(), np.int64)
         bank = replace(bank.moved(step), idle=idle_after(bank.idle, best))
         if self.births is None:
             return bank
-        count = pairs.last(self.mixture.num_pairs).sum(1)
-        misfits = self.births.misfits(self.mixture.evidence(bank.layers, pairs), count)
+        count = windows.is_there.sum(1)
+        misfits = self.births.misfits(self.mixture.evidence(bank.layers, windows), count)
         return self.births.born(bank, misfits, mover, members)
 
     def _made(
