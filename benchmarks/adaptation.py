@@ -44,8 +44,8 @@ from cdc_flower.strategies.duet import Duet
 from cdc_flower.strategies.generation import GenerationStrategy
 from cdc_flower.strategies.persona import Persona
 from cdc_flower.strategies.persona.prototypes import Bank
+from cdc_flower.tasks.recommendation.cut_streams import event_stream
 from cdc_flower.tasks.recommendation.events import EventTable
-from cdc_flower.tasks.recommendation.stream import event_stream
 from cdc_flower.training.fit import LocalTraining, train_on_devices
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records

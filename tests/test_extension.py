@@ -50,7 +50,10 @@ OWN = {
         "strategy.duet.epochs=1",
     ),
 }
-SMALL = ("num_segments=3", "num_negatives=20", "cloud.epochs=1", "report=false")
+SMALL = (
+    *("num_segments=3", "num_negatives=20", "cloud.epochs=1"),
+    *("report=false", "controls=false"),
+)
 PROJECT = """
 [project]
 name = "cdc-own"

@@ -35,7 +35,8 @@ def test_the_cells_run_in_order_as_they_stand(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     names, num_costs, in_summary = json.loads(done.stdout.splitlines()[-1])
     assert names == ["static", "duet", "nudge"] and set(in_summary) == set(names)
-    assert num_costs == 3 * 24 * 4
+    num_arms = 3 + 2 * 2  # DUET and the nudge have two controls each
+    assert num_costs == num_arms * 24 * 4
     assert not list(tmp_path.iterdir())  # nothing is written
 
 

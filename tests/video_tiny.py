@@ -133,6 +133,7 @@ def video_table(
     grid: Any = None,
     links: Any = None,
     built: Any = None,
+    controls: bool = False,
     **settings: Any,
 ) -> pd.DataFrame:
     """Play a strategy and return its results."""
@@ -148,5 +149,6 @@ def video_table(
         labels={**LABELS, "strategy": name},
         collect=frames.append,
         task=video_task(stream),
+        controls=controls,
     )
     return pd.concat(frames, ignore_index=True)

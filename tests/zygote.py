@@ -242,7 +242,7 @@ def _become(
     )  # to take apart what was imported takes as long as a small run, and writes nothing
 
 
-def _import_all() -> None:
+def import_all() -> None:
     """Imports everything that a run needs, so that children have it."""
     for module in _NEEDED:
         import_module(module)
@@ -258,6 +258,6 @@ def _import_all() -> None:
 
 
 if __name__ == "__main__":
-    _import_all()
+    import_all()
     gc.freeze()  # else each child copies all that its first collection looks at
     _serve()

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cdc_flower.models.layers import Parameters, mlp, uniform_linear
+from cdc_flower.models.layers import Parameters, mlp, tanh_, uniform_linear
 from cdc_flower.models.losses import cross_entropy
 from cdc_flower.wire import records
 
@@ -36,6 +36,8 @@ class DeviceModel(ABC):
 
     #: (inputs, outputs) of each adaptive layer, with Tanh between them.
     head_sizes: tuple[tuple[int, int], ...]
+    #: Likewise of static layers between the model and these, with Tanh after each; see ``chain``.
+    body_sizes: tuple[tuple[int, int], ...] = ()
     #: Whether state k of a sequence is made of item k alone, wherever it stands, so that a table of
     #: all items serves.
     states_are_of_items = True
@@ -191,6 +193,18 @@ class DeviceModel(ABC):
         """
         return mlp(x, parameters, "head", len(self.head_sizes))
 
+    def body(self, parameters: Parameters, x: Tensor) -> Tensor:
+        """Runs the static layers before the adaptive ones, ``[..., k, in] -> [..., k, out]``."""
+        if not self.body_sizes:
+            return x
+        return tanh_(mlp(x, parameters, "body", len(self.body_sizes)))
+
+    def _chain_flops(self, num_candidates: int) -> float:
+        """Counts the part of :meth:`flops` of :meth:`body`, :meth:`head` and :meth:`match`."""
+        rows = num_candidates if self.head_sees_candidates else 1
+        body = sum(num_inputs * num_outputs for num_inputs, num_outputs in self.body_sizes)
+        return 2.0 * rows * body + self.head_flops(num_candidates)
+
     def match(self, y: Tensor, targets: Tensor | None) -> Tensor:
         """Turns outputs of the head and targets into logits ``[..., C]``."""
         if targets is None:  # the head gives the score itself
@@ -218,11 +232,9 @@ class DeviceModel(ABC):
 
     def init(self, generator: torch.Generator) -> Parameters:
         """Draws fresh parameters, static and adaptive."""
-        parameters = self.init_static(generator)
-        for layer, (num_inputs, num_outputs) in enumerate(self.head_sizes):
-            weight, bias = uniform_linear(generator, num_inputs, num_outputs)
-            parameters |= {f"head.{layer}.weight": weight, f"head.{layer}.bias": bias}
-        return parameters
+        sizes = {f"body.{layer}": size for layer, size in enumerate(self.body_sizes)}
+        sizes |= {f"head.{layer}": size for layer, size in enumerate(self.head_sizes)}
+        return {**self.init_static(generator), **init_layers(generator, sizes)}
 
     @property
     def adaptive(self) -> dict[str, tuple[int, ...]]:

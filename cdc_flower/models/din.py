@@ -4,10 +4,13 @@ Zhou et al., Deep Interest Network for Click-Through Rate Prediction, KDD 2018, 
 Three adaptive layers 64→128→64→1: 16,641 numbers, 66,564 bytes.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from cdc_flower.models.base import DeviceModel, init_layers, item_embedding
+from cdc_flower.models.chain import HEAD, Chain
 from cdc_flower.models.layers import Parameters, embed, linear, tanh_
 from cdc_flower.models.registry import SequenceOptions, models
 
@@ -21,9 +24,19 @@ class DIN(DeviceModel):
 
     head_sees_candidates = True
 
-    def __init__(self, num_items: int, width: int = 32, history_length: int = 10) -> None:
+    def __init__(
+        self,
+        num_items: int,
+        width: int = 32,
+        history_length: int = 10,
+        *,
+        head_sizes: Sequence[int] | None = None,
+        adaptive: Sequence[str] = (HEAD,),
+    ) -> None:
         super().__init__(num_items, width, history_length)
-        self.head_sizes = ((2 * width, 128), (128, 64), (64, 1))
+        hidden = (128, 64) if head_sizes is None else head_sizes
+        chain = Chain.of(2 * width, hidden, 1, adaptive)
+        self.body_sizes, self.head_sizes = chain.body, chain.head
 
     def init_static(self, generator: torch.Generator) -> Parameters:
         d = self.width
@@ -77,10 +90,11 @@ class DIN(DeviceModel):
         logits = query @ key.transpose(-1, -2) * self.width**-0.5
         # Not -inf: a history of padding alone still has finite weights.
         logits = logits.masked_fill((history == 0).unsqueeze(-2), -1e8)
-        return torch.cat([target, torch.softmax(logits, -1) @ value], -1), None
+        x = torch.cat([target, torch.softmax(logits, -1) @ value], -1)
+        return self.body(parameters, x), None
 
     def flops(self, num_candidates: int) -> float:
         d = self.width
         steps = self.history_length
         static = steps * 3 * d * d + num_candidates * (2 * d * d + 2 * steps * d)
-        return 2.0 * static + self.head_flops(num_candidates)
+        return 2.0 * static + self._chain_flops(num_candidates)

@@ -4,10 +4,13 @@ Hidasi et al., Session-based Recommendations with Recurrent Neural Networks, ICL
 1511.06939. Two adaptive layers 32→32→32: 2,112 numbers, 8,448 bytes.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from cdc_flower.models.base import DeviceModel, init_layers, item_embedding
+from cdc_flower.models.chain import HEAD, Chain
 from cdc_flower.models.layers import (
     Parameters,
     embed,
@@ -27,9 +30,19 @@ class GRU4Rec(DeviceModel):
     target = MLP(e); sequence = Tanh(W e); x is the last valid state; logits are ⟨head(x), target⟩.
     """
 
-    def __init__(self, num_items: int, width: int = 32, history_length: int = 10) -> None:
+    def __init__(
+        self,
+        num_items: int,
+        width: int = 32,
+        history_length: int = 10,
+        *,
+        head_sizes: Sequence[int] | None = None,
+        adaptive: Sequence[str] = (HEAD,),
+    ) -> None:
         super().__init__(num_items, width, history_length)
-        self.head_sizes = ((width, width), (width, width))
+        hidden = (width,) if head_sizes is None else head_sizes
+        chain = Chain.of(width, hidden, width, adaptive)
+        self.body_sizes, self.head_sizes = chain.body, chain.head
 
     def init_static(self, generator: torch.Generator) -> Parameters:
         d = self.width
@@ -74,10 +87,10 @@ class GRU4Rec(DeviceModel):
             )
             targets = mlp(embed(parameters["embedding"], candidates), parameters, "target", 2)
         state = gru_last_state(gates, (history != 0).sum(-1), parameters, "gru")
-        return state.unsqueeze(-2), targets
+        return self.body(parameters, state.unsqueeze(-2)), targets
 
     def flops(self, num_candidates: int) -> float:
         d = self.width
         steps = self.history_length
         sequence = steps * (d * d + 6 * d * d)
-        return 2.0 * (sequence + num_candidates * 2 * d * d) + self.head_flops(num_candidates)
+        return 2.0 * (sequence + num_candidates * 2 * d * d) + self._chain_flops(num_candidates)

@@ -30,6 +30,13 @@ class SequenceOptions:
     name: str = option("", doc="of the model")
     width: int = option(32, least=1, doc="of embeddings and states")
     history_length: int = option(10, least=1, doc="items that the model sees before an event")
+    head_sizes: list[int] | None = option(
+        None, doc="widths between the layers of the head; null: as in the papers"
+    )
+    adaptive: list[str] = option(
+        default_factory=lambda: ["head"],
+        doc="layers that differ between devices: [head], or the last ones of it, as [head.1]",
+    )
 
     def __post_init__(self) -> None:
         check_options(self)

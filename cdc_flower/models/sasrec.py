@@ -6,12 +6,14 @@ future nor the padding; only the last valid position is read, so we mask the pad
 padding changes nothing. Two adaptive layers 32→32→32: 2,112 numbers, 8,448 bytes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from cdc_flower.models.base import DeviceModel, init_layers, item_embedding
+from cdc_flower.models.chain import HEAD, Chain
 from cdc_flower.models.layers import Parameters, embed, last_valid, layer_norm, linear, mlp, tanh_
 from cdc_flower.models.registry import SequenceOptions, models
 
@@ -49,10 +51,20 @@ class SASRec(DeviceModel):
 
     states_are_of_items = False
 
-    def __init__(self, num_items: int, width: int = 32, history_length: int = 10) -> None:
+    def __init__(
+        self,
+        num_items: int,
+        width: int = 32,
+        history_length: int = 10,
+        *,
+        head_sizes: Sequence[int] | None = None,
+        adaptive: Sequence[str] = (HEAD,),
+    ) -> None:
         super().__init__(num_items, width, history_length)
         check_width(width)
-        self.head_sizes = ((width, width), (width, width))
+        hidden = (width,) if head_sizes is None else head_sizes
+        chain = Chain.of(width, hidden, width, adaptive)
+        self.body_sizes, self.head_sizes = chain.body, chain.head
 
     def init_static(self, generator: torch.Generator) -> Parameters:
         d = self.width
@@ -127,6 +139,7 @@ class SASRec(DeviceModel):
             hidden, parameters["feed_forward.1.weight"], parameters["feed_forward.1.bias"]
         )
         x = layer_norm(x + hidden, parameters["norm.1.weight"], parameters["norm.1.bias"])
+        x = self.body(parameters, x)
         if "table.target" in parameters:
             return x, embed(parameters["table.target"], candidates)
         return x, mlp(embed(parameters["embedding"], candidates), parameters, "target", 2)
@@ -159,4 +172,4 @@ class SASRec(DeviceModel):
         d = self.width
         steps = self.history_length
         sequence = steps * (3 * d * d + 2 * d) + 2 * d * d + 2 * d * FEED_FORWARD
-        return 2.0 * (sequence + num_candidates * 2 * d * d) + self.head_flops(num_candidates)
+        return 2.0 * (sequence + num_candidates * 2 * d * d) + self._chain_flops(num_candidates)

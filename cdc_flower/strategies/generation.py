@@ -70,8 +70,8 @@ class GenerationStrategy(CloudStrategy):
         "items",
         choices=("items", "pairs"),
         neutral="items",
-        doc="of a report the cloud reads the state of each item, as in the papers, or pairs: the "
-        "state of an item and that of the one that followed",
+        doc="of a report, in the cloud; items: the state of each, as in the papers; pairs: the "
+        "state of an item beside that of the one that followed",
     )
     max_lag: int | Literal["auto"] = option(
         "auto",

@@ -28,9 +28,9 @@ TRAINING = "training"
 DONE = "_done.json"
 AUTO = "auto"
 #: With ``auto`` a state is saved after the segment in which so much time has passed since the last,
-#: and so many times what saving took: it costs less than a twentieth of a run.
+#: and so many times what saving took: it costs less than a thirtieth of a run.
 AUTO_S = 60.0
-AUTO_TIMES = 20.0
+AUTO_TIMES = 30.0
 
 
 class Journal:
@@ -110,6 +110,8 @@ class StrategyJournal:
         self._mark = self.journal.parts.of_strategy(self.task, self.name) / DONE
         mark = unsealed(self._mark)
         self.is_done = mark is not None and self._is_ours(mark) and self._holds(mark)
+        if self._mark.exists() and not self.is_done:
+            log.warning("%s was finished, but what is kept of it is damaged: again", self.name)
         self._found = None if self.is_done else self._newest()
         self._saved_s = time.monotonic()
         self._cost_s = 0.0

@@ -72,16 +72,14 @@ def play(
         controls: Whether the controls of the strategy are played beside it, if it has any.
     """
     nodes = deploy(grid, strategy, len(fleet))
-    seed = int(labels["seed"])
-    beside = ControlGrid(grid, nodes, seed) if controls and is_personal(strategy) else None
+    has_controls = controls and getattr(strategy, "personal", False)
+    beside = ControlGrid(grid, nodes, int(labels["seed"])) if has_controls else None
+    own = str(labels["strategy"])
 
     def observe(segment: int, replies: list[MessageBatch], usage: Usage) -> None:
         played = {}
         if replies:
-            whole = in_order(concat(replies), links)
-            others = beside.play(segment, whole) if beside else {}
-            own = str(labels["strategy"])
-            played = {own: whole, **{control_name(own, name): others[name] for name in others}}
+            played = with_controls(in_order(concat(replies), links), own, segment, beside)
         if isinstance(grid, BatchedGrid):
             usage.num_replays[:] += grid.take_replays()[grid.rows(nodes.node_ids)]
         frames = []
@@ -107,9 +105,19 @@ def play(
     rounds(Session(strategy, given, num_rounds=len(segment_starts_s) - 1))
 
 
-def is_personal(strategy: object) -> bool:
-    """Tells whether a strategy makes layers for each device, so that it has controls."""
-    return bool(getattr(strategy, "personal", False))
+def with_controls(
+    whole: MessageBatch, name: str, segment: int, beside: ControlGrid | None
+) -> dict[str, MessageBatch]:
+    """Plays controls after their method, and gives the replies of each by its name in the table.
+
+    Args:
+        whole: Replies of the method.
+        name: Of the method.
+        segment: Its number.
+        beside: Plays the controls; None: there are none.
+    """
+    others = beside.play(segment, whole) if beside else {}
+    return {name: whole, **{control_name(name, each): others[each] for each in others}}
 
 
 def in_order(replies: MessageBatch, links: LinkGrid) -> MessageBatch:

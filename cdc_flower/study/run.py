@@ -325,8 +325,8 @@ def finish(out: Path, console: Console, *, with_report: bool = True) -> None:
         console.print(rich_table(rows))
         if words := adaptation_words(rows):
             console.print(words, highlight=False)
-    for words in comparison.notes:
-        console.print(words, soft_wrap=True, highlight=False, markup=False)
+    for sentence in comparison.notes:
+        console.print(sentence, soft_wrap=True, highlight=False, markup=False)
     if not with_report:
         return
     with whole_file(out / folder.REPORT) as half:

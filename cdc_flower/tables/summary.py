@@ -20,6 +20,7 @@ from cdc_flower.tables.estimates import LOWER_IS_BETTER
 from cdc_flower.tables.estimates import device_sums as device_sums
 from cdc_flower.tables.estimates import estimate as estimate
 from cdc_flower.tables.estimates import paired_difference as paired_difference
+from cdc_flower.tables.head_room import HEAD_ROOM, share_text, with_head_room
 from cdc_flower.tables.results import Results
 
 #: Metrics that the terminal shows, as far as they exist.
@@ -39,6 +40,8 @@ def summary_columns() -> tuple[str, ...]:
 
 def summarize(results: Results, baseline: str = BASELINE) -> pd.DataFrame:
     """Makes a row for each run label, task, strategy and metric; see :func:`summary_columns`.
+
+    Where an oracle was scored there is one column more; see :mod:`cdc_flower.tables.head_room`.
 
     Seeds are pooled. Runs that differ by more than their seed need different labels ``run``, else
     they are pooled too. Differences are from the strategy ``baseline``, NaN where it did not run.
@@ -71,7 +74,7 @@ def summarize(results: Results, baseline: str = BASELINE) -> pd.DataFrame:
     )
     counts = ["num_devices", "num_seeds"]
     table[counts] = table[counts].fillna(0).astype(int)
-    return _ordered(table, plain, baseline)[list(summary_columns())]
+    return with_head_room(_ordered(table, plain, baseline)[list(summary_columns())])
 
 
 def _values(results: Results, metrics: Sequence[str], baseline: str) -> pd.DataFrame:
@@ -133,7 +136,9 @@ def rich_table(summary: pd.DataFrame, metrics: Sequence[str] = SHOWN_METRICS) ->
     )
     for name in [*labels, "strategy"]:
         table.add_column(name, no_wrap=True)
-    for name in [*shown, "KB up", "KB down", "latency\nms", "labels"]:
+    has_room = HEAD_ROOM in summary
+    room = ["of the\nhead-room"] if has_room else []
+    for name in [*shown, *room, "KB up", "KB down", "latency\nms", "labels"]:
         table.add_column(name, justify="right")
     for _, rows in summary.groupby(["run", "task", "strategy"], sort=False, observed=True):
         first = rows.iloc[0]
@@ -142,6 +147,7 @@ def rich_table(summary: pd.DataFrame, metrics: Sequence[str] = SHOWN_METRICS) ->
         cells += [
             _value_cell(by_metric[metric]) if metric in by_metric else "–" for metric in shown
         ]
+        cells += [share_text(rows)] if has_room else []
         cells += [_kilobytes(first[f"bytes_{way}_per_device"]) for way in ("up", "down")]
         cells += [
             _number(first["latency_s_median"] * 1000, ",.0f"),

@@ -42,7 +42,13 @@ class Diary:
     remarks: list[str] = field(default_factory=list)
 
     def enter(self, name: str, curve: Sequence[float], schedule: Schedule) -> None:
-        """Enters a training, and writes its losses to the log."""
+        """Enters a training, and writes its losses to the log.
+
+        Args:
+            name: Of the training.
+            curve: Validation losses, the first one before it.
+            schedule: By which it was trained.
+        """
         self.entries.append(Entry(name, list(curve), schedule.is_falling(curve)))
         log.info(
             "%s: validation loss %.4f before, %.4f at best, %d validations",

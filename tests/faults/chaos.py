@@ -9,10 +9,12 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -31,7 +33,7 @@ from faults.trials import (
     reference_of,
     twice_interrupted,
 )
-from zygote import Zygote
+from zygote import Zygote, import_all
 
 #: The kind of fault that needs a run on Ray.
 RAY = "ray_worker"
@@ -53,6 +55,8 @@ SIGNALS = {
     "sighup": signal.SIGHUP,
     "sigint": signal.SIGINT,
 }
+#: Kinds that are played in this process.
+IN_THIS = ("cut", "flip")
 #: The same run on Ray.
 RAY_WORLD = (
     *WORLD,
@@ -90,7 +94,7 @@ def trials_of(kind: str, count: int, seed: int, interrupted: Path | None) -> Ite
         seed: Of all draws.
         interrupted: The folder of an interrupted run, whose files are damaged.
     """
-    if kind in ("cut", "flip"):
+    if kind in IN_THIS:
         if interrupted is None:
             raise ValueError("files must have an interrupted run")
         yield from _damages(kind, count, seed, interrupted)
@@ -113,15 +117,15 @@ def _player(kind: str, seed: int) -> Callable[[Bench], str]:
 
 def _damages(kind: str, count: int, seed: int, interrupted: Path) -> Iterator[Trial]:
     draws = np.random.default_rng(seed)
-    for victim in checkpoint_files(interrupted):
-        for k in range(count):
-            share = k / count if kind == "cut" else float(draws.uniform())
-            change = cut_at(share) if kind == "cut" else flipped_at(share, int(draws.integers(8)))
-            yield Trial(
-                kind,
-                f"{kind} {victim} at {share:.3f}",
-                lambda bench, v=victim, c=change: damaged(bench, interrupted, v, c),
-            )
+    victims = checkpoint_files(interrupted)
+    for k, victim in product(range(count), victims):
+        share = k / count if kind == "cut" else float(draws.uniform())
+        change = cut_at(share) if kind == "cut" else flipped_at(share, int(draws.integers(8)))
+        yield Trial(
+            kind,
+            f"{kind} {victim} at {share:.3f}",
+            lambda bench, v=victim, c=change: damaged(bench, interrupted, v, c),
+        )
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
@@ -164,7 +168,7 @@ def _play(
     with Zygote(root / "logs-0") as zygote:
         reference = reference_of(zygote, root / "whole", world)
         interrupted = None
-        if {"cut", "flip"} & set(kinds):
+        if set(IN_THIS) & set(kinds):
             interrupted = kept_after(zygote, root / "interrupted", world, num_parts=5)
         print(
             f"uninterrupted: {reference.composed_s:.1f} and {reference.resumed_s:.1f} CPU s",
@@ -194,16 +198,34 @@ def _play_kind(kind: str, trials: list[Trial], benches: list[Bench]) -> int:
         benches: They are played on so many at the same time.
     """
     start = time.monotonic()
-    with ThreadPoolExecutor(len(benches)) as pool:
-        jobs = [
-            pool.submit(_some, trials[k :: len(benches)], bench) for k, bench in enumerate(benches)
-        ]
-        failures = [failure for job in jobs for failure in job.result()]
+    shares = [(trials[k :: len(benches)], bench) for k, bench in enumerate(benches)]
+    if kind in IN_THIS:
+        failures = _in_children(shares)
+    else:
+        with ThreadPoolExecutor(len(benches)) as pool:
+            jobs = [pool.submit(_some, *share) for share in shares]
+            failures = [failure for job in jobs for failure in job.result()]
     spent_s = time.monotonic() - start
     print(f"{kind:14} {len(trials):5} trials {len(failures):4} failed {spent_s:7.0f} s", flush=True)
     for failure in failures:
         print(f"  {failure}", flush=True)
     return len(failures)
+
+
+def _in_children(shares: Sequence[tuple[list[Trial], Bench]]) -> list[str]:
+    """Plays each share in a forked child of this process, and lists the failures."""
+    import_all()
+    context = get_context("fork")
+    told = context.SimpleQueue()
+    children = [
+        context.Process(target=lambda share=share: told.put(_some(*share))) for share in shares
+    ]
+    for child in children:
+        child.start()
+    failures = [failure for _ in children for failure in told.get()]
+    for child in children:
+        child.join()
+    return failures
 
 
 def _some(trials: list[Trial], bench: Bench) -> list[str]:

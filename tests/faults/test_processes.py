@@ -339,17 +339,37 @@ def test_the_refusal_of_a_folder_in_use_is_a_sentence(tmp_path: Path) -> None:
         play({**given, "resume": True})
 
 
+class Noon(folders.datetime):
+    """A clock that stands still."""
+
+    @classmethod
+    def now(cls, tz: Any = None) -> Any:
+        return cls(2026, 1, 1, 12, 0, 0)
+
+
+@pytest.mark.slow
+def test_eight_runs_of_the_same_second_leave_eight_readable_tables(
+    whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(folders, "datetime", Noon)
+    children = []
+    for _ in range(8):
+        child = os.fork()
+        if not child:
+            play(tiny_config(TWO, EACH, out=None))
+            os._exit(FINE)
+        children.append(child)
+    assert {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children} == {FINE}
+    tables = (tmp_path / "results" / "runs").glob("2026-01-01_12-00-00*/results.parquet")
+    assert [path.read_bytes() == whole for path in tables] == [True] * 8
+
+
 def test_runs_that_start_in_the_same_second_have_folders_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-
-    class Second(folders.datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> Any:
-            return cls(2026, 1, 1, 12, 0, 0)
-
-    monkeypatch.setattr(folders, "datetime", Second)
+    monkeypatch.setattr(folders, "datetime", Noon)
     reading, writing = os.pipe()
     children = []
     for _ in range(8):

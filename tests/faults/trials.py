@@ -6,17 +6,25 @@ for byte that of the uninterrupted run.
 """
 
 import os
+import re
 import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
+import yaml
+from rich.console import Console
 from zygote import Command, Zygote
+
+from cdc_flower.study import provenance
+from cdc_flower.study import run as runs
+from cdc_flower.study.resume import config_in
 
 RESULTS = "results.parquet"
 CONFIG = "config.yaml"
@@ -28,6 +36,7 @@ WORLD = (
     "num_segments=3",
     "num_negatives=9",
     "cloud.epochs=1",
+    "data=shifting_interests",
     "data.num_items=60",
     "data.history_events=12",
     "strategy.fedavg.num_train_devices=4",
@@ -45,7 +54,7 @@ EACH_COMPOSED = 5
 #: Columns that make a row one of its own.
 KEYS = ["strategy", "device_id", "segment", "metric"]
 #: Seconds between two kills of a worker, at most.
-MOST_S = 6.0
+MOST_S = 4.0
 #: The column that counts what was played again on Ray.
 REPLAYS = ("num_replays",)
 
@@ -292,7 +301,9 @@ def full_disk(bench: Bench, seed: int) -> str:
 
 
 def damaged(bench: Bench, interrupted: Path, victim: Path, change: Callable[[bytes], bytes]) -> str:
-    """Damages a file of an interrupted run's checkpoints, and resumes it.
+    """Damages a file of an interrupted run's checkpoints, and resumes it in this process.
+
+    Nothing is killed here, so no process of its own is needed: that would take three times as long.
 
     Args:
         bench: See there.
@@ -303,10 +314,43 @@ def damaged(bench: Bench, interrupted: Path, victim: Path, change: Callable[[byt
     with bench.out(f"damaged-{os.getpid()}") as out:
         shutil.copytree(interrupted, out, symlinks=True)
         path = out / victim
-        path.write_bytes(change(path.read_bytes()))
-        bench.finish(out)
+        content = path.read_bytes()
+        path.write_bytes(change(content))
+        words = resumed_here(out)
         assert_same_table(out, bench.reference)
-        return str(victim)
+        if is_read(victim, interrupted) and change(content) != content:
+            assert re.search(r"damaged|is not used", words), f"no word of it:\n{words}"
+            return "told"
+        return "not needed"
+
+
+def is_read(victim: Path, interrupted: Path) -> bool:
+    """Tells whether a run that goes on relies on a file, relative to its folder.
+
+    It does not on states before the newest, and ``_run.json`` only says what marks and states say.
+    """
+    if victim.parts[0] == "checkpoints":
+        newest = max(path.name for path in (interrupted / "checkpoints").glob("[0-9]*"))
+        return victim.parts[1] == newest
+    return victim.name != "_run.json"
+
+
+def resumed_here(out: Path) -> str:
+    """Resumes a run in this process, without a summary, and gives the lines that it logged."""
+    before = (out / "run.log").stat().st_size
+    with ExitStack() as stack:
+        for module, name in ((runs, "finish"), (provenance, "begin"), (provenance, "end")):
+            stack.enter_context(mock.patch.object(module, name, lambda *args, **kwargs: None))
+        stack.enter_context(mock.patch.object(yaml, "safe_load", _quick_load))
+        runs.run({**config_in(out), "out": str(out), "resume": True}, console=Console(quiet=True))
+    with (out / "run.log").open() as log:
+        log.seek(before)
+        return log.read()
+
+
+def _quick_load(text: str) -> object:
+    """Reads as ``yaml.safe_load`` does, by the library in C, in a tenth of the time."""
+    return yaml.load(text, Loader=yaml.CSafeLoader)
 
 
 def killed_workers(bench: Bench, seed: int, count: int) -> str:
@@ -315,26 +359,30 @@ def killed_workers(bench: Bench, seed: int, count: int) -> str:
     Args:
         bench: See there.
         seed: Of the moments and of the workers.
-        count: How many.
+        count: How many, if the run takes that long.
     """
     draws = np.random.default_rng(seed)
     killed = 0
     with bench.out(f"worker-{seed}") as out:
         command = bench.run(out)
-        while killed < count and (code := command.ended_within(draws.uniform(0, MOST_S))) is None:
+        while killed < count and command.ended_within(draws.uniform(0, MOST_S)) is None:
             workers = workers_under(command.pid)
             if workers:
                 with suppress(ProcessLookupError):
                     os.kill(int(draws.choice(workers)), signal.SIGKILL)
                     killed += 1
         code = command.wait()
-        assert code == 0, f"the run ended with {code}:\n{command.printed()}"
-        assert killed == count, f"the run ended after {killed} kills"
+        # One shard was killed too often, or Ray did not start in its time: one line each.
+        ended = code == 2 and re.search("cannot be played|Ray did not start", command.printed())
+        if ended:
+            bench.finish(out)
+        assert code == 0 or ended, f"the run ended with {code}:\n{command.printed()}"
         rows = readable_rows(out)
         assert rows is not None and len(rows) == len(bench.reference.rows)
         assert assert_kept(rows, bench.reference, but=REPLAYS)
         replays = rows.groupby(["strategy", "segment"], observed=True)[REPLAYS[0]].max().sum()
-        return f"{killed} workers killed, {replays} shards played again"
+        how = "resumed once" if ended else "by itself"
+        return f"{killed} workers killed, {replays} shards played again, {how}"
 
 
 def cut_at(share: float) -> Callable[[bytes], bytes]:
@@ -367,7 +415,12 @@ def workers_under(pid: int) -> list[int]:
 
 
 def _is_worker(title: str) -> bool:
-    """Tells a worker from Ray's agents, which have such titles too and whose end is that of Ray."""
+    """Tells a worker from Ray's agents, whose end is that of Ray and who have such titles too.
+
+    On a busy machine a worker may keep the title that it began with.
+    """
+    if "default_worker.py" in title:
+        return True
     return title.startswith("ray::") and not title.endswith("Agent")
 
 

@@ -327,3 +327,31 @@ def test_without_a_named_experiment_the_title_tells_the_data_the_model_and_the_n
     assert _title(runs, frame) == "ml_1m, din, lte and nb_iot"
     assert _title(runs, pd.DataFrame({"experiment": ["stress"]})) == "stress"
     assert _title([RunFolder("a", none)], frame) == "a"
+
+
+CONTROLLED = ("static", "persona", "persona@mean", "persona@other", "fedavg")
+
+
+def test_controls_are_folded_beside_their_strategy_and_are_no_competitors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gains = {"static": 0.0, "persona": 0.03, "persona@mean": 0.03, "persona@other": 0.09}
+    monkeypatch.setattr("report_cases.GAINS", {**gains, "fedavg": 0.02})
+    whole = Comparison.of([run_of("a", results(CONTROLLED))])
+    page = render(whole)
+
+    assert whole.strategies == ["static", "persona", "fedavg"]
+    assert "3 strategies" in page and "persona@" not in page
+    assert "On ndcg@10, persona is highest" in page, "persona@other has more, and does not count"
+    assert "is further training, not adaptation: " in page
+    assert "<summary>Controls: which part of a gain is adaptation</summary>" in page
+    assert "Controls" not in render(Comparison.of([run_of("a", results())]))
+
+
+def test_a_gain_above_both_controls_is_called_adaptation(monkeypatch: pytest.MonkeyPatch) -> None:
+    gains = {"static": 0.0, "persona": 0.06, "persona@mean": 0.0, "persona@other": -0.02}
+    monkeypatch.setattr("report_cases.GAINS", {**gains, "fedavg": 0.02})
+    page = page_of([run_of("a", results(CONTROLLED))])
+
+    assert re.search(r"The gain of persona in ndcg@10 \(\+0\.0\d+\) is adaptation: ", page)
+    assert "not adaptation:" not in page

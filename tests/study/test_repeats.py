@@ -27,6 +27,7 @@ CLIPS = (
     "model.heads=2",
     "model.stem=16",
     "report=false",
+    "controls=false",
 )
 
 

@@ -17,7 +17,7 @@ from cdc_flower.study.companions import companions
 from cdc_flower.study.setup import prepare, resolved
 from cdc_flower.tasks.data import checked_data
 
-SHARED = ["fleet.num_devices=4", "num_segments=2"]
+SHARED = ["fleet.num_devices=4", "num_segments=2", "controls=false"]
 SMALL = [
     *SHARED,
     "cloud.epochs=1",
@@ -60,6 +60,7 @@ def test_a_run_of_two_tasks_holds_both_and_prints_a_table_of_each(tmp_path: Path
         *SHARED,
         "strategies=[static]",
         "cloud.epochs=1",
+        "data=shifting_interests",
         "data.history_events=12",
         "data.num_items=40",
         "num_negatives=9",

@@ -54,6 +54,10 @@ class VideoModel(DeviceModel):
         """Leaves out what is kept, as that can be made again."""
         return {**self.__dict__, "_kept": OrderedDict()}
 
+    def forget(self) -> None:
+        """Lets go of what is kept, as where other clips have taken the place of these."""
+        self._kept = OrderedDict()
+
     def init_static(self, generator: torch.Generator) -> Parameters:
         parameters = init_encoder(self.encoder, generator)
         parameters |= init_layers(generator, {"project": (self.encoder.width, self.projection)})

@@ -10,6 +10,7 @@ from cdc_flower.report.drawing.page_style import filled, template
 from cdc_flower.report.drawing.style import LOWER_IS_BETTER, main_metrics
 from cdc_flower.tables.column import Column, Pool
 from cdc_flower.tables.columns import COLUMNS
+from cdc_flower.tables.head_room import HEAD_ROOM, METRIC, share_text
 
 
 def summary_table(rows: pd.DataFrame, colors: dict[str, str]) -> Markup:
@@ -21,11 +22,14 @@ def summary_table(rows: pd.DataFrame, colors: dict[str, str]) -> Markup:
     """
     metrics = main_metrics([str(name) for name in rows["metric"].unique()])
     groups = [("", 1), *((metric, 2) for metric in metrics)]
+    has_room = HEAD_ROOM in rows
+    groups += [(METRIC, 1)] if has_room else []
     groups += [("kB per device", 2), ("median seconds", 2), ("", 1)]
     baseline = rows["baseline"].iloc[0]
     heads = [
         "strategy",
         *(["value", f"vs {baseline}"] * len(metrics)),
+        *(["of head-room"] if has_room else []),
         "up",
         "down",
         "latency",
@@ -46,6 +50,7 @@ def summary_table(rows: pd.DataFrame, colors: dict[str, str]) -> Markup:
             cells.append(_cell(_value(row["mean"], row["low"], row["high"]), name == best[metric]))
             gain = _value(row["diff"], row["diff_low"], row["diff_high"], "+.4f")
             cells.append(_cell("–" if name == baseline else gain))
+        cells += [_cell(share_text(mine))] if has_room else []
         cells += [
             _cell(_number(first[f"bytes_{way}_per_device"] / 1000, ",.1f"))
             for way in ("up", "down")

@@ -77,6 +77,9 @@ def _start(num_workers: int) -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
+    except Exception as error:  # Ray raises a plain one where its servers are not there in time
+        end_ray(is_lost=True)
+        raise GridLost(f"Ray did not start: {str(error).splitlines()[0]}") from error
     finally:
         for name, value in before.items():
             os.environ.pop(name)

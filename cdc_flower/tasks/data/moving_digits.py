@@ -11,7 +11,7 @@ from cdc_flower.tasks.data.registry import SHIFTS, DataOptions, data
 NUM_DEVICES = 100
 
 
-@data.register("moving_digits", gives="clips")
+@data.register("moving_digits", gives="clips", knows_law=True)
 @dataclass(frozen=True, kw_only=True)
 class DigitsOptions(DataOptions):
     """Options of devices that move between places.

@@ -94,7 +94,7 @@ def _batches(seed: int, validation: HistoricalData) -> Iterator[HistoricalBatch]
         yield validation.batch(rows[start : start + _EVENTS_PER_BATCH], 0, seed, num_negatives)
 
 
-def _ndcg(scores: NDArray[np.floating]) -> float:
+def _ndcg(scores: NDArray[np.float32] | NDArray[np.float64]) -> float:
     """Adds up the NDCG of events whose true candidate comes first."""
     first = np.zeros(len(scores), np.int64)
     fitted, _ = worst_for_nan(scores.astype(np.float32), first)

@@ -5,11 +5,12 @@ import sys
 from cdc_flower.core.errors import UserError
 from cdc_flower.tasks.data.interactions import EventFileOptions, FrameOptions
 from cdc_flower.tasks.data.registry import StreamShape
+from cdc_flower.tasks.recommendation.cut_streams import event_stream
 from cdc_flower.tasks.recommendation.events import EventTable
 from cdc_flower.tasks.recommendation.readers import readers
 from cdc_flower.tasks.recommendation.readers.files import find_file, read_text
 from cdc_flower.tasks.recommendation.readers.options import ReaderOptions
-from cdc_flower.tasks.recommendation.stream import EventStream, Ranking, event_stream
+from cdc_flower.tasks.recommendation.stream import EventStream, Ranking
 
 
 def stream_of(options: EventFileOptions, shape: StreamShape) -> EventStream:

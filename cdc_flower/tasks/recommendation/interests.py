@@ -33,7 +33,7 @@ _CHUNK = 2048  # devices at a time: bounds the memory, changes nothing
 
 @dataclass(frozen=True)
 class GeneratedEvents:
-    """Holds events of all devices with the contexts that made them; a kind of ``stream.Events``.
+    """Holds events of all devices with the contexts that made them.
 
     Attributes:
         offsets: ``[num_devices + 1]``.

@@ -77,7 +77,7 @@ class RankedEvents:
     rows: NDArray[np.int64] | None = None
 
     def draw(
-        self, attempt: int, which: NDArray[np.int64], column: NDArray[np.int64], catalog: Catalog
+        self, attempt: int, which: NDArray[np.int64], column: NDArray[np.integer], catalog: Catalog
     ) -> NDArray[np.int32]:
         """Draws an item for each of some events, evenly from a catalog but for the true item.
 
@@ -149,9 +149,8 @@ class _Again:
         self, events: RankedEvents, num_negatives: int, catalog: Catalog, seen: SeenItems | None
     ) -> None:
         self.events, self.catalog, self.seen = events, catalog, seen
-        self.columns = np.arange(
-            num_negatives, dtype=np.int16 if num_negatives < 2**15 else np.int32
-        )
+        kind = np.int16 if num_negatives < 2**15 else np.int32
+        self.columns: NDArray[np.integer] = np.arange(num_negatives).astype(kind)
         self.rows = events.device_ids if events.rows is None else events.rows
         self.width = len(catalog.place)
         #: Which column of an event has an item: an entry for each event of a chunk and item.

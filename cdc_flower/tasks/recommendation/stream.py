@@ -5,8 +5,7 @@ order, on any worker, give the same answers. The attributes are plain arrays: ch
 share through Ray.
 """
 
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,49 +14,15 @@ from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import hashed_integers
 from cdc_flower.core.stream import LabelledBatch, SegmentBatch, Truth, TruthAccessError, TruthReader
 from cdc_flower.tasks.cut import (
-    cut_by_calendar,
-    cut_by_events,
-    cut_last,
-    even_starts_s,
     even_times_s,
     flat_ranges,
     windows,
 )
-from cdc_flower.tasks.data.interactions import CutOptions
 from cdc_flower.tasks.recommendation.catalog import Catalog, catalogs
-from cdc_flower.tasks.recommendation.contexts import segment_contexts
+from cdc_flower.tasks.recommendation.event_kinds import Events
 from cdc_flower.tasks.recommendation.history import HistoricalData
 from cdc_flower.tasks.recommendation.laws.known import KnownLaw, Moments
 from cdc_flower.tasks.recommendation.negatives import RankedEvents, SeenItems, draw_unseen
-from cdc_flower.tasks.recommendation.segment_events import events_by_calendar, events_by_share
-
-
-class Events(Protocol):
-    """Holds events sorted by device and then by time."""
-
-    @property
-    def offsets(self) -> NDArray[np.int64]:
-        """``[num_devices + 1]``, where the events of each device start."""
-
-    @property
-    def items(self) -> NDArray[np.int32]:
-        """``[num_events]``, in 1..num_items."""
-
-    @property
-    def num_items(self) -> int:
-        """The largest item id."""
-
-
-class TimedEvents(Events, Protocol):
-    """A table that was read from a source and may know times."""
-
-    @property
-    def times_s(self) -> NDArray[np.float64] | None:
-        """``[num_events]``, or None if only the order is known."""
-
-    @property
-    def source(self) -> str:
-        """Where the events come from, for errors."""
 
 
 @dataclass(frozen=True)
@@ -371,53 +336,3 @@ class EventStream:
             catalog=self.catalogs[0],
             events_per_segment=self.events_per_segment,
         )
-
-
-def event_stream(
-    events: TimedEvents,
-    options: CutOptions | None = None,
-    *,
-    num_segments: int,
-    seed: int,
-    ranking: Ranking | None = None,
-) -> EventStream:
-    """Makes the stream of a table that was read from a file, cut as configured.
-
-    Args:
-        events: The table.
-        options: ``events`` cuts each device by its own number of events and sets the clock by
-            ``segment_s``; ``calendar`` cuts all devices at the same real times, and negatives are
-            then items that exist by then; ``last`` leaves the last event of each device out, the
-            only one of its only segment.
-        num_segments: Segments after the historical part.
-        seed: Of the run.
-        ranking: Candidates of each event.
-
-    Raises:
-        UserError: If a configured value does not fit the table.
-    """
-    options, ranking = options or CutOptions(), ranking or Ranking()
-    contexts = getattr(events, "contexts", None)  # of each event, where the table knows them
-    if options.cut == "calendar":
-        bounds, starts_s, times_s = cut_by_calendar(
-            events.offsets,
-            events.times_s,
-            num_segments,
-            options.historical_fraction,
-            events.source,
-        )
-        growing = replace(ranking, growing_catalog=True)
-        known = segment_contexts(contexts, events.offsets, bounds)
-        count = events_by_calendar(events.offsets, times_s, float(starts_s[1]))
-        return EventStream(
-            events, Cut(bounds, starts_s, times_s, *known, count), growing, seed=seed
-        )
-    if options.cut == "last":
-        bounds, count = cut_last(events.offsets, num_segments), 0  # a report is of that very moment
-    else:
-        bounds = cut_by_events(events.offsets, num_segments, options.historical_fraction)
-        count = events_by_share(events.offsets, bounds, num_segments, options.historical_fraction)
-    starts_s = even_starts_s(num_segments, options.segment_s)
-    known = segment_contexts(contexts, events.offsets, bounds)
-    cut = Cut(bounds, starts_s, None, *known, count)
-    return EventStream(events, cut, ranking, seed=seed)

@@ -17,8 +17,6 @@ TINT = 0.9
 WITHIN = 0.5
 #: Least gain of bright and of dim lights, and the width of either range.
 BRIGHT, DIM, RANGE = 0.9, 0.45, 0.1
-#: Gain of a light that tells nothing.
-GRAY = 0.4
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ Every clip is a query of its own. The hidden context of a device is the place wh
 :mod:`~cdc_flower.tasks.video.places`. All of it is a pure function of the seed.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +33,8 @@ from cdc_flower.tasks.video.stream import VideoStream
 _CHUNK = 256
 #: Clips are kept once they are drawn if all of them take no more than this many bytes.
 _KEPT_BYTES = 2**30
+#: Segments by which draws for reference lines come before the stream.
+_LONG_BEFORE = 10**6
 
 
 class DrawnClips:
@@ -49,7 +53,7 @@ class DrawnClips:
     def __init__(
         self, places: Places, place: Ints, options: DigitsOptions, captions: bool = False
     ) -> None:
-        self.places, self.place = places, place
+        self.places, self.place, self.options = places, place, options
         self.num_historical = options.history_segments
         self.clips_per_segment = clips_per_segment = options.clips_per_segment
         self.num_frames = num_frames = options.num_frames
@@ -192,7 +196,7 @@ def digits_stream(
     options = options or DigitsOptions()
     if num_devices < 1:
         raise UserError(f"num_devices must be >= 1, got {num_devices}")
-    num_past, count = options.history_segments, options.clips_per_segment
+    num_past = options.history_segments
     places = places_of(options, seed)
     schedule = ShiftSchedule(
         options.shift, num_past + num_segments, options.num_contexts, options.period, seed
@@ -207,21 +211,46 @@ def digits_stream(
             is_unseen, options.num_places + further[devices[:, None], context_id], place
         )
     clips = DrawnClips(places, place, options, captions)
+    return VideoStream(table_of(clips, num_past), segment_s=options.segment_s, seed=seed)
+
+
+def table_of(clips: DrawnClips, num_historical: int) -> QueryTable:
+    """Lists the queries to clips that were drawn.
+
+    Args:
+        clips: Of every device.
+        num_historical: Segments before the stream.
+    """
+    place, count = clips.place, clips.clips_per_segment
     edges = np.arange(place.shape[1] + 1) * count
-    table = QueryTable(
+    return QueryTable(
         clips=clips,
-        bounds=devices[:, None] * edges[-1] + edges,
-        num_historical=num_past,
+        bounds=np.arange(len(place))[:, None] * edges[-1] + edges,
+        num_historical=num_historical,
         answer=clips.answer,
         kind=clips.kind,
-        kinds=("caption",) if captions else TYPES,
-        num_answers=0 if captions else len(ANSWERS),
-        gallery=clips.answer.reshape(*place.shape, count) if captions else None,
-        context_id=place[:, num_past:],
-        opens_with_first=options.white_balance > 0,
-        is_shift=np.diff(place, axis=1, prepend=place[:, :1])[:, num_past:] != 0,
+        kinds=("caption",) if clips.captions else TYPES,
+        num_answers=0 if clips.captions else len(ANSWERS),
+        gallery=clips.answer.reshape(*place.shape, count) if clips.captions else None,
+        context_id=place[:, num_historical:],
+        opens_with_first=clips.places.white_balance > 0,
+        is_shift=np.diff(place, axis=1, prepend=place[:, :1])[:, num_historical:] != 0,
     )
-    return VideoStream(table, segment_s=options.segment_s, seed=seed)
+
+
+def drawn_at(clips: DrawnClips, num_segments: int) -> QueryTable:
+    """Draws further queries: device ``p`` is always at place ``p``, long before all history.
+
+    Args:
+        clips: With the places.
+        num_segments: Of each device.
+    """
+    places = np.arange(clips.places.num_places + clips.places.num_unseen)
+    options = replace(clips.options, history_segments=_LONG_BEFORE)
+    further = DrawnClips(
+        clips.places, np.tile(places[:, None], (1, num_segments)), options, clips.captions
+    )
+    return table_of(further, num_segments)
 
 
 def stream_of(options: DigitsOptions, shape: StreamShape) -> VideoStream:

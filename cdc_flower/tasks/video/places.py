@@ -21,11 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdc_flower.core.seeds import generator
-from cdc_flower.tasks.video.lights import GRAY, Lights
+from cdc_flower.tasks.video.lights import Lights
 
 NUM_DIGITS, NUM_TYPES, NUM_MOTIONS = 10, 5, 3
 CELL = 8  # pixels of a digit, a side
 SIDE = 4  # cells of a frame, a side
+BALANCED = 0.9  # gain of all colors where cameras have taken the light out of the picture
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class Places:
         light = self.light[place]
         if not self.white_balance:
             return light
-        balanced = light + self.white_balance * ((GRAY if self.systematic else 0.9) - light)
+        balanced = light + self.white_balance * (BALANCED - light)
         return np.where(slot[:, None] == 0, light, balanced).astype(np.float32)
 
     @cached_property

@@ -1,14 +1,15 @@
 """Video tasks: devices tell an anchor frame of their newest clip, and answer or find clips."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.core.registry import Registry
 from cdc_flower.core.stream import SegmentBatch, TruthReader
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.devices.task import Columns
@@ -16,23 +17,29 @@ from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.registry import model_of
 from cdc_flower.models.video.ranking import VideoModel
 from cdc_flower.tasks.data import StreamShape, data_of
-from cdc_flower.tasks.protocol import Built, Config, Deployed, Task, facts_of
+from cdc_flower.tasks.protocol import Built, Config, Deployed, ReferenceFacts, Task, facts_of
 from cdc_flower.tasks.recommendation.metrics import ranks, worst_for_nan
 from cdc_flower.tasks.registry import tasks
 from cdc_flower.tasks.sensing import Ask
 from cdc_flower.tasks.video.clip_report import ClipReport
 from cdc_flower.tasks.video.doubt import NUM_ANSWERS, OwnAnswers, entropy, held_out_doubts
+from cdc_flower.tasks.video.references import Known, references
+from cdc_flower.tasks.video.references.frames import reference_frames
 from cdc_flower.tasks.video.sensor import ClipSensor
 from cdc_flower.tasks.video.stream import VideoHistory, VideoStream
 from cdc_flower.training.cloud import Cloud
 from cdc_flower.training.scoring import Arrays, Scorer, tensors
 from cdc_flower.wire import records
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 class VideoTask(Task, TruthReader):
     """Reports a clip, and ranks answers or clips: the base of question answering and retrieval."""
 
     tells = frozenset({records.FRAMES})
+    references: ClassVar[Registry[Callable[..., object], ReferenceFacts]] = references
     #: Whether clips are searched by captions.
     captions: ClassVar[bool] = False
 
@@ -107,6 +114,15 @@ class VideoTask(Task, TruthReader):
         held_out = video_history(cloud.validation)
         doubts = held_out_doubts(video_model_of(cloud), strategy.deployment(), held_out)
         return OwnAnswers(doubts, ask)
+
+    def reference_rows(
+        self,
+        names: Sequence[str],
+        stream: VideoStream,
+        labels: Mapping[str, str | float],
+        train: Callable[[], Cloud],
+    ) -> Iterator["pd.DataFrame"]:
+        return reference_frames(self, names, Known(stream, train), labels)
 
 
 def video_model_of(cloud: Cloud) -> VideoModel:

@@ -38,7 +38,7 @@ KEY = ["segment", "device_id", "metric"]
 
 def slow() -> Fleet:
     """Links over which some answers come at once, some in a segment, and some in a later one."""
-    rates = np.array([1e4, 30.0, 0.5, 0.3, 1e4])
+    rates = np.array([1e4, 1.0, 0.5, 0.3, 1e4])
     return Fleet(rates, rates, np.zeros(NUM_DEVICES), np.full(NUM_DEVICES, 1e9), 1e9)
 
 
@@ -157,6 +157,11 @@ def test_a_method_is_the_same_with_its_controls_and_they_have_its_costs(name: st
             mine.drop(columns=VALUES), rows_of(table, name).drop(columns=VALUES)
         )
     assert set(COLUMNS.names) == set(table.columns)
+
+
+def test_what_a_method_has_is_untouched_by_its_controls() -> None:
+    table, alone = played(varied()), played(varied(), controls=False)
+    same(rows_of(table, "varied"), rows_of(alone, "varied"))
 
 
 def test_controls_of_a_constant_generator_have_its_rows_to_the_bit() -> None:

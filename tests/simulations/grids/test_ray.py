@@ -14,6 +14,7 @@ from tiny import SETTINGS, app, counting_app, fleet, inline, same, strategy, tab
 from cdc_flower.core.errors import UserError
 from cdc_flower.devices.app import DeviceApp
 from cdc_flower.simulations.grids.inline import InlineGrid
+from cdc_flower.simulations.grids.lost import GridLost
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 
@@ -43,6 +44,20 @@ def at_sigterm(*_: object) -> None:
 
 def test_a_process_keeps_what_it_does_at_sigterm() -> None:
     assert signal.getsignal(signal.SIGTERM) is at_sigterm
+
+
+def test_a_ray_that_is_not_there_in_time_is_told_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from cdc_flower.simulations.grids import ray_process
+
+    def slow(**_: object) -> None:
+        raise Exception("The current node timed out.\nIt may be busy.")
+
+    monkeypatch.setattr(ray_process.ray, "init", slow)
+    monkeypatch.setattr(ray_process, "end_ray", lambda **_: None)  # that of the other tests
+    with pytest.raises(GridLost, match=r"Ray did not start: The current node timed out\.$"):
+        ray_process.start_ray(1)
 
 
 def ray_grid(

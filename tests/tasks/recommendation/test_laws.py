@@ -205,6 +205,12 @@ def test_a_run_may_leave_the_last_event_of_each_device_out() -> None:
     data = data_of({"name": "regimes", "cut": "last"})
     stream = data.stream(StreamShape(1, 0, 5, 2))
     assert stream.num_events(np.arange(5), 0).tolist() == [1] * 5
+    assert stream.events_per_segment == 0  # a report is of that very moment
+
+
+def test_the_events_of_a_segment_are_known_from_history() -> None:
+    assert regimes_stream(3).events_per_segment == 9
+    assert regimes_stream(3, history_segments=0).events_per_segment == 0
 
 
 @pytest.mark.parametrize(

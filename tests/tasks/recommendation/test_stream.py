@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.stream import Stream, TruthAccessError, TruthReader
 from cdc_flower.tasks.data.interactions import CutOptions
+from cdc_flower.tasks.recommendation.cut_streams import event_stream
 from cdc_flower.tasks.recommendation.interests import shifting_interests
-from cdc_flower.tasks.recommendation.stream import Cut, EventStream, Ranking, event_stream
+from cdc_flower.tasks.recommendation.stream import Cut, EventStream, Ranking
 
 
 @dataclass(frozen=True)

@@ -90,8 +90,7 @@ class InterestsLaw:
         if not self._num_held_back:
             return chances
         recent = aligned(at.past)[:, -self.memory :]
-        # A little is left: the logarithm of nothing is no score.
-        return np.where((items[:, :, None] == recent[:, None, :]).any(-1), 1e-9, chances)
+        return np.where((items[:, :, None] == recent[:, None, :]).any(-1), 0.0, chances)
 
     def _timelines(self, segment: int, slot: int, length: int) -> list[tuple[float, Timeline]]:
         """Lists what may have happened in a window, with the chance of each.

@@ -50,6 +50,7 @@ def events_of(law: ContextLaw, num_devices: int, num_segments: int) -> Generated
         context_id=law.jumps.context_id(device_ids, played),
         is_shift=law.jumps.is_shift(device_ids, played),
         source=options.name,
+        events_per_segment=size if num_past else 0,
     )
 
 
@@ -75,6 +76,7 @@ def law_stream(
         even_starts_s(num_segments, options.segment_s),
         context_id=events.context_id,
         is_shift=events.is_shift,
+        events_per_segment=0 if is_last else events.events_per_segment,
     )
     ranking = ranking or Ranking(exclude_seen=options.exclude_seen)
     return EventStream(events, cut, ranking, seed=law.seed, law=law)

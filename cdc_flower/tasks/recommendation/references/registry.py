@@ -30,6 +30,8 @@ from cdc_flower.tasks.recommendation.references.counts import Counts
 from cdc_flower.tasks.recommendation.stream import EventStream
 from cdc_flower.training.cloud import Cloud
 
+#: Of what the law forbids: a score has to be a number.
+LEAST_CHANCE = 1e-12
 #: A batch and its segment -> a logit of each candidate ``[T, C]``.
 Line = Callable[[SegmentBatch, int], NDArray[np.float32]]
 
@@ -65,7 +67,8 @@ class Known(TruthReader):
 
     def logits(self, chances: NDArray[np.float64]) -> NDArray[np.float32]:
         """Turns chances into logits: right for one true item among 4 of all, as in training."""
-        return np.log(chances * self.stream.num_items / LOSS_NEGATIVES).astype(np.float32)
+        least = np.maximum(chances, LEAST_CHANCE)
+        return np.log(least * self.stream.num_items / LOSS_NEGATIVES).astype(np.float32)
 
 
 #: Functions of what is known that make a :data:`Line`.
