@@ -22,7 +22,7 @@ from cdc_flower.strategies.past import Examples, NumberedBatch
 from cdc_flower.strategies.persona.births import misfit_level
 from cdc_flower.strategies.persona.likelihood import Pairs
 from cdc_flower.strategies.persona.mixing import Mixture, mixed, weights
-from cdc_flower.strategies.persona.regimes import PastPairs, Search
+from cdc_flower.strategies.persona.regimes import PastPairs, Search, labelled
 from cdc_flower.strategies.persona.stages import Stages
 from cdc_flower.training.checkpoints import Checkpoints
 
@@ -141,7 +141,7 @@ class MixtureStages:
         key = {"what": what, "base": cloud.identity, "settings": self.settings}
         step = cloud.progress(what, search.rounds)
         checkpoints = cloud.checkpoints if cloud.identity else Checkpoints()
-        past = PastPairs.of(cloud.train).of_first_devices(self.max_pairs)
+        past = PastPairs.of(labelled(cloud.train)).of_first_devices(self.max_pairs)
         held_out = self._held_out_loss()
         curve = checkpoints.trained(key, heads, lambda _: search.run(heads, past, held_out, step))
         cloud.diary.enter(what, curve, cloud.schedule)
@@ -210,7 +210,7 @@ class MixtureStages:
             x, targets = cloud.model.encode(fixed, examples.history, examples.candidates)
             return cloud.model.loss(cloud.model.match(cloud.model.head(layers, x), targets)).mean()
 
-        weights_then = PastWeights.of(PastPairs.of(cloud.train), heads, self.mixture)
+        weights_then = PastWeights.of(PastPairs.of(labelled(cloud.train)), heads, self.mixture)
         validation = list(self._validation(heads))
         for leaf in leaves:
             leaf.requires_grad_()

@@ -53,8 +53,12 @@ class LabelledPast(Protocol):
         """Makes the items ``[M, L]`` before."""
 
 
-def check_pairs(past: object, what: str, why: str) -> None:
-    """Refuses a history whose examples do not tell what was chosen, as those of video do not.
+def labelled(
+    past: object,
+    what: str = "cluster_on=likelihood",
+    why: str = "frames tell of no next item",
+) -> LabelledPast:
+    """Gives a history back whose examples tell what was chosen; those of video do not.
 
     Args:
         past: The history.
@@ -66,6 +70,7 @@ def check_pairs(past: object, what: str, why: str) -> None:
     """
     if not isinstance(past, LabelledPast):
         raise UserError(f"strategy.persona.{what} must go with task=recommendation: {why}")
+    return past
 
 
 @dataclass(frozen=True)

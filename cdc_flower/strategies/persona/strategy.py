@@ -36,7 +36,7 @@ from cdc_flower.strategies.persona.mixture_stages import MixtureStages
 from cdc_flower.strategies.persona.options import PersonaOptions
 from cdc_flower.strategies.persona.prototypes import Bank, Ints, nearest, norms
 from cdc_flower.strategies.persona.refinement import Mover
-from cdc_flower.strategies.persona.regimes import check_pairs
+from cdc_flower.strategies.persona.regimes import labelled
 from cdc_flower.strategies.persona.serving import Serving
 from cdc_flower.strategies.persona.shrinkage import Shrinking
 from cdc_flower.strategies.persona.stages import Stages, points, remark_groups
@@ -105,9 +105,9 @@ class Persona(PersonaOptions):
             random_decoders=self.released_code,
         )
         if self.mixes:
-            check_pairs(cloud.train, "cluster_on=likelihood", "frames tell of no next item")
+            labelled(cloud.train)
         if self.refinement == "shrink":
-            check_pairs(cloud.train, "refinement=shrink", "frames have no older and newer half")
+            labelled(cloud.train, "refinement=shrink", "frames have no older and newer half")
         how = self.epochs, self.rate, self.joint
         stages = Stages(cloud, self.editor, *how, self.past(cloud))
         self.serving: Serving | None = None
