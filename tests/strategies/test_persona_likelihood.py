@@ -58,15 +58,6 @@ def test_the_newest_pairs_are_the_last_ones_of_each_report_whatever_its_length()
     assert pairs.newest(9).target.tolist() == pairs.target.tolist()
 
 
-def test_windows_of_a_report_are_its_newest_pairs_from_the_older_to_the_newer() -> None:
-    reported = np.array([[1, 2, 3, 4, 5, 6], [7, 8, 9, 0, 0, 0]], np.int32)
-    windows = Pairs.of(reported, 2).in_windows(2)
-    assert windows.target.tolist() == [[3, 4], [5, 6], [8, 9], [0, 0]]
-    assert windows.history[1].tolist() == [[3, 4], [4, 5]]
-    assert Pairs.of(reported[:, :1], 2).in_windows(2).target.shape == (2, 0)
-    assert Pairs.of(reported, 2).in_windows(9).target.tolist() == [[2, 3, 4, 5, 6], [8, 9, 0, 0, 0]]
-
-
 def test_reports_of_one_item_have_no_pair_and_mix_all_prototypes_alike() -> None:
     model, parameters, head = device_model()
     mixture = Mixture(Likelihood.of(model, parameters, 0), head, 9, 2.0, 0.0)

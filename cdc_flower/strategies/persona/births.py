@@ -1,6 +1,6 @@
 """Birth and death of prototypes, while the stream goes on.
 
-misfit   a window of a report that fits badly under every head: its best mean -log p is above the
+misfit   a device whose report fits badly under every head: its best mean -log p is above the
          level that one in a hundred historical reports exceeds
 death    a prototype that was nobody's best for some segments gives its place
 birth    where there is a place, and a share of the devices are misfits, a prototype starts from
@@ -51,7 +51,7 @@ class Births:
 
     Attributes:
         level: Mean ``-log p`` above which a report fits badly.
-        share: Share of the windows that must be misfits.
+        share: Share of the devices that must be misfits.
         after: Segments without members after which a prototype gives its place.
     """
 
@@ -60,7 +60,7 @@ class Births:
     after: int
 
     def misfits(self, evidence: Tensor, count: Tensor) -> NDArray[np.bool_]:
-        """Tells which windows of reports ``[n]`` fit badly under every head.
+        """Tells which devices ``[n]`` fit badly under every head.
 
         Args:
             evidence: ``[n, N]``, sums over the last pairs of reports.
@@ -76,7 +76,7 @@ class Births:
             bank: Of prototypes.
             misfits: ``[n]``.
             mover: Makes the newborn's layers.
-            members: Windows of the reports of all devices.
+            members: Reports of all devices.
         """
         place = int(bank.idle.argmax())
         if bank.idle[place] < self.after or misfits.mean() < self.share or not misfits.any():

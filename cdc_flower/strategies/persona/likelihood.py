@@ -75,22 +75,6 @@ class Pairs:
         history = self.history.gather(1, place[..., None].expand(-1, -1, self.history.shape[-1]))
         return Pairs(history, self.target.gather(1, place))
 
-    def in_windows(self, size: int) -> "Pairs":
-        """Cuts the newest pairs of reports into windows ``[n * k, size]``, a report's together.
-
-        A window is as short as a regime may be; what is left of the oldest pairs belongs to none.
-
-        Args:
-            size: Pairs of a window; longer ones than a report are as long as it.
-        """
-        num_reports, length = self.target.shape
-        num_windows, width = max(1, length // size), min(size, length)
-        whole, count = self.newest(num_windows * size), num_reports * num_windows
-        return Pairs(
-            whole.history.reshape(count, width, self.history.shape[-1]),
-            whole.target.reshape(count, width),
-        )
-
     def select(self, rows: NDArray[np.int64]) -> "Pairs":
         """Takes the pairs of some reports."""
         index = torch.from_numpy(rows)

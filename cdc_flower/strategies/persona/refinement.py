@@ -7,7 +7,7 @@ says how well that ranked it. An editing matrix E_j for each prototype lowers
 
 by a few steps of Adam (Kingma and Ba, ICLR 2015) over part of the devices; of the points passed,
 the start among them, each prototype takes the one at which its members among the others are fitted
-best, if it gains more than twice its standard error. Entries of ``P_j + E_j - W_j`` stay within ±γ.
+best, if it gains more than its standard error. Entries of ``P_j + E_j - W_j`` stay within ±γ.
 
 It is a residual: where members are predicted as well as they can be, their mean gradient is zero
 and the prototype stays, so nothing is counted twice and nothing walks away. (Persona, ACM MM 2025,
@@ -25,13 +25,10 @@ from cdc_flower.models.layers import Parameters
 from cdc_flower.strategies.persona.likelihood import Likelihood, Pairs
 from cdc_flower.strategies.persona.mixing import mixed
 
-#: Standard errors that a gain must be above.
-NUM_ERRORS = 2.0
-
 
 @dataclass(frozen=True)
 class Members:
-    """Windows of reports, ``n`` in all, and what their devices predict with beside prototypes.
+    """Reports of ``n`` devices, and what they predict with beside their prototypes.
 
     Attributes:
         pairs: Of the reports.
@@ -134,7 +131,7 @@ def chosen(fitted: Tensor, members: Members) -> list[int]:
 
     Returns:
         For each prototype the point at which its weighted members gain most over the start; 0
-        where the gain is not above twice its standard error, or nobody was held out.
+        where the gain is not above its standard error, or nobody was held out.
     """
     rows = members.is_held_out & members.pairs.is_there.any(1)
     weight = members.weight[rows].double()
@@ -144,4 +141,4 @@ def chosen(fitted: Tensor, members: Members) -> list[int]:
     best = mean.argmax(0)
     at_best = gain[best].T  # [rows, N]
     spread = ((weight * (at_best - mean.max(0).values)) ** 2).sum(0).sqrt() / total
-    return [int(step) for step in torch.where(mean.max(0).values > NUM_ERRORS * spread, best, 0)]
+    return [int(step) for step in torch.where(mean.max(0).values > spread, best, 0)]
