@@ -20,6 +20,7 @@ from video_tiny import (
     video_table,
 )
 
+from cdc_flower.core.errors import UserError
 from cdc_flower.models.sequence_feature import feature_flops, sequence_feature, with_table
 from cdc_flower.strategies.past import ReportedPast
 from cdc_flower.strategies.registry import build_strategy
@@ -265,3 +266,14 @@ def reports_of(around: Around) -> list[MessageBatch]:
 def cloud_flops(around: Around) -> float:
     """Work in the cloud for one device that the last answers tell."""
     return float(np.asarray(around.sent[-1].configs[records.WORK][records.FLOPS]).reshape(-1)[0])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"cluster_on": "likelihood", "refinement": "reports"}, {"refinement": "shrink"}],
+)
+def test_what_needs_pairs_of_items_is_refused_on_video_in_one_sentence(
+    settings: dict[str, str],
+) -> None:
+    with pytest.raises(UserError, match=r"^strategy.persona.* must go with task=recommendation: "):
+        build_strategy("persona", settings).prepare(video_cloud(video_stream()))

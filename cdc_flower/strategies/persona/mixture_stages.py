@@ -15,15 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import generator, torch_generator
 from cdc_flower.models.layers import Parameters
-from cdc_flower.strategies.base import Cloud, History, Stage
+from cdc_flower.strategies.base import Cloud, Stage
 from cdc_flower.strategies.past import Examples, NumberedBatch
 from cdc_flower.strategies.persona.births import misfit_level
 from cdc_flower.strategies.persona.likelihood import Pairs
 from cdc_flower.strategies.persona.mixing import Mixture, mixed, weights
-from cdc_flower.strategies.persona.regimes import LabelledPast, PastPairs, Search
+from cdc_flower.strategies.persona.regimes import PastPairs, Search, labelled
 from cdc_flower.strategies.persona.stages import Stages
 from cdc_flower.training.checkpoints import Checkpoints
 
@@ -142,7 +141,7 @@ class MixtureStages:
         key = {"what": what, "base": cloud.identity, "settings": self.settings}
         step = cloud.progress(what, search.rounds)
         checkpoints = cloud.checkpoints if cloud.identity else Checkpoints()
-        past = past_pairs(cloud.train).of_first_devices(self.max_pairs)
+        past = PastPairs.of(labelled(cloud.train)).of_first_devices(self.max_pairs)
         held_out = self._held_out_loss()
         curve = checkpoints.trained(key, heads, lambda _: search.run(heads, past, held_out, step))
         cloud.diary.enter(what, curve, cloud.schedule)
@@ -211,7 +210,7 @@ class MixtureStages:
             x, targets = cloud.model.encode(fixed, examples.history, examples.candidates)
             return cloud.model.loss(cloud.model.match(cloud.model.head(layers, x), targets)).mean()
 
-        weights_then = PastWeights.of(past_pairs(cloud.train), heads, self.mixture)
+        weights_then = PastWeights.of(PastPairs.of(labelled(cloud.train)), heads, self.mixture)
         validation = list(self._validation(heads))
         for leaf in leaves:
             leaf.requires_grad_()
@@ -266,17 +265,3 @@ def mixed_examples(batch: NumberedBatch, reported: Tensor, weight: Tensor) -> Mi
         torch.from_numpy(np.asarray(ids, np.int64)) for ids in (batch.history, batch.candidates)
     )
     return MixedExamples(history, candidates, reported, weight)
-
-
-def past_pairs(history: History) -> PastPairs:
-    """Takes the pairs of a history.
-
-    Raises:
-        UserError: If its examples do not tell what was chosen, as those of video do not.
-    """
-    if not isinstance(history, LabelledPast):
-        raise UserError(
-            "strategy.persona.cluster_on=likelihood must go with task=recommendation: "
-            "it needs reports of items that follow each other, and frames have none"
-        )
-    return PastPairs.of(history)

@@ -41,9 +41,9 @@ class PersonaOptions(GroupingStrategy):
         choices=("none", "bytes", "reports", "shrink"),
         neutral="none",
         changes_training=False,
-        doc="while the stream goes on. bytes: prototypes move toward their members, who use what "
-        "they did; reports: prototypes move to what members reported, who use that; shrink: edits "
-        "are drawn toward the mean of the members",
+        doc="while the stream goes on. none: prototypes stay; bytes: they move toward their "
+        "members, who use what they did; reports: they move to what members reported, who use "
+        "that; shrink: edits are drawn toward the mean of the members",
     )
     bytes_rate: float = option(
         0.1,
@@ -51,14 +51,16 @@ class PersonaOptions(GroupingStrategy):
         most=1,
         neutral=0,
         changes_training=False,
-        doc="with refinement=bytes, how far a prototype moves toward its members in each segment",
+        doc="with refinement=bytes, how far a prototype moves toward its members in each segment; "
+        "0 is none",
     )
     reports_steps: int = option(
         10,
         least=0,
         neutral=0,
         changes_training=False,
-        doc="with refinement=reports, steps of Adam in each segment at most, in the cloud",
+        doc="with refinement=reports, steps of Adam in each segment at most, in the cloud; 0 is "
+        "none",
     )
     reports_rate: float = option(
         0.01,
@@ -66,7 +68,7 @@ class PersonaOptions(GroupingStrategy):
         below=math.inf,
         neutral=0,
         changes_training=False,
-        doc="learning rate of these steps",
+        doc="learning rate of these steps; 0 is none",
     )
     birth_share: float | None = option(
         0.05,
@@ -91,14 +93,12 @@ class PersonaOptions(GroupingStrategy):
     sharpness: float = option(
         0.5,
         least=0,
-        neutral=0,
         doc="of the likelihood in these mixtures: 0 mixes all prototypes alike, inf takes the best",
     )
     hedge: float = option(
         0.0,
         least=0,
         most=1,
-        neutral=1,
         doc="share of the base model's head in every mixture, for a jump that no report can tell",
     )
     clip: float = option(
@@ -180,6 +180,12 @@ class PersonaOptions(GroupingStrategy):
                 f"refinement=reports must go with cluster_on=likelihood, by which members are "
                 f"found, got {self.cluster_on}"
             )
+        defaults = {"likelihood_pairs": 9, "sharpness": 0.5, "hedge": 0.0}
+        for name, default in defaults.items():
+            if not self.mixes and getattr(self, name) != default:
+                raise ValueError(
+                    f"{name} must go with cluster_on=likelihood, which mixes prototypes"
+                )
         if not self.edits and not self.mixes:
             raise ValueError(
                 "edits=false must go with cluster_on=likelihood; "

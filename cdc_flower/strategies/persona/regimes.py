@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import generator
 from cdc_flower.models.layers import Parameters
 from cdc_flower.strategies.persona.likelihood import Likelihood
@@ -50,6 +51,26 @@ class LabelledPast(Protocol):
 
     def history(self, rows: Ints | None = None) -> NDArray[np.int32]:
         """Makes the items ``[M, L]`` before."""
+
+
+def labelled(
+    past: object,
+    what: str = "cluster_on=likelihood",
+    why: str = "frames tell of no next item",
+) -> LabelledPast:
+    """Gives a history back whose examples tell what was chosen; those of video do not.
+
+    Args:
+        past: The history.
+        what: The option that needs it, with its value.
+        why: The option needs it for this.
+
+    Raises:
+        UserError: If it does not.
+    """
+    if not isinstance(past, LabelledPast):
+        raise UserError(f"strategy.persona.{what} must go with task=recommendation: {why}")
+    return past
 
 
 @dataclass(frozen=True)

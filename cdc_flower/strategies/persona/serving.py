@@ -21,7 +21,7 @@ from cdc_flower.strategies.persona.births import Births, idle_after
 from cdc_flower.strategies.persona.downlink import as_arrays
 from cdc_flower.strategies.persona.editing import Edited, largest_of
 from cdc_flower.strategies.persona.likelihood import Pairs
-from cdc_flower.strategies.persona.mixing import Mixture
+from cdc_flower.strategies.persona.mixing import Mixture, evidence, weights
 from cdc_flower.strategies.persona.prototypes import Bank, Ints, norms
 from cdc_flower.strategies.persona.refinement import Members, Mover
 
@@ -86,10 +86,9 @@ class Serving:
             shrink: Shrinks edits; None: they stay.
         """
         pairs = self.mixture.pairs(reported)
-        weight = self.mixture.weights(bank.layers, pairs)
         if self.mover is not None:
-            bank = self._refined(self.mover, pairs, weight, node_ids, edits, bank)
-            weight = self.mixture.weights(bank.layers, pairs)
+            bank = self._refined(self.mover, pairs, node_ids, edits, bank)
+        weight = self.mixture.weights(bank.layers, pairs)
         group_of = np.asarray(weight.argmax(1).numpy(), np.int64)
         edits = edits if shrink is None else shrink(edits, group_of)
         layers = self.mixture.heads(bank.layers, weight)
@@ -100,7 +99,6 @@ class Serving:
         self,
         mover: Mover,
         pairs: Pairs,
-        weight: Tensor,
         node_ids: ArrayLike,
         edits: Parameters,
         bank: Bank,
@@ -110,15 +108,17 @@ class Serving:
         Args:
             mover: Of prototypes.
             pairs: Of the reports.
-            weight: w, ``[n, N]``.
             node_ids: ``[n]``.
             edits: G, ``[n, ...]`` by name.
             bank: Of prototypes.
         """
         ids = np.asarray(node_ids, np.uint64).astype(np.int64)
         held_out = hashed_uniform(self.seed, "persona-held-out", ids) < HELD_OUT_SHARE
-        members = Members(pairs, weight, edits, torch.from_numpy(held_out))
+        is_held_out = torch.from_numpy(held_out)
+        losses = self.mixture.likelihood.of_reports(bank.layers, pairs)
+        members = self.members(pairs, losses, edits, is_held_out)
         step = mover.edits(bank.layers, bank.trained, members)
+        weight = weights(evidence(losses, pairs, self.mixture.num_pairs), self.mixture.sharpness)
         best = np.asarray(weight.argmax(1).numpy(), np.int64)
         bank = replace(bank.moved(step), idle=idle_after(bank.idle, best))
         if self.births is None:
@@ -126,6 +126,31 @@ class Serving:
         count = pairs.last(self.mixture.num_pairs).sum(1)
         misfits = self.births.misfits(self.mixture.evidence(bank.layers, pairs), count)
         return self.births.born(bank, misfits, mover, members)
+
+    def members(
+        self, pairs: Pairs, losses: Tensor, edits: Parameters, is_held_out: Tensor
+    ) -> Members:
+        """Says who makes steps, and on what they are chosen.
+
+        Steps are made with the weights of the newest pairs. They are chosen as devices are served:
+        the newest pairs of those held out, under the weights of the pairs before. A prototype that
+        only became surer of what was told has gained nothing there.
+
+        Args:
+            pairs: Of the reports of ``n`` devices.
+            losses: ``-log p`` ``[n, T, N]``.
+            edits: G, ``[n, ...]`` by name.
+            is_held_out: ``[n]``.
+        """
+        sharpness, num_pairs = self.mixture.sharpness, self.mixture.num_pairs
+        newest = weights(evidence(losses, pairs, num_pairs), sharpness)
+        is_later = pairs.last(min(num_pairs, max(1, pairs.target.shape[1] // 2)))
+        before = (pairs.is_there & ~is_later)[..., None]
+        older = weights((losses * before).sum(1), sharpness)
+        held = is_held_out[:, None]
+        target = torch.where(held & ~is_later, 0, pairs.target)
+        weight = torch.where(held, older, newest)
+        return Members(Pairs(pairs.history, target), weight, edits, is_held_out)
 
     def _made(
         self, layers: Parameters, edits: Parameters, bank: Bank, group_of: Ints, whole: bool

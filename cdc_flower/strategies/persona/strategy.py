@@ -16,7 +16,6 @@ from flwr.app import ArrayRecord, Message, MetricRecord
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cdc_flower.core.errors import UserError
 from cdc_flower.core.saveable import Saved
 from cdc_flower.devices.decoders.protocol import Decoder
 from cdc_flower.devices.state import Settings
@@ -37,7 +36,7 @@ from cdc_flower.strategies.persona.mixture_stages import MixtureStages
 from cdc_flower.strategies.persona.options import PersonaOptions
 from cdc_flower.strategies.persona.prototypes import Bank, Ints, nearest, norms
 from cdc_flower.strategies.persona.refinement import Mover
-from cdc_flower.strategies.persona.regimes import LabelledPast
+from cdc_flower.strategies.persona.regimes import labelled
 from cdc_flower.strategies.persona.serving import Serving
 from cdc_flower.strategies.persona.shrinkage import Shrinking
 from cdc_flower.strategies.persona.stages import Stages, points, remark_groups
@@ -105,11 +104,10 @@ class Persona(PersonaOptions):
             reads=self.report_reads,
             random_decoders=self.released_code,
         )
-        if self.refinement == "shrink" and not isinstance(cloud.train, LabelledPast):
-            raise UserError(
-                "strategy.persona.refinement=shrink must go with task=recommendation: "
-                "noise is measured from the older and the newer items of a report"
-            )
+        if self.mixes:
+            labelled(cloud.train)
+        if self.refinement == "shrink":
+            labelled(cloud.train, "refinement=shrink", "frames have no older and newer half")
         how = self.epochs, self.rate, self.joint
         stages = Stages(cloud, self.editor, *how, self.past(cloud))
         self.serving: Serving | None = None
