@@ -21,6 +21,7 @@ from cdc_flower.tables.estimates import device_sums as device_sums
 from cdc_flower.tables.estimates import estimate as estimate
 from cdc_flower.tables.estimates import paired_difference as paired_difference
 from cdc_flower.tables.head_room import HEAD_ROOM, share_text, with_head_room
+from cdc_flower.tables.holm import P, P_HOLM, with_holm
 from cdc_flower.tables.results import Results
 
 #: Metrics that the terminal shows, as far as they exist.
@@ -32,18 +33,20 @@ def summary_columns() -> tuple[str, ...]:
     """Names the columns of the summary: values, differences and controls, then costs."""
     return (
         *("run", "task", "strategy", "metric", "mean", "low", "high", "num_devices", "num_seeds"),
-        *("baseline", "diff", "diff_low", "diff_high"),
+        *("baseline", "diff", "diff_low", "diff_high", P, P_HOLM),
         *adaptation_columns(),
         *(column.summary_name for column in COLUMNS.in_summary),
     )
 
 
-def summarize(results: Results, baseline: str = BASELINE) -> pd.DataFrame:
+def summarize(results: Results, baseline: str = BASELINE, primary: str = "") -> pd.DataFrame:
     """Makes a row for each run label, task, strategy and metric; see :func:`summary_columns`.
 
     Where an oracle was scored there is one column more; see :mod:`cdc_flower.tables.head_room`.
+    ``diff_p_holm`` is corrected for the number of strategies; see :mod:`cdc_flower.tables.holm` for
+    what a ``primary`` strategy changes.
 
-    Seeds are pooled. Runs that differ by more than their seed need different labels ``run``, else
+    Seeds are pooled, and intervals then are over trainings × devices. Runs that differ by more than their seed need different labels ``run``, else
     they are pooled too. Differences are from the strategy ``baseline``, NaN where it did not run.
     Controls have no row: what they gain, and how far the strategy is above them, stands in its row;
     NaN where it has none. Costs are those of the strategy, repeated on each metric and pooled as
@@ -69,7 +72,7 @@ def summarize(results: Results, baseline: str = BASELINE) -> pd.DataFrame:
         ]
     )
     table = table.merge(beside.astype(dict.fromkeys(key, object)), on=key, how="left")
-    table = table.merge(
+    table = with_holm(table, primary).merge(
         _costs(plain.cells).astype(dict.fromkeys(group, object)), on=group, how="left"
     )
     counts = ["num_devices", "num_seeds"]
@@ -97,7 +100,8 @@ def _values(results: Results, metrics: Sequence[str], baseline: str) -> pd.DataF
         there.append(rows[group].drop_duplicates().astype(object).assign(metric=metric))
     sums = pd.concat(kept, ignore_index=True)
     pairs = paired_difference(sums, ["run", "task", "metric"], baseline)
-    pairs = pairs.rename(columns={"low": "diff_low", "high": "diff_high"})
+    pairs = pairs.rename(columns={"low": "diff_low", "high": "diff_high", "p": P})
+    pairs[P] = pairs[P].where(pairs["strategy"] != baseline)
     table = pd.concat(there, ignore_index=True)
     for part in (estimate(sums, key), pairs.drop(columns="num_devices")):
         table = table.merge(part.astype(dict.fromkeys(key, object)), on=key, how="left")

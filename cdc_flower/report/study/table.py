@@ -145,7 +145,7 @@ def stress_table(results: Results, metric: str) -> pd.DataFrame:
             strategy=BASELINE
         )
         both = pd.concat([sums[sums["strategy"] != BASELINE], base], ignore_index=True)
-        gain = paired_difference(both, list(CONDITION)).drop(columns="num_devices")
+        gain = paired_difference(both, list(CONDITION)).drop(columns=["num_devices", "p"])
         gain = gain.rename(columns={"diff": "gain", "low": "gain_low", "high": "gain_high"})
         table = table.merge(gain, on=by, how="left")
     else:
