@@ -68,6 +68,13 @@ def errors(cells: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return table
 
 
+def interval_words(num_seeds: int) -> str:
+    """Says over what intervals are, after "a 95 % interval"."""
+    if num_seeds < 2:
+        return "over devices, given these models"
+    return f"over {num_seeds} trainings × devices"
+
+
 def p_values(difference: NDArray[np.float64], found: pd.DataFrame) -> NDArray[np.float64]:
     """Gives two-sided p-values that go with the margins, ``[k]``; 1 where nothing differs.
 

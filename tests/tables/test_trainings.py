@@ -40,7 +40,7 @@ def test_intervals_cover_the_gain_of_the_next_training_too(
     device = rng.normal(0.0, 0.1, shape if own_devices else (NUM_TRIALS, 1, NUM_DEVICES))
     gains = training + device + rng.normal(0.0, 0.1, shape)
     pairs = pairs_of(gains, own_devices=own_devices, gain=0.3)
-    covered = ((pairs["low"] <= 0.3) & (0.3 <= pairs["high"])).mean()
+    covered = ((pairs["low"] <= 0.3) & (pairs["high"] >= 0.3)).mean()
     assert 0.92 <= covered <= 0.995
     is_below = (pairs["p"] < 0.05).mean()
     assert is_below > 0.5, "0.3 is a large gain"
@@ -96,7 +96,9 @@ def summary(primary: str = "") -> pd.DataFrame:
     noise = rng.normal(0.0, 0.1, 50)
     noise = (noise - noise.mean()) / noise.std(ddof=1)
     for name in ("static", "lucky", *(f"arm_{k}" for k in range(20))):
-        gain = {"static": 0.0, "lucky": 0.1 * noise + 0.0365}.get(name, 0.1 * rng.permutation(noise))
+        gain = {"static": 0.0, "lucky": 0.1 * noise + 0.0365}.get(
+            name, 0.1 * rng.permutation(noise)
+        )
         columns = {"run_id": "r", "experiment": "e", "strategy": name, "seed": 0, "task": "t"}
         columns |= {"segment": 0, "time_s": 0.0, "device_id": np.arange(50), "metrics": ("auc",)}
         values = {"value_sum": np.full(50, 0.5) + gain, "value_count": np.ones(50)}
