@@ -133,8 +133,8 @@ def rate_lines(study: Study) -> list[str]:
                 )
             else:
                 lines.append(
-                    f"On {where}, {name} keeps more than half of its gain over static{beside} on the "
-                    "slowest link."
+                    f"On {where}, {name} keeps more than half of its gain over static{beside} on "
+                    "the slowest link."
                 )
     return lines or [
         "No two methods cross on these links, and none that uses them gains over static."
