@@ -37,9 +37,8 @@ def errors(cells: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         NaN for one device), and ``se_device``, ``se`` and ``df`` for :func:`p_values`.
     """
     by = list(by)
-    own = {"observed": True, "sort": False}
     parts = {
-        name: cells.groupby([*by, *key], **own)["influence"].sum(skipna=False)
+        name: cells.groupby([*by, *key], observed=True, sort=False)["influence"].sum(skipna=False)
         for name, key in (
             ("device", ["device_id"]),
             ("seed", ["seed"]),
@@ -48,7 +47,7 @@ def errors(cells: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     }
     squares, counts = {}, {}
     for name, sums in parts.items():
-        groups = (sums**2).groupby(by, **own)
+        groups = (sums**2).groupby(by, observed=True, sort=False)
         counts[name] = groups.size()
         several = (counts[name] - 1).where(counts[name] > 1)
         squares[name] = groups.sum(skipna=False) * counts[name] / several
