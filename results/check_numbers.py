@@ -321,7 +321,7 @@ def _heads(cells: Sequence[str]) -> list[str]:
 
 
 def _plain(line: str, is_comment: bool) -> tuple[str, bool]:
-    """Takes comments, code, marks and targets of links away, and tells whether a comment is open."""
+    """Takes comments, code, marks and links' targets away; tells whether a comment is open."""
     if is_comment:
         _, end, line = line.partition("-->")
         if not end:
