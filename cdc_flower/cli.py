@@ -174,24 +174,31 @@ def resume(
 def report(
     folders: RunFolders,
     baseline: Annotated[
-        str, typer.Option(metavar="NAME", help="The strategy to compare with.")
-    ] = "static",
+        list[str] | None,
+        typer.Option(metavar="NAME", help="The strategy to compare with; may be given again."),
+    ] = None,
+    primary: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="The strategy whose gain was named beforehand."),
+    ] = "",
 ) -> None:
-    """Write the report and the summary again, of one run or of several side by side.
+    """Write the report and the summaries again, of one run or of several side by side.
 
     They are written into the folder, or beside the first of several folders; what is no run folder
-    there, such as they themselves, is passed over with a word.
+    there, such as they themselves, is passed over with a word. summary.csv and summary.md pool
+    seeds, per_seed.csv does not; a second --baseline NAME is written to against_NAME.csv.
     """
     from cdc_flower.core.progress import table_console
     from cdc_flower.report import report_from_folders
+    from cdc_flower.report.comparison.files import write_tables
     from cdc_flower.report.folders import silent_differences
-    from cdc_flower.study.folder import SUMMARY
-    from cdc_flower.tables.summary import rich_table, write_summary
+    from cdc_flower.tables.summary import rich_table
 
-    path, comparison = report_from_folders(runs_among(folders), baseline=baseline)
+    first, *others = baseline or ["static"]
+    path, comparison = report_from_folders(runs_among(folders), baseline=first, primary=primary)
     for note in silent_differences(comparison.runs):
         print(f"cdc-flower: pooled although the runs differ in {note}", file=sys.stderr)
-    write_summary(comparison.summary, path.parent / SUMMARY)
+    write_tables(comparison, path.parent, others)
     table_console().print(rich_table(comparison.summary))
     print(path)
 

@@ -31,6 +31,7 @@ from cdc_flower.devices.local_training import (
 from cdc_flower.devices.predicting import predicted
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.devices.task import DeviceTask
+from cdc_flower.devices.told import events_told
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.sequence_feature import FEATURE_NAMES
 from cdc_flower.training.fit import LocalTraining, train_on_devices
@@ -173,12 +174,15 @@ class DeviceApp(ClientApp):
         if states.settings.get(records.REPORT) == records.FEATURE:
             recent = recent_items(self.stream, states, segment_of(batch), lag)
             report, work = feature_report(self.model, recent, states.static)
+            num_told = events_told(recent)
         else:
             report, work = self.task.report(self.model, self.stream, states, segment_of(batch), lag)
+            num_told = events_told(report.get(records.HISTORY), len(states))
+        work = {records.NUM_TOLD: num_told, **work}
         for decoder in decoders_of(states.settings):
             report = {**report, **decoder.tells(states)}
         if not any(column.dtype == object for column in report.values()):
-            configs = {records.WORK: work} if work else {}
+            configs = {records.WORK: work}
             return batch.reply(arrays={records.REPORT: report}, configs=configs), states
         # Runs of bytes differ in length: a batch for each length.
         rows_of: dict[tuple[int, ...], list[int]] = {}
@@ -189,7 +193,7 @@ class DeviceApp(ClientApp):
         for rows in map(np.array, rows_of.values()):
             told = {key: np.stack(list(column[rows])) for key, column in report.items()}
             spent = {key: column[rows] for key, column in work.items()}
-            configs = {records.WORK: spent} if work else {}
+            configs = {records.WORK: spent}
             reply = batch.select(rows).reply(arrays={records.REPORT: told}, configs=configs)
             groups.append((reply, rows))
         return joined(groups), states
@@ -206,7 +210,8 @@ class DeviceApp(ClientApp):
             sent[name] = np.zeros((*shape, *value.shape[1:]), value.dtype)
             sent[name][index] = value
         sent[records.NUM_EXAMPLES] = examples.num_examples.astype(np.int32)
-        work = {**no_work(len(states)), records.NUM_LABELS: examples.num_examples}
+        counts = dict.fromkeys((records.NUM_LABELS, records.NUM_TOLD), examples.num_examples)
+        work = {**no_work(len(states)), **counts}
         return batch.reply(arrays={records.LABELLED: sent}, configs={records.WORK: work}), states
 
     def _train_in_place(

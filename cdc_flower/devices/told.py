@@ -99,3 +99,16 @@ class Told:
         if self.is_read(history_length):
             return history.lagged(rows, lag)
         return history.lagged(rows, lag, self.num_items(history_length), self.stride)
+
+
+def events_told(items: NDArray[np.int32] | None, num_devices: int = 0) -> NDArray[np.int64]:
+    """Counts the events ``[n]`` that reports tell of.
+
+    Args:
+        items: ``[n, R]``, padded with 0; None for reports of something else, such as the clip of an
+            event: each tells of one.
+        num_devices: ``n``, where there are no items.
+    """
+    if items is None or items.ndim != 2:
+        return np.ones(num_devices, np.int64)
+    return np.count_nonzero(items, axis=1).astype(np.int64)

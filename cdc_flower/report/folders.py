@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -95,23 +95,46 @@ class Comparison:
         runs: The runs.
         played: Results of all runs with their controls, from :func:`pooled_results`.
         baseline: The strategy that others are compared with.
+        primary: The strategy whose gain was named beforehand as the one to test; empty: all gains
+            are corrected for their number.
     """
 
     runs: Sequence[RunFolder]
     played: Results
     baseline: str = BASELINE
+    primary: str = ""
 
     @classmethod
-    def of(cls, runs: Sequence[RunFolder], baseline: str = BASELINE) -> "Comparison":
+    def of(
+        cls, runs: Sequence[RunFolder], baseline: str = BASELINE, primary: str = ""
+    ) -> "Comparison":
         """Pools the results of these runs.
 
+        Args:
+            runs: The runs.
+            baseline: The strategy that others are compared with.
+            primary: The strategy whose gain was named beforehand; empty: none.
+
         Raises:
-            UserError: If no run has the baseline, unless that is ``static``, which may be absent.
+            UserError: If no run has the baseline, unless that is ``static``, which may be absent;
+                or none has the primary strategy.
         """
-        whole = cls(runs, pooled_results(runs), baseline)
+        whole = cls(runs, pooled_results(runs), baseline, primary)
         if baseline not in (*whole.strategies, BASELINE):
             raise unknown_name("strategy", baseline, whole.strategies, "--baseline")
+        if primary and primary not in whole.strategies:
+            raise unknown_name("strategy", primary, whole.strategies, "--primary")
         return whole
+
+    def against(self, baseline: str) -> "Comparison":
+        """Compares the same runs with another baseline.
+
+        Raises:
+            UserError: If no run has it.
+        """
+        if baseline not in self.strategies:
+            raise unknown_name("strategy", baseline, self.strategies, "--baseline")
+        return replace(self, baseline=baseline)
 
     @cached_property
     def results(self) -> Results:
@@ -123,10 +146,20 @@ class Comparison:
         """Their names, the baseline first."""
         return strategies_in_order(self.results.cells["strategy"].unique().tolist(), self.baseline)
 
-    @cached_property
+    @property
     def notes(self) -> list[str]:
         """Sentences on the trainings of all runs; of several runs each names its own."""
-        found: list[str] = []
+        return [words for _, words in self._notes]
+
+    @property
+    def notes_of_base(self) -> list[str]:
+        """Those that are of no strategy in the table, so that no footnote says them."""
+        return [words for name, words in self._notes if name not in self.strategies]
+
+    @cached_property
+    def _notes(self) -> list[tuple[str, str]]:
+        """Strategies and sentences."""
+        found: list[tuple[str, str]] = []
         for run in self.runs:
             where = f"{run.name}, " if len(self.runs) > 1 else ""
             tasks = [task for task in run.notes if part_of(run.notes, task)]
@@ -134,13 +167,13 @@ class Comparison:
                 place = f"{task}, " if len(tasks) > 1 else ""
                 for name, sentences in part_of(run.notes, task).items():
                     for words in sentences if isinstance(sentences, list) else ():
-                        found.append(f"{where}{place}{name}: {words}.")
+                        found.append((str(name), f"{where}{place}{name}: {words}."))
         return found
 
     @cached_property
     def summary(self) -> pd.DataFrame:
         """From :func:`cdc_flower.tables.summary.summarize`."""
-        return summarize(self.played, self.baseline)
+        return summarize(self.played, self.baseline, self.primary)
 
 
 def run_folders(paths: Sequence[str | Path]) -> tuple[list[Path], list[Path]]:

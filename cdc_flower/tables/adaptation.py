@@ -12,6 +12,7 @@ import pandas as pd
 
 from cdc_flower.tables.controls import CONTROLS, MARK, controlled, is_control
 from cdc_flower.tables.estimates import BASELINE, device_sums, paired_difference
+from cdc_flower.tables.holm import is_sure
 from cdc_flower.tables.results import Results
 
 #: A bound within a millionth of zero is a rounding of sums.
@@ -111,14 +112,15 @@ def least_above(row: pd.Series, *, downward: bool = False) -> str:
 def verdict(row: pd.Series, *, downward: bool = False) -> str:
     """Says what a gain over the baseline is; "" where there is none or it has no controls.
 
-    A gain has an interval above zero. It is adaptation if the differences from both controls have
+    A gain has an interval above zero, also after correction for the number of strategies
+    (:mod:`cdc_flower.tables.holm`). It is adaptation if the differences from both controls have
     that too. If not, and a control has a gain of its own, it is further training.
 
     Args:
         row: Of the summary.
         downward: Whether lower is better.
     """
-    if not least_above(row) or not _is_gain(row, "diff", downward):
+    if not least_above(row) or not (_is_gain(row, "diff", downward) and is_sure(row)):
         return ""
     if all(_is_gain(row, f"minus_{each}", downward) for each in CONTROLS):
         return ADAPTATION

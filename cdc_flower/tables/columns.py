@@ -80,13 +80,26 @@ COLUMNS = Columns(
         ),
         Column(
             "num_labels",
-            "Labeled examples that the device used; one that is used in three segments counts "
-            "three times.",
+            "Labeled examples that gradient steps used, on the device or after an upload; one that "
+            "is used in three segments counts three times.",
             type=Type.INT64,
             subject=Subject.LABELS,
             neutral=0,
             pooled=Pool.TOTAL,
             in_summary=True,
+            heading="clicks trained on",
+        ),
+        Column(
+            "num_told",
+            "Events of which a message of the device tells the cloud: the items of a report or "
+            "those behind its feature, one for a clip, the examples of an upload. One that is told "
+            "in three reports counts three times; trained parameters tell none.",
+            type=Type.INT64,
+            subject=Subject.LABELS,
+            neutral=0,
+            pooled=Pool.TOTAL,
+            in_summary=True,
+            heading="clicks told",
         ),
         _metric("metric", "Name of the metric.", type=Type.TEXT),
         _metric("value_sum", "Sum of the metric over what it counts.", pooled=Pool.RATIO),

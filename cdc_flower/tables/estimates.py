@@ -2,10 +2,11 @@
 
 A value is a ratio of sums, ``sum of value_sum / sum of value_count``. Its 95 % interval takes
 devices as the clusters, because events of one device are alike: with ``S_i`` and ``N_i`` the sums
-of device ``i`` over segments and seeds, ``R = sum S / sum N`` and ``e_i = (S_i - R N_i) / sum N``,
-the standard error is ``sqrt(n / (n - 1) * sum e_i**2)``. The interval of a paired difference is a
-bootstrap: devices are drawn anew with all their segments and seeds, the same for both, and it runs
-from the 2.5th to the 97.5th percentile.
+of device ``i`` over segments, ``R = sum S / sum N`` and ``e_i = (S_i - R N_i) / sum N``, the
+standard error is ``sqrt(n / (n - 1) * sum e_i**2)``. The interval of a paired difference is a
+bootstrap: devices are drawn anew with all their segments, the same for both, and it runs from the
+2.5th to the 97.5th percentile. Of several seeds both intervals are over trainings × devices; see
+:mod:`cdc_flower.tables.trainings`.
 """
 
 from collections.abc import Sequence
@@ -14,13 +15,15 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.core.groupby import DataFrameGroupBy
 
 from cdc_flower.core.seeds import generator
+from cdc_flower.tables.trainings import errors, p_values
 
-Z_95 = 1.96
 BASELINE = "static"
 LOWER_IS_BETTER = frozenset({"log_loss", "median_rank", "mean_rank"})
 NUM_RESAMPLES = 1000
+_PARTS = ["value_sum", "value_count", "value_sum_base", "value_count_base"]
 _WEIGHTS_PER_CHUNK = 2_000_000  # of the resamples, which bound the memory
 
 
@@ -47,9 +50,13 @@ def estimate(sums: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         ``by``, ``mean``, ``low``, ``high``, ``num_devices``, ``num_seeds``. The interval is NaN for
         one device.
     """
-    seeds = sums.groupby(list(by), observed=True, sort=False)["seed"].nunique().rename("num_seeds")
+    by = list(by)
     table = _influence(sums, by)
-    return _interval(table, by, "mean").join(seeds, on=list(by))
+    value = table.groupby(by, observed=True, sort=False)["value"].first()
+    found = errors(table, by).reindex(value.index)
+    margin = found["margin"]
+    columns = {"mean": value, "low": value - margin, "high": value + margin}
+    return pd.DataFrame({**columns, **found[["num_devices", "num_seeds"]]}).reset_index()
 
 
 def paired_difference(
@@ -63,30 +70,52 @@ def paired_difference(
         baseline: The strategy to compare with. Where it is absent, there are no rows.
 
     Returns:
-        ``by``, ``strategy``, ``diff``, ``low``, ``high``, ``num_devices``. The interval is NaN for
-        one device.
+        ``by``, ``strategy``, ``diff``, ``low``, ``high``, ``p`` (two-sided, before any correction),
+        ``num_devices``. The interval is NaN for one device.
     """
     by = list(by)
     group = [*by, "strategy"]
     key = [*by, "seed", "device_id"]
     theirs = sums.loc[sums["strategy"] == baseline, [*key, "value_sum", "value_count"]]
     both = sums.merge(theirs, on=key, suffixes=("", "_base"))
-    parts = ["value_sum", "value_count", "value_sum_base", "value_count_base"]
-    device = (
-        both.groupby([*group, "device_id"], observed=True, sort=False)[parts]
-        .sum(skipna=False)
-        .reset_index()
-    )
-    groups = device.groupby(group, observed=True, sort=False)
-    result = groups.size().rename("num_devices").reset_index()
-    rows, _ = pd.factorize(device["device_id"], sort=True)
-    table = np.zeros((len(parts), rows.max(initial=-1) + 1, len(result)))
-    table[:, rows, groups.ngroup()] = device[parts].to_numpy().T
-    low, high = _bootstrap(table)
-    few = result["num_devices"] < 2
-    result = result.assign(diff=_difference(table.sum(axis=1)), low=low, high=high)
-    result.loc[few, ["low", "high"]] = np.nan
-    return result[[*group, "diff", "low", "high", "num_devices"]]
+    groups = both.groupby(group, observed=True, sort=False)
+    result = pd.DataFrame({"diff": _difference(groups[_PARTS].sum(skipna=False).to_numpy().T)})
+    result.index = groups.size().index
+    cells = both[[*group, "seed", "device_id"]].assign(influence=_pair_influence(both, groups))
+    found = errors(cells, group).reindex(result.index)
+    difference = result["diff"].to_numpy()
+    result = result.assign(p=p_values(difference, found), num_devices=found["num_devices"])
+    result[["low", "high"]] = difference[:, None] + found[["margin"]].to_numpy() * [-1, 1]
+    single = (found["num_seeds"] == 1).to_numpy()
+    if single.any():
+        result.loc[single, ["low", "high"]] = _drawn(both[single[groups.ngroup()]], group)
+    result.loc[result["num_devices"] < 2, ["low", "high", "p"]] = np.nan
+    return result.reset_index()[[*group, "diff", "low", "high", "p", "num_devices"]]
+
+
+def _pair_influence(both: pd.DataFrame, groups: DataFrameGroupBy) -> pd.Series:
+    """Gives each device and seed its own part of the error of its group's difference."""
+    total = groups[_PARTS].transform("sum", skipna=False)
+    with np.errstate(invalid="ignore"):  # an infinite loss has no interval
+        mine, theirs = (
+            (both[value] - total[value] / total[count] * both[count]) / total[count]
+            for value, count in (_PARTS[:2], _PARTS[2:])
+        )
+        return mine - theirs
+
+
+def _drawn(both: pd.DataFrame, group: Sequence[str]) -> NDArray[np.float64]:
+    """Draws devices anew: ends of intervals ``[k, 2]`` of groups of one seed, in their order.
+
+    Args:
+        both: A row a group and device, with sums and counts of both strategies.
+        group: The columns that make a group.
+    """
+    groups = both.groupby(list(group), observed=True, sort=False)
+    rows, _ = pd.factorize(both["device_id"], sort=True)
+    table = np.zeros((len(_PARTS), rows.max(initial=-1) + 1, groups.ngroups))
+    table[:, rows, groups.ngroup()] = both[_PARTS].to_numpy().T
+    return np.stack(_bootstrap(table), axis=1)
 
 
 def _difference(sums: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -146,20 +175,4 @@ def _influence(sums: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     value = groups["value_sum"].transform("sum", skipna=False) / total
     with np.errstate(invalid="ignore"):  # an infinite loss has no interval
         influence = (sums["value_sum"] - value * sums["value_count"]) / total
-    return sums[[*by, "device_id"]].assign(value=value, influence=influence)
-
-
-def _interval(table: pd.DataFrame, by: Sequence[str], name: str) -> pd.DataFrame:
-    """Makes ``by``, ``name``, ``low``, ``high``, ``num_devices`` of influences of devices."""
-    by = list(by)
-    value = table.groupby(by, observed=True, sort=False)["value"].first()
-    device = table.groupby([*by, "device_id"], observed=True, sort=False)["influence"].sum(
-        skipna=False
-    )
-    squares = (device**2).groupby(by, observed=True, sort=False)
-    count = squares.size()
-    margin = Z_95 * np.sqrt(squares.sum(skipna=False) * count / (count - 1).where(count > 1))
-    result = pd.DataFrame(
-        {name: value, "low": value - margin, "high": value + margin, "num_devices": count}
-    )
-    return result.reset_index()
+    return sums[[*by, "seed", "device_id"]].assign(value=value, influence=influence)

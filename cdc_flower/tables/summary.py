@@ -21,10 +21,12 @@ from cdc_flower.tables.estimates import device_sums as device_sums
 from cdc_flower.tables.estimates import estimate as estimate
 from cdc_flower.tables.estimates import paired_difference as paired_difference
 from cdc_flower.tables.head_room import HEAD_ROOM, share_text, with_head_room
+from cdc_flower.tables.holm import P_HOLM, P, with_holm
 from cdc_flower.tables.results import Results
+from cdc_flower.tables.trainings import interval_words
 
 #: Metrics that the terminal shows, as far as they exist.
-SHOWN_METRICS = ("auc", "ndcg@10", "hr@10", "accuracy", "log_loss", "r@1", "r@5", "median_rank")
+SHOWN_METRICS = ("ndcg@10", "user_auc", "accuracy", "log_loss", "r@1", "r@5", "median_rank")
 _CELLS_AT_ONCE = 200_000  # of all metrics that are estimated in one pass, likewise
 
 
@@ -32,23 +34,29 @@ def summary_columns() -> tuple[str, ...]:
     """Names the columns of the summary: values, differences and controls, then costs."""
     return (
         *("run", "task", "strategy", "metric", "mean", "low", "high", "num_devices", "num_seeds"),
-        *("baseline", "diff", "diff_low", "diff_high"),
+        *("baseline", "diff", "diff_low", "diff_high", P, P_HOLM),
         *adaptation_columns(),
         *(column.summary_name for column in COLUMNS.in_summary),
     )
 
 
-def summarize(results: Results, baseline: str = BASELINE) -> pd.DataFrame:
+def summarize(results: Results, baseline: str = BASELINE, primary: str = "") -> pd.DataFrame:
     """Makes a row for each run label, task, strategy and metric; see :func:`summary_columns`.
 
     Where an oracle was scored there is one column more; see :mod:`cdc_flower.tables.head_room`.
 
-    Seeds are pooled. Runs that differ by more than their seed need different labels ``run``, else
-    they are pooled too. Differences are from the strategy ``baseline``, NaN where it did not run.
-    Controls have no row: what they gain, and how far the strategy is above them, stands in its row;
-    NaN where it has none. Costs are those of the strategy, repeated on each metric and pooled as
-    their column says: sums are over a run and averaged over runs; means and medians are over what
-    is finite, NaN where nothing arrived.
+    Seeds are pooled, and intervals then are over trainings × devices. Runs that differ by more than
+    their seed need different labels ``run``, else they are pooled too. Differences are NaN where
+    the baseline did not run; ``diff_p_holm`` is corrected for the number of strategies. Controls
+    have no row: what they gain, and how far the strategy is above them, stands in its row; NaN
+    where it has none. Costs are those of the strategy, repeated on each metric and pooled as their
+    column says: sums are over a run and averaged over runs; means and medians are over what is
+    finite, NaN where nothing arrived.
+
+    Args:
+        results: With the cells of controls.
+        baseline: The strategy to compare with.
+        primary: The strategy whose gain was named beforehand; see :mod:`cdc_flower.tables.holm`.
     """
     plain = results.without_controls()
     group = ["run", "task", "strategy"]
@@ -69,7 +77,7 @@ def summarize(results: Results, baseline: str = BASELINE) -> pd.DataFrame:
         ]
     )
     table = table.merge(beside.astype(dict.fromkeys(key, object)), on=key, how="left")
-    table = table.merge(
+    table = with_holm(table, primary).merge(
         _costs(plain.cells).astype(dict.fromkeys(group, object)), on=group, how="left"
     )
     counts = ["num_devices", "num_seeds"]
@@ -97,7 +105,8 @@ def _values(results: Results, metrics: Sequence[str], baseline: str) -> pd.DataF
         there.append(rows[group].drop_duplicates().astype(object).assign(metric=metric))
     sums = pd.concat(kept, ignore_index=True)
     pairs = paired_difference(sums, ["run", "task", "metric"], baseline)
-    pairs = pairs.rename(columns={"low": "diff_low", "high": "diff_high"})
+    pairs = pairs.rename(columns={"low": "diff_low", "high": "diff_high", "p": P})
+    pairs[P] = pairs[P].where(pairs["strategy"] != baseline)
     table = pd.concat(there, ignore_index=True)
     for part in (estimate(sums, key), pairs.drop(columns="num_devices")):
         table = table.merge(part.astype(dict.fromkeys(key, object)), on=key, how="left")
@@ -130,7 +139,8 @@ def rich_table(summary: pd.DataFrame, metrics: Sequence[str] = SHOWN_METRICS) ->
         box=box.SIMPLE_HEAD,
         padding=0,
         caption=(
-            f"± is 95 % over devices; the second line is against {baseline} on the same devices"
+            f"± is 95 % {interval_words(int(summary['num_seeds'].max()) if len(summary) else 1)}; "
+            f"the second line is against {baseline} on the same devices"
             + ("; @ is against its controls, the smaller of both" if has_controls else "")
         ),
     )
@@ -138,7 +148,7 @@ def rich_table(summary: pd.DataFrame, metrics: Sequence[str] = SHOWN_METRICS) ->
         table.add_column(name, no_wrap=True)
     has_room = HEAD_ROOM in summary
     room = ["of the\nhead-room"] if has_room else []
-    for name in [*shown, *room, "KB up", "KB down", "latency\nms", "labels"]:
+    for name in [*shown, *room, "KB up", "KB down", "latency\nms", "clicks\ntold", "trained\non"]:
         table.add_column(name, justify="right")
     for _, rows in summary.groupby(["run", "task", "strategy"], sort=False, observed=True):
         first = rows.iloc[0]
@@ -151,6 +161,7 @@ def rich_table(summary: pd.DataFrame, metrics: Sequence[str] = SHOWN_METRICS) ->
         cells += [_kilobytes(first[f"bytes_{way}_per_device"]) for way in ("up", "down")]
         cells += [
             _number(first["latency_s_median"] * 1000, ",.0f"),
+            _number(first["num_told"], ",.0f"),
             _number(first["num_labels"], ",.0f"),
         ]
         table.add_row(*cells)

@@ -20,7 +20,7 @@ VERSIONS = "versions"  # what a difference is taken from, and what it makes; clo
 CLOCK = "clock"  # segment number and the virtual time at which a payload arrives, grid -> device
 SCORES = "scores"  # mergeable sums of the metrics, device -> results
 POINTS = "points"  # order statistics of the logits, device -> results
-WORK = "work"  # floating-point operations and labels spent, both ways
+WORK = "work"  # operations, labels spent and events told, both ways
 CONTROL = "control"  # which control plays, or that layers are to be told, controls -> device
 LAYERS = "layers"  # parameters that a device made of what it got, device -> controls
 
@@ -52,6 +52,7 @@ FEATURE = "feature"
 FLOPS = "flops"
 FLOPS_PER_S = "flops-per-s"
 NUM_LABELS = "num-labels"
+NUM_TOLD = "num-told"  # events that a message tells the cloud of
 FINE_TUNING_STEPS = "fine-tuning-steps"
 TRAIN_LOSS = "train-loss"  # a setting: the metric in which a device tells its loss before training
 DEVICE_ID = "device-id"

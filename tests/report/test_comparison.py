@@ -238,7 +238,8 @@ def test_the_reading_is_careful() -> None:
         results(value_count=np.zeros((6, 2)), value_sum=np.zeros((6, 2)))
     )
     labels = reading_of(results(("static", "fedavg")))
-    assert "It spent 168 labels; without labels static is best" in labels
+    told = "fedavg was told 0 clicks and trained on 168; without labels static is best"
+    assert told in labels and "(no control of fedavg was played)" in labels
     lower = reading_of(results(metrics=("log_loss", "rmse")))
     assert lower.startswith("On log_loss, static is lowest")
 

@@ -161,7 +161,7 @@ def test_the_page_and_the_words_are_made_from_the_table(tmp_path: Path) -> None:
     text, words = page.read_text(), (tmp_path / "out" / "stress.md").read_text()
     assert text.count("<figure") == 6 and "<svg" in text
     assert "fedavg is better below an uplink of 13.3 kbit/s, duet above it." in words
-    assert "duet keeps half of its gain over static down to 23.7 kbit/s." in words
+    assert "gain over static (no control was played) down to 23.7 kbit/s." in words
     assert "With float16, duet on n takes 100% of the bytes; ndcg@10 changes by -0.0100." in words
     late = (
         "- Half of the parameters of duet or more are late up to an uplink of 100 kbit/s (n); none"

@@ -77,7 +77,7 @@ def test_the_value_is_a_ratio_of_sums_and_devices_are_its_clusters() -> None:
     assert (row["num_devices"], row["num_seeds"]) == (2, 1)
 
 
-def test_segments_and_seeds_of_a_device_are_one_cluster() -> None:
+def test_segments_of_a_device_are_one_cluster_and_seeds_are_trainings() -> None:
     whole = summary_of(frame_of([1.0, 2.0], [2.0, 8.0])).iloc[0]
     parts = summary_of(
         joined(frame_of([0.5, 2.0], [1.0, 3.0]), frame_of([0.5, 0.0], [1.0, 5.0], segment=1))
@@ -85,10 +85,9 @@ def test_segments_and_seeds_of_a_device_are_one_cluster() -> None:
     seeds = summary_of(
         joined(frame_of([0.5, 2.0], [1.0, 3.0]), frame_of([0.5, 0.0], [1.0, 5.0], seed=1))
     ).iloc[0]
-    for other in (parts, seeds):
-        assert other[["mean", "low", "high"]].tolist() == pytest.approx(
-            whole[["mean", "low", "high"]].tolist()
-        )
+    columns = ["mean", "low", "high"]
+    assert parts[columns].tolist() == pytest.approx(whole[columns].tolist())
+    assert seeds["mean"] == pytest.approx(0.3) and seeds["high"] > whole["high"]
     assert seeds["num_seeds"] == 2 and seeds["num_devices"] == 2
 
 
@@ -120,13 +119,13 @@ def test_a_pair_takes_only_devices_and_seeds_that_both_have() -> None:
     assert table.iloc[1]["diff"] == pytest.approx(0.2)
 
 
-def test_the_interval_of_a_difference_is_that_of_devices_drawn_anew_with_all_their_seeds() -> None:
+def test_an_interval_of_one_seed_is_that_of_devices_drawn_anew_with_all_their_segments() -> None:
     rng = np.random.default_rng(0)
-    num_devices, shape = 40, (2, 2, 40)  # seeds, strategies, devices
+    num_devices, shape = 40, (2, 2, 40)  # segments, strategies, devices
     counts, values = rng.integers(1, 9, shape).astype(float), rng.random(shape)
     frames = [
-        frame_of(values[seed, k] * counts[seed, k], counts[seed, k], strategy=name, seed=seed)
-        for seed in (0, 1)
+        frame_of(values[row, k] * counts[row, k], counts[row, k], strategy=name, segment=row)
+        for row in (0, 1)
         for k, name in enumerate(("static", "duet"))
     ]
     table = summary_of(joined(*frames))

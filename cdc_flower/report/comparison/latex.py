@@ -16,7 +16,7 @@ def latex_tables(summary: pd.DataFrame) -> str:
     r"""Makes a ``tabular`` for each run label and task, in need of ``\usepackage{booktabs}``.
 
     A row is a strategy: the main metrics with half their 95 % intervals and the difference from
-    the baseline, then bytes of a device, latency and labels.
+    the baseline, then bytes of a device, latency and clicks.
     """
     groups = summary.groupby(["run", "task"], sort=False, observed=True)
     return "\n".join(
@@ -31,7 +31,7 @@ def _tabular(rows: pd.DataFrame) -> str:
     heads = ["strategy"]
     for metric in metrics:
         heads += [metric, f"vs {baseline}"]
-    heads += ["kB up", "kB down", "latency (s)", "labels"]
+    heads += ["kB up", "kB down", "latency (s)", "clicks told", "clicks trained on"]
     body = [
         _row(str(name), mine, metrics)
         for name, mine in rows.groupby("strategy", sort=False, observed=True)
@@ -62,7 +62,8 @@ def _row(name: str, rows: pd.DataFrame, metrics: Iterable[str]) -> str:
         gain = _value(row["diff"], row["diff_high"] - row["diff_low"], "+.4f")
         cells.append(_ABSENT if is_base else gain)
     cells += [_number(first[f"bytes_{way}_per_device"] / 1000, ",.1f") for way in ("up", "down")]
-    cells += [_number(first["latency_s_median"], ".3g"), _number(first["num_labels"], ",.0f")]
+    cells.append(_number(first["latency_s_median"], ".3g"))
+    cells += [_number(first[name], ",.0f") for name in ("num_told", "num_labels")]
     return _line(cells)
 
 

@@ -3,10 +3,13 @@
 import numpy as np
 import pandas as pd
 
-from cdc_flower.report.comparison.adaptation import adaptation_words
+from cdc_flower.report.comparison.adaptation import GIVES, adaptation_words
 from cdc_flower.report.comparison.figure_data import Panel
 from cdc_flower.report.drawing.style import LOWER_IS_BETTER, main_metrics
+from cdc_flower.tables.adaptation import least_above
+from cdc_flower.tables.holm import is_sure
 from cdc_flower.tables.summary import device_sums, paired_difference
+from cdc_flower.tables.trainings import interval_words
 
 
 def reading(panel: Panel, summary: pd.DataFrame) -> str:
@@ -32,19 +35,37 @@ def reading(panel: Panel, summary: pd.DataFrame) -> str:
         text += f": no strategy improves on {panel.baseline} here"
     elif np.isfinite(best["diff"]):
         text += f", {_signed(best, 'diff')} against {panel.baseline} on the same devices"
-        text += f", for {_bytes(best)}"
+        text += f"{_control(best, downward)}, for {_bytes(best)}"
     else:
         text += f", for {_bytes(best)}"
     text += f". {_runner_up(panel, metric, best, rows.iloc[1])}"
-    free = rows[rows["num_labels"] == 0]
-    if best["num_labels"] > 0:
-        text += f" It spent {best['num_labels']:,.0f} labels"
-        text += (
-            f"; without labels {free.iloc[0]['strategy']} is best with {free.iloc[0]['mean']:.3f}."
-            if len(free)
-            else "."
-        )
+    if best["strategy"] != panel.baseline and np.isfinite(best["diff"]) and not is_sure(best):
+        text += " After correction for the number of strategies its difference is none."
+    text += _clicks(best, rows)
+    text += f" Intervals are {interval_words(int(rows['num_seeds'].max()))}."
     return " ".join(filter(None, (text, adaptation_words(summary))))
+
+
+def _control(best: pd.Series, downward: bool) -> str:
+    """Says beside a difference what is left of it above the nearer control."""
+    control = least_above(best, downward=downward)
+    if not control:
+        return f" (no control of {best['strategy']} was played)"
+    return f" and {_signed(best, f'minus_{control}')} against {GIVES[control]} for each"
+
+
+def _clicks(best: pd.Series, rows: pd.DataFrame) -> str:
+    """Says what the best strategy knew of its devices, and which one is best without labels."""
+    told, trained = best["num_told"], best["num_labels"]
+    text = ""
+    if told > 0 or trained > 0:
+        text = f" {best['strategy']} was told {told:,.0f} clicks and trained on {trained:,.0f}"
+        free = rows[rows["num_labels"] == 0]
+        if trained > 0 and len(free):
+            first = free.iloc[0]
+            text += f"; without labels {first['strategy']} is best with {first['mean']:.3f}"
+        text += "."
+    return text
 
 
 def _runner_up(panel: Panel, metric: str, best: pd.Series, second: pd.Series) -> str:

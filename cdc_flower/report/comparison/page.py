@@ -15,6 +15,7 @@ from cdc_flower.report.comparison.adaptation import controls_table
 from cdc_flower.report.comparison.bytes_figures import bytes_of_a_segment
 from cdc_flower.report.comparison.figure_data import Panel, panels_of
 from cdc_flower.report.comparison.figures import Drawing, all_drawings
+from cdc_flower.report.comparison.footnotes import footnotes, numbers, sentences
 from cdc_flower.report.comparison.narrative import reading
 from cdc_flower.report.comparison.page_parts import (
     EMPTY,
@@ -39,6 +40,7 @@ from cdc_flower.report.folders import (
     silent_differences,
 )
 from cdc_flower.tables.summary import BASELINE
+from cdc_flower.tables.trainings import interval_words
 
 PACKAGES = ("torch", "flwr", "ray", "numpy")
 _LOG_LINES = 200
@@ -46,7 +48,10 @@ NO_EXPERIMENT = "none"
 
 
 def report_from_folders(
-    folders: Sequence[str | Path], out: str | Path | None = None, baseline: str = BASELINE
+    folders: Sequence[str | Path],
+    out: str | Path | None = None,
+    baseline: str = BASELINE,
+    primary: str = "",
 ) -> tuple[Path, Comparison]:
     """Writes the report of one run folder, or of several side by side.
 
@@ -55,18 +60,19 @@ def report_from_folders(
         out: The file to write. By default ``report.html`` in the folder, or beside the first of
             several folders.
         baseline: The strategy that others are compared with.
+        primary: The strategy whose gain was named beforehand; see :mod:`cdc_flower.tables.holm`.
 
     Returns:
         The file that was written, and what it shows.
 
     Raises:
-        UserError: If no folder is given, one is missing or lacks results, no run has the baseline,
-            or the file cannot be written.
+        UserError: If no folder is given, one is missing or lacks results, no run has the baseline
+            or the primary strategy, or the file cannot be written.
     """
     unique = list(dict.fromkeys(Path(folder).resolve() for folder in folders))
     if not unique:
         raise UserError("no run folder was given; name at least one, such as results/runs/latest")
-    comparison = Comparison.of([read_folder(folder) for folder in unique], baseline)
+    comparison = Comparison.of([read_folder(folder) for folder in unique], baseline, primary)
     path = (
         Path(out)
         if out is not None
@@ -101,7 +107,7 @@ def render(comparison: Comparison) -> str:
     parts = [_header(comparison, panels)]
     if panels:
         sources = _sources(runs)
-        parts += [_panel_summary(panel, summary, colors) for panel in panels]
+        parts += [_panel_summary(panel, comparison, colors) for panel in panels]
         drawings = all_drawings(panels, summary, colors)
         parts += [_figure(number, drawing, sources) for number, drawing in enumerate(drawings, 1)]
     else:
@@ -144,17 +150,20 @@ def _header(comparison: Comparison, panels: Sequence[Panel]) -> Markup:
         notes.append(f"Pooled although they also differ in: {', '.join(others)}.")
     if len(panels) > 1:
         notes.append(f"Side by side: {'; '.join(panel.title for panel in panels)}.")
-    notes += comparison.notes
+    notes += comparison.notes_of_base
     return filled(HEADER, title=_title(runs, cells), facts=text, notes=notes)
 
 
-def _panel_summary(panel: Panel, summary: pd.DataFrame, colors: dict[str, str]) -> Markup:
-    rows = panel.of(summary)
+def _panel_summary(panel: Panel, comparison: Comparison, colors: dict[str, str]) -> Markup:
+    rows = panel.of(comparison.summary)
+    notes = footnotes(comparison.runs, rows, panel.main_metrics)
     return filled(
         PANEL,
         title=panel.title,
         reading=reading(panel, rows),
-        summary=summary_table(rows, colors),
+        summary=summary_table(rows, colors, numbers(notes)),
+        notes=sentences(notes),
+        intervals=interval_words(int(rows["num_seeds"].max())),
         controls=controls_table(rows, colors),
         size=panel.size,
         metrics=metric_table(rows, colors),

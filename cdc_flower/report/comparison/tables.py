@@ -1,6 +1,6 @@
 """Makes the tables of the page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,20 +11,26 @@ from cdc_flower.report.drawing.style import LOWER_IS_BETTER, main_metrics
 from cdc_flower.tables.column import Column, Pool
 from cdc_flower.tables.columns import COLUMNS
 from cdc_flower.tables.head_room import HEAD_ROOM, METRIC, share_text
+from cdc_flower.tables.holm import is_sure
 
 
-def summary_table(rows: pd.DataFrame, colors: dict[str, str]) -> Markup:
-    """Makes a row per strategy: the main metrics with their gain, then bytes, waiting and labels.
+def summary_table(
+    rows: pd.DataFrame, colors: dict[str, str], marks: Mapping[str, int] | None = None
+) -> Markup:
+    """Makes a row per strategy: the main metrics with their gain, then bytes, waiting and clicks.
+
+    A gain is bold where it is one after correction for the number of strategies.
 
     Args:
         rows: Rows of the summary, of one run label and task.
         colors: Of each strategy.
+        marks: Number of the footnote of those strategies that have one.
     """
     metrics = main_metrics([str(name) for name in rows["metric"].unique()])
     groups = [("", 1), *((metric, 2) for metric in metrics)]
     has_room = HEAD_ROOM in rows
     groups += [(METRIC, 1)] if has_room else []
-    groups += [("kB per device", 2), ("median seconds", 2), ("", 1)]
+    groups += [("kB per device", 2), ("median seconds", 2), ("clicks", 2)]
     baseline = rows["baseline"].iloc[0]
     heads = [
         "strategy",
@@ -34,29 +40,30 @@ def summary_table(rows: pd.DataFrame, colors: dict[str, str]) -> Markup:
         "down",
         "latency",
         "staleness",
-        "labels",
+        "told",
+        "trained on",
     ]
-    best = {metric: _best(rows, metric) for metric in metrics}
     body = []
     for name, mine in rows.groupby("strategy", sort=False, observed=True):
         by_metric = {str(row["metric"]): row for _, row in mine.iterrows()}
         first = mine.iloc[0]
-        cells = [_name(str(name), colors)]
+        cells = [_name(str(name), colors, (marks or {}).get(str(name)))]
         for metric in metrics:
             if metric not in by_metric:
                 cells += [_cell("–"), _cell("–")]
                 continue
             row = by_metric[metric]
-            cells.append(_cell(_value(row["mean"], row["low"], row["high"]), name == best[metric]))
+            cells.append(_cell(_value(row["mean"], row["low"], row["high"])))
             gain = _value(row["diff"], row["diff_low"], row["diff_high"], "+.4f")
-            cells.append(_cell("–" if name == baseline else gain))
+            is_gain = (row["diff"] < 0) == (metric in LOWER_IS_BETTER) and is_sure(row)
+            cells.append(_cell("–") if name == baseline else _cell(gain, is_gain))
         cells += [_cell(share_text(mine))] if has_room else []
         cells += [
             _cell(_number(first[f"bytes_{way}_per_device"] / 1000, ",.1f"))
             for way in ("up", "down")
         ]
         cells += [_cell(_seconds(first[f"{name}_s_median"])) for name in ("latency", "staleness")]
-        cells.append(_cell(_number(first["num_labels"], ",.0f")))
+        cells += [_cell(_number(first[name], ",.0f")) for name in ("num_told", "num_labels")]
         body.append(Markup("").join(cells))
     return _table(heads, body, groups)
 
@@ -111,9 +118,9 @@ def cost_table(rows: pd.DataFrame, sent: pd.DataFrame, colors: dict[str, str]) -
         cells[num_of_bytes:num_of_bytes] = [
             _number(each[way], ",.0f") for way in ("bytes_up", "bytes_down")
         ]
-        cells.append(_number(first["num_labels"], ",.0f"))
+        cells += [_number(first[name], ",.0f") for name in ("num_told", "num_labels")]
         body.append(_name(str(name), colors) + Markup("").join(_cell(cell) for cell in cells))
-    return _table(["strategy", *heads, "labels per run"], body)
+    return _table(["strategy", *heads, "clicks told", "clicks trained on"], body)
 
 
 def table_of_cells(
@@ -167,21 +174,13 @@ def _table(
     return filled(_TABLE, heads=heads, body=body, groups=groups)
 
 
-def _name(name: str, colors: dict[str, str]) -> Markup:
-    return Markup("<td><i style='background:{}'></i>{}").format(colors[name], name)
+def _name(name: str, colors: dict[str, str], mark: int | None = None) -> Markup:
+    cell = Markup("<td><i style='background:{}'></i>{}").format(colors[name], name)
+    return cell + Markup("<sup>{}</sup>").format(mark) if mark else cell
 
 
-def _cell(text: str | Markup, is_best: bool = False) -> Markup:
-    return Markup("<td class='best'>{}" if is_best else "<td>{}").format(text)
-
-
-def _best(rows: pd.DataFrame, metric: str) -> str:
-    """Names the strategy with the best value; empty where there is none to choose from."""
-    values = rows.loc[rows["metric"] == metric].set_index("strategy")["mean"].astype(float)
-    values = values[np.isfinite(values)]
-    if len(values) < 2:
-        return ""
-    return str(values.idxmin() if metric in LOWER_IS_BETTER else values.idxmax())
+def _cell(text: str | Markup, is_gain: bool = False) -> Markup:
+    return Markup("<td class='best'>{}" if is_gain else "<td>{}").format(text)
 
 
 def _number(value: float, form: str) -> str:

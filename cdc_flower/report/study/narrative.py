@@ -16,6 +16,8 @@ from cdc_flower.report.study.table import (
     plain,
     sends_nothing,
 )
+from cdc_flower.tables.holm import LEVEL
+from cdc_flower.tables.trainings import interval_words
 
 #: Of the table of a study; or keys of one of its rows as a mapping.
 Row = pd.Series | Mapping[Hashable, object]
@@ -41,6 +43,11 @@ def summary_of(study: Study) -> str:
     table = study.table
     seeds = int(table["num_seeds"].max())
     devices = int(table["num_devices"].max())
+    controls = (
+        "what controls gain is in the reports of the runs"
+        if study.has_controls
+        else ("no control was played, so a gain may be further training as well as adaptation")
+    )
     data = ", ".join(str(name) for name in table["data"].unique())
     conditions = len(
         table.drop_duplicates(["network", "rate_scale", "loss", "protocol", "policy", "budget"])
@@ -48,9 +55,10 @@ def summary_of(study: Study) -> str:
     parts = [
         f"# Thin links: {data}\n",
         f"{devices:,} devices, {seeds} {'seed' if seeds == 1 else 'seeds'}, {conditions} "
-        f"conditions. The metric is {study.metric}; gains are against static on the same devices, "
-        "and bold where the 95 % interval over devices excludes zero. Rates are medians over "
-        "devices of the median uplink over seconds.\n",
+        f"conditions. The metric is {study.metric}; gains are against static on the same devices; "
+        f"{controls}. They are bold where the 95 % interval {interval_words(seeds)} excludes zero, "
+        "after correction for the strategies of a condition. Rates are medians over devices of the "
+        "median uplink over seconds.\n",
         "## Where methods degrade, and where they cross\n",
         links_table(study),
         *(f"- {line}" for line in rate_lines(study)),
@@ -86,13 +94,14 @@ def links_table(study: Study) -> str:
         f"{name} {_still(study, name):.4f}" for name in sorted(sends_nothing(study.table))
     )
     note = f"In a cell: {study.metric} above static, and the share of parameters that came late. "
+    note += "" if study.has_controls else "No control was played. "
     note += "Where all are late a method is worth what it deploys before the run."
     return "\n".join([f"{note}{f' Without any link: {best}.' if best else ''}\n", *lines]) + "\n"
 
 
 def _gain_and_late(row: pd.Series) -> str:
     gain = f"{row['gain']:+.4f}" if np.isfinite(row["gain"]) else f"{row['mean']:.4f}"
-    is_clear = row["gain_low"] > 0 or row["gain_high"] < 0
+    is_clear = (row["gain_low"] > 0 or row["gain_high"] < 0) and row["gain_p_holm"] < LEVEL
     return f"{'**' + gain + '**' if is_clear else gain}, {row['late']:.0%}"
 
 
@@ -106,6 +115,7 @@ def rate_lines(study: Study) -> list[str]:
     They are over links of one recording at several scales, and over all links.
     """
     lines = []
+    beside = "" if study.has_controls else " (no control was played)"
     for network in [*networks_with_scales(study), None]:
         where = f"{network} at several scales" if network else "all links together"
         for found in crossings(study, network):
@@ -118,13 +128,13 @@ def rate_lines(study: Study) -> list[str]:
         for name, rate in half_gain(study, network).items():
             if np.isfinite(rate):
                 lines.append(
-                    f"On {where}, {name} keeps half of its gain over static down to "
+                    f"On {where}, {name} keeps half of its gain over static{beside} down to "
                     f"{bits_per_s(rate)}."
                 )
             else:
                 lines.append(
-                    f"On {where}, {name} keeps more than half of its gain over static on the "
-                    "slowest link."
+                    f"On {where}, {name} keeps more than half of its gain over static{beside} on "
+                    "the slowest link."
                 )
     return lines or [
         "No two methods cross on these links, and none that uses them gains over static."

@@ -14,6 +14,8 @@ import yaml
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.report.folders import Config, RunFolder, list_at, part_of, read_folder
+from cdc_flower.tables.controls import is_control
+from cdc_flower.tables.holm import holm
 from cdc_flower.tables.results import Results, joined
 from cdc_flower.tables.summary import BASELINE, device_sums, estimate, paired_difference
 
@@ -38,11 +40,13 @@ class Study:
         metric: The name of the metric that is compared.
         table: One row a condition and strategy; see :func:`stress_table`.
         cells: One row a run, strategy, device and segment, with the columns of ``CONDITION``.
+        has_controls: Whether controls were played beside the strategies.
     """
 
     metric: str
     table: pd.DataFrame
     cells: pd.DataFrame
+    has_controls: bool = False
 
     @property
     def over_links(self) -> pd.DataFrame:
@@ -56,10 +60,13 @@ def read_study(folders: Sequence[str | Path], metric: str) -> Study:
     Raises:
         UserError: If a folder is no run folder, or the metric is in none.
     """
-    parts = []
+    parts, has_controls = [], False
     for path in dict.fromkeys(Path(folder) for folder in folders):
         run = read_folder(path)
         condition = condition_of(run, path)
+        has_controls |= any(
+            is_control(str(name)) for name in run.results.cells["strategy"].unique()
+        )
         parts.append(
             run.results.without_controls().assign(
                 **condition, run=" · ".join(str(value) for value in condition.values())
@@ -72,7 +79,7 @@ def read_study(folders: Sequence[str | Path], metric: str) -> Study:
         raise UserError(
             f"metric must be one of {', '.join(sorted(results.metrics))}, got {metric!r}"
         )
-    return Study(metric, stress_table(results, metric), results.cells)
+    return Study(metric, stress_table(results, metric), results.cells, has_controls)
 
 
 def condition_of(run: RunFolder, path: Path) -> dict[str, str | float]:
@@ -125,31 +132,17 @@ def stress_table(results: Results, metric: str) -> pd.DataFrame:
 
     Columns beside the condition: ``rate_up_bps``, ``mean``, ``low``, ``high`` of the metric;
     ``gain``, ``gain_low``, ``gain_high`` against static on the same devices and seeds, wherever it
-    was played; ``bytes``, up and down per device over the run; ``requests``, reports per device and
-    segment; ``staleness_s``, mean; ``latency_s_10``, ``_50``, ``_90``; ``dropped`` and ``late``,
-    messages per device and segment; ``num_seeds``.
+    was played, and its p-value ``gain_p_holm``, corrected for the strategies of a condition;
+    ``bytes``, up and down per device over the run; ``requests``, reports per device and segment;
+    ``staleness_s``, mean; ``latency_s_10``, ``_50``, ``_90``; ``dropped`` and ``late``, messages
+    per device and segment; ``num_seeds``.
     """
     by = [*CONDITION, "strategy"]
     rows = results.rows(metric, [*by, "seed", "device_id"])
     # NaN would be no group: policies without a budget have -1 until the end.
     sums = device_sums(rows.assign(budget=rows["budget"].fillna(-1.0)), by)
     table = estimate(sums, by)
-    still = sums[sums["strategy"] == BASELINE].drop_duplicates(
-        ["task", "data", "seed", "device_id"]
-    )
-    if len(still):
-        # Static sends nothing, so it is the same under every condition and needs one run of them.
-        shared = ["task", "data", "seed", "device_id"]
-        conditions = sums[[*CONDITION, "seed", "device_id"]].drop_duplicates()
-        base = conditions.merge(still[[*shared, "value_sum", "value_count"]], on=shared).assign(
-            strategy=BASELINE
-        )
-        both = pd.concat([sums[sums["strategy"] != BASELINE], base], ignore_index=True)
-        gain = paired_difference(both, list(CONDITION)).drop(columns="num_devices")
-        gain = gain.rename(columns={"diff": "gain", "low": "gain_low", "high": "gain_high"})
-        table = table.merge(gain, on=by, how="left")
-    else:
-        table = table.assign(gain=np.nan, gain_low=np.nan, gain_high=np.nan)
+    table = table.merge(_gains(sums), on=by, how="left")
     facts = [
         *by,
         "segment",
@@ -179,6 +172,25 @@ def stress_table(results: Results, metric: str) -> pd.DataFrame:
     table["budget"] = table["budget"].where(table["budget"] >= 0)
     texts = [name for name in by if isinstance(table[name].dtype, pd.CategoricalDtype)]
     return table.astype(dict.fromkeys(texts, str))
+
+
+def _gains(sums: pd.DataFrame) -> pd.DataFrame:
+    """Makes the gains over static of each condition and strategy; no rows where it is absent.
+
+    Static sends nothing, so it is the same under every condition and needs one run of them.
+    """
+    shared = ["task", "data", "seed", "device_id"]
+    still = sums[sums["strategy"] == BASELINE].drop_duplicates(shared)
+    conditions = sums[[*CONDITION, "seed", "device_id"]].drop_duplicates()
+    base = conditions.merge(still[[*shared, "value_sum", "value_count"]], on=shared).assign(
+        strategy=BASELINE
+    )
+    both = pd.concat([sums[sums["strategy"] != BASELINE], base], ignore_index=True)
+    gain = paired_difference(both, list(CONDITION)).drop(columns="num_devices")
+    families = gain[gain["strategy"] != BASELINE].groupby(list(CONDITION), observed=True)
+    gain["gain_p_holm"] = families["p"].transform(holm)
+    names = {"diff": "gain", "low": "gain_low", "high": "gain_high"}
+    return gain.drop(columns="p").rename(columns=names)
 
 
 def plain(table: pd.DataFrame) -> pd.DataFrame:

@@ -232,7 +232,7 @@ class LinkGrid(Through):
                 up_bytes, reports = self._links.up(
                     answered, replies, ready_s, usage, asked_s=start_s
                 )
-                makes_own = (up_bytes == 0) & (work_of(replies)[0] > 0)
+                makes_own = (up_bytes == 0) & (work_of(replies).flops > 0)
                 self._ages.begin_own(answered[makes_own], start_s, ready_s[makes_own])
                 end_s = max(end_s, float(np.max(ready_s, initial=end_s, where=up_bytes == 0)))
                 told.append((replies, positions[place], reports))

@@ -1,6 +1,7 @@
 """What links and devices did in a segment, or in a round of a synchronous app."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,18 +158,35 @@ class Rounds:
         restore_fields(self, _CHANGING, arrays)
 
 
-def work_of(batch: MessageBatch) -> tuple[Floats, Ints]:
-    """Reads the operations and labels ``[n]`` that messages declare; 0 for none or an error."""
+class Declared(NamedTuple):
+    """Work that ``n`` messages declare.
+
+    Attributes:
+        flops: ``[n]``, floating-point operations.
+        num_labels: ``[n]``, labelled examples that were trained on.
+        num_told: ``[n]``, events that the message tells of.
+    """
+
+    flops: Floats
+    num_labels: Ints
+    num_told: Ints
+
+
+def work_of(batch: MessageBatch) -> Declared:
+    """Reads the work that messages declare; 0 for none or an error."""
     work = batch.configs.get(records.WORK, {})
-    flops = np.array(
-        np.broadcast_to(np.asarray(work.get(records.FLOPS, 0.0), np.float64), len(batch))
-    )
-    num_labels = np.array(
-        np.broadcast_to(np.asarray(work.get(records.NUM_LABELS, 0), np.int64), len(batch))
-    )
     failed = list(batch.errors)
-    flops[failed], num_labels[failed] = 0.0, 0
-    return flops, num_labels
+
+    def column(key: str, dtype: type[np.float64] | type[np.int64]) -> NDArray:
+        found = np.array(np.broadcast_to(np.asarray(work.get(key, 0), dtype), len(batch)))
+        found[failed] = 0
+        return found
+
+    return Declared(
+        column(records.FLOPS, np.float64),
+        column(records.NUM_LABELS, np.int64),
+        column(records.NUM_TOLD, np.int64),
+    )
 
 
 def sizes_of(payload: MessageBatch) -> tuple[Ints, Ints]:

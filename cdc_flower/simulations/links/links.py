@@ -124,7 +124,7 @@ class Links:
             Bytes on the wire ``[k]`` and tickets ``[k]``, -1 for a message that costs nothing.
         """
         wire_bytes = usage.add_bytes("down", rows, batch.without(records.INSTRUMENTS))
-        flops, _ = work_of(batch)
+        flops = work_of(batch).flops
         work_s = flops / self.fleet.cloud_flops_per_s + (flops > 0) * self.fleet.cloud_s_per_device
         usage.compute_cloud_s[rows] += work_s
         usage.flops_cloud[rows] += flops
@@ -180,21 +180,22 @@ class Links:
         return wire_bytes, tickets
 
     def work(self, rows: Ints, replies: MessageBatch, usage: Usage) -> Floats:
-        """Counts the work and the labels that devices declare.
+        """Counts the work, the labels and the events told that devices declare.
 
         Args:
             rows: ``[k]``, the device of each reply.
             replies: With the work that they took the devices.
-            usage: Where work and labels are counted.
+            usage: Where they are counted.
 
         Returns:
             Seconds of work ``[k]``.
         """
-        flops, num_labels = work_of(replies)
-        work_s = flops / self.fleet.device_flops_per_s[rows]
+        declared = work_of(replies)
+        work_s = declared.flops / self.fleet.device_flops_per_s[rows]
         usage.compute_device_s[rows] += work_s
-        usage.flops_device[rows] += flops
-        usage.num_labels[rows] += num_labels
+        usage.flops_device[rows] += declared.flops
+        usage.num_labels[rows] += declared.num_labels
+        usage.num_told[rows] += declared.num_told
         return work_s
 
     def run(self, until_s: float) -> None:

@@ -418,7 +418,7 @@ def test_a_device_that_failed_has_done_no_work_and_used_no_label() -> None:
     replies = MessageBatch(
         "train", np.array([2, 3]), configs=work, is_reply=True, errors={1: (2, "x")}
     )
-    assert [column.tolist() for column in work_of(replies)] == [[7, 0], [3, 0]]
+    assert [column.tolist() for column in work_of(replies)] == [[7, 0], [3, 0], [0, 0]]
 
 
 def test_several_batches_of_one_segment_are_one_segment() -> None:
