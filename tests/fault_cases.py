@@ -27,6 +27,7 @@ TINY = (
     f"num_segments={NUM_SEGMENTS}",
     "num_negatives=9",
     "data=shifting_interests",
+    "references=[]",
     "data.history_events=12",
     "data.num_items=40",
     "cloud.epochs=1",

@@ -25,6 +25,7 @@ SMALL = (
     "num_segments=2",
     "num_negatives=9",
     "data=shifting_interests",
+    "references=[]",
     "data.history_events=12",
     "data.num_items=40",
     "cloud.epochs=1",

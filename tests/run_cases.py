@@ -26,6 +26,7 @@ SMALL = (
     "num_negatives=19",
     "controls=false",  # most count the rows of strategies
     "data=shifting_interests",
+    "references=[]",
     "data.history_events=20",
     "data.num_items=60",
     "cloud.epochs=1",

@@ -24,6 +24,7 @@ FLAT = {
     "out": "",
 }
 SMALL = [
+    "references=[]",
     "cloud.epochs=1",
     "strategy.duet.epochs=1",
     "strategy.persona.epochs=1",

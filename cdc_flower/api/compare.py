@@ -87,7 +87,8 @@ def compare(
         seed: Of everything that is drawn.
         controls: Whether strategies that make layers for each device are played with the mean of
             all and with those of another too, which tells adaptation from training. The default.
-        config: Any other keys by their dotted names, such as ``{"cloud.epochs": 5}``.
+        config: Any other keys by their dotted names, such as ``{"cloud.epochs": 5}``; here lines
+            are played beside strategies only if ``references`` names them, or is ``["auto"]``.
         out: Run folder, as the command makes it; None: nothing is written.
         baseline: The strategy that others are compared with.
 
@@ -103,7 +104,7 @@ def compare(
     if baseline not in (*arms.names, BASELINE):
         raise UserError(f"baseline must be one of {', '.join(arms.names)}, got {baseline!r}")
     with _ALONE, _process_as_it_was():
-        resolved = _configured(arms, given, flat(config))
+        resolved = _configured(arms, given, {"references": [], **flat(config)})
         if resolved["out"] is None:
             return _played(resolved, baseline)
         folder = run(resolved, console=Console(file=StringIO()))

@@ -43,6 +43,7 @@ WORLD = (
     "num_negatives=9",
     "cloud.epochs=1",
     "data=shifting_interests",
+    "references=[]",
     "data.num_items=60",
     "data.events_per_segment=4",
     "data.history_events=12",

@@ -28,6 +28,7 @@ CLIPS = (
     "model.stem=16",
     "report=false",
     "controls=false",
+    "references=[]",
 )
 
 

@@ -17,7 +17,7 @@ from cdc_flower.study.companions import companions
 from cdc_flower.study.setup import prepare, resolved
 from cdc_flower.tasks.data import checked_data
 
-SHARED = ["fleet.num_devices=4", "num_segments=2", "controls=false"]
+SHARED = ["fleet.num_devices=4", "num_segments=2", "controls=false", "references=[]"]
 SMALL = [
     *SHARED,
     "cloud.epochs=1",

@@ -23,6 +23,7 @@ SMALL_RUN = (
     "num_negatives=9",
     "cloud.epochs=1",
     "data=shifting_interests",
+    "references=[]",
     "data.num_items=60",
     "data.history_events=12",
     "strategy.duet.epochs=1",
