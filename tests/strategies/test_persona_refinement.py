@@ -14,8 +14,10 @@ from cdc_flower.models import GRU4Rec
 from cdc_flower.models.layers import Parameters
 from cdc_flower.strategies.persona.births import Births, idle_after, misfit_level
 from cdc_flower.strategies.persona.likelihood import Likelihood, Pairs
+from cdc_flower.strategies.persona.mixing import Mixture
 from cdc_flower.strategies.persona.prototypes import Bank
 from cdc_flower.strategies.persona.refinement import Members, Mover, chosen
+from cdc_flower.strategies.persona.serving import Serving
 from cdc_flower.strategies.persona.shrinkage import halves, noise, shrunk, weight
 from cdc_flower.strategies.registry import build_strategy
 from cdc_flower.wire import records
@@ -121,6 +123,18 @@ def test_the_step_of_each_prototype_is_where_its_members_gain_more_than_their_er
         ]
     )
     assert chosen(fitted, told) == [2, 0]
+
+
+def test_steps_are_chosen_on_the_newest_pairs_under_the_weights_of_the_pairs_before() -> None:
+    moving = mover()
+    mixture = Mixture(moving.likelihood, moving.base, 2, float("inf"), 0.0)
+    serving = Serving(mixture, 1.0, moving, None, 0)
+    pairs = Pairs.of(np.array([[1, 2, 3, 4, 5], [1, 2, 3, 4, 5]], np.int32), 2)
+    first, second = [0.0, 1.0], [1.0, 0.0]  # -log p of a pair under both heads
+    losses = torch.tensor([[first, first, second, second]] * 2)
+    made = serving.members(pairs, losses, {}, torch.tensor([False, True]))
+    assert made.weight.tolist() == [[0, 1], [1, 0]]
+    assert made.pairs.target.tolist() == [[2, 3, 4, 5], [0, 0, 4, 5]]
 
 
 # Births and deaths.

@@ -38,6 +38,11 @@ def refusal(*overrides: str) -> str:
 @pytest.mark.parametrize(
     ("overrides", "text"),
     [
+        (
+            "strategy.persona.refinement_rate=0.1",
+            "refinement_rate is no key of strategy.persona; it is now bytes_rate, with "
+            "refinement=bytes (known: ",
+        ),
         ("+foo=1", "foo is no key of the configuration (known: also, cache, "),
         ("num_segment=5", "num_segment is no key of the configuration; did you mean num_segments?"),
         ("+num_segment=5", "did you mean num_segments?"),
