@@ -3,8 +3,8 @@
     python -m benchmarks.evolution                     # regimes, 250 devices; cohorts, 120
     python -m benchmarks.evolution regimes 1000 1      # one law, devices, seeds
 
-Seeds 1 to 3. Runs are kept in ``results/runs/evolution``; finished ones are not played again, and bases are
-trained once. GRU4Rec that reads two items, reports of 20. NDCG@10 minus ``static``:
+Seeds 1 to 3. Runs are kept in ``results/runs/evolution``; finished ones are not played again, and
+bases are trained once. GRU4Rec that reads two items, reports of 20. NDCG@10 minus ``static``:
 
 - *regimes*: prototypes mixed by likelihood, the same layers for all (``@mean``), another device's
   (``@other``), and the share of the head-room, (value - static) / (oracle - static);
@@ -123,9 +123,7 @@ def cohorts(num_devices: int, seeds: tuple[int, ...]) -> dict[str, float]:
                 flush=True,
             )
         added.append(found["diff"])
-    print(
-        f"  refined - fixed after {np.mean(added):+.4f}, from {min(added):+.4f} to {max(added):+.4f}"
-    )
+    print(f"  after: {np.mean(added):+.4f}, from {min(added):+.4f} to {max(added):+.4f}")
     return {"cohorts refined - fixed": float(np.mean(added))}
 
 

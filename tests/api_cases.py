@@ -18,6 +18,7 @@ from cdc_flower.models import gru4rec
 #: Keys of a comparison that takes a moment.
 SMALL: dict[str, object] = {
     "num_negatives": 9,
+    "data": "shifting_interests",
     "data.history_events": 20,
     "data.num_items": 60,
     "cloud.epochs": 1,
@@ -28,9 +29,9 @@ def small(strategies: object = "static", **given: Any) -> cdc.Run:
     """A comparison of 6 devices in 2 segments; of embedded data where none are given."""
     config = {**SMALL, **given.pop("config", {})}
     if "data" in given:
-        config = {key: value for key, value in config.items() if not key.startswith("data.")} | {
-            key: value for key, value in given.pop("own", {}).items()
-        }
+        config = {
+            key: value for key, value in config.items() if key.partition(".")[0] != "data"
+        } | {key: value for key, value in given.pop("own", {}).items()}
     sizes = {"segments": 2} if "data" in given else {"devices": 6, "segments": 2}
     alone = {"controls": False} if "controls" not in config else {}
     return cdc.compare(strategies, **{**sizes, **alone, **given}, config=config)

@@ -26,6 +26,7 @@ TINY = (
     "fleet.num_devices=4",
     f"num_segments={NUM_SEGMENTS}",
     "num_negatives=9",
+    "data=shifting_interests",
     "data.history_events=12",
     "data.num_items=40",
     "cloud.epochs=1",

@@ -24,6 +24,7 @@ SMALL = (
     "fleet.num_devices=4",
     "num_segments=2",
     "num_negatives=9",
+    "data=shifting_interests",
     "data.history_events=12",
     "data.num_items=40",
     "cloud.epochs=1",

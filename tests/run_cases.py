@@ -25,6 +25,7 @@ SMALL = (
     "num_segments=2",
     "num_negatives=19",
     "controls=false",  # most count the rows of strategies
+    "data=shifting_interests",
     "data.history_events=20",
     "data.num_items=60",
     "cloud.epochs=1",
@@ -44,8 +45,9 @@ def _files(choices: tuple[str, ...]) -> DictConfig:
 def composed_of(*overrides: str) -> DictConfig:
     """The configuration as Hydra composes it; each choice of files is read once."""
     changes = OverridesParser.create().parse_overrides(list(overrides))
-    choices = [change.input_line or "" for change in changes if change.key_or_group in GROUPS]
-    composed = copy.deepcopy(_files(tuple(choices)))
+    groups = [change for change in changes if change.key_or_group in GROUPS]
+    choices = {change.key_or_group: change.input_line or "" for change in groups}  # the last counts
+    composed = copy.deepcopy(_files(tuple(choices.values())))
     values = [change for change in changes if change.key_or_group not in GROUPS]
     ConfigLoaderImpl._apply_overrides_to_config(values, composed)
     return composed

@@ -42,6 +42,7 @@ WORLD = (
     f"fleet.num_devices={NUM_DEVICES}",
     "num_negatives=9",
     "cloud.epochs=1",
+    "data=shifting_interests",
     "data.num_items=60",
     "data.events_per_segment=4",
     "data.history_events=12",

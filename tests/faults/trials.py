@@ -36,6 +36,7 @@ WORLD = (
     "num_segments=3",
     "num_negatives=9",
     "cloud.epochs=1",
+    "data=shifting_interests",
     "data.num_items=60",
     "data.history_events=12",
     "strategy.fedavg.num_train_devices=4",

@@ -52,7 +52,7 @@ def refusal(*overrides: str) -> str:
             "network.rate_up is no key of network=lte; did you mean rate_up_bps",
         ),
         ("+conditions.los=1", "conditions.los is no key of conditions; did you mean loss?"),
-        ("data.nam=x", "data.nam is no key of data=shifting_interests; did you mean name?"),
+        ("data.nam=x", "data.nam is no key of data=regimes; did you mean name?"),
         (
             "+cloud.patience=3",
             "cloud.patience is no key any more; write cloud.patience_steps, which counts steps",

@@ -26,6 +26,7 @@ from cdc_flower.tasks.recommendation.task import Recommendation
 EXPERIMENT = "experiment=leave_last_out"
 SMALL = (
     "fleet.num_devices=8",
+    "data=shifting_interests",
     "data.history_events=20",
     "data.num_items=200",
     "cloud.epochs=1",

@@ -60,6 +60,7 @@ def test_a_run_of_two_tasks_holds_both_and_prints_a_table_of_each(tmp_path: Path
         *SHARED,
         "strategies=[static]",
         "cloud.epochs=1",
+        "data=shifting_interests",
         "data.history_events=12",
         "data.num_items=40",
         "num_negatives=9",

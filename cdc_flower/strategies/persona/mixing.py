@@ -96,7 +96,13 @@ class Mixture:
         return mixed(heads, weight, self.base, self.hedge)
 
     def flops(self, num_heads: int, num_pairs: int, num_adaptive: int) -> float:
-        """Counts operations of one device: its pairs under every head, and the mixture."""
+        """Counts operations of one device: its pairs under every head, and the mixture.
+
+        Args:
+            num_heads: N.
+            num_pairs: Of a full report.
+            num_adaptive: Numbers of the adaptive layers.
+        """
         counted = min(self.num_pairs, num_pairs) if num_heads > 1 else 0
         scored = self.likelihood.encoding_flops(counted)
         scored += num_heads * self.likelihood.flops(counted)

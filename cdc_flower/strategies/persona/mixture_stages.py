@@ -58,7 +58,13 @@ class PastWeights:
 
     @staticmethod
     def of(pairs: PastPairs, heads: Parameters, mixture: Mixture) -> "PastWeights":
-        """Scores all pairs under every head, once."""
+        """Scores all pairs under every head, once.
+
+        Args:
+            pairs: Of the history.
+            heads: ``[N, ...]`` by name.
+            mixture: Of them.
+        """
         table = mixture.likelihood.table(heads, pairs.history, pairs.target).double()
         zero = torch.zeros(1, table.shape[1], dtype=torch.float64)
         return PastWeights(pairs, torch.cat([zero, table.cumsum(0)]), mixture)
@@ -249,7 +255,13 @@ class MixtureStages:
 
 
 def mixed_examples(batch: NumberedBatch, reported: Tensor, weight: Tensor) -> MixedExamples:
-    """Makes examples of a historical batch with reports ``[B, R]`` and weights ``[B, N]``."""
+    """Makes examples of a historical batch.
+
+    Args:
+        batch: Labelled.
+        reported: ``[B, R]``, what each device would have told.
+        weight: w, ``[B, N]``.
+    """
     history, candidates = (
         torch.from_numpy(np.asarray(ids, np.int64)) for ids in (batch.history, batch.candidates)
     )

@@ -59,6 +59,12 @@ class ContextOptions(DataOptions):
     exclude_seen: bool = option(
         False, doc="whether negatives avoid old choices, which would give repeated ones away"
     )
+    window: int | None = option(
+        2, least=1, doc="items that device models read, unless model.history_length says"
+    )
+    report_length: int | None = option(
+        20, least=1, doc="items that devices tell, unless strategy.NAME.report_length says"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -22,6 +22,7 @@ SMALL_RUN = (
     "num_segments=8",
     "num_negatives=9",
     "cloud.epochs=1",
+    "data=shifting_interests",
     "data.num_items=60",
     "data.history_events=12",
     "strategy.duet.epochs=1",
