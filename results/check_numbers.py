@@ -15,8 +15,8 @@ matches at the digits that are shown:
 
 Numbers that were not measured (literature, settings) are listed in the section:
 ``<!-- given: .908, 30 -->``. So are those that no table holds:
-``<!-- not in a table: .843; why -->``. Neither excuses the row of a strategy. Numbers in code, in names
-and in heads of tables are left out, and so is 95 %, the level.
+``<!-- not in a table: .843; why -->``. Neither excuses the row of a strategy. Numbers in code, in
+names and in heads of tables are left out, and so is 95 %, the level.
 """
 
 import re

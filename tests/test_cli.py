@@ -115,7 +115,9 @@ def test_two_seeds_make_two_run_folders_and_latest_points_at_the_newest(
     ]  # nothing else is left behind
 
     (runs / "notes").mkdir()
-    for others in ("multirun.yaml, notes", "multirun.yaml, notes, report.html, summary.csv"):
+    first = "multirun.yaml, notes"
+    written = f"{first}, per_seed.csv, report.html, summary.csv, summary.md"
+    for others in (first, written):
         again = command(
             "report", *sorted(str(path) for path in runs.iterdir())
         )  # as a shell reads runs/*

@@ -26,7 +26,7 @@ from cdc_flower.tables.results import Results
 from cdc_flower.tables.trainings import interval_words
 
 #: Metrics that the terminal shows, as far as they exist.
-SHOWN_METRICS = ("ndcg@10", "user_auc", "accuracy", "log_loss", "r@1", "r@5", "median_rank")
+SHOWN_METRICS = ("ndcg@10", "user_auc", "accuracy", "log_loss", "r@1", "r@5")
 _CELLS_AT_ONCE = 200_000  # of all metrics that are estimated in one pass, likewise
 
 
@@ -128,10 +128,10 @@ def rich_table(summary: pd.DataFrame, metrics: Sequence[str] = SHOWN_METRICS) ->
     """Makes the table for a terminal: of each strategy values with half intervals, then gains.
 
     Args:
-        metrics: The columns, as far as they exist; if none does, the first three that do.
+        metrics: The columns, as far as they exist; if none does, the first two that do.
     """
     present = list(dict.fromkeys(summary["metric"]))
-    shown = [metric for metric in metrics if metric in present][:3] or present[:3]
+    shown = [metric for metric in metrics if metric in present][:2] or present[:2]
     labels = [name for name in ("run", "task") if summary[name].nunique() > 1]
     baseline = summary["baseline"].iloc[0] if len(summary) else BASELINE
     has_controls = any(least_above(row) for _, row in summary.iterrows())

@@ -155,6 +155,17 @@ def test_seeds_are_pooled(tmp_path: Path) -> None:
     assert table["mean"][0] == pytest.approx(0.6 + 0.095)  # 0.1 a device more, of 10 events
 
 
+def test_notes_on_trainings_are_at_the_head_of_their_strategy(tmp_path: Path) -> None:
+    folders = study_folders(tmp_path)
+    task = yaml.safe_load((folders[1] / "config.yaml").read_text())["task"]
+    said = {task: {"duet": ["training never beat its start"]}}
+    for folder in folders[1:3]:
+        (folder / "notes.yaml").write_text(yaml.safe_dump(said))
+    words = summary_of(read_study(folders, "ndcg@10"))
+    assert "| link | median uplink | duet (1) | fedavg |" in words
+    assert words.count("(1) duet: training never beat its start.") == 1
+
+
 @pytest.mark.slow
 def test_the_page_and_the_words_are_made_from_the_table(tmp_path: Path) -> None:
     page = write_stress(study_folders(tmp_path), tmp_path / "out")

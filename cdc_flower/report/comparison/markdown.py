@@ -52,7 +52,8 @@ def _table(rows: pd.DataFrame, metrics: Sequence[str], marks: dict[str, int]) ->
     for name, mine in rows.groupby("strategy", sort=False, observed=True):
         by_metric = {str(row["metric"]): row for _, row in mine.iterrows()}
         first = mine.iloc[0]
-        cells = [f"{name}<sup>{marks[str(name)]}</sup>" if name in marks else str(name)]
+        mark = marks.get(str(name))
+        cells = [f"{name!s}<sup>{mark}</sup>" if mark else str(name)]
         for metric in metrics:
             row = by_metric.get(metric)
             cells += ["–", "–"] if row is None else [_number(row["mean"], ".4f"), _gain(row)]

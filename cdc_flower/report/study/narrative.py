@@ -61,6 +61,10 @@ def summary_of(study: Study) -> str:
         "median uplink over seconds.\n",
         "## Where methods degrade, and where they cross\n",
         links_table(study),
+        *(
+            f"({number}) {name}: {'; '.join(said)}.\n"
+            for number, (name, said) in enumerate(study.notes.items(), 1)
+        ),
         *(f"- {line}" for line in rate_lines(study)),
         "\n## What it costs\n",
         front_table(study),
@@ -79,7 +83,9 @@ def links_table(study: Study) -> str:
     rows = study.over_links
     rows = rows[~rows["strategy"].isin(sends_nothing(study.table))]
     names = list(dict.fromkeys(rows["strategy"]))
-    lines = [f"| link | median uplink | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
+    marks = {name: number for number, name in enumerate(study.notes, 1)}
+    heads = [f"{name} ({marks[name]})" if name in marks else name for name in names]
+    lines = [f"| link | median uplink | {' | '.join(heads)} |", "|---|---|" + "---|" * len(names)]
     for (network, scale), own in rows.groupby(["network", "rate_scale"], observed=True, sort=False):
         rate = float(own["rate_up_bps"].iloc[0])
         by_name = own.set_index("strategy")

@@ -3,8 +3,8 @@
 It has a row for each strategy, kind of link, protocol and policy, seeds pooled.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, pairwise
 from pathlib import Path
 
@@ -41,12 +41,14 @@ class Study:
         table: One row a condition and strategy; see :func:`stress_table`.
         cells: One row a run, strategy, device and segment, with the columns of ``CONDITION``.
         has_controls: Whether controls were played beside the strategies.
+        notes: Strategy -> sentences on its trainings, without a full stop.
     """
 
     metric: str
     table: pd.DataFrame
     cells: pd.DataFrame
     has_controls: bool = False
+    notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def over_links(self) -> pd.DataFrame:
@@ -61,12 +63,16 @@ def read_study(folders: Sequence[str | Path], metric: str) -> Study:
         UserError: If a folder is no run folder, or the metric is in none.
     """
     parts, has_controls = [], False
+    notes: dict[str, list[str]] = {}
     for path in dict.fromkeys(Path(folder) for folder in folders):
         run = read_folder(path)
         condition = condition_of(run, path)
         has_controls |= any(
             is_control(str(name)) for name in run.results.cells["strategy"].unique()
         )
+        for name, said in part_of(run.notes, str(run.config.get("task", ""))).items():
+            texts = [str(words) for words in said] if isinstance(said, list) else []
+            notes[name] = list(dict.fromkeys([*notes.get(name, []), *texts]))
         parts.append(
             run.results.without_controls().assign(
                 **condition, run=" · ".join(str(value) for value in condition.values())
@@ -79,7 +85,7 @@ def read_study(folders: Sequence[str | Path], metric: str) -> Study:
         raise UserError(
             f"metric must be one of {', '.join(sorted(results.metrics))}, got {metric!r}"
         )
-    return Study(metric, stress_table(results, metric), results.cells, has_controls)
+    return Study(metric, stress_table(results, metric), results.cells, has_controls, notes)
 
 
 def condition_of(run: RunFolder, path: Path) -> dict[str, str | float]:
