@@ -43,6 +43,8 @@ MAKERS: Mapping[str, Callable[[object, Mapping[str, object]], Held]] = {
 }
 #: Arguments of :func:`compare` that are called otherwise than their keys.
 KEYS = {"devices": "fleet.num_devices", "segments": "num_segments"}
+#: Data that suggest neither a window nor a report length, as an object does not.
+NO_SUGGESTIONS = "shifting_interests"
 #: Held by the comparison that plays. Hydra, loggers, and the generators that Flower's strategies
 #: draw from are one for the whole process.
 _ALONE = threading.RLock()
@@ -154,6 +156,8 @@ def _configured(arms: Arms, given: Mapping[str, object], config: Mapping[str, ob
         keys = {"num_segments": num_segments, **keys}
     prefixes = (*(f"{name}." for name in objects), *(f"{GROUP}.{name}." for name in aside))
     named = {name: value for name, value in keys.items() if name not in objects}
+    if "data" in objects:
+        named["data"] = NO_SUGGESTIONS
     others = {key: value for key, value in config.items() if not key.startswith(prefixes)}
     resolved, overrides = composed({**named, **others})
     resolved |= nodes

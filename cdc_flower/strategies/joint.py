@@ -38,7 +38,7 @@ class JointGeneration(GenerationStrategy):
         "everything at its start",
     )
     rate: float = option(
-        1e-3, least=0, below=math.inf, neutral=0, doc="learning rate of Adam; 0 is epochs=0"
+        3e-3, least=0, below=math.inf, neutral=0, doc="learning rate of Adam; 0 is epochs=0"
     )
     joint: bool = option(
         True,

@@ -78,7 +78,14 @@ def test_it_gives_the_table_of_the_command_line_and_with_out_its_folder(tmp_path
     arms = ["static", "fast"]
     found = cdc.compare(arms, devices=6, segments=2, seed=3, network="3g", config=keys)
     overrides = [f"{'+' if key.startswith('strategy') else ''}{key}={keys[key]}" for key in keys]
-    told = [*overrides, "network=3g", "seed=3", "fleet.num_devices=6", "num_segments=2"]
+    told = [
+        *overrides,
+        "references=[]",
+        "network=3g",
+        "seed=3",
+        "fleet.num_devices=6",
+        "num_segments=2",
+    ]
     config = config_of("strategies=[static,fast]", *told, f"out={tmp_path / 'cli'}", small=())
     folder = run_config(config, console=quiet())
 

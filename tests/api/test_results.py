@@ -76,7 +76,8 @@ def test_a_folder_gives_the_same_and_so_does_a_link_to_it(
     pd.testing.assert_frame_equal(loaded.summary, found.summary)
     assert loaded.to_latex() == found.to_latex()
     assert {path.name for path in folder.iterdir()} == {
-        *("config.yaml", "links.yaml", "results.parquet", "summary.csv", "report.html")
+        *("config.yaml", "links.yaml", "notes.yaml", "results.parquet", "summary.csv"),
+        "report.html",
     }
 
 

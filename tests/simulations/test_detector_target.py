@@ -42,7 +42,11 @@ def lags(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The lags that are asked for; what was so many events ago is an empty history."""
     seen: list[int] = []
 
+    present = HistoricalData.lagged
+
     def lagged(self: HistoricalData, rows: np.ndarray, lag: np.ndarray) -> np.ndarray:
+        if not lag.any():
+            return present(self, rows, lag)
         seen.extend(lag.tolist())
         return np.zeros((len(rows), self.history_length), np.int32)
 

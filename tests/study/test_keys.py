@@ -50,7 +50,10 @@ def refusal(*overrides: str) -> str:
         ("+policy.rate=0.5", "no key of policy=always; policy=random and policy=uncertainty have"),
         ("policy=random +policy.rat=0.5", "no key of policy=random; did you mean rate?"),
         ("+fleet.speed=5", "no key of fleet=phones; did you mean speed_quantiles?"),
-        ("+model.num_heads=4", "no key of model=gru4rec (known: history_length, name, width)"),
+        (
+            "+model.num_heads=4",
+            "no key of model=gru4rec (known: adaptive, head_sizes, history_length, name, width)",
+        ),
         ("task=video_qa +model.num_heads=4", "no key of model=video_tiny; did you mean heads?"),
         (
             "+network.rate_up=5",

@@ -160,7 +160,7 @@ def test_states_are_saved_after_a_minute_and_not_more_often_than_they_are_cheap(
     def costly(sessions: object, arrays: Any, kept: dict[str, int]) -> None:
         nonlocal now_s
         saved.append(kept["segment"])
-        now_s += 10.0  # so 200 s pass until the next
+        now_s += 10.0  # so 300 s pass until the next
 
     def passing(kept: journal.Journal, frame: pd.DataFrame) -> None:
         nonlocal now_s
@@ -170,7 +170,7 @@ def test_states_are_saved_after_a_minute_and_not_more_often_than_they_are_cheap(
     monkeypatch.setattr("cdc_flower.study.saved_sessions.SavedSessions.save", costly)
     monkeypatch.setattr(journal.Journal, "append", passing)
     play(tiny_config("strategies=[static]", "num_segments=13", out=str(tmp_path / "run")))
-    assert saved == [2, 9]
+    assert saved == [2, 12]
 
 
 def test_reference_lines_go_on_too(

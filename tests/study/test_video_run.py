@@ -156,7 +156,6 @@ def test_recommendation_refuses_cdc_mmpg_in_one_line(tmp_path: Path) -> None:
         *SHARED,
         "strategies=[cdc_mmpg]",
         "cloud.epochs=0",
-        "data.history_events=12",
         f"out={tmp_path}/x",
     )
     with pytest.raises(UserError, match="cdc_mmpg cannot play task=recommendation"):

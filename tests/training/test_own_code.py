@@ -71,7 +71,7 @@ def test_a_class_that_was_typed_in_changes_with_its_functions() -> None:
 
 def test_a_model_whose_module_changed_is_trained_anew(folder: Path) -> None:
     def play() -> set[str]:
-        small = ["fleet.num_devices=4", "num_negatives=9", "data.num_items=40", "cloud.epochs=1"]
+        small = ["fleet.num_devices=4", "num_negatives=9", "cloud.epochs=1"]
         config = config_of(*small, "+model._target_=own_model.MeanPool", f"cache={folder / 'kept'}")
         setup = prepare(config)
         train_cloud(config, setup.stream, setup.model, no_progress)

@@ -27,7 +27,7 @@ class GroupingStrategy(GenerationStrategy):
         "start",
     )
     rate: float = option(
-        1e-3, least=0, below=math.inf, neutral=0, doc="learning rate of Adam; 0 is epochs=0"
+        3e-3, least=0, below=math.inf, neutral=0, doc="learning rate of Adam; 0 is epochs=0"
     )
     width: int = option(32, least=1, doc="of a device's feature and of the layer embeddings")
     max_samples: int = option(100_000, least=1, doc="samples that k-means is fitted on")

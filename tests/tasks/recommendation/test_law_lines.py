@@ -217,9 +217,9 @@ def test_auto_stands_for_the_default_lines_that_task_and_data_offer(
     assert references_of(config_of(*overrides, small=())) == wanted
 
 
-def test_auto_is_nothing_where_the_task_has_no_lines() -> None:
+def test_auto_is_what_another_task_has() -> None:
     video = ["task=video_qa", "data=moving_digits", "model=video_tiny", "references=[auto]"]
-    assert references_of(config_of(*video, small=())) == []
+    assert references_of(config_of(*video, small=())) == ["oracle"]
 
 
 @pytest.mark.parametrize(
@@ -227,8 +227,8 @@ def test_auto_is_nothing_where_the_task_has_no_lines() -> None:
     [
         (
             ["data=ml_1m", "data.path=x", "references=[oracle]"],
-            "references: oracle needs data whose law is known, such as cohorts, regimes, "
-            "shifting_interests; got ml_1m",
+            "references: oracle needs data whose law is known, such as cohorts, moving_digits, "
+            "regimes, shifting_interests; got ml_1m",
         ),
         (["references=[auto,auto]"], "references must be names of their own, got 'auto' twice"),
         (["references=[orcale]"], "unknown reference 'orcale'; did you mean 'oracle'"),

@@ -173,8 +173,8 @@ def test_labelled_examples_are_the_newest_before_the_segment() -> None:
 
 
 def test_labelled_negatives_may_hold_the_future_but_not_the_past() -> None:
-    batch = by_hand().labelled(TruthReader(), np.array([1, 0]), 1, 1, 2000)
-    assert set(batch.candidates[1, 1:].tolist()) == set(range(5, 51))
+    batch = by_hand().labelled(TruthReader(), np.array([1, 0]), 1, 1, 48)
+    assert set(batch.candidates[1, 1:47].tolist()) == set(range(5, 51))
     assert set(batch.candidates[0, 1:].tolist()) == set(range(1, 51)) - {7, 8}
 
 
