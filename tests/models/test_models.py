@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from omegaconf import OmegaConf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_cases import LENGTH, NAMES, NUM_ITEMS, parameters_of, random_ids, small_model
+from omegaconf import OmegaConf
 from torch.utils.flop_counter import FlopCounterMode
 
 from cdc_flower.core.errors import UserError
