@@ -89,8 +89,7 @@ def compare(
         seed: Of everything that is drawn.
         controls: Whether strategies that make layers for each device are played with the mean of
             all and with those of another too, which tells adaptation from training. The default.
-        config: Any other keys by their dotted names, such as ``{"cloud.epochs": 5}``; here lines
-            are played beside strategies only if ``references`` names them, or is ``["auto"]``.
+        config: Other keys by dotted names: ``{"cloud.epochs": 5, "references": ["auto"]}``.
         out: Run folder, as the command makes it; None: nothing is written.
         baseline: The strategy that others are compared with.
 

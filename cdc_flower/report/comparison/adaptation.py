@@ -44,7 +44,7 @@ def _sentence(row: pd.Series) -> str:
     start = f"The gain of {row['strategy']} in {metric} ({row['diff']:+.4f}) is {found}"
     difference = f"{row[f'minus_{control}']:+.4f} (95 % interval {ends[0]:+.4f} to {ends[1]:+.4f})"
     if found in (TRAINING, UNDECIDED):
-        has = f"{GIVES[control]} give {row[f'{control}_diff']:+.4f}"
+        has = f"with {GIVES[control]} the same devices have {row[f'{control}_diff']:+.4f}"
         return f"{start}: {has}, and its own add {difference}."
     return f"{start}: against {GIVES[control]} it is {difference}."
 
