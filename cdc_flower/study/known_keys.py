@@ -67,12 +67,13 @@ def _has_every_key(names: Mapping[str, str], chosen: Sequence[str], root: Tree) 
     """Tells whether a composed root has all keys of its files already, and no others.
 
     So it is unless one of the files sets keys of other places, or some strategies have no file
-    there. To compose it anew takes longer than all other checks.
+    there. Arms of the root stand among the strategies. To compose it anew takes longer than all
+    other checks.
     """
     heads = [text.lstrip("+") for text in chosen]
     return (
         all(names.get(group) == name for group, name in OVERLAYS.items())
-        and set(root.get(STRATEGY, ())) == set(options_of_group(STRATEGY))
+        and set(root.get(STRATEGY, ())) >= set(options_of_group(STRATEGY))
         and not any(head.startswith((STRATEGY, "hydra.")) for head in heads)
     )
 

@@ -92,7 +92,7 @@ def test_it_gives_the_table_of_the_command_line_and_with_out_its_folder(tmp_path
     loaded = cdc.load(folder)
     for name in ("results", "costs"):
         pd.testing.assert_frame_equal(getattr(found, name), getattr(loaded, name))
-    assert found.config["command"].startswith("cdc-flower network=3g fleet.num_devices=6")
+    assert found.config["command"].startswith("cdc-flower network=3g data=shifting")
 
     written = cdc.compare(
         {"static": "static", "fast": "duet"},

@@ -46,7 +46,13 @@ def test_a_run_folder_holds_the_table_the_summary_the_report_the_configuration_a
     assert {path.name for path in folder.iterdir()} == names
     table = table_of(folder)
     assert tuple(table.columns) == COLUMNS.names
-    assert set(table["strategy"]) == {"static", "fine_tuning", "fedavg", "duet", "persona"}
+    assert set(table["strategy"]) == {
+        "static",
+        "fine_tuning",
+        "fedavg",
+        "duet",
+        *("persona", "persona_regimes"),
+    }
     assert len(table) == 5 * 8 * 2 * 9  # strategies, devices, segments, metrics
     assert table["run_id"].unique().tolist() == [runs.run_id_of(config_of())]
     summary = pd.read_csv(folder / "summary.csv")
