@@ -53,7 +53,7 @@ def test_a_run_folder_holds_the_table_the_summary_the_report_the_configuration_a
         "duet",
         *("persona", "persona_regimes"),
     }
-    assert len(table) == 5 * 8 * 2 * 9  # strategies, devices, segments, metrics
+    assert len(table) == 6 * 8 * 2 * 9  # strategies, devices, segments, metrics
     assert table["run_id"].unique().tolist() == [runs.run_id_of(config_of())]
     summary = pd.read_csv(folder / "summary.csv")
     assert len(summary) == 5 * 9
