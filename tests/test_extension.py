@@ -52,7 +52,7 @@ OWN = {
 }
 SMALL = (
     *("num_segments=3", "num_negatives=20", "cloud.epochs=1"),
-    *("report=false", "controls=false"),
+    *("report=false", "controls=false", "references=[]"),
 )
 PROJECT = """
 [project]

@@ -54,7 +54,7 @@ def test_flwr_run_gives_the_table_of_the_inline_grid_on_20_devices_and_3_segment
     mine, theirs = (
         pd.read_parquet(folder / "results.parquet") for folder in (inline, tmp_path / "flwr")
     )
-    num_arms = 5 + 2 * 2  # DUET and Persona have two controls each
+    num_arms = 6 + 3 * 2  # DUET and both of Persona have two controls each
     assert len(mine) == num_arms * 20 * 3 * 9
     for name in mine.columns:
         if mine[name].dtype.kind == "f":

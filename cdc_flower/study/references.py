@@ -54,7 +54,12 @@ def _default_ones(config: Config, given: list[str]) -> list[str]:
         config: Of the run.
         given: Named beside ``auto``.
     """
-    lines = tasks.find(config["task"], "task").value.references.entries()
+    task = tasks.find(config["task"], "task").value
+    owner = next(kind for kind in task.__mro__ if "references" in vars(kind))
+    if task.metrics != owner.metrics:
+        log.debug("references: none by default, %s is scored otherwise", config["task"])
+        return []
+    lines = task.references.entries()
     wanted = [line for line in lines if line.facts.default_place and line.name not in given]
     wanted = sorted(wanted, key=lambda line: line.facts.default_place)
     has_law = knows_law(config["data"])

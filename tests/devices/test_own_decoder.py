@@ -14,6 +14,7 @@ from tiny import app, cloud, inline, same, stream, table
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.devices.app import DeviceApp
+from cdc_flower.devices.decoders import deployment
 from cdc_flower.devices.decoders.deployment import decoders_of, paths_of
 from cdc_flower.devices.decoders.protocol import Decoder, Received
 from cdc_flower.devices.decoders.registry import DECODERS, register
@@ -81,6 +82,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
         yield own_scale
         sys.modules.pop("own_scale", None)
+        deployment._own.cache_clear()  # another set-up of this makes other classes
 
 
 def prepared(own: Any) -> Any:

@@ -93,7 +93,7 @@ def test_the_work_of_a_feature_is_told() -> None:
         work[records.FLOPS].tolist() == [feature_flops(8, 6, STREAM.history_length)] * NUM_DEVICES
     )
     assert work[records.NUM_LABELS].tolist() == [0] * NUM_DEVICES
-    assert records.WORK not in report(app, deployed(app)).record_names()
+    assert list(report(app, deployed(app)).configs[records.WORK]) == [records.NUM_TOLD]
 
 
 def test_a_single_message_reports_what_a_batch_does() -> None:
@@ -120,9 +120,8 @@ def test_nothing_but_what_may_go_up_goes_up() -> None:
 def test_without_the_settings_a_report_is_the_history_alone() -> None:
     app = app_of()
     plain = report(app, deployed(app))
-    assert plain.record_names() == [records.REPORT] and list(plain.arrays[records.REPORT]) == [
-        records.HISTORY
-    ]
+    assert plain.record_names() == [records.REPORT, records.WORK]
+    assert list(plain.arrays[records.REPORT]) == [records.HISTORY]
     chosen = report(app, deployed(app, report=records.HISTORY))
     np.testing.assert_array_equal(
         *(each.array(records.REPORT, records.HISTORY) for each in (plain, chosen))

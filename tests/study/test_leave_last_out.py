@@ -27,7 +27,6 @@ EXPERIMENT = "experiment=leave_last_out"
 SMALL = (
     "fleet.num_devices=8",
     "data=shifting_interests",
-    "references=[]",
     "data.history_events=20",
     "data.num_items=200",
     "cloud.epochs=1",

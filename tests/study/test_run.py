@@ -56,7 +56,7 @@ def test_a_run_folder_holds_the_table_the_summary_the_report_the_configuration_a
     assert len(table) == 6 * 8 * 2 * 9  # strategies, devices, segments, metrics
     assert table["run_id"].unique().tolist() == [runs.run_id_of(config_of())]
     summary = pd.read_csv(folder / "summary.csv")
-    assert len(summary) == 5 * 9
+    assert len(summary) == 6 * 9
     assert yaml.safe_load((folder / "config.yaml").read_text())["fleet"]["num_devices"] == 8
     assert "duet: done" in (folder / "run.log").read_text()
 
