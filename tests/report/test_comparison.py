@@ -356,3 +356,11 @@ def test_a_gain_above_both_controls_is_called_adaptation(monkeypatch: pytest.Mon
 
     assert re.search(r"The gain of persona in ndcg@10 \(\+0\.0\d+\) is adaptation: ", page)
     assert "not adaptation:" not in page
+
+
+def test_an_oracle_competes_with_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    gains = {"static": 0.0, "persona": 0.03, "oracle": 0.2, "fedavg": 0.02}
+    monkeypatch.setattr("report_cases.GAINS", gains)
+    page = render(Comparison.of([run_of("a", results(tuple(gains)))]))
+    assert "On ndcg@10, persona is highest" in page and "Next comes fedavg" in page
+    assert "3 strategies" in page

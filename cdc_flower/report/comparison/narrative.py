@@ -10,6 +10,7 @@ from cdc_flower.tables.adaptation import least_above
 from cdc_flower.tables.holm import is_sure
 from cdc_flower.tables.summary import device_sums, paired_difference
 from cdc_flower.tables.trainings import interval_words
+from cdc_flower.tasks.registry import tasks
 
 
 def reading(panel: Panel, summary: pd.DataFrame) -> str:
@@ -21,6 +22,7 @@ def reading(panel: Panel, summary: pd.DataFrame) -> str:
     """
     metrics = main_metrics([str(name) for name in summary["metric"].unique()], 1)
     rows = summary[summary["metric"].isin(metrics) & np.isfinite(summary["mean"].astype(float))]
+    rows = rows[~rows["strategy"].isin(line_names())]  # an oracle competes with nobody
     if rows.empty:
         return "Nothing was counted in these results, so there is nothing to compare."
     metric = metrics[0]
@@ -44,6 +46,11 @@ def reading(panel: Panel, summary: pd.DataFrame) -> str:
     text += _clicks(best, rows)
     text += f" Intervals are {interval_words(int(rows['num_seeds'].max()))}."
     return " ".join(filter(None, (text, adaptation_words(summary))))
+
+
+def line_names() -> set[str]:
+    """Lists the reference lines of all tasks, which stand beside strategies."""
+    return {name for entry in tasks.entries() for name in entry.value.references}
 
 
 def _control(best: pd.Series, downward: bool) -> str:

@@ -16,7 +16,7 @@ from cdc_flower.report.comparison.bytes_figures import bytes_of_a_segment
 from cdc_flower.report.comparison.figure_data import Panel, panels_of
 from cdc_flower.report.comparison.figures import Drawing, all_drawings
 from cdc_flower.report.comparison.footnotes import footnotes, numbers, sentences
-from cdc_flower.report.comparison.narrative import reading
+from cdc_flower.report.comparison.narrative import line_names, reading
 from cdc_flower.report.comparison.page_parts import (
     EMPTY,
     HEADER,
@@ -140,7 +140,7 @@ def _header(comparison: Comparison, panels: Sequence[Panel]) -> Markup:
         f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}",
         f"{cells['device_id'].nunique():,} devices",
         f"{cells['segment'].nunique():,} segments",
-        f"{cells['strategy'].nunique()} strategies",
+        f"{len(set(cells['strategy']) - line_names())} strategies",
         f"seed {seeds}" if seeds else "",
     ]
     text = " · ".join(fact for fact in facts if fact)
