@@ -47,14 +47,15 @@ def test_flwr_run_gives_the_table_of_the_inline_grid_on_20_devices_and_3_segment
     flwr_run(ROOT, settings, num_supernodes=20, home=tmp_path / "home", timeout_s=400)
 
     with initialize_config_module("cdc_flower.configs", version_base="1.3"):
-        config = compose("config", overrides=["fleet.num_devices=20", "num_segments=3", *SMALL])
+        played = ["fleet.num_devices=20", "num_segments=3", f"strategies=[{STRATEGIES}]", *SMALL]
+        config = compose("config", overrides=played)
     resolved = OmegaConf.to_container(config, resolve=True)
     inline = run({**resolved, "out": str(tmp_path / "inline")})  # type: ignore[dict-item]
 
     mine, theirs = (
         pd.read_parquet(folder / "results.parquet") for folder in (inline, tmp_path / "flwr")
     )
-    num_arms = 6 + 3 * 2  # DUET and both of Persona have two controls each
+    num_arms = 5 + 2 * 2  # DUET and Persona have two controls each
     assert len(mine) == num_arms * 20 * 3 * 9
     for name in mine.columns:
         if mine[name].dtype.kind == "f":
