@@ -1,5 +1,6 @@
 """Options that embedded data with hidden contexts share; ``regimes`` and ``cohorts`` add a law."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from cdc_flower.core.errors import UserError
@@ -11,7 +12,7 @@ NUM_DEVICES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContextOptions(DataOptions):
+class ContextOptions(DataOptions, ABC):
     """Options of devices that jump from one hidden context to another.
 
     Raises:
@@ -75,9 +76,9 @@ class ContextOptions(DataOptions):
             )
 
     @property
+    @abstractmethod
     def num_items(self) -> int:
         """Counts the items."""
-        raise NotImplementedError
 
     @property
     def num_all_contexts(self) -> int:
