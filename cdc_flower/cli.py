@@ -167,7 +167,7 @@ def resume(
     from cdc_flower.study.resume import config_in
     from cdc_flower.study.run import run
 
-    run({**config_in(Path(folder)), "out": folder, "resume": True})
+    run({**config_in(Path(folder)), "out": folder, "resume": True}, ahead=True)
 
 
 @app.command()

@@ -86,7 +86,7 @@ def _job(config: DictConfig) -> None:
         # A folder holds one run, so the command that a report shows names none.
         shown = [text for text in job.overrides.task if not text.startswith(("out=", "resume="))]
         values["command"] = shlex.join(["cdc-flower", *shown])
-        run(values, suffix=suffix, skip_finished=is_one_of_several)
+        run(values, suffix=suffix, skip_finished=is_one_of_several, ahead=True)
     except UserError as error:
         # Hydra would print a traceback of anything but this.
         with suppress(OSError):  # what it prints to may be full

@@ -25,6 +25,7 @@ from cdc_flower.report.comparison.adaptation import adaptation_words
 from cdc_flower.report.folders import NOTES_FILE
 from cdc_flower.simulations.grids.lost import GridLost
 from cdc_flower.study import folder, provenance
+from cdc_flower.study.ahead import trained_ahead
 from cdc_flower.study.cloud import train_cloud
 from cdc_flower.study.data_files import data_facts
 from cdc_flower.study.facts import facts_of
@@ -49,6 +50,7 @@ def run(
     console: Console | None = None,
     suffix: str = "",
     skip_finished: bool = False,
+    ahead: bool = False,
 ) -> Path:
     """Plays a resolved configuration, or goes on with it where it was interrupted.
 
@@ -59,6 +61,7 @@ def run(
         console: Where the table is printed.
         suffix: Of the default folder's name.
         skip_finished: Whether a folder that holds the same run is left as it is.
+        ahead: Whether a second process trains for later tasks meanwhile; rows are the same.
 
     Returns:
         The run folder. After an interrupt it holds what was finished, and
@@ -90,7 +93,7 @@ def run(
         facts = facts_of(configs, setups, [run_id_of(one) for one in configs], data)
         order = order_of(configs, setups)
         journal = opened(out, order, facts, resumes=found is Found.BEGUN)
-        _play_in(out, configs, setups, grid, journal, console, data)
+        _play_in(out, configs, setups, grid, journal, console, data, ahead=ahead)
     return out
 
 
@@ -137,6 +140,8 @@ def _play_in(
     journal: Journal,
     console: Console,
     data: Sequence[Tree],
+    *,
+    ahead: bool = False,
 ) -> None:
     """Plays what is left of a run in its folder.
 
@@ -148,6 +153,7 @@ def _play_in(
         journal: Of the run.
         console: Where the table is printed.
         data: Facts of the data files.
+        ahead: Whether a second process trains for later tasks meanwhile.
     """
     with_report = configs[0]["report"]
     folder.point_latest_at(out)
@@ -156,9 +162,11 @@ def _play_in(
     provenance.begin(out, configs[0], run_id_of(configs[0]), data)
     try:
         try:
-            for one, setup in zip(configs, setups, strict=True):
+            for place, (one, setup) in enumerate(zip(configs, setups, strict=True)):
                 state = out / folder.STATE / ("" if len(configs) == 1 else one["task"])
-                play_all(one, setup, grid, journal, state, journal, notes)
+                later = configs[place + 1 :] if ahead else []
+                with trained_ahead([with_cache(each, journal) for each in later]):
+                    play_all(one, setup, grid, journal, state, journal, notes)
             journal.finish(out / folder.RESULTS, order_of(configs, setups))
         except BaseException as error:
             log.warning("interrupted" if isinstance(error, KeyboardInterrupt) else str(error))
@@ -233,13 +241,18 @@ def play_all(
         left = {name: own for name, own in kept.items() if not own.is_done}
         count = setup.stream.num_segments
         lines = [name for name in lines if not journal.has_line(task, name, count)]
-        config = {**config, "cache": config["cache"] or journal.cache(every)}
+        config = with_cache(config, journal)
     train = cache(partial(_trained, config, setup))
     if left:
         _play_strategies(config, setup, grid, writer, left, state_folder, train, notes or Notes())
     if lines:
         for frame in setup.task.reference_rows(lines, setup.stream, labels_of(config), train):
             writer.append(frame)
+
+
+def with_cache(config: Config, journal: Journal) -> Config:
+    """Gives a configuration the run's own folder of trained parameters, if it names none."""
+    return {**config, "cache": config["cache"] or journal.cache(config["checkpoint"]["every"])}
 
 
 def _trained(config: Config, setup: Setup) -> Cloud:
