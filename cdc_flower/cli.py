@@ -181,24 +181,32 @@ def report(
         str,
         typer.Option(metavar="NAME", help="The strategy whose gain was named beforehand."),
     ] = "",
+    segments: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="START:STOP", help="A table of these segments alone; may be given again."
+        ),
+    ] = None,
 ) -> None:
     """Write the report and the summaries again, of one run or of several side by side.
 
     They are written into the folder, or beside the first of several folders; what is no run folder
     there, such as they themselves, is passed over with a word. summary.csv and summary.md pool
-    seeds, per_seed.csv does not; a second --baseline NAME is written to against_NAME.csv.
+    seeds, per_seed.csv does not; a second --baseline NAME is written to against_NAME.csv, and
+    --segments 2:8 to segments_2_8.csv.
     """
     from cdc_flower.core.progress import table_console
     from cdc_flower.report import report_from_folders
-    from cdc_flower.report.comparison.files import write_tables
+    from cdc_flower.report.comparison.files import span_of, write_tables
     from cdc_flower.report.folders import silent_differences
     from cdc_flower.tables.summary import rich_table
 
     first, *others = baseline or ["static"]
+    spans = [span_of(text) for text in segments or []]
     path, comparison = report_from_folders(runs_among(folders), baseline=first, primary=primary)
     for note in silent_differences(comparison.runs):
         print(f"cdc-flower: pooled although the runs differ in {note}", file=sys.stderr)
-    write_tables(comparison, path.parent, others)
+    write_tables(comparison, path.parent, others, spans)
     table_console().print(rich_table(comparison.summary))
     print(path)
 

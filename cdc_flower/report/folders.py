@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -135,6 +136,21 @@ class Comparison:
         if baseline not in self.strategies:
             raise unknown_name("strategy", baseline, self.strategies, "--baseline")
         return replace(self, baseline=baseline)
+
+    def within(self, start: int, stop: int) -> "Comparison":
+        """Counts the segments from ``start`` to before ``stop`` alone.
+
+        Raises:
+            UserError: If no run has one of them.
+        """
+        segments = self.played.cells["segment"]
+        kept = ((segments >= start) & (segments < stop)).to_numpy(np.bool_)
+        if not kept.any():
+            raise UserError(
+                f"--segments must be START:STOP with a segment of 0 to {segments.max()}, "
+                f"got {start}:{stop}"
+            )
+        return replace(self, played=self.played.where(kept))
 
     @cached_property
     def results(self) -> Results:

@@ -9,7 +9,7 @@ import pytest
 from report_cases import config, results
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.report.comparison.files import write_tables
+from cdc_flower.report.comparison.files import span_of, write_tables
 from cdc_flower.report.comparison.footnotes import footnotes
 from cdc_flower.report.comparison.markdown import markdown_tables
 from cdc_flower.report.comparison.page import render
@@ -88,3 +88,22 @@ def test_tables_of_each_seed_and_against_other_baselines_are_written(tmp_path: P
     assert against["baseline"].unique().tolist() == ["fedavg"]
     with pytest.raises(UserError, match="--baseline"):
         write_tables(Comparison.of([run_of()]), tmp_path, ["nobody"])
+
+
+def test_a_table_of_some_segments_counts_them_alone(tmp_path: Path) -> None:
+    whole = Comparison.of([run_of()])
+    write_tables(whole, tmp_path, spans=[(1, 3), (0, 99)])
+    some = pd.read_csv(tmp_path / "segments_1_3.csv").set_index(["strategy", "metric"])
+    rows = whole.played.rows("ndcg@10", ["strategy", "segment"])
+    mine = rows[(rows["strategy"] == "persona") & rows["segment"].isin([1, 2])]
+    by_hand = mine["value_sum"].sum() / mine["value_count"].sum()
+    assert some.loc[("persona", "ndcg@10"), "mean"] == pytest.approx(by_hand)
+    assert set(some.index.get_level_values(0)) == set(whole.summary["strategy"])
+    everything = pd.read_csv(tmp_path / "segments_0_99.csv")
+    pd.testing.assert_frame_equal(everything, pd.read_csv(tmp_path / "summary.csv"))
+
+
+@pytest.mark.parametrize("text", ["5", "a:b", "1:", "-1:3", "3:3", "2:1", "90:99"])
+def test_segments_that_are_none_are_refused_in_one_line(text: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--segments must be START:STOP"):
+        write_tables(Comparison.of([run_of()]), tmp_path, spans=[span_of(text)])
