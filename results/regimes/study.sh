@@ -1,14 +1,8 @@
 #!/usr/bin/env bash
-# The default comparison of recommendation on three seeds; finished run folders are not played again.
+# The default comparison of recommendation; finished run folders are not played again.
 #   results/regimes/study.sh [SEED...]
 set -euo pipefail
-seeds=("${@:-0 1 2}")
-read -ra seeds <<<"${seeds[*]}"
-for seed in "${seeds[@]}"; do
-  out=results/runs/regimes/seed_$seed
-  if [[ ! -f $out/results.parquet ]]; then
-    resume=$([[ -d $out ]] && echo true || echo false)
-    cdc-flower task=recommendation seed="$seed" cache=results/cache out="$out" resume="$resume" report=false
-  fi
+for seed in ${@:-1 2 3}; do
+  results/play.sh results/runs/regimes/seed_$seed task=recommendation seed=$seed
 done
 cdc-flower report results/runs/regimes/seed_*
