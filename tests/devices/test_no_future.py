@@ -5,15 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from device_cases import (
-    EVERYONE,
-    NUM_DEVICES,
-    STREAM,
-    app_of,
-    deployed,
-    instruction,
-    to_devices,
-)
+from device_cases import EVERYONE, NUM_DEVICES, STREAM, app_of, deployed, instruction, to_devices
 
 from cdc_flower.core.stream import Truth, TruthAccessError
 from cdc_flower.tasks.recommendation.metrics import RankingMetrics
