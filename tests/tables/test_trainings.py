@@ -86,6 +86,7 @@ def test_holms_steps_by_hand() -> None:
     adjusted = holm([0.03, 0.001, np.nan, 0.04, 0.01])
     np.testing.assert_allclose(adjusted, [0.06, 0.004, np.nan, 0.06, 0.03])
     assert holm([0.4, 0.9]).tolist() == [0.8, 0.9]
+    assert holm([0.7, 0.6]).tolist() == [1.0, 1.0]  # .6 times 2 is no probability
     assert holm([]).tolist() == []
 
 
@@ -117,6 +118,37 @@ def test_a_gain_that_is_luck_among_many_is_none_after_correction() -> None:
 def test_a_comparison_that_was_named_beforehand_needs_no_correction() -> None:
     row = summary("lucky").set_index("strategy").loc["lucky"]
     assert row["diff_p_holm"] == row["diff_p"] and is_sure(row)
+
+
+@pytest.mark.parametrize("column", ["run", "task"])
+def test_comparisons_of_other_runs_and_tasks_are_other_families(column: str) -> None:
+    frame = pd.DataFrame({"run": "", "task": "t", "metric": "m", "strategy": ["a", "b"]})
+    frame = frame.assign(**{column: ["one", "other"]}, diff_p=[0.01, 0.02])
+    assert with_holm(frame)["diff_p_holm"].tolist() == [0.01, 0.02]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "adjusted", "sure"),
+    [
+        (0.1, 0.3, 0.01, True),
+        (-0.3, -0.1, 0.01, True),
+        (-0.1, 0.3, 0.01, False),
+        (0.1, 0.3, 0.06, False),
+        (0.1, 0.3, 0.05, False),
+        (0.1, 0.3, None, True),
+    ],
+)
+def test_a_difference_is_sure_where_its_interval_leaves_out_zero_and_its_p_is_below_the_level(
+    low: float, high: float, adjusted: float | None, sure: bool
+) -> None:
+    row = pd.Series({"diff_low": low, "diff_high": high})
+    assert is_sure(row if adjusted is None else pd.Series({**row, "diff_p_holm": adjusted})) is sure
+
+
+def test_a_primary_comparison_does_not_count_among_the_others() -> None:
+    frame = pd.DataFrame({"run": "", "task": "t", "metric": "m", "strategy": ["a", "b", "c"]})
+    found = with_holm(frame.assign(diff_p=[0.001, 0.02, 0.03]), "a")["diff_p_holm"]
+    np.testing.assert_allclose(found, [0.001, 0.04, 0.04])
 
 
 def test_the_baseline_is_no_comparison_and_families_are_apart() -> None:
