@@ -68,6 +68,21 @@ class Constant(Varied):
         return [parameters_message(reports.node_ids, layers, 1e3)]
 
 
+class Partly(Varied):
+    """Gives every other device static layers too; the others keep the deployed ones."""
+
+    def answer(self, reports: MessageBatch) -> list[MessageBatch]:
+        (whole,) = super().answer(reports)
+        layers, deployed = whole.arrays[records.PARAMETERS], self.cloud.arrays()["embedding"]
+        messages = []
+        for rows in (np.arange(len(reports))[::2], np.arange(len(reports))[1::2]):
+            own = {name: value[rows] for name, value in layers.items()}
+            if not messages:
+                own["embedding"] = np.repeat(deployed[None] / 2, len(rows), 0)
+            messages.append(parameters_message(reports.node_ids[rows], own, 1e3))
+        return messages
+
+
 def _widened(values: np.ndarray, ndim: int) -> np.ndarray:
     return values.reshape(-1, *(1 for _ in range(ndim)))
 
@@ -271,6 +286,16 @@ def test_a_device_without_new_layers_keeps_what_it_has_of_a_control() -> None:
 def test_shards_change_controls_by_rounding_alone(shards: int) -> None:
     grid = InlineGrid(app(NUM_DEVICES), np.arange(NUM_DEVICES), shard_devices=shards)
     same(played(varied()), played(varied(), grid=grid), rtol=1e-4)
+
+
+def test_who_has_a_layer_from_the_deployment_gives_that_one_to_a_control() -> None:
+    links = fleet(NUM_DEVICES)
+    alone = InlineGrid(app(NUM_DEVICES), np.arange(NUM_DEVICES), shard_devices=1)
+    same(
+        played(varied(Partly), links=links),
+        played(varied(Partly), grid=alone, links=links),
+        rtol=1e-4,
+    )
 
 
 @pytest.mark.parametrize("downlink", ["edit", "index"])
