@@ -24,6 +24,7 @@ def test_the_james_stein_weight_is_that_of_efron_and_morris() -> None:
     assert weight(10.0, 0.0, 5, 1) == 0.0
     assert weight(10.0, 1e9, 5, 1) == 1.0
     assert weight(0.0, 1.0, 5, 1) == weight(10.0, 1.0, 1, 1) == 0.0
+    assert weight(10.0, 1.0, 2, 1) == 0.0  # fewer degrees than the two that are taken off
 
 
 def test_edits_shrink_toward_the_mean_of_their_group_and_keep_it() -> None:
