@@ -263,12 +263,14 @@ def test_whatever_catalog_rows_and_chunks_no_item_returns_and_unseen_ones_come_f
 def test_an_event_takes_nothing_from_those_drawn_for_before_it(
     count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    many = np.arange(300)
-    true = np.ones(300, np.int32)
-    drawn = draw_unseen(0, "x", many, many, count, Catalog.whole(100), None, true)
+    many, whole = np.arange(600), Catalog.whole(100)
+    true = np.ones(600, np.int32)
+    row, item = np.nonzero(np.random.default_rng(0).random((600, 100)) < 0.5)
+    seen = SeenItems.of(row, item.astype(np.int32) + 1, 600, 100)
+    drawn = draw_unseen(0, "x", many, many, count, whole, seen, true)
     monkeypatch.setattr(negatives, "_NUMBERS_PER_CHUNK", 1)
     monkeypatch.setattr(negatives, "_LEAST_EVENTS_PER_CHUNK", 7)
-    again = draw_unseen(0, "x", many, many, count, Catalog.whole(100), None, true)
+    again = draw_unseen(0, "x", many, many, count, whole, seen, true)
     np.testing.assert_array_equal(again, drawn)
 
 
