@@ -44,9 +44,8 @@ check: $(INSTALLED) ## format, lint, types, and the quick tests, which start nei
 	@$(BIN)/python -m pytest $(IN_TWO) -m "not ray and not flwr and not slow and not long" $(ARGS)
 
 oldest: $(OLDEST)/.installed ## the tests that concern Flower, with the oldest Flower that pyproject.toml allows
-	@$(OLDEST)/bin/python -m pytest tests/test_identity.py tests/test_wire.py tests/test_batch.py tests/test_any_app.py \
-		tests/test_flower_runtime.py tests/simulations/test_stock_strategies.py tests/simulations/test_link_grid.py \
-		tests/simulations/test_grids.py $(ARGS)
+	@$(OLDEST)/bin/python -m pytest tests/wire tests/test_any_app.py tests/test_flower_runtime.py \
+		tests/simulations/test_stock_strategies.py tests/simulations/grids $(ARGS)
 
 $(OLDEST)/.installed: pyproject.toml constraints.txt
 	@test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)

@@ -131,3 +131,23 @@ def messages(app: DeviceApp) -> dict[str, dict[str, MessageBatch]]:
         },
         "core": {"own": full(core=cores(app, 3))},
     }
+
+
+def in_use(app: DeviceApp, states: DeviceStates) -> Arrays:
+    """The adaptive layers that each device uses, ``[n, ...]``."""
+    return {name: states.pool[name][states.in_use] for name in app.model.adaptive}
+
+
+def holding(app: DeviceApp, states: DeviceStates) -> Arrays:
+    """The prototype that each device holds, ``[n, ...]``."""
+    return {name: states.pool[name][held(states)] for name in app.model.adaptive}
+
+
+def assert_same(one: Arrays, other: Arrays) -> None:
+    assert set(one) == set(other)
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name])
+
+
+def plus(one: Arrays, other: Arrays) -> Arrays:
+    return {name: value + other[name] if name in other else value for name, value in one.items()}

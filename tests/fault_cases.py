@@ -20,6 +20,10 @@ from cdc_flower.core.errors import UserError
 from cdc_flower.study import run as runs
 from cdc_flower.study.journal import Journal
 
+#: Two methods, of which one trains a global model and one generates layers.
+TWO = "strategies=[fedavg,duet]"
+#: State is saved after each segment.
+EACH = "checkpoint.every=1"
 NUM_SEGMENTS = 3
 #: A run of a second.
 TINY = (
@@ -51,6 +55,11 @@ def _tiny(overrides: tuple[str, ...]) -> dict[str, Any]:
 def tiny_config(*overrides: str, **values: Any) -> dict[str, Any]:
     """The configuration of a tiny run; composing is what takes the time."""
     return {**copy.deepcopy(_tiny(overrides)), **values}
+
+
+def pair_config(tmp_path: Path, *overrides: str, **values: Any) -> dict[str, Any]:
+    """The configuration of a tiny run of two methods, in a folder of its own."""
+    return tiny_config(TWO, *overrides, out=str(tmp_path / "run"), **values)
 
 
 def play(config: dict[str, Any]) -> Path:

@@ -11,7 +11,11 @@ from typing import Any
 import pytest
 from hydra import compose
 from hydra.core.config_store import ConfigStore
+from hydra.core.singleton import Singleton
 
+from cdc_flower.cli import main
+from cdc_flower.configs import find_methods
+from cdc_flower.core.errors import UserError
 from cdc_flower.core.registry import OWN_KINDS
 from cdc_flower.simulations.network.formats import trace_formats
 from cdc_flower.study import plugins
@@ -20,6 +24,8 @@ from cdc_flower.study.composing import hydra_at
 from cdc_flower.study.keys import check_overrides
 from cdc_flower.study.setup import resolved
 
+MEAN_POOL = "+model._target_=own_model.MeanPool"
+NUDGE = "+strategy.nudge._target_=own_strategy.Nudge"
 SMALL = (
     "fleet.num_devices=4",
     "num_segments=2",
@@ -225,3 +231,35 @@ def config_of(
         free = check_overrides(overrides, config_name)
         config = resolved(compose(config_name, overrides=free), free, config_name)
     return checked_config({**config, "command": ""})
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The exit code of ``cdc-flower`` in this process."""
+    state = Singleton.get_state()
+    monkeypatch.setattr(sys, "argv", ["cdc-flower", *arguments])
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        Singleton.set_state(state)
+        find_methods()
+    return 0
+
+
+def refusal(*overrides: str, config_dir: Path | None = None) -> str:
+    """The sentence with which a command line is refused, before data are read."""
+    with pytest.raises(UserError) as caught:
+        config_of(*overrides, config_dir=config_dir)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def write(folder: Path, files: dict[str, str]) -> Path:
+    """Writes YAML files into a folder for ``--config-dir``."""
+    for name, text in files.items():
+        path = folder / "configs" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder / "configs"

@@ -20,17 +20,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
+from faults.bench import WORLD, Bench, kept_after, reference_of
 from faults.trials import (
-    WORLD,
-    Bench,
     cut_at,
     damaged,
     flipped_at,
     full_disk,
     interrupted_by,
-    kept_after,
     killed_workers,
-    reference_of,
     twice_interrupted,
 )
 from zygote import Zygote, import_all

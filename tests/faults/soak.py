@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import pandas as pd
-from faults.trials import workers_under
+from faults.workers import workers_under
 from zygote import Command, Zygote
 
 #: Growth of memory above which the soak fails.

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from faults.bench import Bench, kept_after, reference_of
 from faults.chaos import checkpoint_files, trials_of
-from faults.trials import Bench, kept_after, reference_of
 from zygote import Zygote
 
 pytestmark = pytest.mark.slow

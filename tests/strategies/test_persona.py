@@ -1,4 +1,4 @@
-"""Persona: prototypes, edits, assignment, refinement, and what goes down."""
+"""Persona: neutral values, what its stages train, and the bank that it keeps."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,44 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import Around, cloud, inline, model, same, strategy, stream, table
+from persona_cases import EVERYONE, full, report, sequences
+from tiny import cloud, model, same, strategy, table
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.strategies.group_fine_tuning import GroupFineTuning
 from cdc_flower.strategies.persona import Persona
-from cdc_flower.strategies.persona.decoder import EDIT, HELD, PROTOTYPE, VERSION
-from cdc_flower.strategies.persona.prototypes import norms
 from cdc_flower.strategies.persona.stages import Groups, Stages
 from cdc_flower.strategies.registry import build_strategy
 from cdc_flower.training.checkpoints import Checkpoints
-from cdc_flower.wire import records
-from cdc_flower.wire.batch import MessageBatch
-
-EVERYONE = np.arange(4)
-
-
-def report(persona: Any, histories: np.ndarray, held: Any = None) -> MessageBatch:
-    """What devices with these last items tell."""
-    devices = np.arange(len(histories))
-    arrays = {records.HISTORY: histories}
-    if persona.downlink != "full":
-        arrays[HELD] = np.asarray(
-            held if held is not None else [[-1, 0]] * len(histories), np.int32
-        )
-    return MessageBatch(
-        records.TRAIN_REPORT, devices + 2, arrays={records.REPORT: arrays}, is_reply=True
-    )
-
-
-def sequences(segment: int = 0) -> np.ndarray:
-    return stream().recent(EVERYONE, segment)
-
-
-def full(persona: Any, histories: np.ndarray) -> dict[str, np.ndarray]:
-    """The layers that go down whole."""
-    (down,) = persona.answer(report(persona, histories))
-    return dict(down.arrays[records.PARAMETERS])
-
 
 # Neutral values.
 
@@ -200,164 +171,6 @@ def test_a_run_with_a_cache_trains_each_stage_once_and_variants_share_what_they_
         for name, value in full(variant, sequences()).items():
             if variant.assignment == first.assignment:
                 np.testing.assert_array_equal(value, full(first, sequences())[name])
-
-
-# Assignment.
-
-
-def test_dynamic_assignment_is_the_prototype_of_all_that_needs_the_smallest_edit() -> None:
-    persona = strategy("persona", num_prototypes=3, bytes_rate=0.0, assignment="dynamic")
-    histories = np.concatenate([sequences(segment) for segment in range(4)])
-    feature = persona.editor.feature(
-        persona.global_editor, persona.parameters, torch.from_numpy(histories).long()
-    )
-    groups = [persona._group(j) for j in range(3)]
-    sizes = np.array([norms(group.edits(group.embeddings(feature))[1]).numpy() for group in groups])
-    group_of, _ = persona._assigned(feature)
-    np.testing.assert_array_equal(group_of, sizes.argmin(0))
-    np.testing.assert_allclose(persona._edited(feature, group_of).norms, sizes.min(0), rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("num_prototypes", "assignment", "compared"),
-    [(1, "dynamic", 0), (3, "static", 1), (3, "dynamic", 3)],
-)
-def test_the_cloud_counts_the_edits_that_it_compares(
-    num_prototypes: int, assignment: str, compared: int
-) -> None:
-    persona = strategy(
-        "persona",
-        num_prototypes=num_prototypes,
-        bytes_rate=0.0,
-        assignment=assignment,
-        epochs=0,
-    )
-    (down,) = persona.answer(report(persona, sequences()))
-    length = persona.cloud.model.history_length
-    expected = persona.editor.flops(length) + compared * persona.editor.comparison_flops()
-    assert down.configs[records.WORK][records.FLOPS] == expected
-
-
-def test_static_assignment_is_the_nearest_center_of_the_samples_edits() -> None:
-    persona = strategy("persona", num_prototypes=3, bytes_rate=0.0, assignment="static")
-    feature = persona.editor.feature(
-        persona.global_editor, persona.parameters, torch.from_numpy(sequences()).long()
-    )
-    group_of, where = persona._assigned(feature)
-    distance = ((where[:, None] - persona.bank.centers) ** 2).sum(-1)
-    np.testing.assert_array_equal(group_of, distance.argmin(1))
-
-
-def test_a_device_changes_its_prototype_with_its_data_and_not_without() -> None:
-    persona = strategy("persona", num_prototypes=2, bytes_rate=0.0, assignment="static")
-    histories = cloud().train.history()
-    feature = persona._feature(report(persona, histories))
-    groups = list(persona._assigned(feature)[0])
-    assert set(groups) == {0, 1}
-    here, there = histories[groups.index(0)][None], histories[groups.index(1)][None]
-    assigned = []
-    for history in (here, here, there, here):
-        persona.answer(report(persona, history))
-        assigned.append(list(persona.seen["prototype-sizes"]).index(1))
-    assert assigned == [0, 0, 1, 0]
-
-
-def test_a_device_alone_gets_what_it_gets_among_others() -> None:
-    persona = strategy("persona", num_prototypes=3, bytes_rate=0.0)
-    together = full(persona, sequences())
-    for device in EVERYONE:
-        for name, value in full(persona, sequences()[[device]]).items():
-            np.testing.assert_allclose(value[0], together[name][device], rtol=1e-5, atol=1e-6)
-
-
-def test_many_devices_are_answered_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    persona = strategy("persona", num_prototypes=3, bytes_rate=0.0)
-    whole = full(persona, sequences())
-    monkeypatch.setattr("cdc_flower.strategies.persona.strategy.DEVICES_PER_CHUNK", 3)
-    for name, value in full(persona, sequences()).items():
-        np.testing.assert_allclose(value, whole[name], rtol=1e-5, atol=1e-6)
-
-
-# What goes down.
-
-
-@pytest.mark.parametrize("num_prototypes", [1, 3])
-@pytest.mark.parametrize(
-    "settings", [{"downlink": "edit"}, {"downlink": "index"}, {"report": "feature"}]
-)
-def test_however_layers_travel_devices_predict_the_same(
-    num_prototypes: int, settings: dict[str, Any]
-) -> None:
-    whole = table("persona", built=strategy("persona", num_prototypes=num_prototypes))
-    other = table("persona", built=strategy("persona", num_prototypes=num_prototypes, **settings))
-    np.testing.assert_allclose(whole.value_sum, other.value_sum, rtol=1e-5, atol=1e-6)
-
-
-def downs(**settings: Any) -> list[set[str]]:
-    """Which records went down, message by message."""
-    around = Around(inline())
-    table("persona", around, built=strategy("persona", **settings))
-    names = {records.PARAMETERS, PROTOTYPE, EDIT, VERSION}
-    return [
-        set(batch.record_names()) & names
-        for batch in around.sent
-        if batch.message_type == records.EVALUATE
-        for _ in range(len(batch))
-    ]
-
-
-def test_a_prototype_travels_once_and_then_only_edits_do() -> None:
-    sent = downs(num_prototypes=2, bytes_rate=0.0, downlink="edit", assignment="static")
-    firsts = [names for names in sent if PROTOTYPE in names]
-    edits = [names for names in sent if names == {EDIT, VERSION}]
-    assert len(firsts) >= 4
-    assert len(firsts) + len(edits) == len(sent) == 24
-    assert len(edits) > 0
-    single = downs(num_prototypes=1, bytes_rate=0.0, downlink="edit")
-    assert single == [{EDIT, VERSION}] * 24  # every device was deployed with it
-
-
-def test_small_edits_are_not_sent_and_large_ones_are() -> None:
-    settings = {"num_prototypes": 1, "bytes_rate": 0.0, "downlink": "index"}
-    assert downs(**settings, edit_threshold=1e9) == [{VERSION}] * 24
-    assert downs(**settings) == [{EDIT, VERSION}] * 24
-
-
-def test_low_rank_edits_travel_as_factors_and_cost_less() -> None:
-    tables = {
-        rank: table(
-            "persona",
-            built=strategy(
-                "persona", num_prototypes=1, bytes_rate=0.0, low_rank=rank, downlink="edit"
-            ),
-        )
-        for rank in (None, 1)
-    }
-    assert tables[1].payload_bytes_down.sum() < 0.6 * tables[None].payload_bytes_down.sum()
-
-
-def test_a_device_whose_message_was_lost_gets_its_prototype_again() -> None:
-    persona = strategy(
-        "persona", num_prototypes=2, bytes_rate=0.0, downlink="edit", assignment="static"
-    )
-    first = persona.answer(report(persona, sequences()))
-    held = np.stack(
-        [persona._assigned(persona._feature(report(persona, sequences())))[0], np.zeros(4, int)], 1
-    )
-    held[2] = (-1, 0)  # this one missed it
-    again = persona.answer(report(persona, sequences(), held=held))
-    assert all(PROTOTYPE in batch.array_names() for batch in first)
-    resent = [batch for batch in again if PROTOTYPE in batch.array_names()]
-    assert [batch.node_ids.tolist() for batch in resent] == [[4]]
-
-
-def test_a_prototype_that_moved_has_a_new_version_and_travels_again() -> None:
-    persona = strategy("persona", num_prototypes=1, bytes_rate=0.5, downlink="edit")
-    held = [[0, 0]] * 4
-    (one,) = persona.answer(report(persona, sequences(), held=held))
-    (two,) = persona.answer(report(persona, sequences(), held=held))
-    assert PROTOTYPE not in one.array_names() and PROTOTYPE in two.array_names()
-    assert np.asarray(two.configs[VERSION][VERSION]).tolist() == [1] * 4
 
 
 def test_the_bank_starts_again_with_each_deployment() -> None:

@@ -1,4 +1,4 @@
-"""Persona's prototypes while the stream goes on: moved by reports, born, dead, and edits shrunk."""
+"""Persona's prototypes while the stream goes on: moved by what their members reported."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,24 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from persona_cases import fit, members, mover, stacked
 from tiny import cloud, strategy, stream, table
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.core.seeds import torch_generator
-from cdc_flower.models import GRU4Rec
-from cdc_flower.models.layers import Parameters
-from cdc_flower.strategies.persona.births import Births, idle_after, misfit_level
-from cdc_flower.strategies.persona.likelihood import Likelihood, Pairs
+from cdc_flower.strategies.persona.likelihood import Pairs
 from cdc_flower.strategies.persona.mixing import Mixture
-from cdc_flower.strategies.persona.prototypes import Bank
-from cdc_flower.strategies.persona.refinement import Members, Mover, chosen
+from cdc_flower.strategies.persona.refinement import chosen
 from cdc_flower.strategies.persona.serving import Serving
-from cdc_flower.strategies.persona.shrinkage import halves, noise, shrunk, weight
 from cdc_flower.strategies.registry import build_strategy
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 
-NUM_ITEMS = 12
 LIKELIHOOD: dict[str, Any] = {
     "cluster_on": "likelihood",
     "refinement": "none",
@@ -32,35 +26,6 @@ LIKELIHOOD: dict[str, Any] = {
     "likelihood_pairs": 4,
     "epochs": 4,
 }
-
-
-def mover(steps: int = 8, clip: float = 1.0, rate: float = 0.05, hedge: float = 0.0) -> Mover:
-    model = GRU4Rec(NUM_ITEMS, 16, 2)
-    parameters = model.init(torch_generator(0, "persona-test"))
-    base = {name: parameters[name] for name in model.adaptive}
-    return Mover(Likelihood.of(model, parameters, 0), base, hedge, clip, steps, rate)
-
-
-def stacked(head: Parameters, num_heads: int) -> Parameters:
-    return {name: value[None].repeat(num_heads, *[1] * value.dim()) for name, value in head.items()}
-
-
-def members(
-    of_group: np.ndarray, num_heads: int = 2, step: int = 1, seed: int = 0, held: float = 0.5
-) -> Members:
-    """Devices that go through the items in circles, each with one prototype."""
-    draws = np.random.default_rng(seed)
-    first = draws.integers(0, NUM_ITEMS, len(of_group))
-    items = (first[:, None] + step * np.arange(12)) % NUM_ITEMS + 1
-    own = torch.nn.functional.one_hot(torch.from_numpy(of_group), num_heads).float()
-    is_held_out = torch.from_numpy(np.arange(len(of_group)) < held * len(of_group))
-    return Members(Pairs.of(items.astype(np.int32), 2), own, None, is_held_out)
-
-
-def fit(moving: Mover, heads: Parameters, told: Members) -> float:
-    layers = {name: torch.einsum("nj,j...->n...", told.weight, v) for name, v in heads.items()}
-    losses = moving.likelihood.losses(told.pairs.history, told.pairs.target)
-    return float(losses(layers).mean())
 
 
 # Moving.
@@ -135,80 +100,6 @@ def test_steps_are_chosen_on_the_newest_pairs_under_the_weights_of_the_pairs_bef
     made = serving.members(pairs, losses, {}, torch.tensor([False, True]))
     assert made.weight.tolist() == [[0, 1], [1, 0]]
     assert made.pairs.target.tolist() == [[2, 3, 4, 5], [0, 0, 4, 5]]
-
-
-# Births and deaths.
-
-
-def test_prototypes_without_members_are_counted_as_idle() -> None:
-    idle = idle_after(np.array([0, 2, 1]), np.array([0, 0, 2]))
-    assert idle.tolist() == [0, 3, 0]
-
-
-def test_one_in_a_hundred_historical_reports_is_a_misfit() -> None:
-    evidence = torch.arange(1.0, 1001.0)[:, None] * torch.tensor([[2.0, 3.0]])
-    assert misfit_level(evidence, torch.full((1000,), 2)) == pytest.approx(990, abs=1)
-    assert misfit_level(evidence[:0], torch.zeros(0)) == float("inf")
-    births = Births(level=1.0, share=0.5, after=2)
-    found = births.misfits(torch.tensor([[4.0, 9], [1, 9], [9, 9]]), torch.tensor([2, 2, 0]))
-    assert found.tolist() == [True, False, False]
-
-
-@pytest.mark.parametrize(
-    ("idle", "share", "is_born"), [([0, 2], 0.5, True), ([0, 1], 0.5, False), ([0, 2], 0.9, False)]
-)
-def test_a_prototype_is_born_in_a_dead_ones_place_where_many_reports_fit_badly(
-    idle: list[int], share: float, is_born: bool
-) -> None:
-    moving, told = mover(steps=20), members(np.zeros(16, np.int64))
-    heads = {name: value + 0.5 for name, value in stacked(moving.base, 2).items()}
-    bank = replace(Bank.of(heads, torch.zeros(2, 1)), idle=np.array(idle))
-    misfits = np.arange(16) % 8 < 6  # three in four
-    after = Births(1.0, share, 2).born(bank, misfits, moving, told)
-    assert (after.version.tolist() == [0, 1]) is is_born
-    if not is_born:
-        assert after is bank
-        return
-    assert after.idle.tolist() == [0, 0]
-    for name, value in after.trained.items():
-        assert torch.equal(value[1], moving.base[name])
-        assert torch.equal(after.layers[name][0], heads[name][0])
-    other = members(np.ones(16, np.int64), seed=2)
-    assert fit(moving, after.layers, other) < fit(moving, stacked(moving.base, 2), other)
-
-
-# Shrinkage.
-
-
-def test_the_halves_of_a_report_are_its_older_and_its_newer_items() -> None:
-    older, newer = halves(np.array([[1, 2, 3, 4, 5], [1, 2, 3, 4, 0], [7, 0, 0, 0, 0]], np.int32))
-    assert older.tolist() == [[1, 2, 3], [1, 2, 0], [7, 0, 0]]
-    assert newer.tolist() == [[3, 4, 5], [3, 4, 0], [7, 0, 0]]
-
-
-def test_the_james_stein_weight_is_that_of_efron_and_morris() -> None:
-    # Five scalars of noise 2 with a spread of 10: B = (5 - 3) 2 / 10.
-    assert weight(10.0, 2.0, 5, 1) == pytest.approx(0.4)
-    # Three members with four entries, noise .5 an entry: B = ((3 - 1) 4 - 2) .5 / 6.
-    assert weight(6.0, 4 * 0.5, 3, 4) == pytest.approx(0.5)
-    assert weight(10.0, 0.0, 5, 1) == 0.0
-    assert weight(10.0, 1e9, 5, 1) == 1.0
-    assert weight(0.0, 1.0, 5, 1) == weight(10.0, 1.0, 1, 1) == 0.0
-
-
-def test_edits_shrink_toward_the_mean_of_their_group_and_keep_it() -> None:
-    edits = {"head.0.weight": torch.tensor([[1.0, 0], [3, 0], [5, 6], [9, 9]])}
-    noises, groups = torch.tensor([0.0, 0.0, 1.0, 1e9]), np.array([0, 0, 1, 1])
-    made, shares = shrunk(edits, noises, groups)
-    assert shares.tolist() == [0, 0, 0, 0]  # of two members with two entries no degree is left
-    six = {"head.0.weight": torch.tensor([[1.0, 0], [3, 0], [2, 6], [0, 2]])}
-    made, shares = shrunk(six, torch.full((4,), 2.0), np.zeros(4, np.int64))
-    spread = float((six["head.0.weight"] - six["head.0.weight"].mean(0)).square().sum())
-    assert float(shares[0]) == pytest.approx((3 * 2 - 2) * 1.0 / spread)
-    torch.testing.assert_close(made["head.0.weight"].mean(0), six["head.0.weight"].mean(0))
-    alike, _ = shrunk(six, torch.full((4,), 1e9), np.zeros(4, np.int64))
-    torch.testing.assert_close(alike["head.0.weight"], six["head.0.weight"].mean(0).expand(4, -1))
-    assert noise(torch.tensor([[2.0, 4.0]])).tolist() == [5.0]
 
 
 # In a run.

@@ -41,6 +41,14 @@ def test_without_an_oracle_the_summary_stays_as_it_is() -> None:
     assert with_head_room(table) is table
 
 
+@pytest.mark.parametrize("column", ["run", "task"])
+def test_each_run_and_each_task_has_the_room_of_its_own_oracle(column: str) -> None:
+    wide, narrow = summary(static=0.0, duet=0.05, oracle=0.2), summary(duet=0.05, oracle=0.1)
+    table = with_head_room(pd.concat([wide, narrow.assign(**{column: "other"})]))
+    share = table[(table["metric"] == "ndcg@10") & (table["strategy"] == "duet")][HEAD_ROOM]
+    assert share.tolist() == pytest.approx([0.25, 0.5])
+
+
 @pytest.mark.parametrize("gain", [0.0, -0.1, np.nan])
 def test_without_head_room_there_is_no_share(gain: float) -> None:
     table = with_head_room(summary(static=0.0, duet=0.05, oracle=gain))

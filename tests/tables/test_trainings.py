@@ -3,13 +3,17 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from result_cases import rows_with
+from scipy.stats import norm, t
 
 from cdc_flower.tables.estimates import device_sums, paired_difference
 from cdc_flower.tables.holm import holm, is_sure, with_holm
 from cdc_flower.tables.results import Results
 from cdc_flower.tables.summary import summarize
+from cdc_flower.tables.trainings import errors, interval_words, p_values
 
 NUM_TRIALS, NUM_DEVICES = 400, 30
 
@@ -81,11 +85,66 @@ def test_one_seed_is_over_devices_given_its_model() -> None:
     assert row["p"] < 1e-6
 
 
+def plain_errors(influence: NDArray[np.float64]) -> dict[str, float]:
+    """The formula of the module, term by term, of ``[k, n]`` errors of seeds and devices."""
+    k, n = influence.shape
+    v_device = n / (n - 1) * sum(influence[:, i].sum() ** 2 for i in range(n))
+    found = {"num_seeds": k, "num_devices": n, "se_device": np.sqrt(v_device)}
+    if k == 1:
+        margin = 1.96 * np.sqrt(v_device)
+        return {**found, "df": np.inf, "se": np.sqrt(v_device), "margin": margin}
+    v_seed = k / (k - 1) * sum(influence[s].sum() ** 2 for s in range(k))
+    v_cell = k * n / (k * n - 1) * (influence**2).sum()
+    shared = max(v_device - v_cell, 0.0)
+    df = (v_seed + shared) ** 2 / (v_seed**2 / (k - 1) + shared**2 / (n - 1))
+    se = np.sqrt(v_seed + shared)
+    margin = max(t.ppf(0.975, df) * se, 1.96 * np.sqrt(v_device))
+    return {**found, "df": df, "se": se, "margin": margin}
+
+
+@settings(max_examples=15)
+@given(st.integers(1, 5), st.integers(2, 9), st.integers(0, 999), st.sampled_from([0, 0.3, 3]))
+def test_errors_are_those_of_the_formula_term_by_term(
+    k: int, n: int, seed: int, between: float
+) -> None:
+    draws = np.random.default_rng(seed)
+    each = draws.normal(size=(2, k, n)) + between * draws.normal(size=(2, 1, n))
+    group, of_seed, device = (axis.ravel() for axis in np.indices(each.shape))
+    cells = pd.DataFrame({"g": group, "seed": of_seed, "device_id": device})
+    cells = cells.assign(influence=each.ravel()).sample(frac=1, random_state=seed)
+    found = errors(cells, ["g"])
+    for number in range(2):
+        assert found.loc[number].to_dict() == pytest.approx(plain_errors(each[number]), rel=1e-9)
+
+
+def test_an_unknown_part_makes_the_margin_unknown() -> None:
+    cells = pd.DataFrame({"g": 0, "seed": [0, 0, 1, 1], "device_id": [0, 1, 0, 1]})
+    found = errors(cells.assign(influence=[0.1, np.nan, 0.2, 0.3]), ["g"])
+    assert np.isnan(found["margin"].to_numpy()).all()
+    assert np.isnan(errors(cells.assign(influence=0.1)[:1], ["g"])["margin"].to_numpy()).all()
+
+
+def test_p_is_two_sided_and_the_larger_over_trainings_and_over_devices() -> None:
+    found = pd.DataFrame({"se": [1.0, 0.5, 1.0], "se_device": [0.5, 1.0, 0.0], "df": 3.0})
+    p = p_values(np.array([-2.0, 2.0, 0.0]), found)
+    assert p == pytest.approx([2 * t.sf(2, 3), 2 * norm.sf(2), 1.0])
+    exact = pd.DataFrame({"se": [0.0], "se_device": [0.0], "df": [3.0]})
+    assert p_values(np.array([0.0]), exact).tolist() == [1.0]
+    assert p_values(np.array([0.1]), exact).tolist() == [0.0]
+
+
+@pytest.mark.parametrize("num_seeds", [1, 2])
+def test_words_say_over_how_many_trainings_an_interval_is(num_seeds: int) -> None:
+    expected = ["over devices, given these models", "over 2 trainings × devices"]
+    assert interval_words(num_seeds) == expected[num_seeds - 1]
+
+
 def test_holms_steps_by_hand() -> None:
     # Sorted .001, .01, .03, .04: times 4, 3, 2, 1 is .004, .03, .06, .04, and none falls.
     adjusted = holm([0.03, 0.001, np.nan, 0.04, 0.01])
     np.testing.assert_allclose(adjusted, [0.06, 0.004, np.nan, 0.06, 0.03])
     assert holm([0.4, 0.9]).tolist() == [0.8, 0.9]
+    assert holm([0.7, 0.6]).tolist() == [1.0, 1.0]  # .6 times 2 is no probability
     assert holm([]).tolist() == []
 
 
@@ -117,6 +176,37 @@ def test_a_gain_that_is_luck_among_many_is_none_after_correction() -> None:
 def test_a_comparison_that_was_named_beforehand_needs_no_correction() -> None:
     row = summary("lucky").set_index("strategy").loc["lucky"]
     assert row["diff_p_holm"] == row["diff_p"] and is_sure(row)
+
+
+@pytest.mark.parametrize("column", ["run", "task"])
+def test_comparisons_of_other_runs_and_tasks_are_other_families(column: str) -> None:
+    frame = pd.DataFrame({"run": "", "task": "t", "metric": "m", "strategy": ["a", "b"]})
+    frame = frame.assign(**{column: ["one", "other"]}, diff_p=[0.01, 0.02])
+    assert with_holm(frame)["diff_p_holm"].tolist() == [0.01, 0.02]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "adjusted", "sure"),
+    [
+        (0.1, 0.3, 0.01, True),
+        (-0.3, -0.1, 0.01, True),
+        (-0.1, 0.3, 0.01, False),
+        (0.1, 0.3, 0.06, False),
+        (0.1, 0.3, 0.05, False),
+        (0.1, 0.3, None, True),
+    ],
+)
+def test_a_difference_is_sure_where_its_interval_leaves_out_zero_and_its_p_is_below_the_level(
+    low: float, high: float, adjusted: float | None, sure: bool
+) -> None:
+    row = pd.Series({"diff_low": low, "diff_high": high})
+    assert is_sure(row if adjusted is None else pd.Series({**row, "diff_p_holm": adjusted})) is sure
+
+
+def test_a_primary_comparison_does_not_count_among_the_others() -> None:
+    frame = pd.DataFrame({"run": "", "task": "t", "metric": "m", "strategy": ["a", "b", "c"]})
+    found = with_holm(frame.assign(diff_p=[0.001, 0.02, 0.03]), "a")["diff_p_holm"]
+    np.testing.assert_allclose(found, [0.001, 0.04, 0.04])
 
 
 def test_the_baseline_is_no_comparison_and_families_are_apart() -> None:

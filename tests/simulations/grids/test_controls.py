@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tiny import LABELS, SETTINGS, Around, app, cloud, fleet, inline, same, strategy, stream
 
 from cdc_flower.core.seeds import generator
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.simulations.grids.codecs import WithCodecs
-from cdc_flower.simulations.grids.controls import derangement, mean_layers, other_layers
+from cdc_flower.simulations.grids.controls import derangement
 from cdc_flower.simulations.grids.inline import InlineGrid
 from cdc_flower.simulations.grids.requests import WithRequests
 from cdc_flower.simulations.protocol.encoding import Codecs
@@ -38,7 +36,7 @@ KEY = ["segment", "device_id", "metric"]
 
 def slow() -> Fleet:
     """Links over which some answers come at once, some in a segment, and some in a later one."""
-    rates = np.array([1e4, 1.0, 0.5, 0.3, 1e4])
+    rates = np.array([1e4, 200.0, 100.0, 60.0, 1e4])
     return Fleet(rates, rates, np.zeros(NUM_DEVICES), np.full(NUM_DEVICES, 1e9), 1e9)
 
 
@@ -59,15 +57,30 @@ class Varied(GenerationStrategy):
 
 
 class Constant(Varied):
-    """Gives every device the same layers, which are not the deployed ones."""
+    """Gives every device the same layers in every segment, which are not the deployed ones."""
 
     def answer(self, reports: MessageBatch) -> list[MessageBatch]:
-        (message,) = super().answer(reports)
-        first = {
-            name: np.repeat(value[:1] / 3, len(reports), 0)
-            for name, value in message.arrays[records.PARAMETERS].items()
+        base = self.cloud.arrays()
+        layers = {
+            name: np.repeat(np.sin(9 * base[name])[None], len(reports), 0)
+            for name in self.cloud.model.adaptive
         }
-        return [parameters_message(reports.node_ids, first, 1e3)]
+        return [parameters_message(reports.node_ids, layers, 1e3)]
+
+
+class Partly(Varied):
+    """Gives every other device static layers too; the others keep the deployed ones."""
+
+    def answer(self, reports: MessageBatch) -> list[MessageBatch]:
+        (whole,) = super().answer(reports)
+        layers, deployed = whole.arrays[records.PARAMETERS], self.cloud.arrays()["embedding"]
+        messages = []
+        for rows in (np.arange(len(reports))[::2], np.arange(len(reports))[1::2]):
+            own = {name: value[rows] for name, value in layers.items()}
+            if not messages:
+                own["embedding"] = np.repeat(deployed[None] / 2, len(rows), 0)
+            messages.append(parameters_message(reports.node_ids[rows], own, 1e3))
+        return messages
 
 
 def _widened(values: np.ndarray, ndim: int) -> np.ndarray:
@@ -87,6 +100,7 @@ def played(
     links: Fleet | None = None,
     chain: Iterable[Any] = (),
     controls: bool = True,
+    seed: int = 0,
 ) -> pd.DataFrame:
     frames: list[pd.DataFrame] = []
     play(
@@ -94,7 +108,7 @@ def played(
         inline(NUM_DEVICES) if grid is None else grid,
         links or slow(),
         stream(NUM_DEVICES).segment_starts_s,
-        labels={**LABELS, "strategy": name},
+        labels={**LABELS, "strategy": name, "seed": seed},
         collect=frames.append,
         chain=chain,
         controls=controls,
@@ -110,31 +124,6 @@ def _kept(name: str) -> pd.DataFrame:
 def rows_of(table: pd.DataFrame, name: str) -> pd.DataFrame:
     mine = table[table.strategy == name].sort_values(KEY, kind="stable", ignore_index=True)
     return mine.drop(columns="strategy")
-
-
-@given(st.integers(2, 40), st.integers(0, 9))
-def test_nobody_keeps_its_own_in_a_permutation_of_others(count: int, seed: int) -> None:
-    giver = derangement(count, generator(seed, "x"))
-    assert sorted(giver) == list(range(count))
-    assert (giver != np.arange(count)).all()
-
-
-def test_a_device_alone_gets_nothing_of_another() -> None:
-    assert other_layers({"w": np.ones((1, 3), np.float32)}, generator(0, "x")) == {}
-
-
-def test_the_mean_is_added_up_in_double_precision() -> None:
-    value = np.array([[1e8], [1.0], [1.0], [-1e8]], np.float32)
-    (mean, *others) = mean_layers({"w": value}, generator(0, "x"))["w"]
-    assert mean.dtype == np.float32 and mean[0] == np.float32(0.5)
-    assert all((other == mean).all() for other in others)
-
-
-@given(st.integers(1, 60), st.floats(-1e6, 1e6, width=32))
-def test_the_mean_of_equal_layers_is_theirs_to_the_bit(count: int, value: float) -> None:
-    layers = np.full((count, 2), value, np.float32)
-    found = mean_layers({"w": layers}, generator(0, "x"))["w"]
-    np.testing.assert_array_equal(found, layers)
 
 
 def test_strategies_that_make_layers_for_devices_have_controls_and_no_others() -> None:
@@ -234,8 +223,9 @@ def test_a_loop_over_devices_by_hand_gives_the_rows_of_a_control(control: str) -
     around = Around(inline(NUM_DEVICES))
     table = played(varied(), grid=around)
     got = answers(around.sent)
-    counts = [len(each) for each in got]
-    assert sum(counts) > 0 and min(counts) < NUM_DEVICES, "some came late, or never"
+    firsts = [min(k for k, each in enumerate(got) if device in each) for device in range(5)]
+    assert firsts == [0, 1, 2, 4, 0], "some came late"
+    assert 3 not in got[5] and 2 not in got[3], "and then not in every segment"
     expected = by_hand(control, got).sort_values(KEY, ignore_index=True)
     mine = rows_of(table, f"varied@{control}")
     mine = mine[mine.metric.isin(expected.metric)].reset_index(drop=True)
@@ -298,6 +288,16 @@ def test_shards_change_controls_by_rounding_alone(shards: int) -> None:
     same(played(varied()), played(varied(), grid=grid), rtol=1e-4)
 
 
+def test_who_has_a_layer_from_the_deployment_gives_that_one_to_a_control() -> None:
+    links = fleet(NUM_DEVICES)
+    alone = InlineGrid(app(NUM_DEVICES), np.arange(NUM_DEVICES), shard_devices=1)
+    same(
+        played(varied(Partly), links=links),
+        played(varied(Partly), grid=alone, links=links),
+        rtol=1e-4,
+    )
+
+
 @pytest.mark.parametrize("downlink", ["edit", "index"])
 def test_controls_are_of_decoded_layers_whatever_the_downlink_is(downlink: str) -> None:
     links, settings = fleet(NUM_DEVICES), {"num_prototypes": 2}
@@ -352,3 +352,49 @@ def test_replies_of_devices_that_fail_have_no_rows_in_a_control() -> None:
     table = played(varied(), grid=Around(inline(NUM_DEVICES), lose), links=fleet(NUM_DEVICES))
     assert 1 in set(rows_of(table, "varied").device_id)
     assert 1 not in set(rows_of(table, "varied@mean").device_id)
+
+
+def test_whose_layers_a_device_gets_depends_on_the_seed_of_the_run_and_nothing_else_does() -> None:
+    one, other = (played(varied(), links=fleet(NUM_DEVICES), seed=seed) for seed in (0, 1))
+    for name in ("varied", "varied@mean"):
+        same(rows_of(one, name).drop(columns="seed"), rows_of(other, name).drop(columns="seed"))
+    theirs = (rows_of(each, "varied@other").value_sum for each in (one, other))
+    assert not np.array_equal(*theirs)
+
+
+def of_controls(sent: Iterable[MessageBatch]) -> list[tuple[int, set[int]]]:
+    """Segments and nodes of the messages that play controls, in their order."""
+    return [
+        (int(batch.configs[records.CLOCK][records.SEGMENT]), set(batch.node_ids.tolist()))
+        for batch in sent
+        if records.NAME in batch.configs.get(records.CONTROL, {})
+    ]
+
+
+def test_a_device_plays_controls_from_the_segment_in_which_it_first_gets_layers() -> None:
+    around = Around(inline(NUM_DEVICES))
+    played(varied(), grid=around)
+    got = answers(around.sent)
+    firsts = {
+        device + 2: min(k for k, each in enumerate(got) if device in each)
+        for device in set().union(*got)
+    }
+    plays: dict[int, set[int]] = {}
+    for segment, nodes in of_controls(around.sent):
+        plays[segment] = plays.get(segment, set()) | nodes
+    assert len(firsts) == NUM_DEVICES and max(firsts.values()) > 0, "some came late"
+    for segment in range(len(got)):
+        began = {node for node, first in firsts.items() if first <= segment}
+        assert plays.get(segment, set()) == began
+
+
+def test_a_segment_that_nobody_answers_leaves_nothing_to_the_controls_of_the_next() -> None:
+    def lose(sent: MessageBatch, replies: Any) -> Any:
+        clock = sent.configs.get(records.CLOCK, {}) if sent.message_type == records.EVALUATE else {}
+        return [] if clock.get(records.SEGMENT) == 2 else replies
+
+    around = Around(inline(NUM_DEVICES), lose)
+    table = played(varied(), grid=around, links=fleet(NUM_DEVICES))
+    assert set(table.segment) == {0, 1, 3, 4, 5}
+    segments = [segment for segment, _ in of_controls(around.sent)]
+    assert segments == sorted(segments) and 2 not in segments

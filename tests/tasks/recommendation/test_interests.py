@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,21 @@ def test_an_item_does_not_return_too_soon() -> None:
             len(set(items[k : k + 11].tolist())) == len(items[k : k + 11])
             for k in range(len(items))
         )
+
+
+@pytest.mark.parametrize(
+    ("no_repeat", "nearest"),
+    [(0, 1), (1, 2), (2, 3), (3, 4), (50, 4)],  # one of the four items of a topic stays free
+)
+def test_an_item_returns_as_soon_as_it_may_and_no_sooner(no_repeat: int, nearest: int) -> None:
+    knobs = {"num_items": 12, "num_topics": 3, "noise": 0.1, "events_jitter": 3}
+    events = shifting_interests(40, 6, seed=0, no_repeat=no_repeat, **knobs)
+    gaps = []
+    for first, end in pairwise(events.offsets):
+        items = events.items[first:end]
+        for item in range(1, 13):
+            gaps += np.diff(np.flatnonzero(items == item)).tolist()
+    assert min(gaps) == nearest and max(gaps) > 12
 
 
 def test_all_noise_is_popularity() -> None:

@@ -247,27 +247,27 @@ def test_the_ceiling_needs_contexts_that_devices_share() -> None:
 
 def test_layers_fitted_to_a_context_rank_its_events_better(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ceiling, "NUM_STEPS", 150)
-    which = law(num_contexts=2, num_topics=3, items_per_topic=2, follow=1)
+    unseen = {"unseen_from": 1, "num_unseen": 1}
+    which = law(num_contexts=2, num_topics=4, items_per_topic=2, follow=1, **unseen)
     data = law_stream(which, 20, 2, Ranking(2, 4, False))
-    model = GRU4Rec(6, 16, 2)
+    model = GRU4Rec(8, 16, 2)
     parameters = model.init(torch_generator(0, "model"))
     parameters["embedding"] *= 10  # as far apart as after training
     before = {name: value.clone() for name, value in parameters.items()}
     cloud = Cloud(model, parameters, data.historical(), data.historical(), 0)
     score = ceiling.ceiling(Known(data, lambda: cloud))
-    batch = data.segment(np.arange(20), 1)
-    positive, context, _ = batch.truth.read(TruthReader())
-    logits = score(batch, 1)
-
-    def mean_logit(number: int) -> float:
-        rows = np.flatnonzero(context[batch.row] == number)
-        own = logits[rows, positive[rows]] - logits[rows].mean(axis=1)
-        return float(own.mean())
-
-    ids = torch.from_numpy(batch.history).long(), torch.from_numpy(batch.candidates).long()
-    base = model.score(parameters, *ids).numpy()
-    start = (base[np.arange(len(positive)), positive] - base.mean(axis=1)).mean()
-    assert mean_logit(0) > start + 0.4 and mean_logit(1) > start + 0.4
+    gains: dict[int, list[float]] = {0: [], 1: [], 2: []}
+    for segment in range(2):
+        batch = data.segment(np.arange(20), segment)
+        positive, context, _ = batch.truth.read(TruthReader())
+        ids = torch.from_numpy(batch.history).long(), torch.from_numpy(batch.candidates).long()
+        found, base = score(batch, segment), model.score(parameters, *ids).numpy()
+        rows = np.arange(len(positive))
+        gain = (found - base)[rows, positive] - (found - base).mean(axis=1)
+        for row, each in enumerate(gain.tolist()):
+            gains[int(context[batch.row[row]])].append(each)
+    assert all(len(of_context) > 20 for of_context in gains.values())
+    assert all(np.mean(of_context) > 0.1 for of_context in gains.values())
     assert all((value == before[name]).all() for name, value in parameters.items())
 
 

@@ -222,3 +222,61 @@ def test_where_too_few_are_unseen_seen_items_follow_behind_them() -> None:
     drawn = draw_unseen(0, "x", zeros, np.arange(50), 9, Catalog.whole(30), seen, true)
     assert all(set(row[:3]) == {1, 2, 3} for row in drawn.tolist())
     assert all(len(set(row)) == 9 and 4 not in row for row in drawn.tolist())
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 99),
+    st.integers(3, 60),
+    st.integers(1, 12),
+    st.floats(0, 1),
+    st.integers(1, 5),
+)
+def test_whatever_catalog_rows_and_chunks_no_item_returns_and_unseen_ones_come_first(
+    seed: int, size: int, count: int, share: float, chunk: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(size).astype(np.int32) + 1
+    place = np.full(size + 1, -1)
+    place[order] = np.arange(size)
+    catalog = Catalog(order, place, int(rng.integers(2, size + 1)))
+    there = order[: catalog.size]
+    row, item = np.nonzero(rng.random((3, size)) < share)
+    seen = SeenItems.of(row, item.astype(np.int32) + 1, 3, size)
+    rows, true = rng.integers(0, 3, 9), rng.choice(there, 9)
+    events = RankedEvents(seed, "x", rows + 40, np.arange(9), true, rows)  # devices 40 to 42
+    drawn = negatives.draw_unseen(events, count, catalog, seen)
+    for event, items in enumerate(drawn.tolist()):
+        others = set(there.tolist()) - {int(true[event])}
+        free = {each for each in others if each - 1 not in item[row == rows[event]]}
+        distinct = min(count, len(others))
+        assert set(items) <= others and len(set(items[:distinct])) == distinct
+        num_free = min(count, len(free))
+        assert set(items[:num_free]) <= free and len(set(items) & free) == num_free
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(negatives, "_NUMBERS_PER_CHUNK", 1)
+        patch.setattr(negatives, "_LEAST_EVENTS_PER_CHUNK", chunk)
+        np.testing.assert_array_equal(negatives.draw_unseen(events, count, catalog, seen), drawn)
+
+
+@pytest.mark.parametrize("count", [2, 9])  # of 100 items; few columns clear entries one by one
+def test_an_event_takes_nothing_from_those_drawn_for_before_it(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many, whole = np.arange(600), Catalog.whole(100)
+    true = np.ones(600, np.int32)
+    row, item = np.nonzero(np.random.default_rng(0).random((600, 100)) < 0.5)
+    seen = SeenItems.of(row, item.astype(np.int32) + 1, 600, 100)
+    drawn = draw_unseen(0, "x", many, many, count, whole, seen, true)
+    monkeypatch.setattr(negatives, "_NUMBERS_PER_CHUNK", 1)
+    monkeypatch.setattr(negatives, "_LEAST_EVENTS_PER_CHUNK", 7)
+    again = draw_unseen(0, "x", many, many, count, whole, seen, true)
+    np.testing.assert_array_equal(again, drawn)
+
+
+def test_another_purpose_puts_all_items_in_another_order() -> None:
+    zeros, true = np.zeros(1, np.int64), np.ones(1, np.int32)
+    one, other = (
+        draw_unseen(0, name, zeros, zeros, 29, Catalog.whole(30), None, true) for name in "xy"
+    )
+    assert sorted(one[0]) == sorted(other[0]) and (one != other).any()
