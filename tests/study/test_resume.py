@@ -1,7 +1,6 @@
 """A run that was interrupted anywhere goes on to the table of one that was not, byte for byte."""
 
 import json
-import shutil
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,21 +14,19 @@ from fault_cases import (
     NUM_SEGMENTS,
     at_part,
     cut,
-    flip,
     interrupt,
     interrupted,
-    kept_files,
     play,
     resumed,
     table_bytes,
     tiny_config,
     whole_table,
 )
+from resume_cases import EACH, TWO, config
 from run_cases import config_of, quiet
 from sampling import a_sample
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.core.files import sealed, unsealed
 from cdc_flower.core.progress import Bars
 from cdc_flower.report import read_folder
 from cdc_flower.simulations.grids.flower import FlowerGrid
@@ -37,45 +34,16 @@ from cdc_flower.strategies.fedavg.strategy import FedAvg
 from cdc_flower.study import facts, journal
 from cdc_flower.study import run as runs
 from cdc_flower.study.plays import strategies_that_play
-from cdc_flower.study.session import Session
 from cdc_flower.study.setup import grid_of, prepare
 from cdc_flower.tables.parts import PARTS, Parts
 
-TWO = "strategies=[fedavg,duet]"
-EACH = "checkpoint.every=1"
 MOMENTS = range(1, 2 * NUM_SEGMENTS + 1)
 
 
 FINISH = runs.finish
 
 
-@pytest.fixture(autouse=True)
-def _without_summary(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Most look at the table alone, and a summary takes longer than a run."""
-    monkeypatch.setattr(runs, "finish", lambda *args, **kwargs: None)
-
-
-@pytest.fixture
-def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return whole_table(tmp_path_factory, TWO)
-
-
-@pytest.fixture
-def played(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """Strategies and the round that each began with, as they are played from now on."""
-    begun: list[tuple[str, int]] = []
-    run = Session.run
-
-    def noting(session: Session, *args: Any, **kwargs: Any) -> Any:
-        begun.append((type(session.strategy).__name__, session.loop.first_round))
-        return run(session, *args, **kwargs)
-
-    monkeypatch.setattr(Session, "run", noting)
-    return begun
-
-
-def config(tmp_path: Path, *overrides: str, **values: Any) -> dict[str, Any]:
-    return tiny_config(TWO, *overrides, out=str(tmp_path / "run"), **values)
+pytestmark = pytest.mark.usefixtures("without_summary")
 
 
 @pytest.mark.parametrize("moment", [2, 6])
@@ -231,92 +199,6 @@ def test_an_unfinished_run_is_read_as_far_as_it_is(
     assert len(pd.read_parquet(folder / "results.parquet")) == 2 * 4 * NUM_SEGMENTS * 9
 
 
-def test_no_half_part_is_read(tmp_path: Path) -> None:
-    folder = interrupted(config(tmp_path, EACH), 3)
-    first, second, third = sorted(folder.glob("parts/*/*/*.parquet"))
-    cut(first, 100)
-    flip(second, 12345)
-    (third.parent / f".{third.name}.7.part").write_bytes(b"PAR1")
-    assert set(read_folder(folder).results.cells["segment"]) == {2}
-
-
-def damage(path: Path, way: int) -> None:
-    """Cuts a file, or flips a bit near its end, among the numbers of a state."""
-    size = path.stat().st_size
-    cut(path, size * 2 // 3) if way == 0 else flip(path, 8 * (size - 40) + 3)
-
-
-@pytest.mark.parametrize(
-    ("name", "way"),
-    [
-        ("session.safetensors", 1),
-        ("manifest.json", 0),
-        pytest.param("session.safetensors", 0, marks=pytest.mark.slow),
-        pytest.param("manifest.json", 1, marks=pytest.mark.slow),
-    ],
-)
-def test_a_damaged_state_is_left_aside_with_a_word_and_the_one_before_it_used(
-    name: str, way: int, whole: bytes, tmp_path: Path, played: list[tuple[str, int]]
-) -> None:
-    given = config(tmp_path, EACH)
-    folder = interrupted(given, NUM_SEGMENTS)
-    damage(folder / "checkpoints" / "000002" / name, way)
-    played.clear()
-    assert resumed(given) == whole
-    assert played[0] == ("FedAvg", 2)
-    assert "checkpoints/000002 is damaged: left aside" in (folder / "run.log").read_text()
-
-
-def test_a_strategy_whose_states_are_all_damaged_begins_again(
-    whole: bytes, tmp_path: Path, played: list[tuple[str, int]]
-) -> None:
-    given = config(tmp_path, EACH)
-    folder = interrupted(given, NUM_SEGMENTS)
-    for path in folder.glob("checkpoints/*/manifest.json"):
-        cut(path, 20)
-    played.clear()
-    assert resumed(given) == whole
-    assert played[0] == ("FedAvg", 1)
-
-
-@pytest.mark.parametrize("rows_of", ["fedavg", "duet"])
-def test_a_damaged_part_is_played_again(
-    rows_of: str, whole: bytes, tmp_path: Path, played: list[tuple[str, int]]
-) -> None:
-    given = config(tmp_path, EACH)
-    folder = interrupted(given, 2 * NUM_SEGMENTS)
-    flip(next(folder.glob(f"parts/*/{rows_of}/000000*")), 4321)
-    played.clear()
-    assert resumed(given) == whole
-    assert played == ([("FedAvg", 1)] if rows_of == "fedavg" else []) + [
-        ("Duet", NUM_SEGMENTS if rows_of == "fedavg" else 1)
-    ]
-
-
-def test_a_part_that_is_gone_is_not_left_out_of_the_table(whole: bytes, tmp_path: Path) -> None:
-    given = config(tmp_path, EACH)
-
-    def clean_up() -> None:
-        shutil.rmtree(tmp_path / "run" / PARTS)
-
-    with at_part(2, clean_up), pytest.raises(UserError, match="is gone; resume the run to play"):
-        play(given)
-    assert resumed(given) == whole
-
-
-@pytest.mark.parametrize("seed", a_sample([(seed,) for seed in range(20)], 4))
-def test_any_kept_file_may_be_damaged(seed: int, whole: bytes, tmp_path: Path) -> None:
-    draws = np.random.default_rng(seed)
-    given = config(tmp_path, EACH)
-    files = kept_files(interrupted(given, int(draws.integers(1, 2 * NUM_SEGMENTS + 1))))
-    path = files[int(draws.integers(len(files)))]
-    if draws.random() < 0.5:
-        cut(path, int(draws.integers(path.stat().st_size)))
-    else:
-        flip(path, int(draws.integers(8 * path.stat().st_size)))
-    assert resumed(given) == whole
-
-
 def test_only_the_two_newest_states_are_kept_and_none_of_a_finished_strategy(
     tmp_path: Path,
 ) -> None:
@@ -390,21 +272,6 @@ def test_a_run_of_ones_own_code_is_refused_when_it_changed() -> None:
     )
     assert facts.difference({"data": {"x": "a"}}, {"data": {}}) == "data x is absent, was a"
     assert not facts.difference({"data": {"x": "a"}}, {"data": {"x": "a"}})
-
-
-def test_a_mark_or_a_state_of_other_code_is_not_used_where_the_run_does_not_say(
-    tmp_path: Path, whole: bytes, played: list[tuple[str, int]]
-) -> None:
-    given = config(tmp_path, EACH)
-    folder = interrupted(given, NUM_SEGMENTS + 2)
-    cut(folder / "parts" / "_run.json", 10)
-    for path in [folder / "parts/recommendation/fedavg/_done.json"]:
-        kept: Any = unsealed(path)
-        kept["code"]["cdc_flower"] = "another"
-        path.write_bytes(sealed(kept))
-    played.clear()
-    assert resumed(given) == whole
-    assert played == [("FedAvg", 1), ("Duet", 2)]
 
 
 def test_a_finished_run_is_left_as_it_is(tmp_path: Path, played: list[tuple[str, int]]) -> None:
