@@ -74,6 +74,11 @@ class Rows:
     def refuse(self, row: int, rule: str, value: str) -> NoReturn:
         """Raises the error of a row.
 
+        Args:
+            row: Its place.
+            rule: What must hold.
+            value: The text that does not.
+
         Raises:
             UserError: Always.
         """
@@ -107,7 +112,13 @@ def read_rows(
 def split_lines(
     lines: Sequence[tuple[int, str]], separator: str, width: int
 ) -> pd.DataFrame | None:
-    """Reads the fields of lines as text; None if a line has more than the width."""
+    """Reads the fields of lines as text, through pandas; None if a line has too many.
+
+    Args:
+        lines: Their numbers and texts.
+        separator: Between fields; " " is any white space.
+        width: Fields of a line at most; a line with less ends with empty ones.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # all lines have more fields

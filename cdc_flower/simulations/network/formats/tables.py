@@ -75,6 +75,11 @@ class Table:
     def mean(self, name: str, scale: float = 1.0, most: float = np.inf) -> float | None:
         """Averages what was measured of a column; None if nothing was.
 
+        Args:
+            name: Of the column.
+            scale: Its unit.
+            most: What a number may be at most, in units of the result.
+
         Raises:
             UserError: As :meth:`numbers`.
         """

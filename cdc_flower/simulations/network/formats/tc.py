@@ -49,6 +49,11 @@ class _Played:
     def change(self, line: str, source: str, number: int) -> None:
         """Takes what a command of tc sets.
 
+        Args:
+            line: The command.
+            source: Name of the file.
+            number: Of the line.
+
         Raises:
             UserError: If a unit is none of tc's.
         """
@@ -62,7 +67,13 @@ class _Played:
                 raise wrong_line(source, number, "a loss must be at most 100%", found[1])
 
     def wait(self, seconds: float, source: str, number: int) -> None:
-        """Lets time pass."""
+        """Lets time pass.
+
+        Args:
+            seconds: How much.
+            source: Name of the file.
+            number: Of the line.
+        """
         if self.rate_bps is not None and seconds > 0:
             place = f"{source}, line {number}"
             end_s = self.now_s + seconds
