@@ -28,6 +28,7 @@ FREE_BYTES = 64 * 2**20
 
 _AT_ONCE = 2**20
 _TAR_BLOCK = 512
+_ENCRYPTED = 1  # the bit of a member of a zip archive
 #: Errors of the libraries on bytes that are damaged.
 _DAMAGE = (
     *(OSError, EOFError, ValueError, RuntimeError, ArithmeticError, LookupError, struct.error),
@@ -51,7 +52,7 @@ _OTHERS = {
 
 
 def unpacked_files(path: Path, place: str) -> Iterator[tuple[str, bytes | UserError]]:
-    """Gives names and contents of a file, or of all in a folder or archive, in order of names.
+    """Gives names and contents of a file, or of all in a folder or an archive.
 
     Hidden files, and what the archiving system of a Mac adds, are left out of folders and archives.
     A file that cannot be read gives its error in place of its content, so that others follow.
@@ -114,6 +115,16 @@ class _Limited(io.RawIOBase):
         self._stream, self._name, self._packed = stream, name, num_bytes
         self._left = max(FREE_BYTES, MOST_TIMES * num_bytes)
 
+    @property
+    def is_spent(self) -> bool:
+        """Tells whether it has refused to read on."""
+        return self._left < 0
+
+    def reading(self, stream: IO[bytes]) -> "_Limited":
+        """Goes on with another stream within what is left."""
+        self._stream = stream
+        return self
+
     def readable(self) -> bool:
         return True
 
@@ -161,48 +172,48 @@ def _zip_members(path: Path, name: str, prefix: str) -> Iterator[tuple[str, byte
     with zipfile.ZipFile(path) as packed:
         budget = _Limited(io.BytesIO(), name, path.stat().st_size)
         for info in sorted(packed.infolist(), key=lambda info: info.filename):
-            if info.is_dir() or is_hidden(info.filename):
-                continue
-            if info.flag_bits & 1:
-                error = UserError(f"{prefix}{info.filename}: must not be encrypted")
-                yield prefix + info.filename, error
-                continue
-            try:
-                with packed.open(info) as member:
-                    budget._stream = member
-                    content = _whole(cast(IO[bytes], budget), info.filename)
-            except UserError as error:
-                yield prefix + info.filename, error
-                if budget._left < 0:
-                    return
-            except _DAMAGE as error:
-                yield prefix + info.filename, _damaged(prefix + info.filename, error)
-            else:
-                yield prefix + info.filename, _expanded(content, prefix + info.filename)
+            if not info.is_dir() and not is_hidden(info.filename):
+                yield prefix + info.filename, _zip_member(packed, info, budget, name)
+            if budget.is_spent:
+                return
+
+
+def _zip_member(
+    packed: zipfile.ZipFile, info: zipfile.ZipInfo, budget: _Limited, name: str
+) -> bytes | UserError:
+    """Reads a file of a zip archive.
+
+    Args:
+        packed: The archive.
+        info: Which file.
+        budget: Of the bytes that the archive may expand to.
+        name: Of the archive.
+    """
+    place = f"{info.filename} in {name}"
+    if info.flag_bits & _ENCRYPTED:
+        return UserError(f"{place}: must not be encrypted")
+    try:
+        with packed.open(info) as member:
+            return _expanded(_whole(budget.reading(member), place), place)
+    except UserError as error:
+        return error
+    except _DAMAGE as error:
+        return _damaged(place, error)
 
 
 def _tar_members(
     stream: IO[bytes] | io.RawIOBase, head: bytes, name: str, prefix: str
 ) -> Iterator[tuple[str, bytes | UserError]]:
-    """Gives the files of a tar archive in one pass; damage ends it, after what came before."""
-    found: dict[str, bytes | UserError] = {}
-    try:
-        with tarfile.open(fileobj=_Rejoined(head, stream), mode="r|") as archive:
-            for member in archive:
-                if not member.isfile() or is_hidden(member.name):
-                    continue
-                if member.size > MOST_BYTES:
-                    found[prefix + member.name] = _too_long(prefix + member.name)
-                    continue
-                content = archive.extractfile(member)
-                if content is not None:
-                    found[prefix + member.name] = content.read()
-    except UserError as error:
-        found[name] = error
-    except _DAMAGE as error:
-        found[name] = _damaged(name, error)
-    for each, read in sorted(found.items()):
-        yield each, read if isinstance(read, UserError) else _expanded(read, each)
+    """Gives the files of a tar archive in its own order, in one pass; damage ends it."""
+    with tarfile.open(fileobj=_Rejoined(head, stream), mode="r|") as archive:
+        for member in archive:
+            if not member.isfile() or is_hidden(member.name):
+                continue
+            place = f"{member.name} in {name}"
+            if member.size > MOST_BYTES:
+                yield prefix + member.name, _too_long(place)
+            elif (content := archive.extractfile(member)) is not None:
+                yield prefix + member.name, _expanded(content.read(), place)
 
 
 class _Rejoined(io.RawIOBase):

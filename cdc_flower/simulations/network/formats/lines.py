@@ -61,9 +61,11 @@ class Rows:
             UserError: If a field is none.
         """
         try:
-            values = self.frame[column].to_numpy(object).astype(np.float64) * scale
+            given = self.frame[column].to_numpy(object).astype(np.float64)
         except (ValueError, TypeError):
-            values = np.array([_number_or_nan(text) for text in self.text(column)]) * scale
+            given = np.array([_number_or_nan(text) for text in self.text(column)])
+        with np.errstate(over="ignore"):  # what is too large is refused below
+            values = given * scale
         fits = (values >= 0) & (values <= most) & np.isfinite(values)
         if not fits.all():
             row = int(np.argmin(fits))
