@@ -54,7 +54,7 @@ class RecordedRates:
     repeated: str = option(
         "merge", choices=REPEATED, doc="rows of one time become their mean, which is told, or raise"
     )
-    columns: Mapping[str, str] = option(
+    columns: Mapping[str, str | None] = option(
         default_factory=dict,
         doc="of csv and availability: {time: NAME, down: NAME, rate_unit: kbit/s}",
     )
@@ -74,7 +74,8 @@ class RecordedRates:
             UserError: If there is none, or one has a mistake.
         """
         path = Path(self.path)
-        columns = tuple((str(key), str(name)) for key, name in self.columns.items())
+        named = {key: name for key, name in self.columns.items() if name is not None}
+        columns = tuple((str(key), str(name)) for key, name in named.items())
         chosen = {each.name: getattr(self, each.name) for each in fields(Reading)}
         reading = Reading(**{**chosen, "columns": columns})
         if path.is_file():
