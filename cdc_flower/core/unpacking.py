@@ -8,6 +8,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import struct
 import tarfile
 import zipfile
@@ -64,14 +65,14 @@ def unpacked_files(path: Path, place: str) -> Iterator[tuple[str, bytes | UserEr
     Raises:
         UserError: If there is nothing, or a pipe or a device.
     """
-    if not path.exists():
+    if not os.path.exists(path):  # no error where a name is too long, as of a Path
         raise UserError(f"{place}: there is no {path}")
-    if path.is_dir():
+    if os.path.isdir(path):
         for each in sorted(path.rglob("*")):
             name = each.relative_to(path).as_posix()
             if each.is_file() and not is_hidden(name):
                 yield from _files_of(each, name, f"{name}/")
-    elif path.is_file():
+    elif os.path.isfile(path):
         yield from _files_of(path, path.name, "")
     else:
         raise UserError(f"{place}: {path} must be a file or a folder, got a pipe or a device")

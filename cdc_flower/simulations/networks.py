@@ -1,5 +1,6 @@
 """Kinds of links: constant rates and recordings. A profile such as ``lte`` is a YAML of a kind."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -78,7 +79,7 @@ class RecordedRates:
         columns = tuple((str(key), str(name)) for key, name in named.items())
         chosen = {each.name: getattr(self, each.name) for each in fields(Reading)}
         reading = Reading(**{**chosen, "columns": columns})
-        if path.is_file():
+        if os.path.isfile(path):
             traces = _kept_recordings(path.stat().st_mtime_ns, path, reading)
         else:
             traces = read_as(path, reading)

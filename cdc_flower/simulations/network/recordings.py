@@ -140,7 +140,7 @@ def read_as(source: Path, reading: Reading) -> tuple[TracePair, ...]:
         )
     made = [_pair(found.links[name], reading) for name in sorted(found.links)]
     pairs = {pair.content_hash(): pair for pair in made}
-    of_part = [key for key in sorted(pairs) if reading.part in ("all", part_of(key))]
+    of_part = [key for key in sorted(pairs) if reading.part in ("all", _part(pairs[key]))]
     if len(of_part) < len(pairs):
         told.append(
             f"{len(of_part)} of {len(pairs)} recordings are of the part {reading.part}; "
@@ -170,6 +170,11 @@ def part_of(content_hash: str) -> str:
     return "tune" if int(content_hash[:8], 16) < TUNE_SHARE * 2**32 else "report"
 
 
+def _part(pair: TracePair) -> str:
+    """Tells the part of a pair by its rates alone."""
+    return part_of(replace(pair, rtt_s=None, loss=None).content_hash())
+
+
 def _takes_columns(format: str) -> bool:
     return trace_formats[format].facts.takes_columns
 
@@ -193,7 +198,9 @@ def _find_links(source: Path, reading: Reading) -> _Found:
                 raise content
             text = text_of(content, name)
             links = read_links(reading.format, text, name, dict(reading.columns))
-            _check_repeated(links, name, reading)
+            if again := _repeated(links, name, reading):
+                text = ""  # no other format would read it better
+                raise again
         except UserError as error:
             other = looks_like(text, name, reading.format)
             told = UserError(f"{error}; {other}" if other else str(error))
@@ -209,13 +216,15 @@ def _is_beside(name: str) -> bool:
     return any(fnmatch(PurePosixPath(name).name, pattern) for pattern in _BESIDE)
 
 
-def _check_repeated(links: list[Recorded], name: str, reading: Reading) -> None:
+def _repeated(links: list[Recorded], name: str, reading: Reading) -> UserError | None:
+    """Makes the error of a repeated time, where it is one."""
     again = next((link for link in links if link.num_repeated), None)
-    if again and reading.repeated == "raise":
-        raise UserError(
-            f"{name}, line {again.line}: times must ascend, got one twice; "
-            "network.repeated=merge takes the mean"
-        )
+    if again is None or reading.repeated == "merge":
+        return None
+    return UserError(
+        f"{name}, line {again.line}: times must ascend, got one twice; "
+        "network.repeated=merge takes the mean"
+    )
 
 
 def _add(links: list[Recorded], name: str, found: _Found) -> None:

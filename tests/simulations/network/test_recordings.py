@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
+import cdc_flower
 from cdc_flower.core.errors import UserError
 from cdc_flower.simulations.network.formats import trace_formats
 from cdc_flower.simulations.network.formats.g_nettrack import read_5g_csv
@@ -140,6 +142,58 @@ def test_the_parts_are_disjoint_and_do_not_depend_on_names(tmp_path: Path) -> No
     assert sorted(hashes["one", "tune"] + hashes["one", "report"]) == hashes["one", "all"]
     assert 4 <= len(hashes["one", "tune"]) <= 20
     assert all(part_of(key) == "tune" for key in hashes["one", "tune"])
+
+
+def profile(name: str) -> dict[str, object]:
+    folder = Path(cdc_flower.__file__).parent / "configs" / "network"
+    return yaml.safe_load((folder / f"{name}.yaml").read_text())
+
+
+def write_some(folder: Path, count: int) -> None:
+    rng = np.random.default_rng(1)
+    folder.mkdir()
+    for k in range(count):
+        rows = (f"{second} {rng.uniform(0.1, 9):.3f}\n" for second in range(5))
+        (folder / f"{k}").write_text("".join(rows))
+
+
+def test_all_recordings_of_ones_own_are_used_and_named_collections_are_in_parts(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    write_some(tmp_path / "own", 20)
+    for k in range(20):
+        assert network_of({**profile("traces"), "path": str(tmp_path / "own" / f"{k}")}).traces
+    assert len(network_of({**profile("traces"), "path": str(tmp_path / "own")}).traces) == 20
+    capsys.readouterr()
+    named = network_of({**profile("oboe"), "format": "pensieve", "path": str(tmp_path / "own")})
+    assert 5 < len(named.traces) < 20
+    told = f"{len(named.traces)} of 20 recordings are of the part report; network.part=all reads"
+    assert told in capsys.readouterr().err
+
+
+def test_a_part_that_has_nothing_names_the_way_out(tmp_path: Path) -> None:
+    write_some(tmp_path / "own", 20)
+    tuned = read_recordings(tmp_path / "own", "pensieve", part="tune")[0].name
+    with pytest.raises(UserError, match="no recording of the part 'report'.*network.part=all"):
+        read_recordings(tmp_path / "own" / tuned, "pensieve", part="report")
+
+
+def test_the_part_of_a_recording_does_not_depend_on_its_pings(tmp_path: Path) -> None:
+    head = HEAD.replace("\n", ",PINGAVG\n")
+    (tmp_path / "own").mkdir()
+    for k in range(12):
+        rows = [
+            ROW.format(s, "D", 100 * k + 1, 50 + s).replace("\n", f",{k + 9}\n") for s in (1, 2)
+        ]
+        (tmp_path / "own" / f"{k}").write_text(head + "".join(rows))
+    names = [
+        {
+            pair.name
+            for pair in read_recordings(tmp_path / "own", "5g_csv", part="report", measured=m)
+        }
+        for m in (False, True)
+    ]
+    assert names[0] == names[1] and 0 < len(names[0]) < 12
 
 
 def test_directions_of_one_link_belong_together_and_a_missing_one_is_a_share_of_the_other(

@@ -39,7 +39,7 @@ def read_availability(text: str, source: str, columns: Mapping[str, str]) -> lis
     rates = {way: found.rates(way) for way in ways}
     span = (float(starts.min()), float(ends.max()))
     links = []
-    for name, rows in table.groups([found.name("device")]).items():
+    for name, rows in table.groups(found.name("device")).items():
         order = rows[np.argsort(starts[rows], kind="stable")]
         part = table.selected(order)
         if (late := np.flatnonzero(starts[order][1:] < ends[order][:-1])).size:

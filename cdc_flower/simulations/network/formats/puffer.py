@@ -30,7 +30,7 @@ def read_puffer(text: str, source: str) -> list[Recorded]:
     unit = 1e-9 if "(ns" in stamp else None
     found = (
         _session(table.selected(rows), stamp, unit, name)
-        for name, rows in table.groups([SESSION]).items()
+        for name, rows in table.groups(SESSION).items()
     )
     return [link for link in found if link is not None]
 

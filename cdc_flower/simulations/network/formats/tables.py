@@ -139,10 +139,9 @@ class Table:
         lines = [self.rows.lines[int(row)] for row in rows]
         return Table(Rows(frame, lines, self.source), self.header, self.line)
 
-    def groups(self, names: Sequence[str]) -> Mapping[str, np.ndarray]:
-        """Lists the rows of each value of columns, in the order in which values come."""
-        places = [self.place(name) for name in names]
-        keys = self.rows.frame[places].agg(" ".join, axis=1)
+    def groups(self, name: str) -> Mapping[str, np.ndarray]:
+        """Lists the rows of each value of a column, in the order in which values come."""
+        keys = self.rows.frame[self.place(name)]
         found = keys.groupby(keys, sort=False).indices
         return {str(key): np.asarray(rows) for key, rows in found.items()}
 
