@@ -174,7 +174,7 @@ def test_all_recordings_of_ones_own_are_used_and_named_collections_are_in_parts(
 def test_a_part_that_has_nothing_names_the_way_out(tmp_path: Path) -> None:
     write_some(tmp_path / "own", 20)
     tuned = read_recordings(tmp_path / "own", "pensieve", part="tune")[0].name
-    with pytest.raises(UserError, match="no recording of the part 'report'.*network.part=all"):
+    with pytest.raises(UserError, match=r"no recording of the part 'report'.*network\.part=all"):
         read_recordings(tmp_path / "own" / tuned, "pensieve", part="report")
 
 
@@ -182,17 +182,13 @@ def test_the_part_of_a_recording_does_not_depend_on_its_pings(tmp_path: Path) ->
     head = HEAD.replace("\n", ",PINGAVG\n")
     (tmp_path / "own").mkdir()
     for k in range(12):
-        rows = [
-            ROW.format(s, "D", 100 * k + 1, 50 + s).replace("\n", f",{k + 9}\n") for s in (1, 2)
-        ]
-        (tmp_path / "own" / f"{k}").write_text(head + "".join(rows))
-    names = [
-        {
-            pair.name
-            for pair in read_recordings(tmp_path / "own", "5g_csv", part="report", measured=m)
-        }
-        for m in (False, True)
+        rows = "".join(ROW.format(s, "D", 100 * k + 1, 50 + s) for s in (1, 2))
+        (tmp_path / "own" / f"{k}").write_text(head + rows.replace("\n", f",{k + 9}\n"))
+    reports = [
+        read_recordings(tmp_path / "own", "5g_csv", part="report", measured=measured)
+        for measured in (False, True)
     ]
+    names = [{pair.name for pair in pairs} for pairs in reports]
     assert names[0] == names[1] and 0 < len(names[0]) < 12
 
 
