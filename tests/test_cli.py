@@ -358,10 +358,9 @@ def test_runs_over_several_lists_have_folders_of_their_own() -> None:
         [*arguments[1:2], f"protocol.codecs={codecs}", arguments[3]]
         for codecs in ("[float16]", "[delta,zstd]")
     ]
-    assert [folder_name(run, arguments) for run in runs] == [
-        "protocol.codecs-float16",
-        "protocol.codecs-delta-zstd",
-    ]
+    first, second = (folder_name(run, arguments) for run in runs)
+    assert first.startswith("protocol.codecs-float16-")
+    assert second.startswith("protocol.codecs-delta-zstd-")
 
 
 @pytest.mark.parametrize(

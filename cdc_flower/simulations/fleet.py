@@ -193,7 +193,7 @@ class Fleet:
             raise UserError(f"fleet.num_devices must be a whole number >= 1, got {num_devices}")
         speeds = speeds or Speeds()
         rules, ids = conditions or Conditions(), np.arange(num_devices)
-        rtt_s = np.full(num_devices, network.rtt_s)
+        rtt_s = _round_trips_s(network, ids, seed)
         up, down = (_channel(network, rules, ids, rtt_s, way, seed) for way in ("up", "down"))
         return Fleet(
             rate_up_bps=up.rate_bps,
@@ -253,10 +253,11 @@ def _channel(
         )  # both ways at the same times
     if network.traces:
         bank = TraceBank([getattr(pair, way).scaled(rules.rate_scale) for pair in network.traces])
-        trace = hashed_integers(seed, "trace", ids, high=len(bank))
+        trace = _followed(network.traces, ids, seed)
         offset_s = hashed_uniform(seed, "trace-offset", ids) * bank.duration_s[trace]
         mean_bps = np.array([trace.mean_bps for trace in bank.traces])[trace]
-        return Channel(mean_bps, rtt_s, ids, bank, trace, offset_s, outages, loss)
+        own = _own_losses(network.traces, rules.loss, trace)
+        return Channel(mean_bps, rtt_s, ids, bank, trace, offset_s, outages, loss, own)
     # Box and Muller (1958): two independent normal numbers for each device.
     radius, angle = hashed_uniform(seed, "links", ids[:, None], np.arange(2)).T
     spread = network.spread * np.sqrt(-2 * np.log1p(-radius))
@@ -267,6 +268,38 @@ def _channel(
         * np.exp(spread * wave(2 * np.pi * angle))
     )
     return Channel(rate_bps, rtt_s, ids, outages=outages, loss=loss)
+
+
+def _followed(traces: Sequence[TracePair], ids: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Draws which recording each device follows, ``[n]``."""
+    return hashed_integers(seed, "trace", ids, high=len(traces))
+
+
+def _round_trips_s(network: Network, ids: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
+    """Finds the round-trip time of each device: the recording's own, or else the network's."""
+    if not network.traces:
+        return np.full(len(ids), network.rtt_s)
+    recorded = [network.rtt_s if pair.rtt_s is None else pair.rtt_s for pair in network.traces]
+    return np.array(recorded)[_followed(network.traces, ids, seed)]
+
+
+def _own_losses(
+    traces: Sequence[TracePair], chance: float, trace: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
+    """Finds the chance of a packet to be lost on each link, of the recordings and the conditions.
+
+    Args:
+        traces: The recordings.
+        chance: Of the conditions.
+        trace: ``[n]``, which recording each device follows.
+
+    Returns:
+        ``[n]``; None if no recording has one of its own.
+    """
+    if all(pair.loss is None for pair in traces):
+        return None
+    recorded = np.array([pair.loss or 0.0 for pair in traces])
+    return (1 - (1 - recorded) * (1 - chance))[trace]
 
 
 def _relative_speeds(

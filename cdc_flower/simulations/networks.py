@@ -1,7 +1,8 @@
 """Kinds of links: constant rates and recordings. A profile such as ``lte`` is a YAML of a kind."""
 
+import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from cdc_flower.core.options import check_options, option
 from cdc_flower.core.registry import NAME, Entry, NoFacts, Registry
 from cdc_flower.core.targets import TARGET, having
 from cdc_flower.simulations.fleet import Network
-from cdc_flower.simulations.network.recordings import PARTS, read_recordings
+from cdc_flower.simulations.network.recordings import ON_ERROR, PARTS, REPEATED, Reading, read_as
 from cdc_flower.simulations.network.trace import TracePair
 
 networks: Registry[type, NoFacts] = Registry(
@@ -47,10 +48,22 @@ class RecordedRates:
     )
     on_error: str = option(
         "raise",
-        choices=("raise", "skip"),
+        choices=ON_ERROR,
         doc="skip leaves files with mistakes out and counts them",
     )
     rtt_s: float = option(0.0, least=0, below=float("inf"), neutral=0, doc="round-trip time, s")
+    repeated: str = option(
+        "merge", choices=REPEATED, doc="rows of one time become their mean, which is told, or raise"
+    )
+    columns: Mapping[str, str | None] = option(
+        default_factory=dict,
+        doc="of csv and availability: {time: NAME, down: NAME, rate_unit: kbit/s}",
+    )
+    measured: bool = option(
+        False,
+        neutral=False,
+        doc="round-trip time in place of rtt_s, and loss, are a recording's own where it has them",
+    )
 
     def __post_init__(self) -> None:
         check_options(self, "network")
@@ -62,20 +75,20 @@ class RecordedRates:
             UserError: If there is none, or one has a mistake.
         """
         path = Path(self.path)
-        reading = {
-            key: value for key, value in asdict(self).items() if key not in ("name", "rtt_s")
-        }
-        if path.is_file():
-            changed_ns = path.stat().st_mtime_ns
-            traces = _kept_recordings(changed_ns, tuple(reading.items()))
+        named = {key: name for key, name in self.columns.items() if name is not None}
+        columns = tuple((str(key), str(name)) for key, name in named.items())
+        chosen = {each.name: getattr(self, each.name) for each in fields(Reading)}
+        reading = Reading(**{**chosen, "columns": columns})
+        if os.path.isfile(path):
+            traces = _kept_recordings(path.stat().st_mtime_ns, path, reading)
         else:
-            traces = read_recordings(**reading)
+            traces = read_as(path, reading)
         return Network(self.name, rtt_s=self.rtt_s, traces=traces)
 
 
 @lru_cache(maxsize=4)
-def _kept_recordings(_: int, reading: tuple[tuple[str, object], ...]) -> tuple[TracePair, ...]:
-    return read_recordings(**dict(reading))  # type: ignore[arg-type]
+def _kept_recordings(_: int, path: Path, reading: Reading) -> tuple[TracePair, ...]:
+    return read_as(path, reading)
 
 
 def find_network(node: Mapping[str, object]) -> Entry[type, NoFacts]:

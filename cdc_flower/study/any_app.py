@@ -1,7 +1,7 @@
 """Puts recorded links around any Flower app, in one call."""
 
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Unpack
 
 from flwr.serverapp import Grid
 
@@ -9,18 +9,8 @@ from cdc_flower.simulations.fleet import Conditions, Fleet, Network
 from cdc_flower.simulations.grids.base import BlockingGrid
 from cdc_flower.simulations.grids.flower import FlowerGrid
 from cdc_flower.simulations.grids.links import LinkGrid
-from cdc_flower.simulations.network.recordings import read_recordings
+from cdc_flower.simulations.network.recordings import Choices, read_recordings
 from cdc_flower.study.flower import wait_for_nodes
-
-
-class Reading(TypedDict, total=False):
-    """Choices of :func:`~cdc_flower.simulations.network.recordings.read_recordings`."""
-
-    files: str
-    part: str
-    up_ratio: float
-    min_mean_bps: float
-    on_error: str
 
 
 def under_trace(
@@ -31,7 +21,7 @@ def under_trace(
     rtt_s: float = 0.08,
     seed: int = 0,
     conditions: Conditions | None = None,
-    **reading: Unpack[Reading],
+    **reading: Unpack[Choices],
 ) -> LinkGrid:
     """Puts every node of a grid behind a recorded link; rounds follow one another in virtual time.
 
@@ -40,7 +30,7 @@ def under_trace(
     Args:
         grid: Of a ``ServerApp``, or one of ours.
         path: A recording, or a folder or an archive of them.
-        format: ``pensieve``, ``mahimahi``, ``oboe`` or ``5g_csv``.
+        format: Of the recordings, as ``cdc-flower list trace_formats`` lists them.
         rtt_s: Round-trip time.
         seed: Which node follows which recording, and from which moment on.
         conditions: Losses, outages, deadlines, a shared cell; none by default.

@@ -22,6 +22,10 @@ from cdc_flower.study.keys import check_overrides
 
 #: Most characters of a folder's name that are made of overrides.
 LONGEST_FOLDER = 100
+#: Characters of a hash behind it: of 10,000 names two are alike in one of five million sweeps.
+HASH_LENGTH = 12
+_HASHED = re.compile(rf"-[0-9a-f]{{{HASH_LENGTH}}}$")
+_PLAIN = re.compile(r"[a-z0-9.]+(_[a-z0-9.]+)*")
 
 
 def run_command(arguments: Sequence[str]) -> None:
@@ -97,8 +101,9 @@ def _job(config: DictConfig) -> None:
 def folder_name(overrides: Sequence[str], arguments: Sequence[str]) -> str:
     """Names the folder of one run of several by the keys that differ between them.
 
-    A hash stands for characters that a name cannot hold, such as the minus of ``-1``, and for those
-    past its length: two runs never share a folder because of them.
+    A name holds small letters, digits, dots and ``-`` alone, and is not long. Where it does not say
+    all, such as the minus of ``-1``, a capital, a list or the end of a path, a hash of the whole
+    stands behind it: two runs of a sweep never share a folder.
 
     Args:
         overrides: Of this run.
@@ -107,8 +112,21 @@ def folder_name(overrides: Sequence[str], arguments: Sequence[str]) -> str:
     given = [text for text in arguments if "=" in text and not text.startswith("-")]
     parsed = OverridesParser.create().parse_overrides(given)
     swept = {override.get_key_element() for override in parsed if override.is_sweep_override()}
-    text = "_".join(text for text in overrides if text.partition("=")[0] in swept)
+    differing = [text for text in overrides if text.partition("=")[0] in swept]
+    text = "_".join(differing)
     name = re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
-    if len(name) <= LONGEST_FOLDER and re.fullmatch(r"[A-Za-z0-9.,=_\[\]]*", text):
+    if len(name) <= LONGEST_FOLDER and not _HASHED.search(name) and _says_all(differing):
         return name
-    return f"{name[:LONGEST_FOLDER]}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    digest = hashlib.sha256("\0".join(differing).encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{name[:LONGEST_FOLDER].strip('-')}-{digest[:HASH_LENGTH]}" if differing else ""
+
+
+def _says_all(overrides: Sequence[str]) -> bool:
+    """Tells whether the words of overrides, one after the other, are those of no other values.
+
+    Each value is plain, and no word of it is one of a key, so that it is seen where it ends.
+    """
+    keys = {word for text in overrides for word in text.partition("=")[0].split("_")}
+    values = [text.partition("=")[2] for text in overrides]
+    words = {word for value in values for word in value.split("_")}
+    return all(_PLAIN.fullmatch(value) for value in values) and not words & keys

@@ -43,6 +43,8 @@ class Channel:
         offset_s: ``[n]``, where in its trace each link is at time 0.
         outages: When links are up; None if they always are.
         loss: See :class:`Loss`.
+        own_loss: ``[n]``, chance of a packet to be lost on each link, in place of that of ``loss``;
+            None: the same on all.
     """
 
     rate_bps: Floats
@@ -53,6 +55,7 @@ class Channel:
     offset_s: Floats = field(default_factory=lambda: np.empty(0))
     outages: Outages | None = None
     loss: Loss = field(default_factory=Loss)
+    own_loss: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.rate_bps)
@@ -70,7 +73,9 @@ class Channel:
             "rtt_s": self.rtt_s[rows],
             "device_ids": self.device_ids[rows],
         }
-        return replace(self, **own, **follows, outages=outages)  # type: ignore[arg-type]
+        own_loss = None if self.own_loss is None else self.own_loss[rows]
+        made = replace(self, **own, **follows, outages=outages)  # type: ignore[arg-type]
+        return replace(made, own_loss=own_loss)
 
     def median_bps(self) -> Floats:
         """Gives the median over seconds of the rate of each link while it is up, ``[n]``."""
@@ -109,6 +114,12 @@ class Channel:
             )
         return end_s
 
+    def _chances(self, rows: Ints) -> Floats:
+        """Finds the chance of a packet to be lost on each of some links."""
+        if self.own_loss is None:
+            return np.full(len(rows), self.loss.chance)
+        return self.own_loss[rows]
+
     def hold_s(
         self, rows: Ints, begin_s: Floats, num_bytes: Ints, message: Ints
     ) -> tuple[Floats, Ints]:
@@ -124,17 +135,19 @@ class Channel:
             When each link is free, and the bytes that were sent again ``[k]``.
         """
         again = np.zeros(len(rows), np.int64)
-        if not self.loss.chance:
+        chance = self._chances(rows)
+        if not chance.any():
             return self.finish_s(rows, begin_s, num_bytes), again
-        if self.loss.chance >= 1:
+        if (chance >= 1).all():
             return np.full(len(rows), np.inf), again
         end_s = self.finish_s(rows, begin_s, num_bytes)
-        missing, left = packets_of(num_bytes, self.loss.packet_bytes), np.arange(len(rows))
+        end_s[chance >= 1] = np.inf
+        missing, left = packets_of(num_bytes, self.loss.packet_bytes), np.flatnonzero(chance < 1)
         for attempt in range(MAX_ROUNDS):
             ids = self.device_ids[rows[left]]
             lost = lost_packets(
                 missing[left],
-                self.loss.chance,
+                chance[left],
                 self.loss.seed,
                 self.loss.name,
                 ids,

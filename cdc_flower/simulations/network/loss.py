@@ -23,7 +23,7 @@ def packets_of(num_bytes: Ints, packet_bytes: int) -> Ints:
 
 def lost_packets(
     num_packets: Ints,
-    loss: float,
+    loss: float | Floats,
     seed: int,
     name: str,
     device_ids: Ints,
@@ -36,7 +36,7 @@ def lost_packets(
 
     Args:
         num_packets: ``[k]``, that are sent.
-        loss: Chance of each to be lost. 0: none is.
+        loss: Chance of each to be lost, one for all or ``[k]``. 0: none is.
         seed: Of the run.
         name: Of the direction.
         device_ids: ``[k]``.

@@ -5,40 +5,48 @@ to one of two parts by a hash of its content, so that what was tuned on one part
 the other.
 """
 
-import gzip
 import re
 import sys
-import tarfile
-import zipfile
-from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import TypedDict, Unpack
 
 from cdc_flower.core.errors import UserError, unknown_name
-from cdc_flower.simulations.network.formats import trace_formats
-from cdc_flower.simulations.network.trace import Trace, TracePair
+from cdc_flower.core.unpacking import text_of, unpacked_files
+from cdc_flower.simulations.network.formats import Recorded, trace_formats
+from cdc_flower.simulations.network.formats.reading import looks_like, read_links
+from cdc_flower.simulations.network.trace import TracePair
 
 PARTS = ("all", "tune", "report")
+ON_ERROR = ("raise", "skip")
+REPEATED = ("merge", "raise")
 #: Of all recordings, by content, those to tune on.
 TUNE_SHARE = 0.3
-#: Ends of names that mahimahi gives to the directions of one link.
-_DIRECTION = re.compile(r"\.(up|down|uplink|downlink)(\.gz)?$")
+#: Ends of names that say the direction of a link, before those that say the kind of file.
+_DIRECTION = re.compile(r"[._-](up|down|uplink|downlink|ul|dl)((?:\.[a-z0-9]{1,5})*)$", re.I)
+#: Files that lie beside recordings, and are none.
+_BESIDE = ("README*", "LICENSE*", "CITATION*", "*.md", "*.pdf", "*.html")
 
 
-def read_recordings(
-    path: str | Path,
-    format: str,
-    *,
-    files: str = "*",
-    part: str = "all",
-    up_ratio: float = 0.2,
-    min_mean_bps: float = 0.0,
-    on_error: str = "raise",
-) -> tuple[TracePair, ...]:
-    """Reads a file, a folder, a tar or a zip archive, without repeats, in the order of content.
+class Choices(TypedDict, total=False):
+    """Choices of :func:`read_recordings`, as :class:`Reading` has them."""
+
+    files: str
+    part: str
+    up_ratio: float
+    min_mean_bps: float
+    on_error: str
+    repeated: str
+    columns: tuple[tuple[str, str], ...]
+    measured: bool
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Says which recordings are read, and how.
 
     Args:
-        path: Where they are.
         format: A registered trace format.
         files: Only names that match this pattern, such as ``*norway*``.
         part: ``tune``, ``report`` or ``all``. Which part a recording belongs to depends on its
@@ -48,59 +56,113 @@ def read_recordings(
         min_mean_bps: Recordings with a lower mean rate in either direction are left out. 0: none
             are.
         on_error: ``raise``, or ``skip`` to leave files with mistakes out and tell how many.
+        repeated: ``merge`` to average rows of one time and tell how many, or ``raise``.
+        columns: Pairs of what a column holds and its name, for formats that take columns.
+        measured: Whether round-trip time and loss are the recordings' own, where they have them.
+
+    Raises:
+        UserError: If a value is wrong.
+    """
+
+    format: str
+    files: str = "*"
+    part: str = "all"
+    up_ratio: float = 0.2
+    min_mean_bps: float = 0.0
+    on_error: str = "raise"
+    repeated: str = "merge"
+    columns: tuple[tuple[str, str], ...] = ()
+    measured: bool = False
+
+    def __post_init__(self) -> None:
+        for kind, value, known in (
+            ("format", self.format, trace_formats),
+            ("part", self.part, PARTS),
+            ("on_error", self.on_error, ON_ERROR),
+            ("repeated", self.repeated, REPEATED),
+        ):
+            if value not in known:
+                raise unknown_name(kind, value, known, f"network.{kind}")
+        if not 0 < self.up_ratio < float("inf"):
+            raise UserError(f"network.up_ratio must be > 0 and finite, got {self.up_ratio}")
+        if self.columns and not trace_formats[self.format].facts.takes_columns:
+            takers = ", ".join(name for name in trace_formats if _takes_columns(name))
+            rule = f"network.columns must be empty with the format {self.format}"
+            raise UserError(f"{rule}; {takers} take columns")
+
+
+@dataclass
+class _Found:
+    """Collects links by name, and what has to be told.
+
+    Attributes:
+        links: What was read.
+        mistakes: Of files that were left out.
+        beside: Names of files that are no recordings.
+        repeated: Files with rows of one time: their names, how many, and the first line.
+    """
+
+    links: dict[str, Recorded] = field(default_factory=dict)
+    mistakes: list[UserError] = field(default_factory=list)
+    beside: list[str] = field(default_factory=list)
+    repeated: list[tuple[str, int, int]] = field(default_factory=list)
+
+
+def read_recordings(
+    path: str | Path, format: str, **choices: Unpack[Choices]
+) -> tuple[TracePair, ...]:
+    """Reads a file, a folder, a tar or a zip archive, without repeats, in the order of content.
+
+    Args:
+        path: Where they are.
+        format: A registered trace format.
+        choices: Fields of :class:`Reading`.
 
     Raises:
         UserError: If there is nothing, a value is wrong, or a file has a mistake.
     """
-    for kind, value, known in (
-        ("format", format, trace_formats),
-        ("part", part, PARTS),
-        ("on_error", on_error, ("raise", "skip")),
-    ):
-        if value not in known:
-            raise unknown_name(kind, value, known, f"network.{kind}")
-    if not 0 < up_ratio < float("inf"):
-        raise UserError(f"network.up_ratio must be > 0 and finite, got {up_ratio}")
-    source = Path(path)
-    if not source.exists():
-        raise UserError(f"network.path: there is no {source}")
-    links = _read_links(source, format, files, on_error)
-    found = [_pair(both, up_ratio) for both in links.values()]
-    pairs = {pair.content_hash(): pair for pair in found}
+    return read_as(Path(path), Reading(format, **choices))
+
+
+def read_as(source: Path, reading: Reading) -> tuple[TracePair, ...]:
+    """Reads recordings as :func:`read_recordings`, with choices that are checked.
+
+    Raises:
+        UserError: If there is nothing, or a file has a mistake.
+    """
+    found = _find_links(source, reading)
+    told = _told(found)
+    one_way = [link for link in found.links.values() if link.up is None or link.down is None]
+    if one_way:
+        told.append(
+            f"{len(one_way)} of {len(found.links)} recordings have one direction: the rate up is "
+            f"{reading.up_ratio:g} of that down (network.up_ratio)"
+        )
+    made = [_pair(found.links[name], reading) for name in sorted(found.links)]
+    pairs = {pair.content_hash(): pair for pair in made}
+    of_part = [key for key in sorted(pairs) if reading.part in ("all", _part(pairs[key]))]
+    if len(of_part) < len(pairs):
+        told.append(
+            f"{len(of_part)} of {len(pairs)} recordings are of the part {reading.part}; "
+            "network.part=all reads all"
+        )
     chosen = [
         pairs[key]
-        for key in sorted(pairs)
-        if (part == "all" or part_of(key) == part)
-        and min(pairs[key].up.mean_bps, pairs[key].down.mean_bps) >= min_mean_bps
+        for key in of_part
+        if min(pairs[key].up.mean_bps, pairs[key].down.mean_bps) >= reading.min_mean_bps
     ]
+    if len(chosen) < len(of_part):
+        slow = len(of_part) - len(chosen)
+        told.append(f"{slow} are slower than network.min_mean_bps={reading.min_mean_bps:g}")
+    if told:
+        print(f"{source}: {'; '.join(told)}", file=sys.stderr)
     if not chosen:
+        hint = "; network.part=all reads all" if pairs and not of_part else ""
         raise UserError(
-            f"network.path: {source} has no recording of the part {part!r} that matches {files!r}"
+            f"network.path: {source} has no recording of the part {reading.part!r} that matches "
+            f"{reading.files!r}{hint}"
         )
     return tuple(chosen)
-
-
-def _read_links(
-    source: Path, format: str, files: str, on_error: str
-) -> dict[str, dict[str, Trace]]:
-    """Reads the directions of each link, by its name."""
-    links: dict[str, dict[str, Trace]] = {}
-    mistakes: list[UserError] = []
-    for name, content in _files(source):
-        if not fnmatch(name, files):
-            continue
-        try:
-            read = trace_formats[format].value(_text(content, name), name)
-        except UserError as error:
-            if on_error == "raise":
-                raise
-            mistakes.append(error)
-            continue
-        links.setdefault(_DIRECTION.sub("", name), {}).update(read)
-    if mistakes:
-        said = f"{len(mistakes)} malformed files skipped, such as {mistakes[-1]}"
-        print(f"{source}: {said}", file=sys.stderr)
-    return links
 
 
 def part_of(content_hash: str) -> str:
@@ -108,40 +170,111 @@ def part_of(content_hash: str) -> str:
     return "tune" if int(content_hash[:8], 16) < TUNE_SHARE * 2**32 else "report"
 
 
-def _pair(both: dict[str, Trace], up_ratio: float) -> TracePair:
+def _part(pair: TracePair) -> str:
+    """Tells the part of a pair by its rates alone."""
+    return part_of(replace(pair, rtt_s=None, loss=None).content_hash())
+
+
+def _takes_columns(format: str) -> bool:
+    return trace_formats[format].facts.takes_columns
+
+
+def _find_links(source: Path, reading: Reading) -> _Found:
+    """Reads the links of all files.
+
+    Raises:
+        UserError: If there is no file, or one has a mistake that is not to be skipped.
+    """
+    found = _Found()
+    for name, content in unpacked_files(source, "network.path"):
+        if not fnmatch(name, reading.files):
+            continue
+        if source.name != name and _is_beside(name):
+            found.beside.append(name)
+            continue
+        text = ""
+        try:
+            if isinstance(content, UserError):
+                raise content
+            text = text_of(content, name)
+            links = read_links(reading.format, text, name, dict(reading.columns))
+            if again := _repeated(links, name, reading):
+                text = ""  # no other format would read it better
+                raise again
+        except UserError as error:
+            other = looks_like(text, name, reading.format)
+            told = UserError(f"{error}; {other}" if other else str(error))
+            if reading.on_error == "raise":
+                raise told from None
+            found.mistakes.append(told)
+            continue
+        _add(links, name, found)
+    return found
+
+
+def _is_beside(name: str) -> bool:
+    return any(fnmatch(PurePosixPath(name).name, pattern) for pattern in _BESIDE)
+
+
+def _repeated(links: list[Recorded], name: str, reading: Reading) -> UserError | None:
+    """Makes the error of a repeated time, where it is one."""
+    again = next((link for link in links if link.num_repeated), None)
+    if again is None or reading.repeated == "merge":
+        return None
+    return UserError(
+        f"{name}, line {again.line}: times must ascend, got one twice; "
+        "network.repeated=merge takes the mean"
+    )
+
+
+def _add(links: list[Recorded], name: str, found: _Found) -> None:
+    """Adds the links of a file; one direction joins the other, that of a file of the same name."""
+    says = _DIRECTION.search(name)
+    again = [link for link in links if link.num_repeated]
+    if again:
+        count = sum(link.num_repeated for link in again)
+        found.repeated.append((name, count, again[0].line))
+    for link in links:
+        key, is_one_way = name, (link.up is None) != (link.down is None)
+        if says and is_one_way:
+            key = name[: says.start()]
+            trace = link.up or link.down
+            is_up = says[1].lower() in ("up", "uplink", "ul")
+            link = replace(link, up=trace if is_up else None, down=None if is_up else trace)
+        key = f"{key}#{link.name}" if link.name else key
+        before = found.links.get(key)
+        found.links[key] = link if before is None else _joined(before, link)
+
+
+def _joined(before: Recorded, link: Recorded) -> Recorded:
+    """Joins two directions; what the second one has counts."""
+    own = {
+        each.name: value for each in fields(link) if (value := getattr(link, each.name)) is not None
+    }
+    return replace(before, **own)
+
+
+def _told(found: _Found) -> list[str]:
+    """Says what was left out or changed."""
+    told = []
+    if found.mistakes:
+        told.append(f"{len(found.mistakes)} malformed files skipped, such as {found.mistakes[-1]}")
+    if found.beside:
+        told.append(f"no recordings: {', '.join(found.beside[:3])}")
+    if found.repeated:
+        name, _, line = found.repeated[0]
+        count = sum(each[1] for each in found.repeated)
+        told.append(
+            f"{count} rows with the time of the row before merged, the first in {name}, "
+            f"line {line} (network.repeated=raise refuses them)"
+        )
+    return told
+
+
+def _pair(link: Recorded, reading: Reading) -> TracePair:
     """Makes both directions; a missing one is the other times a ratio."""
-    if "up" not in both:
-        return TracePair(both["down"].scaled(up_ratio), both["down"])
-    return TracePair(both["up"], both.get("down") or both["up"].scaled(1 / up_ratio))
-
-
-def _files(source: Path) -> Iterator[tuple[str, bytes]]:
-    """Gives names and contents, in the order of the names."""
-    if source.is_dir():
-        for path in sorted(path for path in source.rglob("*") if path.is_file()):
-            yield path.relative_to(source).as_posix(), path.read_bytes()
-    elif tarfile.is_tarfile(source):
-        with tarfile.open(source) as archive:
-            for member in sorted(archive.getmembers(), key=lambda member: member.name):
-                content = archive.extractfile(member) if member.isfile() else None
-                if content is not None and not _is_hidden(member.name):
-                    yield member.name, content.read()
-    elif zipfile.is_zipfile(source):
-        with zipfile.ZipFile(source) as packed:
-            for name in sorted(packed.namelist()):
-                if not name.endswith("/") and not _is_hidden(name):
-                    yield name, packed.read(name)
-    else:
-        yield source.name, source.read_bytes()
-
-
-def _is_hidden(name: str) -> bool:
-    """Tells whether the archiving system of a Mac added it."""
-    return "__MACOSX" in name or Path(name).name.startswith(".")
-
-
-def _text(content: bytes, name: str) -> str:
-    try:
-        return (gzip.decompress(content) if name.endswith(".gz") else content).decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise UserError(f"{name}: a trace must be text, or text with gzip ({error})") from None
+    own = (link.rtt_s, link.loss) if reading.measured else (None, None)
+    if link.up is None:
+        assert link.down is not None
+        return TracePair(link.down.scaled(reading.up_ratio), link.down, *own)
+    return TracePair(link.up, link.down or link.up.scaled(1 / reading.up_ratio), *own)

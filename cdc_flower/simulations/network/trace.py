@@ -77,10 +77,19 @@ class Trace:
 
 @dataclass(frozen=True, eq=False)
 class TracePair:
-    """Both directions of one link, recorded together."""
+    """Both directions of one link, recorded together.
+
+    Args:
+        up: From the device to the cloud.
+        down: From the cloud to the device.
+        rtt_s: Mean round-trip time; None: that of the network.
+        loss: Share of packets that were lost, in [0, 1]; None: none beside those of the conditions.
+    """
 
     up: Trace
     down: Trace
+    rtt_s: float | None = None
+    loss: float | None = None
 
     @property
     def name(self) -> str:
@@ -88,7 +97,8 @@ class TracePair:
         return self.up.name
 
     def content_hash(self) -> str:
-        """Makes a fingerprint of both directions."""
-        return hashlib.sha256(
-            (self.up.content_hash() + self.down.content_hash()).encode()
-        ).hexdigest()
+        """Makes a fingerprint of both directions, and of what else was recorded."""
+        content = self.up.content_hash() + self.down.content_hash()
+        if self.rtt_s is not None or self.loss is not None:
+            content += f" {self.rtt_s} {self.loss}"
+        return hashlib.sha256(content.encode()).hexdigest()

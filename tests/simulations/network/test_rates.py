@@ -162,7 +162,7 @@ def test_mahimahi_packet_by_packet(stamps, start_ms, num_packets) -> None:
         if not left:
             break
         base += stamps[-1] if stamps[-1] > 0 else 1
-    (trace,) = read_mahimahi("\n".join(map(str, stamps)), "x").values()
+    trace = read_mahimahi("\n".join(map(str, stamps)), "x").down
     end_ms = finish(trace, start_ms / 1000, num_packets * MAHIMAHI_BYTES) * 1000
     assert base + stamp - 1 - 1e-6 < end_ms <= base + stamp + 1e-6
 

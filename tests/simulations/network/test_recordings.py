@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
+import cdc_flower
 from cdc_flower.core.errors import UserError
 from cdc_flower.simulations.network.formats import trace_formats
 from cdc_flower.simulations.network.formats.g_nettrack import read_5g_csv
@@ -22,32 +24,30 @@ REAL = Path(os.environ.get("CDC_FLOWER_DATA", "/nowhere")) / "net"
 
 
 def test_pensieve_by_hand() -> None:
-    (trace,) = read_pensieve("0.0 9\n2.0 1.5\n5.0 0.5\n", "t").values()
+    trace = read_pensieve("0.0 9\n2.0 1.5\n5.0 0.5\n", "t").down
     assert trace.edges_s.tolist() == [0, 2, 5]
     assert trace.rates_bps.tolist() == [1.5e6, 0.5e6]  # the rate of a line is that until its time
     assert trace.mean_bps == pytest.approx(0.9e6)
 
 
 def test_oboe_by_hand() -> None:
-    (trace,) = read_oboe("137.0 437\n3137.0 437\n4137 900\n", "t").values()
+    trace = read_oboe("137.0 437\n3137.0 437\n4137 900\n", "t").down
     np.testing.assert_allclose(trace.edges_s, [0, 3, 4])
     assert trace.rates_bps.tolist() == [437e3, 900e3]
 
 
 def test_mahimahi_by_hand() -> None:
-    read = read_mahimahi("1\n1\n4\n", "Link.up.gz")
-    trace = read["up"]
+    trace = read_mahimahi("1\n1\n4\n", "Link").down
     np.testing.assert_allclose(trace.edges_s, [0, 0.001, 0.003, 0.004])
     assert trace.rates_bps.tolist() == [24e6, 0, 12e6]
-    assert list(read_mahimahi("5\n", "Link.down")) == ["down"]
 
 
 def test_a_5g_log_by_hand_has_both_ways_and_idle_rows_do_not_count() -> None:
     rows = [(0, "D", 100, 10), (0, "D", 300, 30), (1, "I", 0, 0), (3, "D", 50, 0)]
     read = read_5g_csv(HEAD + "".join(ROW.format(*row) for row in rows), "t")
-    assert read["down"].edges_s.tolist() == [0, 3, 4]
-    assert read["down"].rates_bps.tolist() == [200e3, 50e3]
-    assert read["up"].rates_bps.tolist() == [20e3, 0]
+    assert read.down.edges_s.tolist() == [0, 3, 4]
+    assert read.down.rates_bps.tolist() == [200e3, 50e3]
+    assert read.up.rates_bps.tolist() == [20e3, 0]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_5g_log_by_hand_has_both_ways_and_idle_rows_do_not_count() -> None:
         ("pensieve", "0 1\n", "line 1: a trace must have at least two lines"),
         ("pensieve", "0 0\n1 0\n2 0\n", "lines 1 to 3: a trace must carry something"),
         ("pensieve", "0 1\n2 1\n1 1\n", "line 3: times must ascend"),
-        ("pensieve", "0 1\n0 1\n", "line 2: times must ascend"),
+        ("pensieve", "0 1\n0 1\n", "line 2: a trace must have at least two lines"),
         ("pensieve", "0 1\n1 -2\n", "line 2: a rate must be a number >= 0, got '-2'"),
         ("pensieve", "0 1\n1 nan\n", "line 2: a rate must be a number >= 0, got 'nan'"),
         ("pensieve", "0 1\n1 inf\n", "line 2: a rate must be a number >= 0, got 'inf'"),
@@ -73,13 +73,14 @@ def test_a_5g_log_by_hand_has_both_ways_and_idle_rows_do_not_count() -> None:
         ("oboe", "0 1\n-5 1\n", "line 2: a time must be a number >= 0"),
         ("5g_csv", "", "a trace must not be empty"),
         ("5g_csv", "a,b\n", "line 1: the header must have Timestamp"),
-        ("5g_csv", HEAD, "rows that are not idle"),
+        ("5g_csv", HEAD, "must have rows below its header"),
+        ("5g_csv", HEAD + ROW.format(5, "I", 1, 1), "rows that are not idle"),
         (
             "5g_csv",
             HEAD + "2019.12.16_13.40.04,D,x,1\n",
             "line 2: DL_bitrate must be a number >= 0, got 'x'",
         ),
-        ("5g_csv", HEAD + "yesterday,D,1,1\n", "line 2: a time must look like"),
+        ("5g_csv", HEAD + "yesterday,D,1,1\n", "line 2: Timestamp must be a date that exists"),
         ("5g_csv", HEAD + "2019.12.16_13.40.04,D,1\n", "line 2: a row must have 4 fields"),
         (
             "5g_csv",
@@ -141,6 +142,54 @@ def test_the_parts_are_disjoint_and_do_not_depend_on_names(tmp_path: Path) -> No
     assert sorted(hashes["one", "tune"] + hashes["one", "report"]) == hashes["one", "all"]
     assert 4 <= len(hashes["one", "tune"]) <= 20
     assert all(part_of(key) == "tune" for key in hashes["one", "tune"])
+
+
+def profile(name: str) -> dict[str, object]:
+    folder = Path(cdc_flower.__file__).parent / "configs" / "network"
+    return yaml.safe_load((folder / f"{name}.yaml").read_text())
+
+
+def write_some(folder: Path, count: int) -> None:
+    rng = np.random.default_rng(1)
+    folder.mkdir()
+    for k in range(count):
+        rows = (f"{second} {rng.uniform(0.1, 9):.3f}\n" for second in range(5))
+        (folder / f"{k}").write_text("".join(rows))
+
+
+def test_all_recordings_of_ones_own_are_used_and_named_collections_are_in_parts(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    write_some(tmp_path / "own", 20)
+    for k in range(20):
+        assert network_of({**profile("traces"), "path": str(tmp_path / "own" / f"{k}")}).traces
+    assert len(network_of({**profile("traces"), "path": str(tmp_path / "own")}).traces) == 20
+    capsys.readouterr()
+    named = network_of({**profile("oboe"), "format": "pensieve", "path": str(tmp_path / "own")})
+    assert 5 < len(named.traces) < 20
+    told = f"{len(named.traces)} of 20 recordings are of the part report; network.part=all reads"
+    assert told in capsys.readouterr().err
+
+
+def test_a_part_that_has_nothing_names_the_way_out(tmp_path: Path) -> None:
+    write_some(tmp_path / "own", 20)
+    tuned = read_recordings(tmp_path / "own", "pensieve", part="tune")[0].name
+    with pytest.raises(UserError, match=r"no recording of the part 'report'.*network\.part=all"):
+        read_recordings(tmp_path / "own" / tuned, "pensieve", part="report")
+
+
+def test_the_part_of_a_recording_does_not_depend_on_its_pings(tmp_path: Path) -> None:
+    head = HEAD.replace("\n", ",PINGAVG\n")
+    (tmp_path / "own").mkdir()
+    for k in range(12):
+        rows = "".join(ROW.format(s, "D", 100 * k + 1, 50 + s) for s in (1, 2))
+        (tmp_path / "own" / f"{k}").write_text(head + rows.replace("\n", f",{k + 9}\n"))
+    reports = [
+        read_recordings(tmp_path / "own", "5g_csv", part="report", measured=measured)
+        for measured in (False, True)
+    ]
+    names = [{pair.name for pair in pairs} for pairs in reports]
+    assert names[0] == names[1] and 0 < len(names[0]) < 12
 
 
 def test_directions_of_one_link_belong_together_and_a_missing_one_is_a_share_of_the_other(

@@ -1,21 +1,21 @@
-"""Logs of G-NetTrack on 5G phones (Raca et al., MMSys 2020)."""
-
-import csv
-from functools import lru_cache
+"""Logs of G-NetTrack on Irish phones (Raca et al., MMSys 2018 for 4G and MMSys 2020 for 5G)."""
 
 import numpy as np
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.simulations.network.formats import Directions, trace_formats
-from cdc_flower.simulations.network.formats.lines import number_of, trace_of, wrong_line
+from cdc_flower.simulations.network.formats import Recorded, trace_formats
+from cdc_flower.simulations.network.formats.lines import MOST_BPS, trace_of
+from cdc_flower.simulations.network.formats.tables import read_table
 
 #: Columns of the logs.
 STAMP, STATE, DOWN, UP = "Timestamp", "State", "DL_bitrate", "UL_bitrate"
+#: Columns that some logs have: milliseconds and percents of pings, ``-`` where none was sent.
+PING, LOSS = "PINGAVG", "PINGLOSS"
 
 
 @trace_formats.register("5g_csv")
-def read_5g_csv(text: str, source: str) -> Directions:
-    """A log of G-NetTrack with the columns Timestamp, State, DL_bitrate and UL_bitrate, in kbit/s.
+def read_5g_csv(text: str, source: str) -> Recorded:
+    """Reads a log with the columns Timestamp, State, DL_bitrate and UL_bitrate, in kbit/s.
 
     A row says the rate from its second on. Rows of one second are averaged. While the phone is idle
     (``State`` I) its bit rate is not what the link could carry: the rate before holds.
@@ -24,57 +24,31 @@ def read_5g_csv(text: str, source: str) -> Directions:
         UserError: If a column is missing, a value is no number >= 0, time goes back, or the phone
             was always idle.
     """
-    rows = list(csv.reader(text.splitlines()))
-    if not rows:
+    if not text.strip():
         raise UserError(f"{source}: a trace must not be empty")
-    missing = [name for name in (STAMP, STATE, DOWN, UP) if name not in rows[0]]
-    if missing:
-        raise wrong_line(
-            source, 1, f"the header must have {', '.join(missing)}", ",".join(rows[0])[:80]
-        )
-    place = {name: rows[0].index(name) for name in (STAMP, STATE, DOWN, UP)}
-    times: list[float] = []
-    values: dict[str, list[float]] = {DOWN: [], UP: []}
-    for number, row in enumerate(rows[1:], 2):
-        if len(row) <= max(place.values()):
-            raise wrong_line(
-                source, number, f"a row must have {len(rows[0])} fields", ",".join(row)[:80]
-            )
-        time_s = _stamp_s(row[place[STAMP]], source, number)
-        if times and time_s < times[-1]:
-            raise wrong_line(source, number, "times must not go back", row[place[STAMP]])
-        both = {
-            name: number_of(row[place[name]], source, number, f"{name} must be a number >= 0")
-            for name in values
-        }
-        if row[place[STATE]].strip() == "I":
-            continue
-        times.append(time_s)
-        for name, value in both.items():
-            values[name].append(value)
-    if not times:
+    table = read_table(text, source, (STAMP, STATE, DOWN, UP))
+    words = "a date that exists and looks like 2019.12.16_13.40.04"
+    times = table.dates(STAMP, "%Y.%m.%d_%H.%M.%S", words)
+    both = {name: table.numbers(name, 1e3, MOST_BPS) / 1e3 for name in (DOWN, UP)}
+    kept = np.array([state.strip() != "I" for state in table.text(STATE)])
+    if not kept.any():
         raise UserError(f"{source}: a trace must have rows that are not idle")
-    seconds, row_of = np.unique(np.array(times), return_inverse=True)
+    before = np.maximum.accumulate(np.where(kept, times, -np.inf))  # idle rows set no clock
+    if (back := np.flatnonzero(times < before)).size:
+        row = int(back[0])
+        table.rows.refuse(row, "times must not go back", table.text(STAMP)[row])
+    seconds, row_of = np.unique(times[kept], return_inverse=True)
     edges = np.append(seconds, seconds[-1] + 1) - seconds[0]
     count = np.bincount(row_of)
-    return {
-        way: trace_of(edges, np.bincount(row_of, values[name]) / count * 1e3, source, number)
-        for way, name in (("up", UP), ("down", DOWN))
-    }
-
-
-def _stamp_s(text: str, source: str, line: int) -> float:
-    """``2019.12.16_13.40.04`` as seconds."""
-    try:
-        day, clock = text.split("_")
-        hour, minute, second = (int(part) for part in clock.split("."))
-        days = _days(day)
-    except ValueError:
-        raise wrong_line(source, line, "a time must look like 2019.12.16_13.40.04", text) from None
-    return days * 86400.0 + hour * 3600 + minute * 60 + second
-
-
-@lru_cache(maxsize=256)
-def _days(day: str) -> int:
-    """Days from 1970 to ``2019.12.16``."""
-    return int(np.datetime64(day.replace(".", "-")).astype("datetime64[D]").astype(np.int64))
+    up, down = (
+        trace_of(
+            edges,
+            np.bincount(row_of, both[name][kept]) / count * 1e3,
+            source,
+            table.rows.lines[-1],
+        )
+        for name in (UP, DOWN)
+    )
+    rtt_s = table.mean(PING, 1e-3) if PING in table.header else None
+    loss = table.mean(LOSS, 1e-2, 1.0) if LOSS in table.header else None
+    return Recorded(up, down, rtt_s=rtt_s, loss=loss)
