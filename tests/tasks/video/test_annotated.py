@@ -10,8 +10,10 @@ from cdc_flower.core.errors import UserError
 from cdc_flower.devices.app import LabelBudget
 from cdc_flower.tasks.data.annotated_videos import ClipFileOptions
 from cdc_flower.tasks.video.annotated import annotated_stream
-from cdc_flower.tasks.video.annotations import Problems, read_annotations
-from cdc_flower.tasks.video.frames import decode, read_features, spread_over
+from cdc_flower.tasks.video.annotations import read_annotations
+from cdc_flower.tasks.video.features import read_features
+from cdc_flower.tasks.video.frames import decode, spread_over
+from cdc_flower.tasks.video.problems import Problems
 
 
 def raising() -> Problems:
