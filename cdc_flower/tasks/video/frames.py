@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from importlib.util import find_spec
@@ -193,16 +193,16 @@ def _opened(file: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 def _picture(frame: VideoFrame, size: int) -> NDArray[np.uint8]:
     """Scales a frame to a square, the way up that a player shows it."""
+    from av.buffer import Buffer
+
     _check_pixels(frame.width, frame.height)
-    pixels = (
-        frame.reformat(width=size, height=size, format="rgb24")
-        .to_ndarray()
-        .astype(np.uint8, copy=False)
-    )
-    data = frame.side_data
-    is_turned = "DISPLAYMATRIX" in data
+    pixels = frame.reformat(width=size, height=size, format="rgb24").to_ndarray()
+    sides: Mapping[str, object] = frame.side_data
+    data = sides.get("DISPLAYMATRIX")
+    matrix = bytes(data) if isinstance(data, Buffer) else None
     return shown(
-        pixels, np.frombuffer(bytes(data["DISPLAYMATRIX"]), np.int32) if is_turned else None
+        pixels.astype(np.uint8, copy=False),
+        None if matrix is None else np.frombuffer(matrix, np.int32),
     )
 
 
