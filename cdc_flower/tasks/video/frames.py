@@ -30,6 +30,7 @@ KIND = "video file"
 MOST_PIXELS = 2**26  # of a frame
 #: Ticks of the clock between frames from which rounding to ticks does not hide a steady rate.
 _FINE = 3
+_STILLS = ("bmp", "mjpeg", "png", "tiff", "webp")  # covers are coded so
 TICKS_PER_SECOND = 1_000_000  # of the duration of a container
 _SLACK_S = 0.5  # by which sound or words may end before the container says
 
@@ -177,18 +178,23 @@ def _opened(file: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     # No other file and no address that a file may name is opened.
     options = {"protocol_whitelist": "file"}
     with av.open(str(file), options=options, metadata_errors="replace") as container:
-        streams = container.streams.video
-        moving = [s for s in streams if not s.disposition & type(s.disposition).attached_pic]
-        if not moving:
-            kinds = sorted({s.type for s in container.streams if s.type != "video"})
-            got = [
-                *(kind.replace("audio", "sound") for kind in kinds),
-                *["a cover picture"] * bool(streams),
-            ]
-            raise Damaged(f"{file}: must hold a video, got {' and '.join(got) or 'nothing'} alone")
-        stream = moving[0]
-        _check_pixels(stream.codec_context.width, stream.codec_context.height)
-        yield container, stream
+        yield container, _video_of(file, container)
+
+
+def _video_of(file: Path, container: InputContainer) -> VideoStream:
+    """Chooses the first video of a file, sooner one that is no series of single pictures."""
+    streams = container.streams.video
+    moving = [s for s in streams if not s.disposition & type(s.disposition).attached_pic]
+    if not moving:
+        kinds = sorted({s.type.replace("audio", "sound") for s in container.streams} - {"video"})
+        got = [*kinds, *(["a cover picture"] if streams else [])]
+        raise Damaged(f"{file}: must hold a video, got {' and '.join(got) or 'nothing'} alone")
+    known = [stream for stream in moving if stream.codec_context is not None]
+    if not known:
+        raise Damaged(f"{file}: must hold a video whose coding PyAV knows")
+    stream = min(known, key=lambda stream: stream.codec_context.name in _STILLS)
+    _check_pixels(stream.codec_context.width, stream.codec_context.height)
+    return stream
 
 
 def _picture(frame: VideoFrame, size: int) -> NDArray[np.uint8]:

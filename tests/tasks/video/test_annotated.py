@@ -157,11 +157,6 @@ def test_what_is_held_out_differs_from_the_rest_as_the_stream_does(tmp_path: Pat
         np.testing.assert_array_equal(np.sort(rows), held_out.queries)
 
 
-def test_frames_are_spread_over_the_clip() -> None:
-    np.testing.assert_array_equal(spread_over(9, 3), [1, 4, 7])
-    np.testing.assert_array_equal(spread_over(2, 4), [0, 0, 1, 1])
-
-
 @pytest.mark.parametrize("form", ["npy", "npz", "h5", "all.npz", "all.h5"])
 def test_every_form_of_features_gives_the_same_clips(form: str, tmp_path: Path) -> None:
     write_csv(tmp_path)
