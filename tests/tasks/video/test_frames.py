@@ -2,11 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from cdc_flower.core.errors import UserError
-from cdc_flower.tasks.video.frames import decode, read_videos, spread_in_time, spread_over
-from cdc_flower.tasks.video.problems import Problems
-from tests.video_files import (
+from video_files import (
     brightness,
     picture,
     with_edit,
@@ -14,6 +10,10 @@ from tests.video_files import (
     write_clip,
     write_sound,
 )
+
+from cdc_flower.core.errors import UserError
+from cdc_flower.tasks.video.frames import decode, read_videos, spread_in_time, spread_over
+from cdc_flower.tasks.video.problems import Problems
 
 RAISE = Problems.of("raise")
 

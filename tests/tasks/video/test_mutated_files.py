@@ -13,6 +13,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 import torch
+from changed_bytes import mutated
+from video_files import write_clip
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.tasks.video.annotations import read_annotations
@@ -20,17 +22,15 @@ from cdc_flower.tasks.video.features import read_features
 from cdc_flower.tasks.video.frames import decode
 from cdc_flower.tasks.video.msvd import msvd_captions, msvd_names
 from cdc_flower.tasks.video.problems import Problems
-from tests.mutated import mutated
-from tests.sampling import a_sample
-from tests.video_files import write_clip
 
 h5py = pytest.importorskip("h5py", reason="pip install 'cdc-flower[video]'")
 
 #: Seconds for one file: thousands of times what a whole one takes.
 LONGEST_S = 20
-#: Files of one test, and tests of each kind; of all a seeded sample is played by ``make test``.
-AT_ONCE = 25
-TESTS_OF_A_KIND = 60
+#: Files of each kind: of a test of ``make test``, and of each of those of ``make long``.
+SAMPLE = 12
+MANY = 100
+LONG_TESTS = 15
 
 
 def read_clip(file: Path) -> object:
@@ -152,16 +152,20 @@ def test_the_whole_file_is_read(kind: str, tmp_path: Path) -> None:
     assert len(read(tmp_path / name))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("kind", "number"),
-    a_sample([(kind, number) for kind in KINDS for number in range(TESTS_OF_A_KIND)], 21),
-)
+CASES = [
+    pytest.param(kind, number, marks=pytest.mark.long if number else pytest.mark.slow)
+    for number in range(LONG_TESTS + 1)
+    for kind in KINDS
+]
+
+
+@pytest.mark.parametrize(("kind", "number"), CASES)
 def test_a_changed_file_is_read_or_refused_in_a_line(
     kind: str, number: int, tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
     name, whole, read = KINDS[kind]
     rng = random.Random(f"{kind} {number}")
-    for index in range(AT_ONCE):
+    for index in range(MANY if number else SAMPLE):
         file = tmp_path / str(index) / name
         file.parent.mkdir()
         file.write_bytes(mutated(whole(), rng))
