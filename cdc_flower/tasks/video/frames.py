@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 KEY = "data.videos"
 KIND = "video file"
+MOST_BYTES = 2**32  # of a clip
 MOST_PIXELS = 2**26  # of a frame
 #: Ticks of the clock between frames from which rounding to ticks does not hide a steady rate.
 _FINE = 3
@@ -126,6 +127,8 @@ def decode(file: Path, num_frames: int, size: int) -> NDArray[np.uint8]:
     """
     _check_installed()
     with whole(file, KIND):
+        if file.stat().st_size > MOST_BYTES:
+            raise Damaged(f"{file}: must have at most {MOST_BYTES:,} bytes")
         if is_cut_off(file):
             raise Damaged(f"{file}: must be a whole video file, got less than its own sizes say")
         rows = _rows(file, num_frames)

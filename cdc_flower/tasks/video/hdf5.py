@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Names of the dataset that names the rows of another.
 IDS = ("ids", "video_ids", "video_id")
+MOST_ID_BYTES = 2**26  # of all of them
+_LEAST_TEXT = 12  # bytes of length and address
 
 
 @contextmanager
@@ -65,7 +67,7 @@ def _datasets(
                 item = item[chosen]
             if not isinstance(item, library.Dataset):
                 raise ValueError(f"{name} is no dataset")
-            check_size(item.shape or (), item.dtype.itemsize)
+            _check_numbers(item, item.shape or ())
             return np.asarray(item)
 
     return each({name: name for name in names}, read)
@@ -81,7 +83,7 @@ def _rows(file: Path, archive: h5py.File, names: list[str], ids: str) -> Mapping
         ids: Of them the one with the name of each row.
     """
     told = archive[ids]
-    check_size(told.shape, told.dtype.itemsize)
+    _check_texts(file, told)
     rows = [_name(value) for value in np.asarray(told).reshape(-1).tolist()]
     number = {name: index for index, name in enumerate(rows)}
     chosen = features_of([name for name in names if name != ids])
@@ -99,10 +101,45 @@ def _rows(file: Path, archive: h5py.File, names: list[str], ids: str) -> Mapping
 
     def read(name: str) -> NDArray:
         with whole(file, KIND):
-            check_size(dataset.shape[1:], dataset.dtype.itemsize)
+            _check_numbers(dataset, dataset.shape[1:])
             return np.asarray(dataset[number[name]])
 
     return each({name: name for name in rows}, read)
+
+
+def _check_numbers(dataset: h5py.Dataset, shape: tuple[int, ...]) -> None:
+    """Refuses what is no number, or more of them than are read, before memory is taken.
+
+    Args:
+        dataset: To be read, from whole chunks where it has them.
+        shape: Of the part of it that is wanted.
+    """
+    if dataset.dtype.kind not in "biufc":
+        raise ValueError(f"numbers are wanted, not {dataset.dtype}")
+    for read in (shape, dataset.chunks or ()):
+        check_size(read, dataset.dtype.itemsize)
+
+
+def _check_texts(file: Path, dataset: h5py.Dataset) -> None:
+    """Refuses names that are longer than names are, before memory is taken.
+
+    The length of a text of any length stands before its address in the file. HDF5 believes it.
+
+    Args:
+        file: That is open.
+        dataset: Of names, to be read as a whole.
+    """
+    check_size(dataset.shape, dataset.dtype.itemsize, MOST_ID_BYTES)
+    start = dataset.id.get_offset()
+    if not dataset.dtype.hasobject or start is None or not dataset.size:
+        return
+    width = dataset.id.get_storage_size() // dataset.size
+    if width < _LEAST_TEXT:
+        raise ValueError(f"texts of any length take {_LEAST_TEXT} bytes or more, not {width}")
+    with file.open("rb") as raw:
+        raw.seek(start)
+        texts = np.frombuffer(raw.read(width * dataset.size), np.uint8).reshape(-1, width)
+    check_size((int(texts[:, :4].copy().view("<u4").sum()),), 1, MOST_ID_BYTES)
 
 
 def _name(value: object) -> str:

@@ -38,15 +38,21 @@ def features_of(names: Sequence[str]) -> str | None:
     return names[0] if len(names) == 1 else next((n for n in FEATURES if n in names), None)
 
 
-def check_size(shape: tuple[int, ...], itemsize: int) -> int:
+def check_size(shape: tuple[int, ...], itemsize: int, most: int | None = None) -> int:
     """Counts the bytes of an array.
+
+    Args:
+        shape: Of the array.
+        itemsize: Bytes of a number.
+        most: Bytes; None: as many as features may have.
 
     Raises:
         ValueError: If they are more than are read.
     """
+    limit = MOST_ARRAY_BYTES if most is None else most
     count = math.prod(shape) * itemsize
-    if min(shape, default=0) < 0 or count > MOST_ARRAY_BYTES:
-        raise ValueError(f"shape {shape} is over the limit of {MOST_ARRAY_BYTES:,} bytes")
+    if min(shape, default=0) < 0 or count > limit:
+        raise ValueError(f"shape {shape} is over the limit of {limit:,} bytes")
     return count
 
 

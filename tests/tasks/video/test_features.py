@@ -246,6 +246,36 @@ def test_a_damaged_file_is_one_line_and_skip_counts_it(kind: str, tmp_path: Path
     assert problems.counts == {"feature files": 1}
 
 
+def test_lengths_of_hdf5_are_not_believed(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py", reason="pip install 'cdc-flower[video]'")
+    file = tmp_path / "all.h5"
+    with h5py.File(file, "w") as archive:
+        ids = archive.create_dataset("ids", data=NAMES, dtype=h5py.string_dtype())
+        archive["feat"] = np.stack(list(VALUES.values()))
+        start = ids.id.get_offset()
+    assert list(read(file)) == NAMES
+    data = bytearray(file.read_bytes())
+    data[start + 3] = 0x7F  # a text of two billion bytes
+    file.write_bytes(data)
+    with pytest.raises(UserError, match=r"all\.h5: .*over the limit of 67,108,864 bytes"):
+        read(file)
+    for name, values in (
+        ("clip0", h5py.Empty("f4")),
+        ("clip1", ["a", "b"]),
+    ):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as archive:
+            archive[name] = values
+    with h5py.File(tmp_path / "clip3.h5", "w") as archive:
+        archive.create_dataset("a", (2, 5), "f4", chunks=(2**13, 2**17), maxshape=(None, None))
+    for name, message in {
+        "clip0": r"got shape \(\)|is no|must be",
+        "clip1": r"numbers are wanted, not object",
+        "clip3": r"shape \(8192, 131072\) is over the limit",
+    }.items():
+        with pytest.raises(UserError, match=rf"{name}\.h5: .*({message})"):
+            read_features(str(tmp_path), [name], 3, RAISE)
+
+
 def test_nothing_is_unpickled(tmp_path: Path) -> None:
     made = tmp_path / "made"
 

@@ -12,6 +12,7 @@ from video_files import (
 )
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.tasks.video import frames
 from cdc_flower.tasks.video.frames import decode, read_videos, spread_in_time, spread_over
 from cdc_flower.tasks.video.problems import Problems
 
@@ -214,3 +215,27 @@ def test_where_no_video_is_found_it_is_said_what_was_sought_and_what_is_there(
         read_videos(str(tmp_path), ["a"], 3, 32, Problems.of("skip"))
     with pytest.raises(UserError, match=r"data\.videos must be a folder, got a file"):
         read_videos(str(tmp_path / "a.mp4"), ["a"], 3, 32, RAISE)
+
+
+def test_clips_and_pictures_that_are_too_large_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = write_clip(tmp_path / "a.mp4")
+    monkeypatch.setattr(frames, "MOST_PIXELS", 3_000)
+    with pytest.raises(UserError, match=r"a\.mp4: .*64 x 48 is over the limit of 3,000 pixels"):
+        decode(clip, 3, 32)
+    monkeypatch.setattr(frames, "MOST_BYTES", 1_000)
+    with pytest.raises(UserError, match=r"a\.mp4: must have at most 1,000 bytes"):
+        decode(clip, 3, 32)
+
+
+def test_words_beside_the_pictures_may_be_in_any_encoding(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4")
+    data = clip.read_bytes()
+    assert b"VideoHandler" in data
+    clip.write_bytes(data.replace(b"VideoHandler", b"Vid\xe9oHandl\xffr"))
+    assert len(decode(clip, 3, 32)) == 3
+    for count in (0, 8, 100, 1_041, len(data) - 1):
+        clip.write_bytes(data[:count])
+        with pytest.raises(UserError, match=r"a\.mp4: must be a whole video file"):
+            decode(clip, 3, 32)

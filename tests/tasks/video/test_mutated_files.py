@@ -76,18 +76,21 @@ def saved(save: Callable[[io.BytesIO], object]) -> bytes:
     return buffer.getvalue()
 
 
-@cache
-def hdf5(with_ids: bool) -> bytes:
+def hdf5(name: str, values: np.ndarray, texts: str | None = None) -> bytes:
+    """An archive of an array; with ids if their type is given."""
+
     def save(buffer: io.BytesIO) -> None:
         with h5py.File(buffer, "w") as archive:
-            archive.create_dataset("ids", data=[b"clip", b"b"]) if with_ids else None
-            name, values = ("feat", VALUES[None].repeat(2, 0)) if with_ids else ("clip", VALUES)
+            if texts is not None:
+                dtype = h5py.string_dtype() if texts == "any" else texts
+                archive.create_dataset("ids", data=["clip", "b"], dtype=dtype)
             archive.create_dataset(name, data=values, compression="gzip")
 
     return saved(save)
 
 
 VALUES = np.arange(20, dtype=np.float32).reshape(4, 5)
+BOTH = VALUES[None].repeat(2, 0)
 OLD = {"_use_new_zipfile_serialization": False}
 ROWS = [{"video_id": k, "question": f"who is {k}", "answer": "a man"} for k in range(4)]
 PAIRS = [
@@ -111,8 +114,9 @@ KINDS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], object]]] = {
         lambda: saved(lambda to: np.savez_compressed(to, features=VALUES)),
         features_of,
     ),
-    "hdf5": ("clip.h5", lambda: hdf5(False), features_of),
-    "ids": ("all.h5", lambda: hdf5(True), archive_of),
+    "hdf5": ("clip.h5", lambda: hdf5("clip", VALUES), features_of),
+    "ids": ("all.h5", lambda: hdf5("feat", BOTH, "S4"), archive_of),
+    "texts": ("all.h5", lambda: hdf5("feat", BOTH, "any"), archive_of),
     "pt": ("clip.pt", lambda: saved(lambda to: torch.save(torch.ones(4, 5), to)), features_of),
     "tensors": (
         "all.pt",
