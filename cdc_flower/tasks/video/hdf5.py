@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.tasks.video.hdf5_texts import MOST_BYTES, texts_of
 from cdc_flower.tasks.video.one_array import FEATURES, KIND, Reading, check_size, each, features_of
 from cdc_flower.tasks.video.problems import Damaged
 from cdc_flower.tasks.video.reading import held, whole
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 #: Names of the dataset that names the rows of another.
 IDS = ("ids", "video_ids", "video_id")
-MOST_ID_BYTES = 2**26  # of all of them
-_LEAST_TEXT = 12  # bytes of length and address
 
 
 @contextmanager
@@ -82,9 +81,7 @@ def _rows(file: Path, archive: h5py.File, names: list[str], ids: str) -> Mapping
         names: Of its datasets.
         ids: Of them the one with the name of each row.
     """
-    told = archive[ids]
-    _check_texts(file, told)
-    rows = [_name(value) for value in np.asarray(told).reshape(-1).tolist()]
+    rows = _ids(file, archive[ids])
     number = {name: index for index, name in enumerate(rows)}
     chosen = features_of([name for name in names if name != ids])
     if chosen is None:
@@ -120,26 +117,13 @@ def _check_numbers(dataset: h5py.Dataset, shape: tuple[int, ...]) -> None:
         check_size(read, dataset.dtype.itemsize)
 
 
-def _check_texts(file: Path, dataset: h5py.Dataset) -> None:
-    """Refuses names that are longer than names are, before memory is taken.
-
-    The length of a text of any length stands before its address in the file. HDF5 believes it.
-
-    Args:
-        file: That is open.
-        dataset: Of names, to be read as a whole.
-    """
-    check_size(dataset.shape, dataset.dtype.itemsize, MOST_ID_BYTES)
-    start = dataset.id.get_offset()
-    if not dataset.dtype.hasobject or start is None or not dataset.size:
-        return
-    width = dataset.id.get_storage_size() // dataset.size
-    if width < _LEAST_TEXT:
-        raise ValueError(f"texts of any length take {_LEAST_TEXT} bytes or more, not {width}")
-    with file.open("rb") as raw:
-        raw.seek(start)
-        texts = np.frombuffer(raw.read(width * dataset.size), np.uint8).reshape(-1, width)
-    check_size((int(texts[:, :4].copy().view("<u4").sum()),), 1, MOST_ID_BYTES)
+def _ids(file: Path, dataset: h5py.Dataset) -> list[str]:
+    """Reads the names of rows."""
+    texts = texts_of(file, dataset) if dataset.dtype.hasobject else None
+    if texts is None:
+        check_size(dataset.shape, dataset.dtype.itemsize, MOST_BYTES)
+        texts = np.asarray(dataset).reshape(-1).tolist()
+    return [_name(text) for text in texts]
 
 
 def _name(value: object) -> str:
