@@ -189,6 +189,7 @@ KINDS = (
     *("pickle.npy", "shape.npy", "minus.npy", "brackets.npy", "noise.npy", "noise.h5"),
     *("pickle.pt", "list.pt", "expanded.pt", "noise.pt"),
     *("two.npz", "none.npz", "four.npz", "flipped.npz", "encrypted.npz", "noise.npz"),
+    "checksum.npz",
 )
 
 
@@ -222,6 +223,11 @@ def damaged(path: Path, kind: str) -> None:
         np.savez(path, a=np.ones((2, 5)))
         data = bytearray(path.read_bytes())
         data[data.index(b"NUMPY") + 200] ^= 1
+        path.write_bytes(data)
+    elif kind == "checksum.npz":
+        np.savez_compressed(path, a=np.ones((20_000, 5)))
+        data = bytearray(path.read_bytes())
+        data[data.index(b"PK\x01\x02") + 16] ^= 1
         path.write_bytes(data)
     elif kind == "encrypted.npz":
         np.savez(path, a=np.ones((2, 5)))
