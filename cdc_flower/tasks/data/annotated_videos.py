@@ -21,7 +21,9 @@ class ClipFileOptions(DataOptions):
     name: str = option("video_annotations", doc="of the data")
     format: str = option(doc="of the annotations")
     annotations: str = option(doc="folder of the annotation files")
-    features: str | None = option(None, doc="folder, or one archive, of features by video")
+    features: str | None = option(
+        None, doc="folder, or one archive, of features by video (.npy, .npz, HDF5, .pt)"
+    )
     videos: str | None = option(None, doc="or a folder of video files")
     msvd: str | None = option(None, doc="folder of MSVD with its names and captions")
     root: str | None = option(None, doc="folder of which other paths are made")
@@ -31,7 +33,7 @@ class ClipFileOptions(DataOptions):
         doc="new questions about known clips, or the clips of the test split",
     )
     splits: tuple[str, ...] = option(("train", "val", "test"), doc="annotation files to read")
-    num_frames: int = option(3, least=1, doc="of a clip, spread evenly")
+    num_frames: int = option(3, least=1, doc="of a clip, spread evenly over its time")
     size: int = option(32, least=8, doc="side of a frame in pixels, for video files")
     clips_per_device: int = option(4, least=1, doc="with new_questions")
     historical_fraction: float = option(

@@ -17,11 +17,13 @@ from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import generator, hashed_uniform
 from cdc_flower.tasks.data.annotated_videos import ClipFileOptions
 from cdc_flower.tasks.data.registry import StreamShape
-from cdc_flower.tasks.recommendation.readers.files import find_file
-from cdc_flower.tasks.video import annotations as notes
-from cdc_flower.tasks.video.annotations import Annotation, Problems
-from cdc_flower.tasks.video.frames import read_features, read_videos
+from cdc_flower.tasks.video.annotations import read_annotations
+from cdc_flower.tasks.video.features import read_features
+from cdc_flower.tasks.video.frames import read_videos
+from cdc_flower.tasks.video.msvd import msvd_captions, msvd_names
+from cdc_flower.tasks.video.problems import Problems
 from cdc_flower.tasks.video.queries import Ints, QueryTable
+from cdc_flower.tasks.video.rows import Annotation
 from cdc_flower.tasks.video.stream import VideoStream
 
 UNSEEN = "<unseen>"  # the answer that stands for all that no historical question has
@@ -177,7 +179,7 @@ def annotated_stream(
         UserError: If a file is missing, damaged or malformed.
     """
     problems = Problems.of(options.on_error)
-    rows = notes.read_annotations(options.format, options.annotations, options.splits, problems)
+    rows = read_annotations(options.format, options.annotations, options.splits, problems)
     if options.format == "msvd_qa":
         rows = _with_msvd_names(rows, options.msvd)
     test = {row.video for row in rows if row.split == "test"}
@@ -221,7 +223,7 @@ def stream_of(options: ClipFileOptions, shape: StreamShape) -> VideoStream:
 def _captions(msvd: str | None) -> list[Annotation]:
     if msvd is None:
         raise UserError("data.msvd must be the folder of MSVD, whose captions are searched for")
-    told = notes.msvd_captions(find_file(msvd, ["testing_label.json"]))
+    told = msvd_captions(msvd)
     pairs = [(video, text) for video in told for text in told[video]]
     return [Annotation(video, text, video, "caption", "", "") for video, text in pairs]
 
@@ -239,7 +241,7 @@ def _with_msvd_names(rows: list[Annotation], msvd: str | None) -> list[Annotatio
             "data.msvd must be the folder of MSVD, whose youtube_mapping.txt names the clips "
             "of MSVD-QA"
         )
-    names = notes.msvd_names(find_file(msvd, ["youtube_mapping.txt"]))
+    names = msvd_names(msvd)
     return [replace(row, video=names.get(row.video, row.video)) for row in rows]
 
 

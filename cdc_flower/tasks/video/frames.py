@@ -1,17 +1,39 @@
-"""Frames of real videos: precomputed features of a folder or archive, or pixels of video files."""
+"""Frames of video files as pixels, by PyAV: those that a player shows, the way up it shows them."""
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from fractions import Fraction
+from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.tasks.video.annotations import Problems
+from cdc_flower.tasks.video.clip_names import PREFIX, VIDEO_SUFFIXES, aliases, by_name
+from cdc_flower.tasks.video.containers import is_cut_off
+from cdc_flower.tasks.video.orientation import shown
+from cdc_flower.tasks.video.problems import Damaged, Problems
+from cdc_flower.tasks.video.reading import existing, files_in, nothing_found, whole
 
-FEATURE_SUFFIXES = (".npy", ".npz", ".h5", ".hdf5")
-VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".webm", ".gif")
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+KEY = "data.videos"
+KIND = "video file"
+MOST_BYTES = 2**32  # of a clip
+MOST_PIXELS = 2**26  # of a frame
+#: Ticks of the clock between frames from which rounding to ticks does not hide a steady rate.
+_FINE = 3
+_STILLS = ("bmp", "mjpeg", "png", "tiff", "webp")  # covers are coded so
+TICKS_PER_SECOND = 1_000_000  # of the duration of a container
+_SLACK_S = 0.5  # by which sound or words may end before the container says
 
 
 def spread_over(num_rows: int, num_frames: int) -> NDArray[np.int64]:
@@ -19,153 +41,80 @@ def spread_over(num_rows: int, num_frames: int) -> NDArray[np.int64]:
     return ((np.arange(num_frames) + 0.5) * num_rows / num_frames).astype(np.int64)
 
 
-def read_features(
-    path: str, names: list[str], num_frames: int, problems: Problems
-) -> dict[str, NDArray[np.float32]]:
-    """Reads features ``[num_frames, F]`` of videos, scaled to a root mean square of 1 over all.
+def spread_in_time(times: list[int | None], last: int, num_frames: int) -> NDArray[np.int64]:
+    """``[num_frames]`` rows: those shown in the middle of each of as many equal parts of the time.
+
+    At a steady rate they are :func:`spread_over`, and also where times are missing or do not rise,
+    as in some AVI files.
 
     Args:
-        path: A folder with one ``.npy``, ``.npz`` or HDF5 file a video, or one ``.npz`` or HDF5
-            file with all.
-        names: Videos, without suffix.
-        num_frames: ``n``, spread evenly over the rows of a file.
-        problems: What to do with a file that cannot be used. Its width must be that of the first.
-
-    Raises:
-        UserError: If there is no such path, a file is damaged, or its features are not ``[rows,
-            F]`` as the others.
+        times: When each frame begins, in ticks of any clock.
+        last: Ticks that the last one lasts; 0: as long as the others on average.
+        num_frames: To choose.
     """
-    place = Path(path).expanduser()
-    if not place.exists():
-        raise UserError(f"data.features must be an existing file or folder, got {path!r}")
-    found: dict[str, NDArray[np.float32]] = {}
-    width: int | None = None
-    for name, where, values in _all_in(place, names, problems):
-        if values.ndim != 2 or not len(values) or values.dtype.kind not in "iuf":
-            problems.report(
-                "feature files",
-                f"{where}: must hold [frames, width] numbers, got shape {values.shape}",
-            )
-            continue
-        width = values.shape[1] if width is None else width
-        if values.shape[1] != width:
-            problems.report(
-                "feature files",
-                f"{where}: must have the width {width} of the others, got {values.shape[1]}",
-            )
-            continue
-        if not np.isfinite(values).all():
-            problems.report("feature files", f"{where}: must hold finite numbers only")
-            continue
-        found[name] = values[spread_over(len(values), num_frames)].astype(np.float32)
-    if not found:
-        raise UserError(
-            "data.features must hold features of at least one annotated video, "
-            f"got none in {path!r}"
-        )
-    size = float(np.sqrt(np.mean([np.square(values).mean() for values in found.values()]))) or 1.0
-    return {name: values / np.float32(size) for name, values in found.items()}
+    known = [time for time in times if time is not None]
+    gaps = [later - earlier for earlier, later in pairwise(known)]
+    if len(known) < len(times) or min(gaps, default=0) <= 0 or _is_steady(known, gaps):
+        return spread_over(len(times), num_frames)
+    start = known[0]
+    length = Fraction(known[-1] - start) + (last or Fraction(known[-1] - start, len(gaps)))
+    middles = [
+        start + length * Fraction(2 * part + 1, 2 * num_frames) for part in range(num_frames)
+    ]
+    return np.array([sum(time <= middle for time in known) - 1 for middle in middles])
 
 
-def _all_in(
-    place: Path, names: list[str], problems: Problems
-) -> Iterator[tuple[str, str, NDArray]]:
-    """Name, place and array of each wanted video that is there."""
-    if place.is_dir():
-        for name in names:
-            for suffix in (
-                f"{part}{end}" for part in ("", ".avi", ".mp4") for end in FEATURE_SUFFIXES
-            ):
-                file = place / f"{name}{suffix}"
-                if file.is_file():
-                    values = _one(file, None, problems)
-                    if values is not None:
-                        yield name, str(file), values
-                    break
-        return
-    keys = {Path(key).stem if key.endswith(VIDEO_SUFFIXES) else key: key for key in _keys(place)}
-    for name in names:
-        if name in keys:
-            values = _one(place, keys[name], problems)
-            if values is not None:
-                yield name, f"{place}: {keys[name]}", values
-
-
-def _keys(file: Path) -> list[str]:
-    """Names of the arrays in an archive."""
-    try:
-        if file.suffix == ".npz":
-            with np.load(file, allow_pickle=False) as archive:
-                return list(archive.keys())
-        with _h5py().File(file) as archive:
-            return list(archive.keys())
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{file}: must be a whole .npz or HDF5 file ({error})") from error
-
-
-def _one(file: Path, key: str | None, problems: Problems) -> NDArray | None:
-    """One array; None after a problem that is skipped."""
-    try:
-        if file.suffix == ".npy":
-            return np.asarray(np.load(file, allow_pickle=False))
-        if file.suffix == ".npz":
-            with np.load(file, allow_pickle=False) as archive:
-                return np.asarray(archive[key or next(iter(archive.keys()))])
-        with _h5py().File(file) as archive:
-            return np.asarray(archive[key or next(iter(archive.keys()))])
-    except (OSError, ValueError, EOFError, KeyError, StopIteration) as error:
-        problems.report(
-            "feature files", f"{file}: must be a whole feature file ({str(error)[:80]})"
-        )
-        return None
-
-
-def _h5py() -> ModuleType:
-    try:
-        import h5py
-    except ImportError as error:
-        raise UserError(
-            "data.features: HDF5 files need h5py; pip install 'cdc-flower[video]'"
-        ) from error
-    return h5py
+def _is_steady(times: list[int], gaps: list[int]) -> bool:
+    """Whether frames follow one another evenly, but for rounding to ticks."""
+    if max(gaps) == min(gaps):
+        return True
+    rate = Fraction(times[-1] - times[0], len(gaps))
+    return min(gaps) >= _FINE and all(
+        abs(time - times[0] - rate * number) <= 1 for number, time in enumerate(times)
+    )
 
 
 def read_videos(
     path: str, names: list[str], num_frames: int, size: int, problems: Problems
 ) -> dict[str, NDArray[np.uint8]]:
-    """Decodes pixels ``[num_frames, size, size, 3]`` of the video files that are there, by PyAV.
+    """Decodes pixels ``[num_frames, size, size, 3]`` of the video files that are there.
 
     Args:
         path: A folder of video files.
         names: Of the videos, without the suffix.
-        num_frames: Of a video, spread evenly.
+        num_frames: Of a video, spread evenly over its time.
         size: Side of a frame in pixels.
         problems: What becomes of files that cannot be used.
 
     Raises:
         UserError: If PyAV or the folder is missing, or a file is truncated or no video.
     """
-    place = Path(path).expanduser()
-    if not place.is_dir():
-        raise UserError(f"data.videos must be an existing folder, got {path!r}")
+    place = existing(path, KEY, ("a folder",))
+    there = files_in(place, KEY)
+    files = by_name(there, VIDEO_SUFFIXES)
     found = {}
     for name in names:
-        file = next(
-            (f for f in (place / f"{name}{s}" for s in VIDEO_SUFFIXES) if f.is_file()), None
-        )
+        file = next((place / files[alias] for alias in aliases(name) if alias in files), None)
         if file is None:
             continue
         try:
             found[name] = decode(file, num_frames, size)
-        except UserError as error:
+        except Damaged as error:
             problems.report("video files", str(error))
     if not found:
-        raise UserError(f"data.videos must hold at least one annotated video, got none in {path!r}")
+        raise nothing_found(
+            f"{KEY} must hold at least one annotated video, NAME or {PREFIX}NAME "
+            f"with {', '.join(VIDEO_SUFFIXES)}",
+            path,
+            there,
+            names,
+            problems,
+        )
     return found
 
 
 def decode(file: Path, num_frames: int, size: int) -> NDArray[np.uint8]:
-    """Decodes frames ``[num_frames, size, size, 3]`` spread evenly, scaled to a square.
+    """Decodes frames ``[num_frames, size, size, 3]`` spread evenly in time, scaled to a square.
 
     Args:
         file: Of the video.
@@ -173,28 +122,104 @@ def decode(file: Path, num_frames: int, size: int) -> NDArray[np.uint8]:
         size: Side of a frame in pixels.
 
     Raises:
-        UserError: If PyAV is missing, or the file is truncated or no video.
+        UserError: If PyAV is missing.
+        Damaged: If the file is truncated or no video.
     """
-    try:
-        import av
-    except ImportError as error:
-        raise UserError(
-            "data.videos: video files need PyAV; pip install 'cdc-flower[video]'"
-        ) from error
-    try:
-        with av.open(str(file)) as container:
-            stream = container.streams.video[0]
-            declared = stream.frames
-            pictures = [
-                frame.reformat(width=size, height=size, format="rgb24").to_ndarray()
-                for frame in container.decode(stream)
-            ]
-    except (av.FFmpegError, IndexError, OSError) as error:
-        raise UserError(f"{file}: must be a whole video file ({error})") from error
-    if not pictures:
-        raise UserError(f"{file}: must hold at least one frame, got none")
-    if declared and len(pictures) < declared - 1:
-        raise UserError(
-            f"{file}: must be a whole video file, got {len(pictures)} of {declared} frames"
-        )
-    return np.stack([pictures[k] for k in spread_over(len(pictures), num_frames)])
+    _check_installed()
+    with whole(file, KIND):
+        if file.stat().st_size > MOST_BYTES:
+            raise Damaged(f"{file}: must have at most {MOST_BYTES:,} bytes")
+        if is_cut_off(file):
+            raise Damaged(f"{file}: must be a whole video file, got less than its own sizes say")
+        rows = _rows(file, num_frames)
+        pictures: dict[int, NDArray[np.uint8]] = {}
+        with _opened(file) as (container, stream):
+            for row, frame in enumerate(container.decode(stream)):
+                if row in rows:
+                    pictures[row] = _picture(frame, size)
+                if row == max(rows):
+                    break
+        return np.stack([pictures[row] for row in rows])
+
+
+def _rows(file: Path, num_frames: int) -> list[int]:
+    """Chooses frames of a video by their times; all are decoded to know that it is whole."""
+    times: list[int | None] = []
+    last = 0
+    end = Fraction(0)
+    with _opened(file) as (container, stream):
+        for packet in container.demux():
+            if packet.pts is not None and packet.time_base:
+                end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
+            if packet.stream.index != stream.index:
+                continue
+            for frame in stream.decode(packet):
+                times.append(frame.pts)
+                last = frame.duration or 0
+        declared = stream.frames
+        if container.format.name.startswith("mov"):
+            # What an edit list leaves out is in the file to be decoded, not to be shown.
+            declared = sum(not entry.is_discard for entry in stream.index_entries)
+        missing_s = Fraction(container.duration or 0, TICKS_PER_SECOND) - end
+        if container.format.name.startswith("matroska") and missing_s > _SLACK_S:
+            raise Damaged(
+                f"{file}: must be a whole video file, got {float(end):.1f} s "
+                f"of {float(end + missing_s):.1f}"
+            )
+    if not times:
+        raise Damaged(f"{file}: must hold at least one frame, got none")
+    if len(times) < declared - 1:
+        raise Damaged(f"{file}: must be a whole video file, got {len(times)} of {declared} frames")
+    return spread_in_time(times, last, num_frames).tolist()
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Opens a file at its video, which is no cover picture."""
+    import av
+
+    # No other file and no address that a file may name is opened.
+    options = {"protocol_whitelist": "file"}
+    with av.open(str(file), options=options, metadata_errors="replace") as container:
+        yield container, _video_of(file, container)
+
+
+def _video_of(file: Path, container: InputContainer) -> VideoStream:
+    """Chooses the first video of a file, sooner one that is no series of single pictures."""
+    streams = container.streams.video
+    moving = [s for s in streams if not s.disposition & type(s.disposition).attached_pic]
+    if not moving:
+        kinds = sorted({s.type.replace("audio", "sound") for s in container.streams} - {"video"})
+        got = [*kinds, *(["a cover picture"] if streams else [])]
+        raise Damaged(f"{file}: must hold a video, got {' and '.join(got) or 'nothing'} alone")
+    known = [stream for stream in moving if stream.codec_context is not None]
+    if not known:
+        raise Damaged(f"{file}: must hold a video whose coding PyAV knows")
+    stream = min(known, key=lambda stream: stream.codec_context.name in _STILLS)
+    _check_pixels(stream.codec_context.width, stream.codec_context.height)
+    return stream
+
+
+def _picture(frame: VideoFrame, size: int) -> NDArray[np.uint8]:
+    """Scales a frame to a square, the way up that a player shows it."""
+    from av.buffer import Buffer
+
+    _check_pixels(frame.width, frame.height)
+    pixels = frame.reformat(width=size, height=size, format="rgb24").to_ndarray()
+    sides: Mapping[str, object] = frame.side_data
+    data = sides.get("DISPLAYMATRIX")
+    matrix = bytes(data) if isinstance(data, Buffer) else None
+    return shown(
+        pixels.astype(np.uint8, copy=False),
+        None if matrix is None else np.frombuffer(matrix, np.int32),
+    )
+
+
+def _check_pixels(width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"{width} x {height} is over the limit of {MOST_PIXELS:,} pixels")
+
+
+def _check_installed() -> None:
+    if find_spec("av") is None:
+        raise UserError("data.videos: video files need PyAV; pip install 'cdc-flower[video]'")

@@ -10,8 +10,10 @@ from cdc_flower.core.errors import UserError
 from cdc_flower.devices.app import LabelBudget
 from cdc_flower.tasks.data.annotated_videos import ClipFileOptions
 from cdc_flower.tasks.video.annotated import annotated_stream
-from cdc_flower.tasks.video.annotations import Problems, read_annotations
-from cdc_flower.tasks.video.frames import decode, read_features, spread_over
+from cdc_flower.tasks.video.annotations import read_annotations
+from cdc_flower.tasks.video.features import read_features
+from cdc_flower.tasks.video.frames import decode, spread_over
+from cdc_flower.tasks.video.problems import Problems
 
 
 def raising() -> Problems:
@@ -153,11 +155,6 @@ def test_what_is_held_out_differs_from_the_rest_as_the_stream_does(tmp_path: Pat
         assert train.content_hash() != history.content_hash() != held_out.content_hash()
         rows = np.concatenate([batch.history[:, 0] for batch in held_out.batches(2, 0, 0, 0)])
         np.testing.assert_array_equal(np.sort(rows), held_out.queries)
-
-
-def test_frames_are_spread_over_the_clip() -> None:
-    np.testing.assert_array_equal(spread_over(9, 3), [1, 4, 7])
-    np.testing.assert_array_equal(spread_over(2, 4), [0, 0, 1, 1])
 
 
 @pytest.mark.parametrize("form", ["npy", "npz", "h5", "all.npz", "all.h5"])
