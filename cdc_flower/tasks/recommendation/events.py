@@ -39,13 +39,30 @@ def _numbered(
         raise ValueError(f"{kind} ids must be strings or integers, got an array of {array.dtype}")
     codes, found = pd.factorize(array)
     names = [str(value) for value in found]
-    if all(map(_is_integer, names)):
-        order = sorted(range(len(names)), key=lambda index: (int(names[index]), names[index]))
-    else:
-        order = sorted(range(len(names)), key=names.__getitem__)
+    order = name_order(names)
     rank = np.empty(len(names), np.int64)
     rank[order] = np.arange(len(names))
     return rank[codes], [names[index] for index in order]
+
+
+def name_order(names: Sequence[str]) -> list[int]:
+    """Sorts names: by number when all of them are integers, else by their characters.
+
+    Returns:
+        The place of each in the order.
+    """
+    if all(map(_is_integer, names)):
+        return sorted(range(len(names)), key=lambda index: (int(names[index]), names[index]))
+    return sorted(range(len(names)), key=names.__getitem__)
+
+
+def _ranks(names: Sequence[str]) -> tuple[NDArray[np.int32], list[str]]:
+    """Ranks names, but for empty ones, which stand for no id; and lists them in order."""
+    used = [code for code, name in enumerate(names) if name]
+    order = [used[place] for place in name_order([names[code] for code in used])]
+    rank = np.full(len(names), -1, np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    return rank, [names[code] for code in order]
 
 
 @dataclass(frozen=True)
@@ -147,6 +164,47 @@ class EventTable:
             source,
             num_skipped,
             None if contexts is None else contexts[order],
+        )
+
+    @classmethod
+    def of_codes(
+        cls,
+        users: tuple[NDArray[np.int32], Sequence[str]],
+        items: tuple[NDArray[np.int32], Sequence[str]],
+        times_s: NDArray[np.float64] | None,
+        source: str,
+        num_skipped: int = 0,
+    ) -> "EventTable":
+        """Sorts events whose ids are numbers already, in any order of the ids.
+
+        Args:
+            users: ``[M]`` codes, and the name of each code; "" stands for none. Users without
+                events are left out.
+            items: Likewise; items without events stay.
+            times_s: ``[M]`` finite seconds, or ``None`` where the order of the rows is all that is
+                known.
+            source: The path of the file.
+            num_skipped: Malformed rows that were left out.
+        """
+        rank, device_names = _ranks(users[1])
+        device = rank[users[0]]
+        counts = np.bincount(device, minlength=len(device_names))
+        if times_s is None:
+            order = np.argsort(device, kind="stable")
+        else:
+            order = np.lexsort((times_s, device))
+            times_s = times_s[order]
+        del device
+        rank, item_names = _ranks(items[1])
+        have_events = counts > 0
+        return cls(
+            np.concatenate([np.zeros(1, np.int64), np.cumsum(counts[have_events], dtype=np.int64)]),
+            (rank + 1)[items[0][order]],
+            times_s,
+            [name for name, has in zip(device_names, have_events, strict=True) if has],
+            item_names,
+            source,
+            num_skipped,
         )
 
     def first_devices(self, num_devices: int) -> "EventTable":
