@@ -1,6 +1,7 @@
 """Streams of interaction files: options of a file in, an event table or a stream out."""
 
 import logging
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,7 +51,9 @@ def stream_of(options: EventFileOptions, shape: StreamShape) -> EventStream:
     """
     keeps_all = options.min_user_events == options.min_item_events == 1
     read = read_parts(options, shape.num_devices if keeps_all else None)
-    log.info("data: %s: %s", read.events.source, "; ".join([read.size, *read.notes]))
+    said = "; ".join([f"{read.events.source}: {read.size}", *read.notes])
+    log.info("data: %s", said)
+    print(said, file=sys.stderr)
     return cut_stream(read.events, options, shape, read.notes)
 
 

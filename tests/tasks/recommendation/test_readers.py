@@ -505,7 +505,7 @@ def test_a_config_says_how_to_run_it_and_reads_a_file_of_its_layout(
         content = "".join((" " if sep == "auto" else sep).join(row) + "\n" for row in rows)
     Path(data["path"]).write_text(content)
     table = read_events(data)
-    has_times = "time" in (data.get("columns", []) or fields)
+    has_times = data["format"] == "auto" or "time" in data.get("columns", [])
     assert table.items.tolist() == [1, 2] and (table.times_s is not None) == has_times
     assert data["cut"] in ("events", "calendar") and (
         data["cut"] == "events" or table.times_s is not None
