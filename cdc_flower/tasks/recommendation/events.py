@@ -65,6 +65,24 @@ def _ranks(names: Sequence[str]) -> tuple[NDArray[np.int32], list[str]]:
     return rank, [names[code] for code in order]
 
 
+def _order(
+    device: NDArray[np.int32], times_s: NDArray[np.float64] | None
+) -> NDArray[np.int64] | None:
+    """Sorts events by device, then time; ties keep their order. None: they are in it already."""
+    if times_s is None:
+        in_order = (device[1:] >= device[:-1]).all()
+        return None if in_order else np.argsort(device, kind="stable")
+    least = times_s.min(initial=np.inf)
+    span = float(times_s.max(initial=-np.inf)) - float(least) + 1
+    if not len(device) or span * (int(device.max()) + 1) >= 2**52 or (np.rint(times_s) != times_s).any():
+        return np.lexsort((times_s, device))
+    key = times_s - least  # whole numbers below 2**53 are exact
+    key += device * span
+    if (key[1:] >= key[:-1]).all():
+        return None
+    return np.argsort(key.astype(np.int64), kind="stable")
+
+
 @dataclass(frozen=True)
 class EventTable:
     """Holds ``M`` events of all devices sorted by device, then time.
@@ -189,17 +207,15 @@ class EventTable:
         rank, device_names = _ranks(users[1])
         device = rank[users[0]]
         counts = np.bincount(device, minlength=len(device_names))
-        if times_s is None:
-            order = np.argsort(device, kind="stable")
-        else:
-            order = np.lexsort((times_s, device))
-            times_s = times_s[order]
+        order = _order(device, times_s)
+        times_s = times_s if times_s is None or order is None else times_s[order]
         del device
         rank, item_names = _ranks(items[1])
         have_events = counts > 0
+        item = items[0] if order is None else items[0][order]
         return cls(
             np.concatenate([np.zeros(1, np.int64), np.cumsum(counts[have_events], dtype=np.int64)]),
-            (rank + 1)[items[0][order]],
+            (rank + 1)[item],
             times_s,
             [name for name, has in zip(device_names, have_events, strict=True) if has],
             item_names,

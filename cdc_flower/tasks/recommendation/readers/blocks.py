@@ -57,42 +57,57 @@ def read_blocks(
     """
     check_encoding(encoding)
     source, line, is_empty = str(path), 1, True
-    with open_bytes(path, names) as file:
-        for raw in _whole_rows(_utf8(file, encoding, source), quote, source):
-            data = raw.replace(b"\r\n", b"\n") if b"\r" in raw else raw
-            if b"\0" in data:
-                decoded(data, "utf-8", source, line)
-            is_empty &= not data.strip()
-            yield Block(data, line)
-            line += data.count(b"\n")
+    try:
+        with open_bytes(path, names) as file:
+            for raw in _whole_rows(_utf8(file, encoding), quote, source):
+                data = raw.replace(b"\r\n", b"\n") if b"\r" in raw else raw
+                if b"\0" in data:
+                    decoded(data, "utf-8", source, line)
+                is_empty = is_empty and not data.strip()
+                yield Block(data, line)
+                line += data.count(b"\n")
+    except _Undecodable as error:
+        with open_bytes(path, names) as file:
+            before = file.read(error.offset)
+            got = f"byte 0x{(file.read(1) or before[-1:])[0]:02x}"
+        place = f"{source}:{before.count(bytes([10])) + 1}"
+        raise UserError(f"{place}: must be {encoding} text (data.encoding), got {got}") from error
     if is_empty:
         raise UserError(f"{source}: must hold at least one event, got an empty file")
 
 
-def _utf8(file: BinaryIO, encoding: str, source: str) -> Iterator[bytes]:
-    """Reads pieces of a file as UTF-8, without a byte order mark."""
+class _Undecodable(Exception):
+    """Tells at which byte of a file its text ends."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"byte {offset}")
+        self.offset = offset
+
+
+def _utf8(file: BinaryIO, encoding: str) -> Iterator[bytes]:
+    """Reads pieces of a file as UTF-8, without a byte order mark; the last one is empty."""
     name = codecs.lookup(encoding).name
     decoder = codecs.getincrementaldecoder(encoding)()
     is_plain = not any(word in name for word in _STATEFUL)
-    line, is_first, has_state = 1, True, False
+    num_bytes = num_pending = 0
+    is_first = True
     while True:
         raw = file.read(BLOCK_BYTES)
-        if is_plain and not has_state and raw.isascii():
-            piece = raw
-        else:
-            if is_first and is_plain:
-                raw = raw.removeprefix(_BOM)
+        piece, text = raw, ""
+        if not (is_plain and not num_pending and raw.isascii()):
+            bare = raw.removeprefix(_BOM) if is_first and is_plain else raw
             try:
-                piece = decoder.decode(raw, final=not raw).removeprefix("\ufeff").encode()
+                text = decoder.decode(bare, final=not raw)
             except UnicodeError as error:
-                decoded(raw, encoding, source, line)  # says the byte and its line
-                got = f"{encoding} text that ends within a character ({error.__class__.__name__})"
-                raise UserError(f"{source}: must be {encoding} text, got {got}") from error
-            has_state = bool(decoder.getstate()[0])
+                start = getattr(error, "start", 0) + len(raw) - len(bare)
+                raise _Undecodable(num_bytes - num_pending + start) from error
+            piece = (text.removeprefix("\ufeff") if is_first else text).encode()
+            num_pending = len(decoder.getstate()[0])
+        num_bytes += len(raw)
         is_first = False
-        line += piece.count(b"\n")
-        yield piece
-        if not raw and not has_state:
+        if piece or not raw:
+            yield piece
+        if not raw:
             return
 
 
@@ -121,10 +136,11 @@ def _whole_rows(pieces: Iterator[bytes], quote: str | None, source: str) -> Iter
 def _last_row_end(data: bytes, quote: str | None) -> int:
     """Finds the place after the last line break that is not within quotes; 0: there is none."""
     end = data.rfind(b"\n") + 1
-    if quote is None or not end or not data.count(quote.encode(), 0, end) % 2:
+    mark = b"" if quote is None else quote.encode()
+    if not mark or not end or mark not in data or not data.count(mark, 0, end) % 2:
         return end
-    numbers = np.frombuffer(data, np.uint8)
-    breaks = np.flatnonzero(numbers[:end] == ord("\n"))
-    quotes = np.flatnonzero(numbers[:end] == ord(quote))
+    numbers = np.frombuffer(data, np.uint8)[:end]
+    breaks = np.flatnonzero(numbers == ord("\n"))
+    quotes = np.flatnonzero(numbers == mark[0])
     outside = breaks[np.searchsorted(quotes, breaks) % 2 == 0]
     return int(outside[-1]) + 1 if len(outside) else 0

@@ -1,131 +1,20 @@
 """Collects the events of parts into one table, with ids as numbers from the first part on."""
 
-import heapq
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.tasks.recommendation.events import EventTable, name_order
-from cdc_flower.tasks.recommendation.readers.rows import Ids, RawIds, Rows, shown
-from cdc_flower.tasks.recommendation.readers.times import seconds_of, span_words, unit_of
+from cdc_flower.tasks.recommendation.events import EventTable
+from cdc_flower.tasks.recommendation.readers.book import Book
+from cdc_flower.tasks.recommendation.readers.rows import Rows
+from cdc_flower.tasks.recommendation.readers.times import WORDS, seconds_of, span_words, unit_of
 
-#: Longer ids are no ids.
-_LONGEST_ID = 1000
-#: Whole numbers of more digits are held as texts.
-_MOST_DIGITS = 18
-_WHOLE = re.compile(r"-?[1-9][0-9]{0,17}|0")
-_POINT_ZERO = re.compile(r"(-?[1-9][0-9]{0,17}|0)\.0+")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 #: Texts that programs write where a value is missing.
 _MISSING = frozenset({"nan", "null", "none", "inf", "-inf", "na", "n/a", "nat", "<na>", "undefined"})
-
-
-@dataclass
-class Book:
-    """Numbers ids in the order in which they come.
-
-    Attributes:
-        kind: user or item, for errors.
-        numbers: Whole number -> code.
-        texts: Any other id -> code.
-    """
-
-    kind: str
-    numbers: dict[int, int] = field(default_factory=dict)
-    texts: dict[str, int] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.numbers) + len(self.texts)
-
-    def codes_of(self, ids: RawIds, source: str) -> NDArray[np.int32]:
-        """Numbers the ids of a part.
-
-        Args:
-            ids: ``[M]``.
-            source: Of the file, for errors.
-
-        Raises:
-            UserError: If one is too long or has a control character.
-        """
-        if isinstance(ids, Ids):
-            used = np.unique(ids.codes)
-            known = np.full(len(ids.names), -1, np.int32)
-            known[used] = [self._of_text(ids.names[code], source) for code in used]
-            return known[ids.codes]
-        values = np.asarray(ids) if len(ids) else np.empty(0, np.int64)
-        codes, found = pd.factorize(values if values.dtype == np.int64 else np.array(ids, object))
-        if values.dtype == np.int64:
-            numbers = [self._of_number(number) for number in found.tolist()]
-        else:
-            numbers = [self._of_text(str(name).strip(), source) for name in found]
-        return np.array(numbers, np.int32)[codes] if len(numbers) else np.empty(0, np.int32)
-
-    def _of_number(self, number: int) -> int:
-        if abs(number) >= 10**_MOST_DIGITS:
-            return self.texts.setdefault(str(number), len(self))
-        return self.numbers.setdefault(number, len(self))
-
-    def _of_text(self, name: str, source: str) -> int:
-        if _WHOLE.fullmatch(name):
-            return self._of_number(int(name))
-        code = self.texts.get(name)
-        if code is None:
-            self._check(name, source)
-            code = self.texts[name] = len(self)
-        return code
-
-    def _check(self, name: str, source: str) -> None:
-        if len(name) > _LONGEST_ID:
-            raise UserError(
-                f"{source}: {self.kind} must be at most {_LONGEST_ID} characters long, "
-                f"got {len(name):,}: {shown(name)}"
-            )
-        if _CONTROL.search(name):
-            raise UserError(f"{source}: {self.kind} must have no control character, got {name!r}")
-
-    def merge_point_zero(self) -> tuple[NDArray[np.int32] | None, list[str]]:
-        """Makes ``1.0`` the id ``1`` where all ids are whole numbers, written with a point or not.
-
-        Returns:
-            New code of each code, or None if nothing changes; and what there is to say.
-        """
-        pointed = {name: found for name in self.texts if (found := _POINT_ZERO.fullmatch(name))}
-        if not pointed:
-            return None, []
-        if len(pointed) < len(self.texts):
-            both = [name for name, found in pointed.items() if int(found[1]) in self.numbers]
-            words = f"{self.kind}s {both[0].split('.')[0]!r} and {both[0]!r} are two" if both else ""
-            return None, [words] if words else []
-        new = np.arange(len(self), dtype=np.int32)
-        for name, found in pointed.items():
-            code = self.texts.pop(name)
-            new[code] = self.numbers.setdefault(int(found[1]), code)
-        first = next(iter(pointed))
-        return new, [f"{self.kind}s such as {first!r} are read as {first.split('.')[0]!r}"]
-
-    def names(self, size: int) -> list[str]:
-        """Lists the id of each code; "" for one that went."""
-        found = [""] * size
-        for number, code in self.numbers.items():
-            found[code] = str(number)
-        for name, code in self.texts.items():
-            found[code] = name
-        return found
-
-    def first(self, count: int) -> set[int]:
-        """Finds the codes of the first ids in the order of a table."""
-        if not self.texts:
-            return {self.numbers[number] for number in heapq.nsmallest(count, self.numbers)}
-        every = {**{str(number): code for number, code in self.numbers.items()}, **self.texts}
-        order = name_order(list(every))[:count]
-        codes = list(every.values())
-        return {codes[place] for place in order}
 
 
 class TooFewKept(Exception):
@@ -235,13 +124,13 @@ class Collector:
             times_s = None if times_s is None else times_s[::-1]
         books = []
         for book, codes in ((self.users, user), (self.items, item)):
-            size = len(book)
             new, notes = book.merge_point_zero()
             self.notes += notes
-            books.append((codes if new is None else new[codes], book.names(size)))
+            books.append((codes if new is None else new[codes], book.names()))
         self._tell_missing()
         table = EventTable.of_codes(books[0], books[1], times_s, self.source, self.num_skipped)
-        size = f"{self.num_rows:,} events, {len(self.users):,} users, {len(self.items):,} items"
+        num_users, num_items = (sum(map(bool, names)) for _, names in books)
+        size = f"{self.num_rows:,} events, {num_users:,} users, {num_items:,} items"
         return table, f"{size}, {span}"
 
     def _seconds(self, time_unit: str) -> tuple[NDArray[np.float64] | None, str]:
@@ -254,6 +143,8 @@ class Collector:
             return values, span_words(values, "", True) if len(values) else "no times"
         unit = unit_of(values, time_unit)
         times_s = seconds_of(values, unit, self.source)
+        if time_unit == "auto" and unit != "s":
+            self.notes.append(f"times are taken for {WORDS[unit]} by their size (data.time_unit)")
         return times_s, span_words(times_s, unit, time_unit != "auto") if len(values) else ""
 
     def _tell_missing(self) -> None:

@@ -103,6 +103,9 @@ class _Parser:
         if not sep:
             return None
         starts = field_starts(data, sep, self.layout.num_fields, self.options.quote)
+        if starts is None and (b"\n\n" in data or data.startswith(b"\n")):
+            data = re.sub(rb"\n\n+", b"\n", data).removeprefix(b"\n")
+            starts = field_starts(data, sep, self.layout.num_fields, self.options.quote)
         if starts is None:
             return None
         first = np.frombuffer(data, np.uint8)
@@ -129,9 +132,6 @@ class _Parser:
     def _single(self, data: bytes) -> tuple[bytes, bytes]:
         """Makes the separator a single byte, where that is possible."""
         sep, quote = self.layout.sep, self.options.quote
-        while b"\n\n" in data:
-            data = data.replace(b"\n\n", b"\n")
-        data = data.removeprefix(b"\n")
         if sep is None:
             return data, b" "
         raw = sep.encode()
@@ -224,7 +224,8 @@ def field_starts(
         return _word_starts(letters, is_break, num_fields, quote)
     is_sep = letters == sep[0]
     is_end = is_sep | is_break
-    if quote is not None and quote.encode() in data:
+    is_quoted = quote is not None and quote.encode() in data
+    if quote is not None and is_quoted:
         inside = _inside(letters, quote, is_end)
         if inside is None:
             return None
@@ -240,7 +241,7 @@ def field_starts(
     if num_breaks != len(breaks) or not is_break[breaks].all():
         return None
     starts = np.concatenate([[0], ends[:-1] + 1])
-    if quote is not None and quote.encode() in data:
+    if quote is not None and is_quoted:
         starts = starts + (letters[np.minimum(starts, len(letters) - 1)] == ord(quote))
     return starts.reshape(-1, num_fields)
 
