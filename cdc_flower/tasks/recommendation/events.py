@@ -13,6 +13,7 @@ from cdc_flower.core.errors import UserError
 #: Longer digit strings count as text: Python refuses to turn more than 4,300 digits into an
 #: integer.
 _MAX_DIGITS = 4000
+_MOST_DIGITS_OF_INT64 = 18
 
 
 def _is_integer(name: str) -> bool:
@@ -51,6 +52,12 @@ def name_order(names: Sequence[str]) -> list[int]:
     Returns:
         The place of each in the order.
     """
+    if all(map(str.isdecimal, names)) and all(map(str.isascii, names)):
+        if max(map(len, names), default=0) <= _MOST_DIGITS_OF_INT64:
+            numbers = np.array(list(map(int, names)), np.int64)
+            order = np.argsort(numbers, kind="stable")
+            if (np.diff(numbers[order]) > 0).all():
+                return order.tolist()
     if all(map(_is_integer, names)):
         return sorted(range(len(names)), key=lambda index: (int(names[index]), names[index]))
     return sorted(range(len(names)), key=names.__getitem__)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.tasks.recommendation.readers.rows import is_number, shown
+from cdc_flower.tasks.recommendation.readers.times import is_iso
 
 #: Role -> names that published files give it, without case, spaces, ``_``, ``-``, ``.`` and what
 #: follows a colon. Where a file has two of a role, the one in a later group of :data:`_RATHER` is
@@ -91,7 +92,7 @@ def is_header(
         columns: As configured; ``_`` is ignored. None: by names.
         second: The fields of the second row, if there is one.
     """
-    if any(is_number(word.strip()) for word in words):
+    if any(is_number(word.strip()) or is_iso(word) for word in words):
         return False
     if any(plain_name(word) in _TELLING for word in words):
         return True

@@ -27,6 +27,9 @@ _COMMENTS = ("#", "%")
 #: Columns of files without a header, by their number.
 _USUAL = {2: ("user", "item"), 4: ("user", "item", "rating", "time")}
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"(?=[ \t]|$)|([^ \t]+)')
+#: Ids of Amazon; its files of 2018 have items before users, and no header.
+_ASIN = re.compile(r"B0[0-9A-Z]{8}|[0-9]{9}[0-9X]")
+_REVIEWER = re.compile(r"A[0-9A-Z]{9,20}")
 #: Of steps in the time of a user, so many show which way the rows go.
 _SHARE = 0.9
 _LEAST_STEPS = 2
@@ -126,8 +129,11 @@ def find_layout(lines: Sequence[str], options: ReaderOptions, source: str) -> La
     num_fields = len(names) if listed is None else len(listed)
     whole = [row for row in events if len(row) == num_fields]
     _check_plausible(whole, places, source)
+    is_guess = columns is None and not has_header
     notes = [f"{num_comments} comment lines left out"] if num_comments else []
-    notes += _unsure(names, places, listed) if not has_header and options.header is None else []
+    if is_guess:
+        notes.append(f"without a header columns are taken for {', '.join(places)} (data.columns)")
+    notes += _unsure(names, places) if not has_header and options.header is None else []
     if "time" not in places:
         notes += _order_notes(whole, names if has_header else (), places, options, source)
     words = ", ".join(listed if listed is not None else [name.strip() for name in names])
@@ -222,6 +228,12 @@ def _check_plausible(
                 f"{source}: data.columns must not say {role} of what looks like times, "
                 f"got {shown(values[0])}"
             )
+    ids = [(row[places["user"]].strip(), row[places["item"]].strip()) for row in sample]
+    if ids and all(_ASIN.fullmatch(user) and _REVIEWER.fullmatch(item) for user, item in ids):
+        raise UserError(
+            f"{source}: data.columns says user of what looks like Amazon's items and item of what "
+            f"looks like its users, got {shown(ids[0][0])} and {shown(ids[0][1])}"
+        )
     if "rating" in places and "time" in places:
         pairs = [(row[places["rating"]].strip(), row[places["time"]].strip()) for row in sample]
         numbers = [(float(a), float(b)) for a, b in pairs if is_number(a) and is_number(b)]
@@ -232,11 +244,9 @@ def _check_plausible(
             )
 
 
-def _unsure(
-    names: Sequence[str], places: Mapping[str, int], listed: tuple[str, ...] | None
-) -> list[str]:
+def _unsure(names: Sequence[str], places: Mapping[str, int]) -> list[str]:
     """Says that the first row was taken for an event where nothing but words stand in it."""
-    if listed is None or {"rating", "time"} & set(places):
+    if {"rating", "time"} & set(places):
         return []
     used = [names[place].strip() for place in places.values() if place < len(names)]
     if any(any(letter.isdigit() for letter in word) for word in used):
