@@ -30,6 +30,8 @@ _QUOTED = re.compile(r'"((?:[^"]|"")*)"(?=[ \t]|$)|([^ \t]+)')
 #: Ids of Amazon; its files of 2018 have items before users, and no header.
 _ASIN = re.compile(r"B0[0-9A-Z]{8}|[0-9]{9}[0-9X]")
 _REVIEWER = re.compile(r"A[0-9A-Z]{9,20}")
+#: A separator divides so many of the lines into as many fields.
+_EVEN = 0.5
 #: Of steps in the time of a user, so many show which way the rows go.
 _SHARE = 0.9
 _LEAST_STEPS = 2
@@ -154,27 +156,24 @@ def _without_comments(
 
 
 def _separator(head: Sequence[str], options: ReaderOptions, source: str) -> str | None:
-    """Finds what stands between fields: the same number of times in all of the first lines."""
+    """Finds what stands between fields: the same number of times in most of the first lines."""
     sample = head[:100]
-    found = [
-        sep
-        for sep in _SEPARATORS
-        if len(counts := {len(split_line(line, sep, options.quote)) for line in sample}) == 1
-        and counts != {1}
-    ]
-    spaced = {len(split_line(line, None, options.quote)) for line in sample}
-    if found[:1] == ["\t"]:
-        return "\t"
-    if not found:
-        common = Counter(sep for line in sample for sep in _SEPARATORS if sep in line)
-        usual, count = common.most_common(1)[0] if common else ("", 0)
-        return usual if len(spaced) > 1 and count > len(sample) / 2 else None
-    if len(spaced) == 1 and spaced != {1}:
+    shares = {sep: _even_share(sample, sep, options.quote) for sep in (*_SEPARATORS, None)}
+    best = max(_SEPARATORS, key=lambda sep: shares[sep])
+    if shares["\t"] >= _EVEN or shares[best] < _EVEN:
+        return "\t" if shares["\t"] >= _EVEN else None
+    if shares[None] >= shares[best]:
         raise UserError(
-            f"{source}: data.sep must be given, because both {found[0]!r} and white space divide "
-            f"the lines evenly, got {shown(head[0])}"
+            f"{source}: data.sep must be given, because both {best!r} and white space divide the "
+            f"lines evenly, got {shown(head[0])}"
         )
-    return found[0]
+    return best
+
+
+def _even_share(lines: Sequence[str], sep: str | None, quote: str | None) -> float:
+    """Counts which share of lines have the usual number of fields; 0 where that is one."""
+    usual, count = Counter(len(split_line(line, sep, quote)) for line in lines).most_common(1)[0]
+    return count / len(lines) if usual > 1 else 0.0
 
 
 def _places(

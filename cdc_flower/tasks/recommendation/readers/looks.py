@@ -99,6 +99,9 @@ def hint(path: Path, format: str, names: Sequence[str] = ()) -> str:
         names: Patterns of the wanted member of a zip archive.
     """
     try:
+        kind = binary_kind(first_bytes(path))
+        if "text" in kind:
+            return f"; it looks like {kind}"
         likely = format_of(path, names)
     except UserError as error:
         return "; " + str(error).rpartition(", got what ")[2] if "looks like" in str(error) else ""
