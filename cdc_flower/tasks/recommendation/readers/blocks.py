@@ -121,6 +121,8 @@ def _whole_rows(pieces: Iterator[bytes], quote: str | None, source: str) -> Iter
         if not piece:
             break
         cut = _last_row_end(data, quote)
+        if b"\0" in piece:
+            cut = len(data)  # no text: who reads the block says so
         if not cut and len(data) > MOST_ROW_BYTES:
             cut = data.rfind(b"\n") + 1  # a quote that is never closed: its row is told as such
             if not cut:

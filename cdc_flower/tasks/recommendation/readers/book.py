@@ -22,7 +22,7 @@ _MOST_DIGITS = 18
 _MOST_SMALL = 2**24
 _WHOLE = re.compile(r"-?[1-9][0-9]{0,17}|0")
 _POINT_ZERO = re.compile(r"(-?[1-9][0-9]{0,17}|0)\.0+")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @dataclass

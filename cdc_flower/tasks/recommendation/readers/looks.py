@@ -61,7 +61,13 @@ def format_of(path: Path, names: Sequence[str] = ()) -> str:
         raise UserError(
             f"{path}: must be a table of events that a reader knows, got what looks like {kind}"
         )
-    return _format_of_text(head.decode("utf-8", errors="replace").removeprefix("\ufeff"))
+    text = head.decode("utf-8", errors="replace").removeprefix("\ufeff")
+    if re.match(r"\s*\[\s*[\[{]", text):
+        raise UserError(
+            f"{path}: must be a table of events that a reader knows, got what looks like a JSON "
+            "list; an object a line is read"
+        )
+    return _format_of_text(text)
 
 
 def _format_of_text(text: str) -> str:
@@ -69,16 +75,14 @@ def _format_of_text(text: str) -> str:
     start = text.lstrip()
     if _BLOCK.match(text):
         return "netflix"
-    if not start.startswith(("{", "[")):
+    if not start.startswith("{"):
         return "delimited"
     line = start.partition("\n")[0].strip()
-    if start.startswith("{"):
-        if re.match(r"\{\s*u?'", line):
-            return "python_lines"
-        if re.match(r'\{\s*"[^"]*"\s*:\s*\[', start) and not _is_flat(line):
-            return "json_lists"
-        return "json_lines"
-    return "delimited"
+    if re.match(r"\{\s*u?'", line):
+        return "python_lines"
+    if re.match(r'\{\s*"[^"]*"\s*:\s*\[', start) and not _is_flat(line):
+        return "json_lists"
+    return "json_lines"
 
 
 def _is_flat(line: str) -> bool:
