@@ -171,11 +171,12 @@ def _check_sep(sep: str | None) -> None:
 
 def _check_columns(columns: Sequence[str] | Mapping[str, str]) -> None:
     is_named = isinstance(columns, Mapping)
-    text = f"{{{', '.join(columns)}}}" if is_named else f"[{', '.join(columns)}]"
-    for name in columns:
+    names = [str(name) for name in columns]
+    text = f"{{{', '.join(names)}}}" if is_named else f"[{', '.join(names)}]"
+    for name in names:
         if name not in COLUMNS or (is_named and name == "_"):
-            raise unknown_name("column", str(name), COLUMNS, "data.columns")
-        if not is_named and name != "_" and columns.count(name) > 1:
+            raise unknown_name("column", name, COLUMNS, "data.columns")
+        if name != "_" and names.count(name) > 1:
             raise UserError(f"data.columns must name {name} at most once, got {text}")
     for name in ("user", "item"):
         if name not in columns:

@@ -52,12 +52,12 @@ def name_order(names: Sequence[str]) -> list[int]:
     Returns:
         The place of each in the order.
     """
-    if all(map(str.isdecimal, names)) and all(map(str.isascii, names)):
-        if max(map(len, names), default=0) <= _MOST_DIGITS_OF_INT64:
-            numbers = np.array(list(map(int, names)), np.int64)
-            order = np.argsort(numbers, kind="stable")
-            if (np.diff(numbers[order]) > 0).all():
-                return order.tolist()
+    are_digits = all(map(str.isdecimal, names)) and all(map(str.isascii, names))
+    if are_digits and max(map(len, names), default=0) <= _MOST_DIGITS_OF_INT64:
+        numbers = np.array(list(map(int, names)), np.int64)
+        order = np.argsort(numbers, kind="stable")
+        if (np.diff(numbers[order]) > 0).all():
+            return list(order.tolist())
     if all(map(_is_integer, names)):
         return sorted(range(len(names)), key=lambda index: (int(names[index]), names[index]))
     return sorted(range(len(names)), key=names.__getitem__)
@@ -81,7 +81,11 @@ def _order(
         return None if in_order else np.argsort(device, kind="stable")
     least = times_s.min(initial=np.inf)
     span = float(times_s.max(initial=-np.inf)) - float(least) + 1
-    if not len(device) or span * (int(device.max()) + 1) >= 2**52 or (np.rint(times_s) != times_s).any():
+    if (
+        not len(device)
+        or span * (int(device.max()) + 1) >= 2**52
+        or (np.rint(times_s) != times_s).any()
+    ):
         return np.lexsort((times_s, device))
     key = times_s - least  # whole numbers below 2**53 are exact
     key += device * span

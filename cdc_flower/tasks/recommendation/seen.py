@@ -100,9 +100,9 @@ def short_of_unseen(
     num_rows = len(sizes)
     short = np.zeros(num_rows, np.bool_)
     might = np.bincount(rows, minlength=num_rows) > np.max(sizes, axis=1, initial=0) - wanted
-    might |= (np.where(sizes > 0, sizes, np.iinfo(np.int64).max) - wanted).min(axis=1) < np.bincount(
-        rows, minlength=num_rows
-    )
+    might |= (np.where(sizes > 0, sizes, np.iinfo(np.int64).max) - wanted).min(
+        axis=1
+    ) < np.bincount(rows, minlength=num_rows)
     chosen = might[rows]
     width = int(place.max(initial=0)) + 1
     pairs = np.unique(rows[chosen] * width + place[chosen])

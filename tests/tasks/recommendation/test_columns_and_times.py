@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from reading_cases import events, message, options_of, read
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.tasks.data.registry import StreamShape
@@ -13,7 +14,6 @@ from cdc_flower.tasks.recommendation.event_files import stream_of
 from cdc_flower.tasks.recommendation.frames import events_of
 from cdc_flower.tasks.recommendation.readers.collect import Collector
 from cdc_flower.tasks.recommendation.readers.rows import Rows
-from reading_cases import events, message, options_of, read
 
 COLUMNS = ["user", "item", "rating", "time"]
 
@@ -88,7 +88,9 @@ def test_a_mapping_says_the_names_of_columns(file: Path) -> None:
     names = {"user": "who", "item": "What", "time": "when"}
     assert events(read(file, rows, columns=names)) == [("a", "i", 5), ("b", "j", 6)]
     told = message(file, rows, columns={**names, "item": "wat"})
-    assert "data.columns names 'wat' for the item, and the columns are who, what, when, other" in told
+    assert (
+        "data.columns names 'wat' for the item, and the columns are who, what, when, other" in told
+    )
 
 
 @pytest.mark.parametrize(
@@ -238,9 +240,15 @@ def test_the_unit_of_times_is_that_of_their_size(file: Path, unit: str, per_s: i
 
 def test_a_calendar_in_milliseconds_is_that_of_the_same_file_in_seconds(file: Path) -> None:
     rng = np.random.default_rng(0)
-    rows = [(int(u), i, int(t)) for u, i, t in zip(
-        rng.integers(0, 5, 60), rng.integers(0, 40, 60), rng.integers(1.5e9, 1.6e9, 60), strict=True
-    )]
+    rows = [
+        (int(u), i, int(t))
+        for u, i, t in zip(
+            rng.integers(0, 5, 60),
+            rng.integers(0, 40, 60),
+            rng.integers(1.5e9, 1.6e9, 60),
+            strict=True,
+        )
+    ]
     bounds = []
     for per_s in (1, 1000):
         file.write_text("user,item,time\n" + "".join(f"{u},{i},{t * per_s}\n" for u, i, t in rows))

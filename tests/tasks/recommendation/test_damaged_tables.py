@@ -16,12 +16,12 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pytest
+from reading_cases import events, message, options_of, read
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.study.data_files import data_facts
 from cdc_flower.tasks.recommendation.event_files import read_parts
 from cdc_flower.tasks.recommendation.readers import archives
-from reading_cases import events, message, options_of, read
 
 ROWS = b"user_id,item_id,rating,timestamp\n" + b"".join(
     b"%d,%d,3.5,%d\n" % (number % 7, number % 11, 10**9 + number) for number in range(60)
@@ -146,7 +146,9 @@ def test_a_folder_of_parts_is_one_table_without_hidden_files(tmp_path: Path) -> 
     with pytest.raises(UserError, match=r"files of 2 kinds \(.csv, .txt\)"):
         read_parts(options_of(tmp_path))
     assert read_parts(options_of(tmp_path, files=["part-*.csv"])).events.num_events == 2
-    (facts,) = data_facts([{"data": {"path": str(tmp_path), "files": ["part-*.csv"]}, "network": {}}])
+    (facts,) = data_facts(
+        [{"data": {"path": str(tmp_path), "files": ["part-*.csv"]}, "network": {}}]
+    )
     assert facts["files"] == 2
 
 
@@ -184,8 +186,10 @@ def test_an_error_names_the_format_that_the_file_looks_like(
 MALFORMED = {
     "json_lines": (
         '{"user": "a", "item": "b", "time": 5}\n',
-        ["{", "[1]", '{"user": 1.5, "item": 2}', '{"user": "a"}', "[" * 10**5, "9" * 5000]
-        + ['{"user": "a", "item": "", "time": 5}', '{"user": "a", "item": "b", "time": "x"}'],
+        [
+            *("{", "[1]", '{"user": 1.5, "item": 2}', '{"user": "a"}', "[" * 10**5, "9" * 5000),
+            *('{"user": "a", "item": "", "time": 5}', '{"user": "a", "item": "b", "time": "x"}'),
+        ],
     ),
     "python_lines": ("{'user': 'a', 'item': 'b'}\n", ["{", "(" * 10**5, "f()", "{'user': []}"]),
     "netflix": ("1:\n5,3,2005-09-06\n", ["5,3", "5,3,2005-13-06", ",3,2005-09-06", "x"]),

@@ -25,7 +25,11 @@ from cdc_flower.tasks.recommendation.event_files import ReadEvents, read_parts
 ROOT = Path(__file__).parents[3]
 CONFIG = Path(cdc_flower.__file__).parent / "configs" / "data" / "interactions.yaml"
 LINES = dict(
-    re.findall(r"^\| ([^|]+?) \| [^|]+ \| `(data\.path=.+)` \|$", (ROOT / "docs/data_files.md").read_text(), re.M)
+    re.findall(
+        r"^\| ([^|]+?) \| [^|]+ \| `(data\.path=.+)` \|$",
+        (ROOT / "docs/data_files.md").read_text(),
+        re.M,
+    )
 )
 
 Write = Callable[[Path], None]
@@ -147,7 +151,8 @@ FORMATS: dict[str, Write] = {
     "Netflix": netflix,
     "Steam": packed(
         "".join(
-            f"{{u'username': u'{u}', u'hours': 13.2, u'product_id': u'{i}', u'date': u'{ISO[t][:10]}'}}\n"
+            f"{{u'username': u'{u}', u'hours': 13.2, u'product_id': u'{i}', "
+            f"u'date': u'{ISO[t][:10]}'}}\n"
             for u, i, t in EVENTS
         )
     ),

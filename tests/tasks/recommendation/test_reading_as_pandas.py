@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from reading_cases import Events, events, read
 
 from cdc_flower.core.errors import UserError
-from reading_cases import Events, events, read
 
 SEPARATORS = [",", "\t", ";", "|", "::", " "]
 USERS = ["user_id", "userId", "user", "reviewerID", "visitorid", "User-ID", "user_id:token"]
@@ -45,8 +45,14 @@ def make(rng: random.Random) -> Made:
     if has_header or rng.random() < 0.5:
         rng.shuffle(columns)
     names = [_name(column, rng) for column in columns]
-    rows = [[_value(column, words, unit, sep, quotes, rng) for column in columns] for _ in range(rng.randint(3, 40))]
-    end, encoding = rng.choice(["\n", "\n", "\r\n"]), rng.choice(["utf-8", "utf-8", "latin-1", "utf-16"])
+    rows = [
+        [_value(column, words, unit, sep, quotes, rng) for column in columns]
+        for _ in range(rng.randint(3, 40))
+    ]
+    end, encoding = (
+        rng.choice(["\n", "\n", "\r\n"]),
+        rng.choice(["utf-8", "utf-8", "latin-1", "utf-16"]),
+    )
     lines = [_line(row, sep, quotes, rng) for row in ([names] if has_header else []) + rows]
     content = end.join(lines) + rng.choice(["", end])
     bom = "\ufeff" if encoding == "utf-8" and rng.random() < 0.2 else ""
@@ -71,9 +77,7 @@ def _name(column: str, rng: random.Random) -> str:
     return rng.choice(kinds[column])
 
 
-def _value(
-    column: str, words: bool, unit: str, sep: str, quotes: str, rng: random.Random
-) -> str:
+def _value(column: str, words: bool, unit: str, sep: str, quotes: str, rng: random.Random) -> str:
     """Makes a value that may stand in a column."""
     if column == "rating":
         return rng.choice(["1", "3.5", "5.0", "4"])
@@ -92,7 +96,8 @@ def _value(
 def _line(row: list[str], sep: str, quotes: str, rng: random.Random) -> str:
     return sep.join(
         '"' + value.replace('"', '""') + '"'
-        if quotes == "all" or (quotes == "some" and (sep in value or '"' in value or rng.random() < 0.3))
+        if quotes == "all"
+        or (quotes == "some" and (sep in value or '"' in value or rng.random() < 0.3))
         else value
         for value in row
     )

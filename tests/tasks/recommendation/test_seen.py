@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reading_cases import options_of
 
 from cdc_flower.tasks.data.registry import StreamShape
 from cdc_flower.tasks.recommendation import seen as module
 from cdc_flower.tasks.recommendation.event_files import stream_of
 from cdc_flower.tasks.recommendation.seen import SeenItems, short_of_unseen
-from reading_cases import options_of
 
 
 def pairs_of(seen: SeenItems, num_rows: int, num_items: int) -> set[tuple[int, int]]:

@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
@@ -98,9 +99,9 @@ class _Unpacked(io.RawIOBase):
         self._left -= len(data)
         if self._left < 0:
             raise UserError(
-                f"{self._path}: a {self._kind} file of {self._num_packed:,} bytes must expand to at "
-                f"most {MOST_EXPANSION} times that and {FREE_BYTES // 2**20} MiB, got more; unpack "
-                "it first if it is what you want"
+                f"{self._path}: a {self._kind} file of {self._num_packed:,} bytes must expand to "
+                f"at most {MOST_EXPANSION} times that and {FREE_BYTES // 2**20} MiB, got more; "
+                "unpack it first if it is what you want"
             )
         buffer[: len(data)] = data
         return len(data)
@@ -135,9 +136,9 @@ def open_bytes(path: Path, names: Sequence[str] = ()) -> BinaryIO:
     if not kind:
         return path.open("rb")
     openers: dict[str, Callable[[], object]] = {
-        "gzip": lambda: gzip.open(path),
-        "bzip2": lambda: bz2.open(path),
-        "xz": lambda: lzma.open(path),
+        "gzip": partial(gzip.GzipFile, path),
+        "bzip2": partial(bz2.BZ2File, path),
+        "xz": partial(lzma.LZMAFile, path),
         "zstd": lambda: pa.input_stream(str(path), compression="zstd"),
         "zip": lambda: _member(path, names),
     }
@@ -157,7 +158,7 @@ def _member(path: Path, names: Sequence[str]) -> object:
         if fnmatch(each.rsplit("/", 1)[-1], name) or fnmatch(each, name)
     ]
     found = list(dict.fromkeys(wanted)) if names else shown
-    if names and not found or len(found) != 1 and not names:
+    if (names and not found) or (len(found) != 1 and not names):
         listed = ", ".join(shown[:6]) + (", ..." if len(shown) > 6 else "")
         rule = f"one of {', '.join(names)}" if names else "one file, or data.files name which"
         raise UserError(f"{path}: a zip file must hold {rule}, got {listed or 'none'}")

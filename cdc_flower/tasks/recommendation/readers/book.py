@@ -68,7 +68,7 @@ class Book:
             codes, found = pd.factorize(np.array(ids, object))
             names = [self._of_text(str(name).strip(), source) for name in found]
             return np.array(names, np.int32)[codes]
-        if len(values) and 0 <= values.min() and values.max() < _MOST_SMALL:
+        if len(values) and values.min() >= 0 and values.max() < _MOST_SMALL:
             return self._of_small(values)
         codes, found = pd.factorize(values)
         return np.array([self._of_number(int(number)) for number in found], np.int32)[codes]
@@ -137,7 +137,9 @@ class Book:
             return None, []
         if len(pointed) < len(self.texts):
             both = [name for name, found in pointed.items() if self._knows(int(found[1]))]
-            words = f"{self.kind}s {both[0].split('.')[0]!r} and {both[0]!r} are two" if both else ""
+            words = (
+                f"{self.kind}s {both[0].split('.')[0]!r} and {both[0]!r} are two" if both else ""
+            )
             return None, [words] if words else []
         new = np.arange(self.size, dtype=np.int32)
         for name, found in pointed.items():
@@ -153,7 +155,10 @@ class Book:
     def whole_numbers(self) -> dict[int, int]:
         """Lists the code of each whole number."""
         small = np.flatnonzero(self.small >= 0)
-        return {**dict(zip(small.tolist(), self.small[small].tolist(), strict=True)), **self.numbers}
+        return {
+            **dict(zip(small.tolist(), self.small[small].tolist(), strict=True)),
+            **self.numbers,
+        }
 
     def names(self) -> list[str]:
         """Lists the id of each code; "" for one that went."""

@@ -76,14 +76,18 @@ def careful_rows(block: Block, layout: Layout, options: ReaderOptions, source: s
         if name in ("user", "item"):
             holds = not_empty(values)
         else:
-            plain = values if options.decimal == "." else [each.replace(",", ".") for each in values]
+            plain = (
+                values if options.decimal == "." else [each.replace(",", ".") for each in values]
+            )
             numbers[name] = to_numbers(plain)
             holds = np.isfinite(numbers[name])
             if name == "time":
                 numbers[name], is_dated = _times(values, numbers[name])
                 holds = np.isfinite(numbers[name]) & (is_dated | (numbers[name] >= 0))
         shown_at: Callable[[int], str] = partial(_shown_at, values)
-        checks.append(Check(spread(holds, whole), RULES[name] + _hint(name, values, holds), shown_at))
+        checks.append(
+            Check(spread(holds, whole), RULES[name] + _hint(name, values, holds), shown_at)
+        )
     good = good_rows(source, lambda row: line_numbers[row], checks, options.skip_errors)
     kept = good[whole]
     users, items = (np.array(columns[name], dtype=object)[kept] for name in ("user", "item"))
@@ -97,9 +101,7 @@ def careful_rows(block: Block, layout: Layout, options: ReaderOptions, source: s
     return Rows(users[wanted], items[wanted], times_s, num_skipped, is_dated, num_unwanted)
 
 
-def _times(
-    values: list[str], numbers: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], bool]:
+def _times(values: list[str], numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], bool]:
     """Reads dates where more of the times are dates than numbers."""
     if not values or np.isfinite(numbers).mean() > 0.5:
         return numbers, False

@@ -14,7 +14,9 @@ from cdc_flower.tasks.recommendation.readers.rows import Rows
 from cdc_flower.tasks.recommendation.readers.times import WORDS, seconds_of, span_words, unit_of
 
 #: Texts that programs write where a value is missing.
-_MISSING = frozenset({"nan", "null", "none", "inf", "-inf", "na", "n/a", "nat", "<na>", "undefined"})
+_MISSING = frozenset(
+    {"nan", "null", "none", "inf", "-inf", "na", "n/a", "nat", "<na>", "undefined"}
+)
 
 
 class TooFewKept(Exception):

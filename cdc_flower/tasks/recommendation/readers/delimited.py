@@ -7,7 +7,7 @@ row or a quote within a field, is read row by row by ``careful``.
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,13 +15,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cdc_flower.core.errors import UserError
 from cdc_flower.tasks.recommendation.readers.blocks import Block, read_blocks
 from cdc_flower.tasks.recommendation.readers.careful import careful_rows
 from cdc_flower.tasks.recommendation.readers.layout import NUM_HEAD, Layout, find_layout
 from cdc_flower.tasks.recommendation.readers.options import ReaderOptions
 from cdc_flower.tasks.recommendation.readers.registry import readers
-from cdc_flower.tasks.recommendation.readers.rows import Ids, RawIds, Rows
+from cdc_flower.tasks.recommendation.readers.rows import Ids, Rows
 from cdc_flower.tasks.recommendation.readers.times import iso_s
 
 _NEWLINE, _SPACE, _TAB = 10, 32, 9

@@ -7,35 +7,36 @@ from cdc_flower.tasks.recommendation.readers.rows import is_number, shown
 from cdc_flower.tasks.recommendation.readers.times import is_iso
 
 #: Role -> names that published files give it, without case, spaces, ``_``, ``-``, ``.`` and what
-#: follows a colon. Where a file has two of a role, the one in a later group of :data:`_RATHER` is
-#: left.
-NAMES = {
-    "user": frozenset(
-        "user userid uid userno usr username userhash useridx usersha1 u reviewerid reviewer "
-        "visitorid visitor customerid customer custid memberid member profileid playerid player "
-        "steamid accountid account buyerid sessionid session authorid personid viewerid listenerid "
-        "listener readerid deviceid device msno".split()
-    ),
-    "item": frozenset(
-        "item itemid itemsid iid items i asin parentasin movieid movie filmid film songid song "
-        "trackid track traid artistid artist artistname artid musicbrainzartistid bookid book isbn "
-        "productid product goodsid sku skuid businessid business gmapid venueid venue locationid "
-        "location poiid poi placeid recipeid gameid game appid videoid clipid newsid articleid "
-        "article animeid anime adid beerid beerbeerid jokeid contentid".split()
-    ),
-    "rating": frozenset(
-        "rating ratings score stars star overall rate bookrating ratingscore ratingvalue "
-        "preference vote reviewoverall".split()
-    ),
-    "time": frozenset(
-        "time timestamp times ts t datetime date unixreviewtime reviewtime unixtime unixtimestamp "
-        "timestampms reviewtimestamp createdat createtime checkintime eventtime ratingtimestamp "
-        "ratetime visitedat playedat utctime timesec".split()
-    ),
-    "kind": frozenset(
-        "kind event behavior behaviour behaviortype action actiontype eventtype".split()
-    ),
+#: follows a colon.
+_WRITTEN = {
+    "user": """
+        user userid uid userno usr username userhash useridx usersha1 u reviewerid
+        reviewer visitorid visitor customerid customer custid memberid member profileid
+        playerid player steamid accountid account buyerid sessionid session authorid
+        personid viewerid listenerid listener readerid deviceid device msno
+    """,
+    "item": """
+        item itemid itemsid iid items i asin parentasin movieid movie filmid film songid
+        song trackid track traid artistid artist artistname artid musicbrainzartistid
+        bookid book isbn productid product goodsid sku skuid businessid business gmapid
+        venueid venue locationid location poiid poi placeid recipeid gameid game appid
+        videoid clipid newsid articleid article animeid anime adid beerid beerbeerid
+        jokeid contentid
+    """,
+    "rating": """
+        rating ratings score stars star overall rate bookrating ratingscore ratingvalue
+        preference vote reviewoverall
+    """,
+    "time": """
+        time timestamp times ts t datetime date unixreviewtime reviewtime unixtime
+        unixtimestamp timestampms reviewtimestamp createdat createtime checkintime
+        eventtime ratingtimestamp ratetime visitedat playedat utctime timesec
+    """,
+    "kind": """
+        kind event behavior behaviour behaviortype action actiontype eventtype
+    """,
 }
+NAMES = {role: frozenset(names.split()) for role, names in _WRITTEN.items()}
 #: One of these says that a row is a header; a row of events may hold others, such as ``Time``, by
 #: chance.
 _TELLING = frozenset(
@@ -154,9 +155,7 @@ def places_by_name(names: Sequence[str], source: str) -> dict[str, int]:
     return found
 
 
-def places_by_map(
-    names: Sequence[str], columns: Mapping[str, str], source: str
-) -> dict[str, int]:
+def places_by_map(names: Sequence[str], columns: Mapping[str, str], source: str) -> dict[str, int]:
     """Finds the places of columns that the configuration names.
 
     Args:
@@ -178,7 +177,8 @@ def places_by_map(
         else:
             listed = ", ".join(stripped[:12])
             raise UserError(
-                f"{source}: data.columns names {name!r} for the {role}, and the columns are {listed}"
+                f"{source}: data.columns names {name!r} for the {role}, and the columns are "
+                f"{listed}"
             )
     return found
 
@@ -199,7 +199,7 @@ def check_agreement(names: Sequence[str], columns: Sequence[str], source: str, l
         role = role_of(name)
         if column != "_" and role and role != column:
             raise UserError(
-                f"{source}:{line}: the header names column {number} {shown(name.strip())}, which is "
-                f"the {role}, and data.columns says {column}: [{', '.join(columns)}]; write "
+                f"{source}:{line}: the header names column {number} {shown(name.strip())}, which "
+                f"is the {role}, and data.columns says {column}: [{', '.join(columns)}]; write "
                 "data.columns=null to read by the names"
             )

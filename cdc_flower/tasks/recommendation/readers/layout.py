@@ -108,9 +108,7 @@ def find_layout(lines: Sequence[str], options: ReaderOptions, source: str) -> La
             not known, or hold what they cannot be.
     """
     sep = options.sep
-    numbered = [
-        (number, line) for number, line in enumerate(lines, 1) if not is_blank(line, sep)
-    ]
+    numbered = [(number, line) for number, line in enumerate(lines, 1) if not is_blank(line, sep)]
     numbered, num_comments = _without_comments(numbered, options)
     if not numbered:
         raise UserError(f"{source}: must hold at least one event, got none")
@@ -147,9 +145,7 @@ def _without_comments(
 ) -> tuple[list[tuple[int, str]], int]:
     """Drops the first lines that are comments, unless all lines begin like that."""
     marks = _COMMENTS if options.comment is None else (options.comment,)
-    first = next(
-        (row for row, (_, line) in enumerate(numbered) if not line.startswith(marks)), 0
-    )
+    first = next((row for row, (_, line) in enumerate(numbered) if not line.startswith(marks)), 0)
     if options.header is False and options.comment is None:
         return numbered, 0
     return numbered[first:], first
@@ -215,9 +211,7 @@ def _places(
     return {role: place for place, role in enumerate(_USUAL[len(names)])}
 
 
-def _check_plausible(
-    rows: Sequence[Sequence[str]], places: Mapping[str, int], source: str
-) -> None:
+def _check_plausible(rows: Sequence[Sequence[str]], places: Mapping[str, int], source: str) -> None:
     """Refuses ids that are all dates, and ratings that are times while times are ratings."""
     sample = rows[:100]
     for role in ("user", "item"):
@@ -310,4 +304,3 @@ def _falling_share(users: Sequence[str], values: np.ndarray) -> float:
             steps.append(value < last[user])
         last[user] = value
     return float(np.mean(steps)) if len(steps) >= _LEAST_STEPS else 0.0
-

@@ -1,4 +1,4 @@
-"""Netflix's blocks of ratings: ``ITEM:`` on a line, then ``user,rating,date`` lines of that item."""
+"""Netflix's blocks of ratings: ``ITEM:`` on a line, then its ``user,rating,date`` lines."""
 
 from collections.abc import Iterator
 from pathlib import Path

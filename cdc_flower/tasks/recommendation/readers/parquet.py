@@ -79,7 +79,9 @@ def _rows(
     if options.kinds is not None and "kind" in used:
         kinds = pa.array(options.kinds, pa.string())
         texts = batch.column(used["kind"]).cast(pa.string())
-        wanted = pc.fill_null(pc.is_in(texts, value_set=kinds), False).to_numpy(zero_copy_only=False)
+        wanted = pc.fill_null(pc.is_in(texts, value_set=kinds), False).to_numpy(
+            zero_copy_only=False
+        )
     kept = holds & wanted
     return Rows(
         _taken(ids["user"], kept),

@@ -39,7 +39,9 @@ def iso_s(texts: Sequence[str] | NDArray[np.object_]) -> NDArray[np.float64]:
         text.strip().replace(",", ".").replace("UTC", "Z") if is_iso(text) else None
         for text in map(str, found)
     ]
-    dates = pd.to_datetime(pd.Series(plain, dtype=object), format="ISO8601", utc=True, errors="coerce")
+    dates = pd.to_datetime(
+        pd.Series(plain, dtype=object), format="ISO8601", utc=True, errors="coerce"
+    )
     since = (dates - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
     return np.asarray(since, np.float64)[codes]
 
@@ -70,8 +72,8 @@ def seconds_of(values: NDArray, unit: str, source: str) -> NDArray[np.float64]:
         row = int(np.argmax(times_s >= MOST_S))
         got = values[row].item()
         raise UserError(
-            f"{source}: times must be of one unit (data.time_unit), got {got} for event {row + 1:,} "
-            f"among {WORDS[unit]}"
+            f"{source}: times must be of one unit (data.time_unit), got {got} for event "
+            f"{row + 1:,} among {WORDS[unit]}"
         )
     return times_s
 
