@@ -13,7 +13,7 @@ from cdc_flower.tasks.recommendation.readers.archives import open_bytes
 from cdc_flower.tasks.recommendation.readers.files import check_encoding, decoded
 
 #: Bytes of a block, but for a line that is longer.
-BLOCK_BYTES = 4 * 2**20
+BLOCK_BYTES = 8 * 2**20
 #: A row, with quoted line breaks in it, is at most so long.
 MOST_ROW_BYTES = 64 * 2**20
 _BOM = b"\xef\xbb\xbf"

@@ -59,15 +59,15 @@ class Book:
         if isinstance(ids, Ids):
             if not len(ids.codes):
                 return np.empty(0, np.int32)
-            used = np.unique(ids.codes)
+            used = np.flatnonzero(np.bincount(ids.codes, minlength=len(ids.names)))
             known = np.full(len(ids.names), -1, np.int32)
-            known[used] = [self._of_text(ids.names[code], source) for code in used]
+            known[used] = self._of_texts([ids.names[code] for code in used.tolist()], source)
             return known[ids.codes]
         values = np.asarray(ids) if len(ids) else np.empty(0, np.int64)
         if values.dtype != np.int64:
             codes, found = pd.factorize(np.array(ids, object))
-            names = [self._of_text(str(name).strip(), source) for name in found]
-            return np.array(names, np.int32)[codes]
+            names = [str(name).strip() for name in found]
+            return np.array(self._of_texts(names, source), np.int32)[codes]
         if len(values) and values.min() >= 0 and values.max() < _MOST_SMALL:
             return self._of_small(values)
         codes, found = pd.factorize(values)
@@ -107,6 +107,13 @@ class Book:
         code = known.setdefault(key, self.size)
         self.size += code == self.size
         return code
+
+    def _of_texts(self, names: list[str], source: str) -> list[int]:
+        known = list(map(self.texts.get, names))
+        return [
+            self._of_text(name, source) if code is None else code
+            for name, code in zip(names, known, strict=True)
+        ]
 
     def _of_text(self, name: str, source: str) -> int:
         if _WHOLE.fullmatch(name):

@@ -303,7 +303,7 @@ def _ids(column: pd.Series) -> "NDArray[np.int64] | Ids | None":
     if values.dtype == np.int64:
         return values
     codes, found = pd.factorize(values)
-    names = [str(each).strip() for each in found]
+    names = list(map(str.strip, found))
     return Ids(codes, names) if all(names) else None
 
 
