@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from cdc_flower.tasks.recommendation.readers.blocks import Block, read_blocks
@@ -79,7 +80,8 @@ class _Parser:
         layout: Of the file.
         options: As configured.
         source: Of the file, for errors.
-        texts: Roles of columns that are read as texts: a block had what is no whole number.
+        texts: Roles of columns that are read as texts, because in a block pandas would have read
+            them as something that is written in more than one way.
     """
 
     layout: Layout
@@ -107,26 +109,21 @@ class _Parser:
             starts = field_starts(data, sep, self.layout.num_fields, self.options.quote)
         if starts is None:
             return None
-        first = np.frombuffer(data, np.uint8)
-        texts = set(self.texts)
-        for role in ("user", "item"):
-            if not _are_canonical(first, starts[:, self.layout.places[role]]):
-                texts.add(role)
-        frame = self._parsed(data, sep, texts)
+        frame = self._parsed(data, sep)
         if frame is None:
             return None
+        letters = np.frombuffer(data, np.uint8)
         wrong = {
-            role for role in ("user", "item") if role not in texts and frame[role].dtype != np.int64
+            role
+            for role in {"user", "item"} - self.texts
+            if not _is_exact(frame[role], letters, starts[:, self.layout.places[role]])
         }
-        if "time" in frame and frame["time"].dtype.kind not in "i":
-            wrong.add("time")
-        if wrong - texts:
-            texts |= wrong
-            frame = self._parsed(data, sep, texts)
-            if frame is None:
-                return None
-        self.texts = texts
-        return self._rows(frame)
+        if "time" in frame and frame["time"].dtype.kind in "fub":
+            wrong |= {"time"} - self.texts
+        if wrong:
+            self.texts |= wrong
+            frame = self._parsed(data, sep)
+        return None if frame is None else self._rows(frame)
 
     def _single(self, data: bytes) -> tuple[bytes, bytes]:
         """Makes the separator a single byte, where that is possible."""
@@ -140,7 +137,7 @@ class _Parser:
             return data, b""
         return data.replace(raw, _UNIT), _UNIT
 
-    def _parsed(self, data: bytes, sep: bytes, texts: set[str]) -> pd.DataFrame | None:
+    def _parsed(self, data: bytes, sep: bytes) -> pd.DataFrame | None:
         """Parses the columns that are used, some as texts."""
         places = self.layout.places
         used = {place: role for role, place in places.items()}
@@ -152,7 +149,7 @@ class _Parser:
                 header=None,
                 names=range(self.layout.num_fields),
                 usecols=sorted(used),
-                dtype={places[role]: object for role in (texts | {"kind"}) & set(places)},
+                dtype={places[role]: object for role in (self.texts | {"kind"}) & set(places)},
                 na_filter=False,
                 quotechar=quote or '"',
                 quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
@@ -291,6 +288,13 @@ def _are_canonical(letters: NDArray[np.uint8], starts: NDArray[np.int64]) -> boo
     return bool((is_plain | is_zero | is_negative).all())
 
 
+def _is_exact(column: pd.Series, letters: NDArray[np.uint8], starts: NDArray[np.int64]) -> bool:
+    """Tells whether ids are as they are written: texts, or whole numbers written in one way."""
+    if column.dtype == np.int64:
+        return _are_canonical(letters, starts)
+    return column.dtype == object or isinstance(column.dtype, pd.StringDtype)
+
+
 def _is_finite(column: pd.Series) -> bool:
     if column.dtype.kind in "iu":
         return True
@@ -299,10 +303,15 @@ def _is_finite(column: pd.Series) -> bool:
 
 def _ids(column: pd.Series) -> "NDArray[np.int64] | Ids | None":
     """Reads ids; None if one is empty."""
-    values = column.to_numpy()
-    if values.dtype == np.int64:
-        return values
-    codes, found = pd.factorize(values)
+    if column.dtype == np.int64:
+        return np.asarray(column.to_numpy())
+    if column.dtype != object:
+        coded = pa.array(column).dictionary_encode()
+        if isinstance(coded, pa.ChunkedArray):
+            coded = coded.combine_chunks()
+        codes, found = coded.indices.to_numpy().astype(np.int64), coded.dictionary.to_pylist()
+    else:
+        codes, found = pd.factorize(column.to_numpy())
     names = list(map(str.strip, found))
     return Ids(codes, names) if all(names) else None
 
