@@ -122,6 +122,16 @@ def test_without_a_header_a_guess_is_said_or_refused(file: Path) -> None:
     assert "item of what looks like times" in message(file, "1,2014-04-07T10:51:09Z,214536502,0\n")
 
 
+@pytest.mark.parametrize("sep", [",", "::", None])
+def test_a_short_row_beside_a_long_one_is_no_pair_of_whole_rows(
+    file: Path, sep: str | None
+) -> None:
+    rows = "a,1,x\nb,2\nc,3,x,y\n".replace(",", sep or "  ")
+    keys = {"columns": ["user", "item", "_"], "sep": sep}
+    assert message(file, rows, **keys).startswith(":2: row must have 3 fields (user, item, _)")
+    assert events(read(file, rows, on_error="skip", **keys)) == [("a", "1", None)]
+
+
 # Quotes and ids.
 
 
