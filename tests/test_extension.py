@@ -42,11 +42,11 @@ OWN = {
         "strategies=[static,duet]",
         "task=discovery",
         "data=interactions",
-        "data.format=json_lines",
+        "data.format=click_lines",
         "network=traces",
         "network.format=drive_log",
         "network.part=all",
-        f"plugins=[{PACKAGE}.discovery,{PACKAGE}.json_lines,{PACKAGE}.drive_log,{PACKAGE}.energy]",
+        f"plugins=[{PACKAGE}.discovery,{PACKAGE}.click_lines,{PACKAGE}.drive_log,{PACKAGE}.energy]",
         "strategy.duet.epochs=1",
     ),
 }

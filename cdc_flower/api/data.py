@@ -84,7 +84,7 @@ def num_segments_of(node: Held) -> int | None:
 def _frame_node(frame: pd.DataFrame, settings: Mapping[str, object]) -> Held:
     checked: dict[str, Any] = checked_values(options_of(FrameOptions), settings, "data")
     options = FrameOptions(**checked)
-    source = FrameSource(events_of(frame), options)
+    source = FrameSource(events_of(frame, options.time_unit), options)
     known = {name: getattr(options, name) for name in options_of(FrameOptions)}
     told = {TARGET: class_path(frame), "content": source.content_hash()[:20]}
     return Held(source, {**known, **told})

@@ -9,7 +9,7 @@ from pathlib import Path
 from cdc_flower.core.files import sha256_of
 from cdc_flower.study.folder import RUNS
 from cdc_flower.study.trees import Config, Tree
-from cdc_flower.tasks.recommendation.readers.files import find_file
+from cdc_flower.tasks.recommendation.readers.files import find_files
 
 #: Keys of ``data`` and ``network`` that name files or folders which are read.
 PATHS = ("path", "annotations", "features", "videos", "msvd")
@@ -55,9 +55,12 @@ def _facts(place: str, files: object, beside: Sequence[Path]) -> Tree:
         beside: Folders in it that are no data.
     """
     path = Path(place).expanduser()
+    found: list[str] = []
     if path.is_dir() and isinstance(files, Sequence) and files and not isinstance(files, str):
-        path = find_file(place, [str(name) for name in files])
-    found = _names(path, files if isinstance(files, str) else "*")
+        parts = find_files(place, [str(name) for name in files])
+        path = parts[0] if len(parts) == 1 else path
+        found = [part.relative_to(path).as_posix() for part in parts] if len(parts) > 1 else []
+    found = found or _names(path, files if isinstance(files, str) else "*")
     is_data = {name: not _is_below((path / name).resolve(), beside) for name in found}
     names = [name for name in found if is_data[name]]
     num_bytes = sum((path / name).stat().st_size for name in names)

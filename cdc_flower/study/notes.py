@@ -12,6 +12,8 @@ log = logging.getLogger("cdc_flower")
 
 #: Stands for the base model among the strategies.
 BASE = "base model"
+#: Stands for the data: what was left out or assumed in reading them.
+DATA = "data"
 
 
 class Notes:

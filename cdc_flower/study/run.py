@@ -30,7 +30,7 @@ from cdc_flower.study.cloud import train_cloud
 from cdc_flower.study.data_files import data_facts
 from cdc_flower.study.facts import facts_of
 from cdc_flower.study.journal import Journal, StrategyJournal
-from cdc_flower.study.notes import BASE, Notes
+from cdc_flower.study.notes import BASE, DATA, Notes
 from cdc_flower.study.resume import Found, found_in, opened
 from cdc_flower.study.session import Session
 from cdc_flower.study.setup import Setup, grid_of, prepare
@@ -285,6 +285,7 @@ def _play_strategies(
     """
     task = str(config["task"])
     own_grid = grid is None  # another one is its owner's to close
+    notes.add(task, DATA, list(getattr(setup.stream, "notes", ())))
     cloud = train()
     notes.add(task, BASE, [*setup.task.base_notes(cloud), *cloud.diary.notes()])
     with Bars() as bars:

@@ -123,7 +123,7 @@ def test_what_hydra_would_refuse_at_length_is_one_sentence(
         "strategies.0=duet",
         "cloud={epochs:3}",
         "++num_segments=3",
-        "data=ml_1m +data.exclude_seen=false",
+        "data=ml_1m data.exclude_seen=false",
         "data=letter_beauty +data.columns=[user,item] data.format=delimited",
         "task=video_qa data=video_annotations +data.msvd=x",
         "+model._target_=cdc_flower.models.sasrec.SASRec model.width=8",

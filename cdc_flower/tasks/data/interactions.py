@@ -1,7 +1,7 @@
 """Files of interactions: an event a line, or lists; see ``tasks/recommendation/readers``."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,8 +13,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: What a column may be; ``_`` ignores it.
-COLUMNS = ("user", "item", "rating", "time", "_")
+COLUMNS = ("user", "item", "rating", "time", "kind", "_")
 CUTS = ("calendar", "events", "last")
+#: Of a format and a separator: to look at the file.
+AUTO = "auto"
+UNITS = (AUTO, "s", "ms", "us", "ns")
+_TIME_UNIT = (
+    "of times that are numbers; auto takes the median: below 1e11 s, 1e14 ms, 1e17 us, else ns"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +40,9 @@ class CutOptions(DataOptions):
         0.5, above=0, below=1, doc="share of the events before the stream; unused by last"
     )
     exclude_seen: bool = option(
-        True, doc="whether negatives avoid all that the device ever chooses"
+        True,
+        doc="whether negatives avoid all that the device ever chooses; false where devices choose "
+        "an item again, or negatives would give old choices away",
     )
 
 
@@ -51,6 +59,7 @@ class FrameOptions(CutOptions):
         1, least=1, neutral=1, doc="devices with fewer events are left out"
     )
     min_item_events: int = option(1, least=1, neutral=1, doc="items with fewer are left out")
+    time_unit: str = option(AUTO, choices=UNITS, doc=_TIME_UNIT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,21 +93,46 @@ class EventFileOptions(CutOptions):
 
     builder: ClassVar[str] = "cdc_flower.tasks.recommendation.event_files:stream_of"
     name: str = option("interactions", doc="of the data")
-    path: str = option(doc="a file, or a directory with one of the files")
+    path: str = option(doc="a file, a directory of parts, or one with one of the files")
     files: tuple[str, ...] | None = option(
-        (), doc="names to look for in a directory, the first that exists is read"
+        (),
+        doc="names to look for in a directory or an archive, the first that exists is read; a "
+        "pattern such as part-*.csv is all that fit; empty is every file, the parts of one table",
     )
-    format: str = option(doc="layout of the file: the name of a reader")
-    columns: tuple[str, ...] | None = option(
-        None, doc="of a delimited file, in order: user, item, rating, time, or _ to ignore one"
+    format: str = option(AUTO, doc="layout of the file: the name of a reader; auto is to look")
+    columns: tuple[str, ...] | Mapping[str, str] | None = option(
+        None,
+        doc="in order: user, item, rating, time, kind, or _ to ignore one; or a mapping such as "
+        "{user: NAME, item: NAME}; null is by the names of the header",
     )
-    sep: str | None = option(None, doc="between two fields; null is any white space")
+    sep: str | None = option(
+        None, doc="between two fields; null is any run of spaces and tabs; auto is to look"
+    )
     header: str | bool = option(
-        "auto", choices=("auto", True, False), doc="whether the first row names the columns"
+        AUTO, choices=(AUTO, True, False), doc="whether the first row names the columns"
     )
     encoding: str | None = option("utf-8", doc="of the text, as Python names it")
+    quote: str | None = option(
+        '"', doc="around fields, as in RFC 4180; null reads quotes as letters"
+    )
+    decimal: str = option(".", choices=(".", ","), doc="between a number and its fraction")
+    comment: str | None = option(
+        None, doc="begins lines that are left out; null: only first lines with # or % are"
+    )
+    kinds: tuple[str, ...] | None = option(
+        None, doc="of the column kind: events of other kinds are left out; null keeps all"
+    )
+    time_unit: str = option(AUTO, choices=UNITS, doc=_TIME_UNIT)
+    order: str = option(
+        AUTO,
+        choices=(AUTO, "rows", "reversed"),
+        doc="of the rows where no time is read: auto refuses rows that an ignored time shows to "
+        "come newest first, rows believes them, reversed turns them",
+    )
     on_error: str = option(
-        "raise", choices=("raise", "skip"), doc="skip leaves malformed rows out and counts them"
+        "raise",
+        choices=("raise", "skip"),
+        doc="skip leaves malformed rows and damaged parts out and counts them",
     )
     min_user_events: int = option(
         1, least=1, neutral=1, doc="devices with fewer events are left out"
@@ -112,10 +146,17 @@ class EventFileOptions(CutOptions):
                 f"data.path must name a file or a directory (data.path=DIR), got {self.path!r}"
             )
         _check_sep(self.sep)
-        from cdc_flower.tasks.recommendation.readers import readers
+        for key, value in (("quote", self.quote), ("comment", self.comment)):
+            if value is not None and (len(value) != 1 or not value.isprintable()):
+                raise UserError(f"data.{key} must be null or one character, got {value!r}")
+        if self.kinds is not None and not self.kinds:
+            raise UserError("data.kinds must be null or name a kind of event, got []")
+        if self.format != AUTO:
+            from cdc_flower.tasks.recommendation.readers import readers
 
-        if readers.find(self.format, "data.format").facts.has_columns:
-            _check_columns(self.columns or ())
+            readers.find(self.format, "data.format")
+        if self.columns is not None:
+            _check_columns(self.columns)
 
     @property
     def fields_sep(self) -> str | None:
@@ -128,13 +169,19 @@ def _check_sep(sep: str | None) -> None:
         raise UserError(f"data.sep must be null or characters other than a line break, got {sep!r}")
 
 
-def _check_columns(columns: Sequence[str]) -> None:
-    text = f"[{', '.join(columns)}]"
-    for name in columns:
-        if name not in COLUMNS:
+def _check_columns(columns: Sequence[str] | Mapping[str, str]) -> None:
+    is_named = isinstance(columns, Mapping)
+    names = [str(name) for name in columns]
+    text = f"{{{', '.join(names)}}}" if is_named else f"[{', '.join(names)}]"
+    for name in names:
+        if name not in COLUMNS or (is_named and name == "_"):
             raise unknown_name("column", name, COLUMNS, "data.columns")
-        if name != "_" and columns.count(name) > 1:
+        if name != "_" and names.count(name) > 1:
             raise UserError(f"data.columns must name {name} at most once, got {text}")
     for name in ("user", "item"):
         if name not in columns:
             raise UserError(f"data.columns must name {name}, got {text}")
+    if isinstance(columns, Mapping):
+        for role, name in columns.items():
+            if not isinstance(name, str):
+                raise UserError(f"data.columns.{role} must be the name of a column, got {name!r}")

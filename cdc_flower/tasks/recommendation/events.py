@@ -13,6 +13,7 @@ from cdc_flower.core.errors import UserError
 #: Longer digit strings count as text: Python refuses to turn more than 4,300 digits into an
 #: integer.
 _MAX_DIGITS = 4000
+_MOST_DIGITS_OF_INT64 = 18
 
 
 def _is_integer(name: str) -> bool:
@@ -39,13 +40,58 @@ def _numbered(
         raise ValueError(f"{kind} ids must be strings or integers, got an array of {array.dtype}")
     codes, found = pd.factorize(array)
     names = [str(value) for value in found]
-    if all(map(_is_integer, names)):
-        order = sorted(range(len(names)), key=lambda index: (int(names[index]), names[index]))
-    else:
-        order = sorted(range(len(names)), key=names.__getitem__)
+    order = name_order(names)
     rank = np.empty(len(names), np.int64)
     rank[order] = np.arange(len(names))
     return rank[codes], [names[index] for index in order]
+
+
+def name_order(names: Sequence[str]) -> list[int]:
+    """Sorts names: by number when all of them are integers, else by their characters.
+
+    Returns:
+        The place of each in the order.
+    """
+    are_digits = all(map(str.isdecimal, names)) and all(map(str.isascii, names))
+    if are_digits and max(map(len, names), default=0) <= _MOST_DIGITS_OF_INT64:
+        numbers = np.array(list(map(int, names)), np.int64)
+        order = np.argsort(numbers, kind="stable")
+        if (np.diff(numbers[order]) > 0).all():
+            return list(order.tolist())
+    if all(map(_is_integer, names)):
+        return sorted(range(len(names)), key=lambda index: (int(names[index]), names[index]))
+    return sorted(range(len(names)), key=names.__getitem__)
+
+
+def _ranks(names: Sequence[str]) -> tuple[NDArray[np.int32], list[str]]:
+    """Ranks names, but for empty ones, which stand for no id; and lists them in order."""
+    used = [code for code, name in enumerate(names) if name]
+    order = [used[place] for place in name_order([names[code] for code in used])]
+    rank = np.full(len(names), -1, np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    return rank, [names[code] for code in order]
+
+
+def _order(
+    device: NDArray[np.int32], times_s: NDArray[np.float64] | None
+) -> NDArray[np.int64] | None:
+    """Sorts events by device, then time; ties keep their order. None: they are in it already."""
+    if times_s is None:
+        in_order = (device[1:] >= device[:-1]).all()
+        return None if in_order else np.argsort(device, kind="stable")
+    least = times_s.min(initial=np.inf)
+    span = float(times_s.max(initial=-np.inf)) - float(least) + 1
+    if (
+        not len(device)
+        or span * (int(device.max()) + 1) >= 2**52
+        or (np.rint(times_s) != times_s).any()
+    ):
+        return np.lexsort((times_s, device))
+    key = times_s - least  # whole numbers below 2**53 are exact
+    key += device * span
+    if (key[1:] >= key[:-1]).all():
+        return None
+    return np.argsort(key.astype(np.int64), kind="stable")
 
 
 @dataclass(frozen=True)
@@ -147,6 +193,45 @@ class EventTable:
             source,
             num_skipped,
             None if contexts is None else contexts[order],
+        )
+
+    @classmethod
+    def of_codes(
+        cls,
+        users: tuple[NDArray[np.int32], Sequence[str]],
+        items: tuple[NDArray[np.int32], Sequence[str]],
+        times_s: NDArray[np.float64] | None,
+        source: str,
+        num_skipped: int = 0,
+    ) -> "EventTable":
+        """Sorts events whose ids are numbers already, in any order of the ids.
+
+        Args:
+            users: ``[M]`` codes, and the name of each code; "" stands for none. Users without
+                events are left out.
+            items: Likewise; items without events stay.
+            times_s: ``[M]`` finite seconds, or ``None`` where the order of the rows is all that is
+                known.
+            source: The path of the file.
+            num_skipped: Malformed rows that were left out.
+        """
+        rank, device_names = _ranks(users[1])
+        device = rank[users[0]]
+        counts = np.bincount(device, minlength=len(device_names))
+        order = _order(device, times_s)
+        times_s = times_s if times_s is None or order is None else times_s[order]
+        del device
+        rank, item_names = _ranks(items[1])
+        have_events = counts > 0
+        item = items[0] if order is None else items[0][order]
+        return cls(
+            np.concatenate([np.zeros(1, np.int64), np.cumsum(counts[have_events], dtype=np.int64)]),
+            (rank + 1)[item],
+            times_s,
+            [name for name, has in zip(device_names, have_events, strict=True) if has],
+            item_names,
+            source,
+            num_skipped,
         )
 
     def first_devices(self, num_devices: int) -> "EventTable":

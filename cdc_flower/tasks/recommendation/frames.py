@@ -18,6 +18,7 @@ from cdc_flower.tasks.data.interactions import FrameData, FrameOptions
 from cdc_flower.tasks.data.registry import StreamShape
 from cdc_flower.tasks.recommendation.event_files import cut_stream
 from cdc_flower.tasks.recommendation.events import EventTable
+from cdc_flower.tasks.recommendation.readers.times import seconds_of, unit_of
 from cdc_flower.tasks.recommendation.stream import EventStream
 
 NEEDED = ("user", "item", "time")
@@ -66,11 +67,15 @@ def stream_of(options: FrameData, shape: StreamShape) -> EventStream:
     if not isinstance(frame, pd.DataFrame):
         name = type(options).__name__
         raise UserError(f"data: {name}.frame must give a DataFrame, got {type(frame).__name__}")
-    return FrameSource(events_of(frame), options).stream(shape)
+    return FrameSource(events_of(frame, options.time_unit), options).stream(shape)
 
 
-def events_of(frame: pd.DataFrame) -> EventTable:
+def events_of(frame: pd.DataFrame, time_unit: str = "auto") -> EventTable:
     """Reads the events of a DataFrame.
+
+    Args:
+        frame: With the columns user, item and time.
+        time_unit: Of times that are numbers; ``auto`` is by their size.
 
     Raises:
         UserError: If a column is missing or there twice, a value is none that the column may have,
@@ -81,7 +86,7 @@ def events_of(frame: pd.DataFrame) -> EventTable:
         raise UserError(f"data: {SOURCE} must hold at least one event, got none")
     users, items = (_ids(frame[name], name) for name in ("user", "item"))
     events = EventTable.build(
-        users, items, _times_s(frame["time"]), SOURCE, contexts=_contexts(frame)
+        users, items, _times_s(frame["time"], time_unit), SOURCE, contexts=_contexts(frame)
     )
     return _since_drifts(events) if DRIFT in frame else events
 
@@ -140,8 +145,8 @@ def _is_id(value: object) -> bool:
     return is_number or (isinstance(value, str) and value != "")
 
 
-def _times_s(column: pd.Series) -> NDArray[np.float64]:
-    """Reads seconds ``[M]``: of numbers as they are, of datetimes since 1970 in UTC."""
+def _times_s(column: pd.Series, time_unit: str) -> NDArray[np.float64]:
+    """Reads seconds ``[M]``: of numbers by their unit, of datetimes since 1970 in UTC."""
     rule = "a finite number or a datetime"
     _refuse(column, "time", rule, column.isna().to_numpy(np.bool_))
     if pd.api.types.is_bool_dtype(column.dtype):
@@ -149,7 +154,7 @@ def _times_s(column: pd.Series) -> NDArray[np.float64]:
     if pd.api.types.is_numeric_dtype(column.dtype):
         values = column.to_numpy(np.float64)
         _refuse(column, "time", rule, ~np.isfinite(values))
-        return values
+        return seconds_of(values, unit_of(values, time_unit), f"data: {SOURCE}")
     if not isinstance(column.dtype, np.dtype | pd.DatetimeTZDtype) or column.dtype.kind != "M":
         text = f"{rule} (pandas.to_datetime reads texts)"
         _refuse(column, "time", text, _where(column, lambda value: not isinstance(value, date)))

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from cdc_flower.core.seeds import generator, hashed_bits
 from cdc_flower.tasks.cut import flat_ranges, windows
 from cdc_flower.tasks.recommendation.catalog import Catalog
-from cdc_flower.tasks.recommendation.negatives import RankedEvents, SeenItems, draw_unseen
+from cdc_flower.tasks.recommendation.negatives import RankedEvents, draw_unseen
+from cdc_flower.tasks.recommendation.seen import SeenItems
 
 
 @dataclass(frozen=True)

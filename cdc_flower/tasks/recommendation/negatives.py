@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from cdc_flower.core.seeds import hashed_bits, hashed_integers
 from cdc_flower.tasks.recommendation.catalog import Catalog
+from cdc_flower.tasks.recommendation.seen import SeenItems
 
 #: Times that columns are drawn for, before all items are put in order instead.
 _NUM_ATTEMPTS = 32
@@ -16,43 +17,10 @@ _DENSE = 2
 _SPARSE = 32
 #: Numbers held in memory at a time.
 _NUMBERS_PER_CHUNK = 1_000_000
+#: Events at a time where there are many items, up to so many numbers.
 _LEAST_EVENTS_PER_CHUNK = 128
-
-
-@dataclass(frozen=True)
-class SeenItems:
-    """Which items each device has interacted with, one bit for each.
-
-    Attributes:
-        bits: ``[num_rows, ceil((num_items + 1) / 8)]``, uint8; item ``i`` is bit ``i % 8`` of byte
-            ``i // 8``.
-    """
-
-    bits: NDArray[np.uint8]
-
-    @classmethod
-    def of(
-        cls, rows: NDArray[np.int64], items: NDArray[np.int32], num_rows: int, num_items: int
-    ) -> "SeenItems":
-        """Set one bit for each (row, item).
-
-        Args:
-            rows: ``[M]``, the device's row of each event.
-            items: ``[M]``, in 1..num_items.
-            num_rows: How many rows.
-            num_items: The largest item id.
-        """
-        width = num_items // 8 + 1
-        bits = np.zeros(num_rows * width, dtype=np.uint8)
-        masks = np.left_shift(np.uint8(1), (items & 7).astype(np.uint8))
-        np.bitwise_or.at(bits, np.asarray(rows, dtype=np.int64) * width + (items >> 3), masks)
-        return cls(bits.reshape(num_rows, width))
-
-    def contains(self, rows: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.bool_]:
-        """Whether the row has seen the item; both broadcast together."""
-        places = rows * self.bits.shape[1] + (items >> 3)
-        found = np.take(self.bits.reshape(-1), places)
-        return ((found >> (items & 7).astype(np.uint8)) & np.uint8(1)).astype(np.bool_)
+_MOST_NUMBERS = 32_000_000
+_MOST_ORDERED = 8_000_000
 
 
 @dataclass(frozen=True)
@@ -124,11 +92,13 @@ def draw_unseen(
     if not drawn.size:
         return drawn
     left = np.arange(count)
-    size = max(_LEAST_EVENTS_PER_CHUNK, _NUMBERS_PER_CHUNK // len(catalog.place))
+    width = len(catalog.place)
+    size = max(1, _NUMBERS_PER_CHUNK // width, min(_LEAST_EVENTS_PER_CHUNK, _MOST_NUMBERS // width))
     if catalog.size > _DENSE * num_negatives:
         again = _Again(events, num_negatives, catalog, seen)
         parts = [again.draw(left[start : start + size], drawn) for start in range(0, count, size)]
         left = np.concatenate(parts)
+    size = max(1, min(size, _MOST_ORDERED // width))
     for start in range(0, len(left), size):
         rows = left[start : start + size]
         drawn[rows] = _shuffled(events, rows, num_negatives, catalog, seen)

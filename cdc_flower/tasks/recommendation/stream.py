@@ -22,7 +22,8 @@ from cdc_flower.tasks.recommendation.catalog import Catalog, catalogs
 from cdc_flower.tasks.recommendation.event_kinds import Events
 from cdc_flower.tasks.recommendation.history import HistoricalData
 from cdc_flower.tasks.recommendation.laws.known import KnownLaw, Moments
-from cdc_flower.tasks.recommendation.negatives import RankedEvents, SeenItems, draw_unseen
+from cdc_flower.tasks.recommendation.negatives import RankedEvents, draw_unseen
+from cdc_flower.tasks.recommendation.seen import SeenItems, short_of_unseen
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ class EventStream:
         self.exclude_seen = ranking.exclude_seen
         self.seed = seed
         self._law = law
+        #: What there is to say of the data, without a full stop.
+        self.notes: tuple[str, ...] = ()
         self.offsets = np.asarray(events.offsets, dtype=np.int64)
         self.items = np.asarray(events.items, dtype=np.int32)
         self.bounds = np.asarray(cut.bounds, dtype=np.int64)
@@ -321,6 +324,25 @@ class EventStream:
             history=windows(self.items, start[row], index, self.history_length),
             candidates=np.concatenate([target[:, None], negatives], axis=1),
         )
+
+    def short_of_unseen(self) -> list[str]:
+        """Says how many devices have too few unseen items for their negatives, if any has."""
+        if not self.exclude_seen:
+            return []
+        first = np.maximum(self.bounds, self.offsets[:-1, None] + 1)
+        has_events = first[:, :-1] < self.bounds[:, 1:]
+        sizes = np.array([catalog.size for catalog in self.catalogs[1:]], np.int64)
+        device = np.repeat(np.arange(self.num_devices), np.diff(self.offsets))
+        place = self.catalogs[0].place[self.items]
+        short = short_of_unseen(device, place, has_events * sizes, self.num_negatives)
+        count = int(short.sum())
+        if not count:
+            return []
+        return [
+            f"{count:,} of {self.num_devices:,} devices chose so many of the {self.num_items:,} "
+            f"items that fewer than num_negatives={self.num_negatives} others are left: some of "
+            "their negatives are items that they chose"
+        ]
 
     def historical(self) -> HistoricalData:
         """Makes the labelled part from before the cut, which the cloud holds."""

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from cdc_flower.core.seeds import hashed_bits
 from cdc_flower.tasks.recommendation import negatives
 from cdc_flower.tasks.recommendation.catalog import Catalog
-from cdc_flower.tasks.recommendation.negatives import RankedEvents, SeenItems
+from cdc_flower.tasks.recommendation.negatives import RankedEvents
+from cdc_flower.tasks.recommendation.seen import SeenItems
 
 Ints = NDArray[np.int64]
 

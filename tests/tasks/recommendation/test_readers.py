@@ -145,7 +145,8 @@ def test_latin_1_is_read_when_it_is_asked_for(file: Path) -> None:
         (gzip.compress(b"1 2\n" * 99, mtime=0)[:-9], ": must be a whole gzip file, got "),
         (b"\x1f\x8b\x00\x00", ": must be a whole gzip file, got 4 damaged or truncated bytes"),
         (b"1 2\n\x00\x01", ":2: must be text, got a zero byte, as binary files have"),
-        (b"PK\x03\x04\x80\xff", ":1: must be utf-8 text (data.encoding), got byte 0x80"),
+        (b"1 2\n\x80\xff", ":2: must be utf-8 text (data.encoding), got byte 0x80"),
+        (b"PK\x03\x04\x80\xff", ": must be a whole zip file, got 6 damaged or truncated bytes"),
     ],
 )
 @pytest.mark.parametrize("base", [PAIRS, LINES, JSON])
@@ -363,7 +364,7 @@ def test_a_path_with_nothing_there_is_told(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"data.path must be "):
             read_events({**PAIRS, "path": str(path)})
     with pytest.raises(
-        UserError, match=r"data.path must be a file, because data.files is empty, got the directory"
+        UserError, match=r"data.path must be a file, or a directory of parts .* got no file in the"
     ):
         read_events({**PAIRS, "path": str(tmp_path)})
 
@@ -387,8 +388,16 @@ def test_a_path_with_nothing_there_is_told(tmp_path: Path) -> None:
             ["user", "item", "user"],
             r"data.columns must name user at most once, got \[user, item, user\]",
         ),
-        ("columns", "user", r"data.columns must be a list of texts or null, got user"),
-        ("columns", None, r"data.columns must name user, got \[\]"),
+        ("columns", "user", r"data.columns must be a list of texts or a mapping or null, got user"),
+        ("columns", [], r"data.columns must name user, got \[\]"),
+        ("columns", {"user": "u"}, r"data.columns must name item, got {user}"),
+        ("columns", {"user": "u", "itm": "i"}, r"data.columns: unknown column 'itm'; did you mean"),
+        ("columns", {"user": "u", "item": 5}, r"data.columns.item must be the name of a column"),
+        ("kinds", [], r"data.kinds must be null or name a kind of event, got \[\]"),
+        ("quote", "''", r"data.quote must be null or one character, got"),
+        ("comment", "\n", r"data.comment must be null or one character, got"),
+        ("time_unit", "min", r"data.time_unit must be one of auto, s, ms, us, ns, got min"),
+        ("order", "newest", r"data.order must be one of auto, rows, reversed, got newest"),
         ("files", "u.data", r"data.files must be a list of texts or null, got u.data"),
         ("sep", "", r"data.sep must be null or characters other than a line break, got ''"),
         ("sep", "\n", r"data.sep must be null or characters other than a line break, got '\\n'"),
@@ -491,13 +500,13 @@ def test_a_config_says_how_to_run_it_and_reads_a_file_of_its_layout(
             "rating": ["5", "4"],
             "time": ["10", "20"],
         }
-        rows = zip(*(fields[name] for name in data["columns"]), strict=True)
-        content = "".join((data["sep"] or " ").join(row) + "\n" for row in rows)
+        columns, sep = data["columns"] or fields, data["sep"] or " "
+        rows = zip(*(fields[name] for name in columns), strict=True)
+        content = "".join((" " if sep == "auto" else sep).join(row) + "\n" for row in rows)
     Path(data["path"]).write_text(content)
     table = read_events(data)
-    assert table.items.tolist() == [1, 2] and (table.times_s is not None) == (
-        "time" in data.get("columns", [])
-    )
+    has_times = data["format"] == "auto" or "time" in data.get("columns", [])
+    assert table.items.tolist() == [1, 2] and (table.times_s is not None) == has_times
     assert data["cut"] in ("events", "calendar") and (
         data["cut"] == "events" or table.times_s is not None
     )

@@ -1,17 +1,19 @@
-"""From a path to text: finding the file, unpacking gzip, decoding."""
+"""From a path to files and texts: finding, unpacking, decoding."""
 
-import gzip
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.tasks.recommendation.readers.archives import check_regular, open_bytes
 
-_GZIP = b"\x1f\x8b"
+#: More text than this is not held at once; readers of lines hold a part of a file at a time.
+MOST_TEXT_BYTES = 2 * 2**30
+_HIDDEN = (".", "_")  # such as .DS_Store and _SUCCESS
+_PATTERN = "*?["
 
 
 def find_file(path: str, names: Sequence[str]) -> Path:
-    """Finds the file that ``data.path`` means.
+    """Finds the one file that a path means.
 
     Args:
         path: A file, or a directory. A leading ``~`` is the home directory.
@@ -21,70 +23,126 @@ def find_file(path: str, names: Sequence[str]) -> Path:
     Raises:
         UserError: If there is nothing at the path, or the directory holds none of the names.
     """
+    return find_files(path, names)[0]
+
+
+def find_files(path: str, names: Sequence[str]) -> list[Path]:
+    """Finds the files that ``data.path`` means, the parts of one table.
+
+    Args:
+        path: A file, or a directory. A leading ``~`` is the home directory.
+        names: As :func:`find_file`; the first that exists is read. A pattern such as
+            ``part-*.csv`` is all that fit it. None: all files of the directory but hidden ones.
+
+    Raises:
+        UserError: As :func:`find_file`, or if files of several kinds lie in a directory of parts.
+    """
     place = Path(path).expanduser() if path.startswith("~/") else Path(path)
     try:
-        if place.is_file():
-            return place
-        if not place.is_dir():
+        if place.is_dir():
+            return _in_directory(place, path, names)
+        if not place.exists():
             raise UserError(f"data.path must be an existing file or directory, got {path!r}")
-        if not names:
-            raise UserError(
-                f"data.path must be a file, because data.files is empty, got the directory {path!r}"
-            )
-        looked_for = [
-            variant
-            for name in names
-            for variant in dict.fromkeys((name, name.removesuffix(".gz") + ".gz"))
-        ]
-        for name in looked_for:
-            if (place / name).is_file():
-                return place / name
-    except OSError as error:
-        raise UserError(f"data.path must be readable, got {path!r} ({error.strerror})") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"data.path must be readable, got {path!r} ({reason})") from error
+    check_regular(place)
+    return [place]
+
+
+def _in_directory(place: Path, path: str, names: Sequence[str]) -> list[Path]:
+    if not names:
+        return _all_parts(place, path)
+    looked_for = [
+        variant
+        for name in names
+        for variant in dict.fromkeys((name, name.removesuffix(".gz") + ".gz"))
+    ]
+    for name in looked_for:
+        if any(letter in name for letter in _PATTERN):
+            found = [each for each in sorted(place.glob(name)) if each.is_file()]
+            if found:
+                return found
+        elif (place / name).is_file():
+            return [place / name]
     raise UserError(
         f"data.path must be a directory with one of {', '.join(looked_for)}, got {path!r}"
     )
 
 
-def _unpack(raw: bytes, path: Path) -> bytes:
-    if not raw.startswith(_GZIP):
-        return raw
-    try:
-        return gzip.decompress(raw)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+def _all_parts(place: Path, path: str) -> list[Path]:
+    """Lists all files of a directory that are not hidden; they must be of one kind."""
+    found = sorted(each for each in place.iterdir() if not each.name.startswith(_HIDDEN))
+    files = [each for each in found if each.is_file()]
+    kinds = sorted({"".join(each.suffixes[-2:]).lower() for each in files})
+    if not files or len(kinds) > 1:
+        got = f"files of {len(kinds)} kinds ({', '.join(kinds[:4])})" if files else "no file"
         raise UserError(
-            f"{path}: must be a whole gzip file, got {len(raw)} damaged or truncated bytes"
-        ) from error
+            "data.path must be a file, or a directory of parts of one kind, or data.files say "
+            f"what to read in it, got {got} in the directory {path!r}"
+        )
+    return files
 
 
-def read_text(path: Path, encoding: str) -> str:
-    r"""Reads the text of a file, with ``\n`` at the end of lines.
-
-    Gzip is known by its first bytes, not by the name.
+def check_encoding(encoding: str) -> None:
+    """Refuses what is no encoding of text.
 
     Raises:
-        UserError: If the file cannot be read, unpacked or decoded, is empty, or is no text.
+        UserError: If Python does not know it.
     """
     try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: must be readable ({error.strerror})") from error
-    raw = _unpack(raw, path)
-    try:
-        text = raw.decode(encoding).removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        got = f"byte 0x{raw[error.start]:02x}"
-        raise UserError(
-            f"{path}:{line}: must be {encoding} text (data.encoding), got {got}"
-        ) from error
+        b"".decode(encoding)
+        "".encode(encoding)
     except (LookupError, ValueError) as error:
         raise UserError(
             f"data.encoding must be a text encoding that Python knows, got {encoding!r}"
         ) from error
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise UserError(f"{path}:{line}: must be text, got a zero byte, as binary files have")
+
+
+def read_text(path: Path, encoding: str, names: Sequence[str] = ()) -> str:
+    r"""Reads the text of a whole file, with ``\n`` at the end of lines.
+
+    Args:
+        path: Of the file; compression is known by its first bytes.
+        encoding: As Python names it.
+        names: Patterns of the wanted member of a zip archive.
+
+    Raises:
+        UserError: If the file cannot be read, unpacked or decoded, is empty or too large, or is no
+            text.
+    """
+    check_encoding(encoding)
+    with open_bytes(path, names) as file:
+        raw = file.read(MOST_TEXT_BYTES + 1)
+    if len(raw) > MOST_TEXT_BYTES:
+        most = f"{MOST_TEXT_BYTES // 2**30} GiB"
+        raise UserError(f"{path}: a file of this layout must be at most {most}, got more")
+    text = decoded(raw, encoding, str(path), 1).removeprefix("\ufeff")
     if not text.strip():
         raise UserError(f"{path}: must hold at least one event, got an empty file")
     return text.replace("\r\n", "\n")
+
+
+def decoded(raw: bytes, encoding: str, source: str, line: int) -> str:
+    """Decodes text.
+
+    Args:
+        raw: Its bytes.
+        encoding: That Python knows.
+        source: Of the file, for errors.
+        line: The first one of these bytes, counted from 1.
+
+    Raises:
+        UserError: If a byte does not fit, or is zero.
+    """
+    try:
+        text = raw.decode(encoding)
+    except UnicodeError as error:
+        start = getattr(error, "start", 0)
+        got = f"byte 0x{raw[start]:02x}" if raw else "none"
+        place = f"{source}:{line + raw.count(bytes([10]), 0, start)}"
+        raise UserError(f"{place}: must be {encoding} text (data.encoding), got {got}") from error
+    if "\0" in text:
+        line += text.count("\n", 0, text.index("\0"))
+        raise UserError(f"{source}:{line}: must be text, got a zero byte, as binary files have")
+    return text

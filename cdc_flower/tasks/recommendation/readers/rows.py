@@ -12,13 +12,47 @@ _SHOWN = 80
 
 
 @dataclass(frozen=True)
-class Rows:
-    """``M`` interactions as the file has them: raw ids, and seconds or ``None``."""
+class Ids:
+    """Holds ids as numbers of names.
 
-    users: Sequence[str] | NDArray[np.object_]
-    items: Sequence[str] | NDArray[np.object_]
-    times_s: NDArray[np.float64] | None
+    Attributes:
+        codes: ``[M]``, places among the names.
+        names: Stripped and not empty; two may be equal.
+    """
+
+    codes: NDArray[np.int64]
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+
+#: Ids of rows as texts, as whole numbers, or as numbers of names.
+RawIds = Sequence[str] | NDArray[np.object_] | NDArray[np.int64] | Ids
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Holds ``M`` interactions as a file has them.
+
+    Attributes:
+        users: Raw ids.
+        items: Raw ids.
+        times_s: ``[M]``, seconds, or another unit that the data tell by their size; None where the
+            order of the rows is all that is known.
+        num_skipped: Malformed rows that were left out.
+        is_dated: Whether times were dates, so that their unit is known.
+        num_unwanted: Rows that were left out because they are of another kind.
+        notes: What there is to say of them, without a full stop.
+    """
+
+    users: RawIds
+    items: RawIds
+    times_s: NDArray[np.float64] | NDArray[np.int64] | None
     num_skipped: int
+    is_dated: bool = False
+    num_unwanted: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
