@@ -7,8 +7,9 @@ went in.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
@@ -167,41 +168,70 @@ def read_results(path: str | Path) -> Results:
         paths = Parts(path).whole_paths()
         if not paths:
             raise UserError(f"{path}: there is no segment of a table that is finished")
-        return _merged(joined([_read_file(part) for part in paths]))
+        return _merged(_read_files(paths))
     if not path.is_file():
         raise UserError(f"{path}: there is no such results file")
-    return _merged(_read_file(path))
+    return _merged(_read_files([path]))
 
 
-def _read_file(path: Path) -> Results:
-    """Reads one file; the same cell may come again in it."""
+def _read_files(paths: Sequence[Path]) -> Results:
+    """Reads files one after the other; the same cell may come again in them."""
+    frames = chain.from_iterable(
+        _chunks(list(some), held) for held, some in groupby(paths, _columns_of)
+    )
+    return joined([_runs_of_rows(_with_every_fact(frame.assign(run=""))) for frame in frames])
+
+
+def _columns_of(path: Path) -> list[str]:
+    """Lists the columns of a file.
+
+    Raises:
+        UserError: If it is not Parquet, or lacks a column that has no neutral value.
+    """
+    with _told_if_unreadable(path):
+        held = pq.read_schema(path).names
+    if missing := [each.name for each in COLUMNS if each.neutral is None and each.name not in held]:
+        raise UserError(f"{path}: not a results file, it lacks the columns {', '.join(missing)}")
+    return [str(name) for name in held]
+
+
+@contextmanager
+def _told_if_unreadable(path: Path) -> Iterator[None]:
     try:
-        held = set(pq.read_schema(path).names)
-        missing = [each.name for each in COLUMNS if each.neutral is None and each.name not in held]
-        if missing:
-            raise UserError(
-                f"{path}: not a results file, it lacks the columns {', '.join(missing)}"
-            )
-        chunks = (_with_every_fact(frame.assign(run="")) for frame in _chunks(path, held))
-        return joined([_runs_of_rows(frame) for frame in chunks])
+        yield
     except (pa.ArrowException, OSError) as error:
         raise UserError(
             f"{path}: not a readable results file (a run that was killed leaves it unfinished)"
         ) from error
 
 
-def _chunks(path: Path, held: Collection[str]) -> Iterator[pd.DataFrame]:
-    """Reads the rows of a file, some row groups at a time.
+def _chunks(paths: Sequence[Path], held: Collection[str]) -> Iterator[pd.DataFrame]:
+    """Reads the rows of files with the same columns, some row groups at a time.
 
-    There is at least one chunk, which may be empty.
+    There is at least one chunk, which may be empty. A chunk of many small files costs as much as
+    one of a large file.
 
     Args:
-        path: The file.
-        held: The columns that it has.
+        paths: The files, at least one.
+        held: The columns that they have.
     """
     names = [name for name in (*COLUMNS.keys, *COLUMNS.facts, *_VALUES) if name in held]
+    together: list[pa.Table] = []
+    for path in paths:
+        with _told_if_unreadable(path):
+            for table in _tables(path, names):
+                together.append(table)
+                if sum(each.num_rows for each in together) >= _ROWS_PER_CHUNK:
+                    yield _frame_of(together)
+                    together = []
+    if together:
+        yield _frame_of(together)
+
+
+def _tables(path: Path, names: Sequence[str]) -> Iterator[pa.Table]:
+    """Reads columns of a file, some row groups at a time; of an empty one a table without rows."""
     types = schema(names)
-    texts = [name for name in COLUMNS.texts if name in held]
+    texts = [name for name in COLUMNS.texts if name in names]
     with pq.ParquetFile(path, read_dictionary=texts) as file:
         together: list[list[int]] = [[]]
         num_rows = 0
@@ -212,8 +242,12 @@ def _chunks(path: Path, held: Collection[str]) -> Iterator[pd.DataFrame]:
             together[-1].append(group)
             num_rows += file.metadata.row_group(group).num_rows
         for groups in together:
-            table = file.read_row_groups(groups, columns=names).select(names).cast(types)
-            yield table.unify_dictionaries().to_pandas()
+            yield file.read_row_groups(groups, columns=list(names)).select(names).cast(types)
+
+
+def _frame_of(tables: Sequence[pa.Table]) -> pd.DataFrame:
+    frame: pd.DataFrame = pa.concat_tables(tables).unify_dictionaries().to_pandas()
+    return frame
 
 
 def _with_every_fact(frame: pd.DataFrame) -> pd.DataFrame:
