@@ -14,3 +14,10 @@ for seed in ${@:-2 3 4}; do
 done
 cdc-flower report results/runs/cohorts/seed_* --baseline static --baseline fixed --baseline fine_tuning \
   --segments 0:2 --segments 2:3 --segments 3:8
+cp results/runs/cohorts/{report.html,*.csv} results/cohorts/
+for folder in results/runs/cohorts/seed_*; do # intervals over devices, given these models
+  cdc-flower report "$folder" --baseline fixed --baseline fine_tuning --segments 2:3 --segments 3:8
+  for part in 2_3 3_8; do
+    cp "$folder/segments_$part.csv" "results/cohorts/$(basename "$folder")_refined_against_fixed_$part.csv"
+  done
+done
