@@ -168,7 +168,7 @@ def test_a_task_and_formats_of_a_users_own_are_in_use(
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", ["parts", pytest.param("formats", marks=pytest.mark.long)])
 def test_ray_gives_the_table_of_the_inline_grid(
     name: str, project: Path, inline: Callable[[str], pd.DataFrame]
 ) -> None:
@@ -177,7 +177,7 @@ def test_ray_gives_the_table_of_the_inline_grid(
 
 
 @pytest.mark.flwr
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", [pytest.param("parts", marks=pytest.mark.long), "formats"])
 def test_flwr_run_gives_the_table_of_the_inline_grid(
     name: str, project: Path, inline: Callable[[str], pd.DataFrame], tmp_path: Path
 ) -> None:

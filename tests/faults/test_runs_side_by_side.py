@@ -113,7 +113,7 @@ def test_runs_that_start_in_the_same_second_have_folders_of_their_own(
     assert (made / "latest").resolve().name in names
 
 
-@pytest.mark.slow
+@pytest.mark.long  # test_eight_runs_of_the_same_second is the same without the command around it
 def test_eight_commands_that_start_together_leave_eight_tables(
     whole: bytes, commands: tuple[Path, Zygote]
 ) -> None:

@@ -37,6 +37,7 @@ def play(folder: Path, out: str, *overrides: str) -> pd.DataFrame:
 
 
 @pytest.mark.ray
+@pytest.mark.long  # test_extension.py plays more of it
 def test_ray_workers_import_classes_of_the_current_folder(tmp_path: Path) -> None:
     for name, text in MODULES.items():
         (tmp_path / f"{name}.py").write_text(text)
