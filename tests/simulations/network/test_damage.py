@@ -56,9 +56,21 @@ def tarred(**members: bytes) -> bytes:
 #: Damage -> its bytes, the format that is asked for, the name and the rule that are told.
 DAMAGE: dict[str, tuple[bytes, str, str]] = {
     "two bytes of gzip": (b"\x1f\x8b", "pensieve", "bad: the file is damaged"),
-    "gzip of ff bytes": (gzip.compress(b"")[:10] + b"\xff" * 40, "pensieve", "bad: the file is da"),
-    "text that is gone": (gzip.compress(b"\xff" * 40), "pensieve", "bad: must be text in UTF-8"),
-    "half of gzip": (gzip.compress(GOOD.encode())[:-9], "pensieve", "bad: the file is damaged"),
+    "gzip of ff bytes": (
+        gzip.compress(b"", mtime=0)[:10] + b"\xff" * 40,
+        "pensieve",
+        "bad: the file is da",
+    ),
+    "text that is gone": (
+        gzip.compress(b"\xff" * 40, mtime=0),
+        "pensieve",
+        "bad: must be text in UTF-8",
+    ),
+    "half of gzip": (
+        gzip.compress(GOOD.encode(), mtime=0)[:-9],
+        "pensieve",
+        "bad: the file is damaged",
+    ),
     "half of bzip2": (bz2.compress(GOOD.encode())[:-9], "pensieve", "bad: the file is damaged"),
     "half of xz": (lzma.compress(GOOD.encode())[:-9], "pensieve", "bad: the file is damaged"),
     "zip with a wrong magic": (changed(0, 0xFF), "pensieve", "a in bad: the file is damaged"),
