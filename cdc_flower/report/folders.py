@@ -169,7 +169,7 @@ class Comparison:
 
     @property
     def notes_of_base(self) -> list[str]:
-        """Those that are of no strategy in the table, so that no footnote says them."""
+        """Selects notes of no strategy in the table, which no footnote says."""
         return [words for name, words in self._notes if name not in self.strategies]
 
     @cached_property

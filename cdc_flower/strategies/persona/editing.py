@@ -21,7 +21,7 @@ from cdc_flower.training.scoring import Arrays
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which results of editing are written out."""
+    """Names the results of editing that are written out."""
 
     layers: bool
     residuals: bool

@@ -34,7 +34,7 @@ Shrink = Callable[[Parameters, Ints], Parameters]
 
 @dataclass(frozen=True)
 class Served:
-    """What a segment's reports made.
+    """Holds the layers that a segment's reports made.
 
     Attributes:
         made: Layers of the devices, or what leads to them from their prototypes.

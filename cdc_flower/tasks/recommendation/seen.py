@@ -1,4 +1,4 @@
-"""Which items each device has interacted with, in memory that follows the events."""
+"""Remembers the items that each device has chosen, in memory that follows the events."""
 
 from dataclasses import dataclass
 

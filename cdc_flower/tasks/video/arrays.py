@@ -122,7 +122,7 @@ def _is_tensor(value: object) -> bool:
 
 
 def _is_short(tensor: torch.Tensor) -> bool:
-    """Whether a tensor has a type that NumPy does not know."""
+    """Tells whether a tensor has a type that NumPy does not know."""
     return tensor.is_floating_point() and tensor.dtype not in (
         torch.float16,
         torch.float32,

@@ -21,7 +21,7 @@ class _Odd(Exception):
 
 
 def is_cut_off(path: Path) -> bool:
-    """Whether a file ends before its own sizes say; False where none is written in it."""
+    """Tells whether a file ends before its own sizes say; False where none is written in it."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)

@@ -65,7 +65,7 @@ def spread_in_time(times: list[int | None], last: int, num_frames: int) -> NDArr
 
 
 def _is_steady(times: list[int], gaps: list[int]) -> bool:
-    """Whether frames follow one another evenly, but for rounding to ticks."""
+    """Tells whether frames follow one another evenly, but for rounding to ticks."""
     if max(gaps) == min(gaps):
         return True
     rate = Fraction(times[-1] - times[0], len(gaps))

@@ -15,7 +15,7 @@ class Damaged(UserError):
 
 @dataclass(frozen=True)
 class Problems:
-    """What to do with a row or a file that cannot be used.
+    """Refuses or counts rows and files that cannot be used.
 
     Args:
         on_error: ``raise``, or ``skip``, which counts and tells what is left out.

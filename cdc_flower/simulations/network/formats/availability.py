@@ -1,4 +1,4 @@
-"""When devices could be reached: a table of a device, a start, an end and a rate."""
+"""Reads a table of the times at which devices could be reached: device, start, end, rate."""
 
 from collections.abc import Mapping
 

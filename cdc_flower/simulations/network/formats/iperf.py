@@ -1,4 +1,4 @@
-"""What iperf and iperf3 print while they run."""
+"""Reads the lines that iperf and iperf3 print while they run."""
 
 import re
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What the law of shifting interests lets readers know; the law itself is ``population.py``.
+"""Lets readers know the law of shifting interests; the law itself is ``population.py``.
 
 With the context known the chance of each item is exact. A reader of a window has particles:
 contexts of devices that no stream has. Four things are not exact there: the particles' number, the

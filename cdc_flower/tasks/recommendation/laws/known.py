@@ -1,4 +1,4 @@
-"""What a law lets readers know: the chance of each next item, to those who may read truth.
+"""Lets readers know a law: the chance of each next item, to those who may read truth.
 
 ``expected`` knows the context of the moment, ``forecast`` only the items that the device's own
 model reads. Neither can be beaten by what knows no more.
