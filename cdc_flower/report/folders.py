@@ -12,6 +12,7 @@ import yaml
 
 from cdc_flower.core.errors import UserError, unknown_name
 from cdc_flower.tables.parts import PARTS, has_parts
+from cdc_flower.tables.quarantined import frame_of, read_quarantined
 from cdc_flower.tables.results import Results, joined, read_results
 from cdc_flower.tables.summary import BASELINE, strategies_in_order, summarize
 
@@ -21,6 +22,8 @@ LOG_FILE = "run.log"
 PROVENANCE_FILE = "provenance.yaml"
 #: Task -> strategy -> sentences on its training.
 NOTES_FILE = "notes.yaml"
+#: Replies that were left out; only where there are any.
+QUARANTINE_FILE = "quarantine.csv"
 
 Config = Mapping[str, object]
 
@@ -63,6 +66,7 @@ class RunFolder:
         log: The text of its log; empty where there is none.
         provenance: Where it comes from; empty where the folder does not say.
         notes: Task -> strategy -> sentences on its training, without its name and a full stop.
+        quarantined: Replies that were left out, as ``quarantine.csv`` lists them.
     """
 
     name: str
@@ -71,6 +75,7 @@ class RunFolder:
     log: str = ""
     provenance: Config = field(default_factory=dict)
     notes: Config = field(default_factory=dict)
+    quarantined: pd.DataFrame = field(default_factory=lambda: frame_of("", "", ()))
 
     @property
     def run_id(self) -> str:
@@ -231,7 +236,8 @@ def read_folder(folder: str | Path) -> RunFolder:
     provenance = _read_config(folder / PROVENANCE_FILE)
     table = read_results(results)
     notes = _read_config(folder / NOTES_FILE)
-    return RunFolder(folder.resolve().name, table, config, text, provenance, notes)
+    left = read_quarantined(folder / QUARANTINE_FILE)
+    return RunFolder(folder.resolve().name, table, config, text, provenance, notes, left)
 
 
 def _read_config(path: Path) -> Config:

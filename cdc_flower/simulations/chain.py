@@ -18,6 +18,7 @@ from typing import Protocol
 from flwr.serverapp import Grid
 
 from cdc_flower.simulations.deployment import Nodes
+from cdc_flower.simulations.links.accounting import Usage
 
 #: The grid inside -> the grid around it.
 Around = Callable[[Grid], Grid]
@@ -28,6 +29,10 @@ def nothing(inner: Grid) -> Grid:
     return inner
 
 
+def counts_nothing(usage: Usage) -> None:
+    """Adds nothing to what was counted."""
+
+
 @dataclass(frozen=True)
 class Ends:
     """The two ends of a chain link; either may be nothing.
@@ -35,10 +40,12 @@ class Ends:
     Attributes:
         cloud: Puts a grid around the links.
         device: Puts a grid around the devices, behind the links.
+        count: Adds to the columns of a segment that ends what the ends have counted in it.
     """
 
     cloud: Around = nothing
     device: Around = nothing
+    count: Callable[[Usage], None] = counts_nothing
 
 
 class ChainLink(Protocol):
@@ -104,3 +111,8 @@ class Chain:
         for each in reversed(self.ends):
             grid = each.cloud(grid)
         return grid
+
+    def count(self, usage: Usage) -> None:
+        """Adds what all ends have counted to the columns of a segment that ends."""
+        for each in self.ends:
+            each.count(usage)

@@ -11,6 +11,7 @@ from cdc_flower.simulations.fleet import Conditions
 from cdc_flower.simulations.grids.kinds import grids
 from cdc_flower.simulations.networks import find_network
 from cdc_flower.simulations.protocol.encoding import protocol_options
+from cdc_flower.simulations.quarantine.options import QuarantineOptions
 from cdc_flower.simulations.requests.policies import policies
 from cdc_flower.study.arms import METHOD, arm, method_of
 from cdc_flower.study.options import (
@@ -29,6 +30,9 @@ from cdc_flower.tasks.data import checked_data
 from cdc_flower.tasks.recommendation.metrics import MetricsOptions
 from cdc_flower.tasks.registry import tasks
 
+#: Groups that configurations of before have not.
+LATER = frozenset({"quarantine"})
+
 
 def checked_config(config: Config) -> Tree:
     """Checks the whole of a resolved configuration.
@@ -42,11 +46,11 @@ def checked_config(config: Config) -> Tree:
     """
     checked: Tree = checked_values(options_of(RunOptions), config, "")
     import_plugins(checked.get("plugins", ()))  # a run that goes on has not been composed here
-    nodes = {group: _mapping(config[group], group) for group in _GROUPS}
+    groups = [name for name in _GROUPS if name in config or name not in LATER]
+    nodes = {group: _mapping(config[group], group) for group in groups}
     check_fits(checked)
-    for group, check in _GROUPS.items():
-        node = nodes[group]
-        checked[group] = node if isinstance(node, Held) else check(node)
+    for group, node in nodes.items():
+        checked[group] = node if isinstance(node, Held) else _GROUPS[group](node)
     references_of(checked)
     tasks.find(checked["task"], "task").value.check(checked)
     return checked
@@ -136,6 +140,7 @@ _GROUPS: dict[str, Callable[[Config], dict[str, object]]] = {
     "model": checked_model,
     "network": _network,
     "policy": _policy,
+    "quarantine": lambda node: checked_values(options_of(QuarantineOptions), node, "quarantine"),
     "protocol": lambda node: checked_values(protocol_options(), node, "protocol"),
     "strategy": _strategy,
 }

@@ -2,11 +2,15 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import yaml
 
 from cdc_flower.core.files import CannotWrite, write_whole
+from cdc_flower.report.folders import QUARANTINE_FILE
+from cdc_flower.tables.quarantined import Left, frame_of, read_quarantined
 
 log = logging.getLogger("cdc_flower")
 
@@ -37,9 +41,10 @@ class Notes:
             name: Of the strategy.
             sentences: Without its name and a full stop.
         """
-        for words in sentences:
-            log.warning("%s: %s", name, words)
         before = self.found.get(task, {})
+        for words in sentences:
+            if words not in before.get(name, []):
+                log.warning("%s: %s", name, words)
         if list(sentences) == before.get(name, []):
             return
         own = {**before, name: list(sentences)}
@@ -50,3 +55,40 @@ class Notes:
                 write_whole(self.path, text.encode())
             except CannotWrite as error:
                 log.warning("%s is not written: %s", self.path, error)
+
+    def leave_out(self, task: str, name: str, left: Sequence[Left]) -> None:
+        """Lists replies that were left out beside the notes, in place of earlier ones.
+
+        Args:
+            task: That it plays.
+            name: Of the strategy.
+            left: What was left out; without any there is no file.
+        """
+        if self.path is None:
+            return
+        path = self.path.with_name(QUARANTINE_FILE)
+        before = read_quarantined(path)
+        is_own = (before["task"] == task) & (before["strategy"] == name)
+        if not left and not is_own.any():
+            return
+        frame = pd.concat([before[~is_own], frame_of(task, name, left)], ignore_index=True)
+        try:
+            write_whole(path, frame.to_csv(index=False, lineterminator="\n").encode())
+        except CannotWrite as error:
+            log.warning("%s is not written: %s", path, error)
+
+
+@dataclass(frozen=True)
+class TaskNotes:
+    """Keeps what there is to say of the strategies of one task."""
+
+    notes: Notes
+    task: str
+
+    def add(self, name: str, sentences: Sequence[str]) -> None:
+        """Notes sentences on a strategy; see :meth:`Notes.add`."""
+        self.notes.add(self.task, name, sentences)
+
+    def leave_out(self, name: str, left: Sequence[Left]) -> None:
+        """Lists replies of a strategy that were left out; see :meth:`Notes.leave_out`."""
+        self.notes.leave_out(self.task, name, left)

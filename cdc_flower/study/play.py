@@ -26,6 +26,9 @@ from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 from cdc_flower.wire.replies import concat
 
+#: Records of which results are made; what else a device sent does not concern them.
+SCORED = frozenset({records.SCORES, records.POINTS})
+
 
 class Playable(Deployable, Protocol):
     """One of our strategies, or any of Flower's with the methods of ``OnDevices``."""
@@ -78,8 +81,10 @@ def play(
 
     def observe(segment: int, replies: list[MessageBatch], usage: Usage) -> None:
         played = {}
+        made.count(usage)
         if replies:
-            played = with_controls(in_order(concat(replies), links), own, segment, beside)
+            scored = concat([each.only(SCORED) for each in replies])
+            played = with_controls(in_order(scored, links), own, segment, beside)
         if isinstance(grid, BatchedGrid):
             usage.num_replays[:] += grid.take_replays()[grid.rows(nodes.node_ids)]
         frames = []

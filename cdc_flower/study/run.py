@@ -30,7 +30,7 @@ from cdc_flower.study.cloud import train_cloud
 from cdc_flower.study.data_files import data_facts
 from cdc_flower.study.facts import facts_of
 from cdc_flower.study.journal import Journal, StrategyJournal
-from cdc_flower.study.notes import BASE, DATA, Notes
+from cdc_flower.study.notes import BASE, DATA, Notes, TaskNotes
 from cdc_flower.study.resume import Found, found_in, opened
 from cdc_flower.study.session import Session
 from cdc_flower.study.setup import Setup, grid_of, prepare
@@ -301,8 +301,8 @@ def _play_strategies(
                     step()
 
                 rounds = kept.rounds if kept else Session.run
-                note = partial(notes.add, task)
-                play_strategy(name, config, setup, cloud, grid, collect, rounds, note)
+                own = TaskNotes(notes, task)
+                play_strategy(name, config, setup, cloud, grid, collect, rounds, own)
                 if state_folder is not None:
                     state = setup.strategies[name].state()
                     folder.save_state(state, state_folder / f"{name}.safetensors")

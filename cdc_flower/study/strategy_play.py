@@ -2,18 +2,24 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 from flwr.serverapp import Grid
 
+from cdc_flower.core.options import checked_values, options_of
 from cdc_flower.simulations.grids.codecs import WithCodecs
 from cdc_flower.simulations.grids.requests import WithRequests
 from cdc_flower.simulations.protocol.encoding import codecs_of
+from cdc_flower.simulations.quarantine.bounds import Known
+from cdc_flower.simulations.quarantine.link import WithQuarantine
+from cdc_flower.simulations.quarantine.options import QuarantineOptions
 from cdc_flower.simulations.requests.setup import requests_of
 from cdc_flower.study.check import result_values
 from cdc_flower.study.cloud import with_own_code
+from cdc_flower.study.notes import Notes, TaskNotes
 from cdc_flower.study.play import play
 from cdc_flower.study.session import Session
 from cdc_flower.study.setup import NO_EXPERIMENT, Setup
@@ -40,6 +46,13 @@ def labels_of(config: Config) -> dict[str, str | float]:
     }
 
 
+def quarantine_of(config: Config, setup: Setup) -> WithQuarantine:
+    """Makes the quarantine of a run; runs of before have none."""
+    given = config.get("quarantine") or {"enabled": False}
+    checked: Mapping[str, Any] = checked_values(options_of(QuarantineOptions), given, "quarantine")
+    return WithQuarantine(QuarantineOptions(**checked), Known.of(setup.task, setup.stream))
+
+
 def play_strategy(
     name: str,
     config: Config,
@@ -48,7 +61,7 @@ def play_strategy(
     grid: Grid,
     collect: Callable[[pd.DataFrame], None],
     rounds: Callable[[Session], object] = Session.run,
-    note: Callable[[str, Sequence[str]], None] = lambda _, __: None,
+    notes: TaskNotes | None = None,
 ) -> None:
     """Trains the cloud side of a strategy, then plays it.
 
@@ -60,12 +73,14 @@ def play_strategy(
         grid: Where to play.
         collect: Given the rows of each segment when it is done.
         rounds: Plays the rounds of a deployed session; all by default.
-        note: Takes the strategy's name and sentences on its training.
+        notes: Takes sentences on its training, and what was left out; None keeps none.
     """
+    notes = notes or TaskNotes(Notes(), str(config["task"]))
     strategy = setup.strategies[name]
     own = replace(with_own_code(cloud, strategy), diary=Diary())
     strategy.prepare(own)
-    note(name, own.diary.notes())
+    notes.add(name, own.diary.notes())
+    quarantine = quarantine_of(config, setup)
     requests = requests_of(config["policy"], setup.task, setup.stream, cloud, strategy)
     play(
         strategy,
@@ -75,7 +90,14 @@ def play_strategy(
         labels={**labels_of(config), "strategy": name},
         collect=collect,
         task=setup.task,
-        chain=[WithCodecs(codecs_of(config["protocol"])), WithRequests(requests)],
+        chain=[
+            quarantine,
+            WithCodecs(codecs_of(config["protocol"])),
+            WithRequests(requests),
+        ],
         rounds=rounds,
         controls=bool(config.get("controls", False)),  # runs of before had none
     )
+    if said := quarantine.notes():
+        notes.add(name, [*own.diary.notes(), *said])
+    notes.leave_out(name, quarantine.left_out())

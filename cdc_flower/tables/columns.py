@@ -188,5 +188,16 @@ COLUMNS = Columns(
             pooled=Pool.TOTAL,
             is_fact=False,
         ),
+        Column(
+            "num_quarantined",
+            "Replies of the device that were left out, as they were not as they must be; "
+            "`quarantine.csv` says why. An evaluation that was left out has rows without events.",
+            type=Type.INT64,
+            subject=Subject.MESSAGES,
+            neutral=0,
+            pooled=Pool.TOTAL,
+            in_summary=True,
+            heading="left out",
+        ),
     )
 )

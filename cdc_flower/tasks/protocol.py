@@ -7,7 +7,7 @@ your own derives from :class:`Task` and is registered; see :mod:`cdc_flower.task
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -72,6 +72,22 @@ class Built:
     stream: OwnStream
     model: DeviceModel
     task: "Task"
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What no device can exceed: replies that do are left out.
+
+    Attributes:
+        ids: Largest id by key of what devices tell; the smallest is 0.
+        values: Largest sum of a metric for each thing that it counts, by its name; the smallest is
+            0. A metric that is not listed may be any finite number.
+        counts: Largest number by key of scores, for each event.
+    """
+
+    ids: Mapping[str, int] = field(default_factory=dict)
+    values: Mapping[str, float] = field(default_factory=dict)
+    counts: Mapping[str, float] = field(default_factory=dict)
 
 
 class Task(ABC):
@@ -150,6 +166,10 @@ class Task(ABC):
         """Makes sums and counts ``[n, P]`` of the pooled metrics from all replies of a segment."""
         nothing = np.empty((len(scores[records.NUM_EXAMPLES]), 0))
         return nothing, nothing
+
+    def bounds(self, stream: OwnStream) -> Bounds:
+        """Says what no reply of a device on these data can exceed; nothing by default."""
+        return Bounds()
 
     def sensor(self, stream: OwnStream, cloud: Cloud, deployed: Arrays) -> Sensor:
         """Makes the statistics that devices keep of their own data, for policies that go by them.

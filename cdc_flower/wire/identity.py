@@ -21,6 +21,10 @@ from flwr.supercore.task_identity import TaskIdentity
 
 #: The node id of the cloud in every Flower deployment.
 CLOUD_NODE_ID: int = SUPERLINK_NODE_ID
+#: Codes of errors in the place of replies, beside Flower's own: the data of an array are none, or
+#: not what it says; and a node answers in the name of another.
+UNREADABLE = 1001
+NAMED_OTHER = 1002
 #: How Flower marks an array that ``np.save`` has written.
 NUMPY_STYPE: str = SType.NUMPY
 
@@ -215,10 +219,15 @@ def answer_from(asked: Message, reply: Message) -> Message:
     """Puts a reply under the node that was asked.
 
     The errors that Flower answers with on behalf of a node come from the cloud's node id, some of
-    them with a message type and a group of their own.
+    them with a message type and a group of their own. Content in the name of another node is an
+    error of the node that was asked.
     """
-    if not reply.has_error() or reply.metadata.src_node_id == asked.metadata.dst_node_id:
+    if reply.metadata.src_node_id == asked.metadata.dst_node_id:
         return reply
+    if reply.has_error():
+        error = reply.error.code, reply.error.reason or ""
+    else:
+        error = NAMED_OTHER, f"answers in the name of node {reply.metadata.src_node_id}"
     own = asked.metadata
     envelope = Envelope(
         cloud=Identity(own.run_id, own.src_node_id, own.src_task_id),
@@ -231,4 +240,4 @@ def answer_from(asked: Message, reply: Message) -> Message:
         ttl_s=reply.metadata.ttl,
         created_at_s=reply.metadata.created_at,
     )
-    return make_flower_message(envelope, None, (reply.error.code, reply.error.reason or ""))
+    return make_flower_message(envelope, None, error)

@@ -9,9 +9,16 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from numpy.typing import NDArray
 
 from cdc_flower.wire.check import Configs, ConfigValue, Records
-from cdc_flower.wire.identity import CLOUD_NODE_ID, NUMPY_STYPE, Identity, given_id
+from cdc_flower.wire.identity import (
+    CLOUD_NODE_ID,
+    NUMPY_STYPE,
+    UNREADABLE,
+    Identity,
+    given_id,
+)
 from cdc_flower.wire.parts import Batch
 from cdc_flower.wire.protobuf import npy_header, num_elements, number_column
+from cdc_flower.wire.readable import unreadable_in
 
 _CODES: tuple[tuple[type, str], ...] = (
     (bool, "b"),
@@ -146,6 +153,11 @@ def _batch(kind: type[Batch], messages: list[Message], head: _Head) -> Batch:
     }
     good = [row for row in range(len(messages)) if row not in errors]
     contents = [messages[row].content for row in good]
+    if is_reply and (found := unreadable_in(contents)):
+        errors |= {good[place]: (UNREADABLE, reason) for place, reason in found.items()}
+        errors = dict(sorted(errors.items()))
+        good = [row for row in good if row not in errors]
+        contents = [messages[row].content for row in good]
     records = _read_contents(contents, np.array(good, dtype=np.int64), len(messages))
     return kind(
         message_type=message_type,

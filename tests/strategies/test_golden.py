@@ -24,6 +24,7 @@ LEFT_OUT = {
     "strategy": "the name of the file",
     "seed": "a label that the test itself gives",
     "task": "a label that the test itself gives",
+    "num_quarantined": "replies that are left out, of which there are none here",
     "num_replays": "faults of machines, of which there are none here; test_ray.py holds it",
 }
 KEY = ["segment", "device_id"]

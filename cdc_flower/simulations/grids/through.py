@@ -76,6 +76,14 @@ class Through(Forwarding, BlockingGrid):
         """Makes the replies that go back, with their places in the batch; these by default."""
         return [(batch, np.arange(len(batch)))]
 
+    def all_up(self, groups: Sequence[Group]) -> list[Group]:
+        """Makes what goes back of all replies of an exchange, each batch by itself by default."""
+        return [
+            (part, positions[where])
+            for batch, positions in groups
+            for part, where in self.up(batch)
+        ]
+
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
@@ -85,13 +93,7 @@ class Through(Forwarding, BlockingGrid):
         if not sent:
             return []
         replies = self._inner.send_and_receive(all_of(sent), timeout=timeout)
-        return joined(
-            [
-                (part, positions[where])
-                for batch, positions in groups_of(replies)
-                for part, where in self.up(batch)
-            ]
-        )
+        return joined(self.all_up(groups_of(replies)))
 
 
 def all_of(batches: Sequence[MessageBatch]) -> Iterable[Message]:

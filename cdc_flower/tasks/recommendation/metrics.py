@@ -25,6 +25,8 @@ POOLED = ("auc",)
 #: of negatives.
 POSITIVE_POINTS, NEGATIVE_POINTS = 32, 256
 INFINITY = np.float32(np.inf)
+#: Largest loss of an event: that of a score that is not a number.
+WORST_LOSS = float(np.finfo(np.float32).max)
 LOSS_NEGATIVES = 4  # negatives per positive in the loss, as in training
 MEAN, MIDDLE = "mean", "middle"
 
@@ -252,7 +254,7 @@ def gains(
 def _log_loss(
     scores: NDArray[np.float32], true_column: NDArray[np.int64], true_score: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    """``[T]``: mean of softplus(-positive) and softplus(negative)."""
+    """``[T]``: mean of softplus(-positive) and softplus(negative), at most the worst loss."""
     first = np.arange(min(LOSS_NEGATIVES, scores.shape[1] - 1))
     column = first + (
         first >= true_column[:, None]
@@ -260,7 +262,8 @@ def _log_loss(
     logits = np.concatenate(
         [-true_score[:, None], np.take_along_axis(scores, column, axis=1)], axis=1
     )
-    return np.logaddexp(0.0, logits.astype(np.float64)).mean(axis=1)
+    loss: NDArray[np.float64] = np.logaddexp(0.0, logits.astype(np.float64)).mean(axis=1)
+    return np.minimum(loss, WORST_LOSS)
 
 
 def _ordered_keys(scores: NDArray[np.float32], row: NDArray[np.int64]) -> NDArray[np.int64]:

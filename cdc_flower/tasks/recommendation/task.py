@@ -15,12 +15,21 @@ from cdc_flower.devices.task import Columns
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.registry import model_of
 from cdc_flower.tasks.data import StreamShape, data_of
-from cdc_flower.tasks.protocol import Built, Config, Deployed, ReferenceFacts, Task, facts_of
+from cdc_flower.tasks.protocol import (
+    Bounds,
+    Built,
+    Config,
+    Deployed,
+    ReferenceFacts,
+    Task,
+    facts_of,
+)
 from cdc_flower.tasks.recommendation.base_check import base_notes
 from cdc_flower.tasks.recommendation.metrics import (
     MEAN,
     METRICS,
     POOLED,
+    WORST_LOSS,
     RankingMetrics,
     pooled_auc,
 )
@@ -115,6 +124,14 @@ class Recommendation(Task):
         counts = scores[records.NUM_EXAMPLES], scores["num-negatives"]
         value_sum, value_count = pooled_auc(points["positive"], points["negative"], *counts)
         return value_sum[:, None], value_count[:, None]
+
+    def bounds(self, stream: EventStream) -> Bounds:
+        num_negatives = getattr(stream, "num_negatives", None)
+        return Bounds(
+            ids=dict.fromkeys((records.HISTORY, records.CANDIDATES), stream.num_items),
+            values={name: WORST_LOSS if name == "log_loss" else 1.0 for name in METRICS},
+            counts={} if num_negatives is None else {"num-negatives": num_negatives},
+        )
 
     def sensor(self, stream: EventStream, cloud: Cloud, deployed: Arrays) -> HistorySensor:
         if EMBEDDING not in deployed:

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -17,8 +18,16 @@ from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.registry import model_of
 from cdc_flower.models.video.ranking import VideoModel
 from cdc_flower.tasks.data import StreamShape, data_of
-from cdc_flower.tasks.protocol import Built, Config, Deployed, ReferenceFacts, Task, facts_of
-from cdc_flower.tasks.recommendation.metrics import ranks, worst_for_nan
+from cdc_flower.tasks.protocol import (
+    Bounds,
+    Built,
+    Config,
+    Deployed,
+    ReferenceFacts,
+    Task,
+    facts_of,
+)
+from cdc_flower.tasks.recommendation.metrics import WORST_LOSS, ranks, worst_for_nan
 from cdc_flower.tasks.registry import tasks
 from cdc_flower.tasks.sensing import Ask
 from cdc_flower.tasks.video.clip_report import ClipReport
@@ -102,6 +111,13 @@ class VideoTask(Task, TruthReader):
         logits = scorer.score(np.repeat(states.in_use, NUM_ANSWERS), history, candidates)
         return entropy(logits).reshape(-1, NUM_ANSWERS).mean(1)
 
+    def bounds(self, stream: VideoStream) -> Bounds:
+        table = stream.table
+        ids = {records.WORDS: table.clips.num_words - 1}
+        if table.num_answers:
+            ids[records.CANDIDATES] = table.num_answers - 1
+        return Bounds(ids=ids)
+
     def sensor(self, stream: VideoStream, cloud: Cloud, deployed: Arrays) -> ClipSensor:
         model = video_model_of(cloud)
         historical = np.unique(model.clips.clip_of(video_history(cloud.train).queries))
@@ -180,13 +196,19 @@ class VideoAnswers(VideoTask):
         """Makes the task for the questions of a stream."""
         return cls(stream.table.kinds, stream.table.has_unseen)
 
+    def bounds(self, stream: VideoStream) -> Bounds:
+        values = {name: WORST_LOSS if name == "log_loss" else 1.0 for name in self.metrics}
+        return replace(super().bounds(stream), values=values)
+
     def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
         true_column, context_id, is_shift = data.truth.read(self)
         n, row = len(data.device_ids), data.row
         is_told = (true_column != 0) | (not self.has_unseen)
         is_right = (true_ranks(logits, true_column) == 1) & is_told
         exact = logits.astype(np.float64)
-        loss = np.logaddexp.reduce(exact, 1) - exact[np.arange(len(row)), true_column]
+        with np.errstate(invalid="ignore"):  # of scores that are not finite
+            loss = np.logaddexp.reduce(exact, 1) - exact[np.arange(len(row)), true_column]
+        loss = np.minimum(np.nan_to_num(loss, nan=np.inf, posinf=np.inf), WORST_LOSS)
         num_events = np.bincount(row, minlength=n).astype(np.float64)
         kind: NDArray[np.int64] = data.kind  # type: ignore[attr-defined]
         cell, size = row * self._num_kinds + kind, n * self._num_kinds
@@ -220,6 +242,11 @@ class VideoSearch(VideoTask):
     def of(cls, stream: VideoStream) -> "VideoSearch":
         """Makes the task; all captions are of one kind."""
         return cls()
+
+    def bounds(self, stream: VideoStream) -> Bounds:
+        values = {name: float(name != "mean_rank") for name in self.metrics}
+        values["mean_rank"] = float(stream.table.clips.num_clips)
+        return replace(super().bounds(stream), values=values)
 
     def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
         true_column, context_id, is_shift = data.truth.read(self)

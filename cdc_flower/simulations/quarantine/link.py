@@ -1,0 +1,61 @@
+"""The quarantine as a chain link: two ends that share a book, anew for each run of a strategy."""
+
+from dataclasses import dataclass, field
+
+from cdc_flower.simulations.chain import Ends
+from cdc_flower.simulations.deployment import Nodes
+from cdc_flower.simulations.quarantine.book import NEVER, Book
+from cdc_flower.simulations.quarantine.bounds import Known
+from cdc_flower.simulations.quarantine.cloud_end import CloudEnd
+from cdc_flower.simulations.quarantine.device_end import DeviceEnd
+from cdc_flower.simulations.quarantine.options import QuarantineOptions
+from cdc_flower.tables.quarantined import Left, sentence
+
+
+@dataclass
+class WithQuarantine:
+    """Leaves out replies that are not as they must be.
+
+    Attributes:
+        options: Of the quarantine; where it is not enabled, nothing is put anywhere.
+        known: Of the data of the run.
+    """
+
+    options: QuarantineOptions = field(default_factory=QuarantineOptions)
+    known: Known = field(default_factory=Known)
+    _book: Book | None = field(default=None, init=False)
+    _num_devices: int = field(default=0, init=False)
+
+    def ends(self, nodes: Nodes) -> Ends:
+        """Makes both ends."""
+        if not self.options.enabled:
+            return Ends()
+        book = Book(nodes.device_ids, self.options)
+        self._book, self._num_devices = book, len(nodes.device_ids)
+        known, options = self.known, self.options
+        return Ends(
+            cloud=lambda grid: CloudEnd(grid, nodes, book, known, options),
+            device=lambda grid: DeviceEnd(grid, nodes, book, known),
+            count=book.count,
+        )
+
+    def left_out(self) -> list[Left]:
+        """Lists what was left out of the run that was played last."""
+        return self._book.left_out() if self._book is not None else []
+
+    def notes(self) -> list[str]:
+        """Says what was left out and from when on a model was not finite, without full stops."""
+        book, said = self._book, []
+        if book is None:
+            return []
+        if left := book.left_out():
+            said.append(f"{sentence(left)}; quarantine.csv lists them")
+        if num_aside := int((book.num_set_aside > 0).sum()):
+            devices = f"{num_aside} {'device was' if num_aside == 1 else 'devices were'}"
+            said.append(f"{devices} set aside for {self.options.segments_aside} segments at a time")
+        if book.diverged_from != NEVER:
+            count = book.num_diverged
+            where = "" if count >= self._num_devices else f" on {count} of {self._num_devices}"
+            where += " devices" if where else ""
+            said.append(f"the model is not finite from segment {book.diverged_from} on{where}")
+        return said
