@@ -32,12 +32,14 @@ class Kind:
         reason: Why it is left out; "" if it is not, as one that is missing.
         count: How many replies are left out.
         on: Categories of messages that it answers.
+        needs: What an honest reply must hold, such as ``floats``; "": anything.
     """
 
     make: Make
     reason: str
     count: int = 1
     on: tuple[str, ...] = (records.TRAIN,)
+    needs: str = ""
 
 
 def payload(batch: MessageBatch) -> list[tuple[str, str]]:
@@ -234,22 +236,32 @@ BOTH = (records.TRAIN, records.EVALUATE)
 EVALUATED = (records.EVALUATE,)
 LABELS = {records.LABELLED: {"truth": np.ones((1, 3), np.int32)}}
 KINDS: dict[str, Kind] = {
-    "a NaN": Kind(number(np.nan), reasons.NOT_FINITE),
-    "an infinity": Kind(number(np.inf), reasons.NOT_FINITE),
-    "a negative infinity": Kind(number(-np.inf), reasons.NOT_FINITE),
-    "all NaN": Kind(floats(lambda array: array * np.float32(np.nan)), reasons.NOT_FINITE),
-    "1e30": Kind(number(1e30), reasons.NORM),
-    "a column more": Kind(any_array(lambda v: np.stack([v, v], -1).reshape(1, -1)), reasons.SHAPE),
-    "a dimension more": Kind(any_array(lambda v: v[..., None]), reasons.SHAPE),
-    "no numbers": Kind(any_array(lambda v: v[:, :0] if v.ndim > 1 else v[:, None]), reasons.SHAPE),
-    "whole numbers for others": Kind(floats(lambda v: v.astype(np.int64)), reasons.DTYPE),
-    "double precision": Kind(floats(lambda v: v.astype(np.float64)), reasons.DTYPE),
-    "complex numbers": Kind(any_array(lambda v: v.astype(np.complex64)), reasons.DTYPE),
-    "truth values": Kind(any_array(lambda v: v.astype(np.bool_)), reasons.DTYPE),
-    "another key": Kind(renamed, reasons.KEY),
-    "a key less": Kind(shorter, reasons.KEY),
-    "a key more": Kind(longer, reasons.KEY),
-    "no arrays": Kind(no_record, reasons.RECORD),
+    "a NaN": Kind(number(np.nan), reasons.NOT_FINITE, needs="floats"),
+    "an infinity": Kind(number(np.inf), reasons.NOT_FINITE, needs="floats"),
+    "a negative infinity": Kind(number(-np.inf), reasons.NOT_FINITE, needs="floats"),
+    "all NaN": Kind(
+        floats(lambda array: array * np.float32(np.nan)), reasons.NOT_FINITE, needs="floats"
+    ),
+    "1e30": Kind(number(1e30), reasons.NORM, needs="floats"),
+    "a column more": Kind(
+        any_array(lambda v: np.stack([v, v], -1).reshape(1, -1)), reasons.SHAPE, needs="arrays"
+    ),
+    "a dimension more": Kind(any_array(lambda v: v[..., None]), reasons.SHAPE, needs="arrays"),
+    "no numbers": Kind(
+        any_array(lambda v: v[:, :0] if v.ndim > 1 else v[:, None]), reasons.SHAPE, needs="arrays"
+    ),
+    "whole numbers for others": Kind(
+        floats(lambda v: v.astype(np.int64)), reasons.DTYPE, needs="floats"
+    ),
+    "double precision": Kind(floats(lambda v: v.astype(np.float64)), reasons.DTYPE, needs="floats"),
+    "complex numbers": Kind(
+        any_array(lambda v: v.astype(np.complex64)), reasons.DTYPE, needs="arrays"
+    ),
+    "truth values": Kind(any_array(lambda v: v.astype(np.bool_)), reasons.DTYPE, needs="arrays"),
+    "another key": Kind(renamed, reasons.KEY, needs="arrays"),
+    "a key less": Kind(shorter, reasons.KEY, needs="arrays"),
+    "a key more": Kind(longer, reasons.KEY, needs="arrays"),
+    "no arrays": Kind(no_record, reasons.RECORD, needs="arrays"),
     "labels where none belong": Kind(
         more(arrays={"labels": LABELS[records.LABELLED]}), reasons.RECORD, on=BOTH
     ),
@@ -262,36 +274,46 @@ KINDS: dict[str, Kind] = {
     "lengths of a codec": Kind(
         more(configs={records.PADDING: {records.ARRAYS: np.array([3])}}), reasons.RECORD, on=BOTH
     ),
-    "text in an array": Kind(as_message(lambda a: npy(a, dtype="<U5")), reasons.UNREADABLE),
-    "no such type": Kind(as_message(lambda a: npy(a, dtype="numbers")), reasons.UNREADABLE),
-    "bytes that are no array": Kind(
-        as_message(lambda a: npy(a, data=b"no array" * 400)), reasons.UNREADABLE
+    "text in an array": Kind(
+        as_message(lambda a: npy(a, dtype="<U5")), reasons.UNREADABLE, needs="arrays"
     ),
-    "no bytes": Kind(as_message(lambda a: npy(a, data=b"")), reasons.UNREADABLE),
+    "no such type": Kind(
+        as_message(lambda a: npy(a, dtype="numbers")), reasons.UNREADABLE, needs="arrays"
+    ),
+    "bytes that are no array": Kind(
+        as_message(lambda a: npy(a, data=b"no array" * 400)), reasons.UNREADABLE, needs="arrays"
+    ),
+    "no bytes": Kind(as_message(lambda a: npy(a, data=b"")), reasons.UNREADABLE, needs="arrays"),
     "half the bytes": Kind(
-        as_message(lambda a: npy(a, data=a.data[: len(a.data) // 2])), reasons.UNREADABLE
+        as_message(lambda a: npy(a, data=a.data[: len(a.data) // 2])),
+        reasons.UNREADABLE,
+        needs="arrays",
     ),
     "a lie about the shape": Kind(
-        as_message(lambda a: npy(a, shape=(10**9, 10**9))), reasons.UNREADABLE
+        as_message(lambda a: npy(a, shape=(10**9, 10**9))), reasons.UNREADABLE, needs="arrays"
     ),
-    "a negative length": Kind(as_message(lambda a: npy(a, shape=(-3,))), reasons.UNREADABLE),
+    "a negative length": Kind(
+        as_message(lambda a: npy(a, shape=(-3,))), reasons.UNREADABLE, needs="arrays"
+    ),
     "another form of array": Kind(
-        as_message(lambda a: npy(a, stype="pickle")), reasons.UNREADABLE
+        as_message(lambda a: npy(a, stype="pickle")), reasons.UNREADABLE, needs="arrays"
     ),
-    "far too large": Kind(any_array(lambda v: np.zeros((1, 500_000), v.dtype)), reasons.SHAPE),
-    "a negative id": Kind(ids(-1), reasons.IDS),
-    "an id out of range": Kind(ids(10**6), reasons.IDS),
-    "NaN examples": Kind(told(records.NUM_EXAMPLES, np.nan), reasons.DTYPE),
-    "a list of examples": Kind(told(records.NUM_EXAMPLES, [3, 4]), reasons.SHAPE),
-    "a fraction of examples": Kind(told(records.NUM_EXAMPLES, 2.5), reasons.DTYPE),
-    "-5 examples": Kind(told(records.NUM_EXAMPLES, -5), reasons.COUNTS),
-    "2^62 examples": Kind(told(records.NUM_EXAMPLES, 2**62), reasons.COUNTS),
-    "no number of examples": Kind(no_metrics, reasons.KEY),
-    "more examples than came": Kind(own_count, reasons.COUNTS),
+    "far too large": Kind(
+        any_array(lambda v: np.zeros((1, 500_000), v.dtype)), reasons.SHAPE, needs="arrays"
+    ),
+    "a negative id": Kind(ids(-1), reasons.IDS, needs="ids"),
+    "an id out of range": Kind(ids(10**6), reasons.IDS, needs="ids"),
+    "NaN examples": Kind(told(records.NUM_EXAMPLES, np.nan), reasons.DTYPE, needs="examples"),
+    "a list of examples": Kind(told(records.NUM_EXAMPLES, [3, 4]), reasons.SHAPE, needs="examples"),
+    "a fraction of examples": Kind(
+        told(records.NUM_EXAMPLES, 2.5), reasons.DTYPE, needs="examples"
+    ),
+    "-5 examples": Kind(told(records.NUM_EXAMPLES, -5), reasons.COUNTS, needs="examples"),
+    "2^62 examples": Kind(told(records.NUM_EXAMPLES, 2**62), reasons.COUNTS, needs="examples"),
+    "no number of examples": Kind(no_metrics, reasons.KEY, needs="examples"),
+    "more examples than came": Kind(own_count, reasons.COUNTS, needs="upload"),
     "an unknown node": Kind(in_name_of(NOBODY), reasons.OTHER_NAME, on=BOTH),
-    "the same node twice": Kind(
-        lambda batch, _: [batch, batch], reasons.TWICE, count=2, on=BOTH
-    ),
+    "the same node twice": Kind(lambda batch, _: [batch, batch], reasons.TWICE, count=2, on=BOTH),
     "for its neighbor": Kind(in_name_of(NEIGHBOR), reasons.OTHER_NAME, on=BOTH),
     "a stale reply": Kind(stale, reasons.STALE, on=BOTH),
     "another message type": Kind(
@@ -329,8 +351,10 @@ KINDS: dict[str, Kind] = {
     "sums of other metrics": Kind(
         scores("value-sum", lambda v: np.hstack([v, v])), reasons.SHAPE, on=EVALUATED
     ),
-    "other points": Kind(points(lambda v: np.hstack([v, v])), reasons.SHAPE, on=EVALUATED),
-    "no points": Kind(no_points, reasons.RECORD, on=EVALUATED),
+    "other points": Kind(
+        points(lambda v: np.hstack([v, v])), reasons.SHAPE, on=EVALUATED, needs="points"
+    ),
+    "no points": Kind(no_points, reasons.RECORD, on=EVALUATED, needs="points"),
     "a missing reply": Kind(lambda batch, _: [], "", count=0, on=BOTH),
     "an error": Kind(
         lambda batch, _: [

@@ -126,7 +126,7 @@ class DeviceEnd(Through):
             schema = schema_of(each.batch, _without_work(each.batch, names))
             votes.append((each, schema, each.ok & each.has_content))
         counted = [(schema, int(ok.sum())) for _, schema, ok in votes if ok.any()]
-        agreed = self._agreements.of(kind, counted) if counted else frozenset()
+        agreed = self._agreements.of(kind, counted)
         for each, schema, ok in votes:
             reason = difference(schema, agreed)
             if reason and ok.any():

@@ -86,14 +86,17 @@ class Agreements:
 
         Args:
             message_type: Of the replies.
-            votes: Schemas, at least one, each with the number of replies that have it.
+            votes: Schemas, each with the number of replies that have it; without any it is what
+                was agreed before, and nothing at first.
         """
         counted: Counter[Schema] = Counter()
         for schema, num_replies in votes:
             counted[schema] += num_replies
         known = self._known.get(message_type)
-        if len(counted) == 1 and known in counted:
-            return next(iter(counted))
+        if known is not None and counted.keys() <= {known}:
+            return known
+        if not counted:
+            return frozenset()
         self._known[message_type] = agreed = _chosen(counted, known)
         return agreed
 
