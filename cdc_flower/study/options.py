@@ -51,7 +51,7 @@ class RunOptions:
     fleet: Node = option(doc="devices and their speeds")
     conditions: Node = option(doc="losses, outages and limits of all links")
     protocol: Node = option(doc="codecs of payloads")
-    quarantine: Node = option({}, doc="replies of devices that are left out")
+    quarantine: Node = option(default_factory=dict, doc="replies of devices that are left out")
     policy: Node = option(doc="which devices report: cdc-flower list policies")
     grid: Node = option(changes_results=False, doc="where devices are played")
     out: str | None = option(

@@ -94,8 +94,7 @@ class DeviceEnd(Through):
         """Gives ids to messages that have none, by which replies are told apart."""
         if batch.message_ids is not None or not self._names:
             return batch
-        ids = [f"asked-{name}" for name in self._new_ids(len(batch))]
-        return replace(batch, message_ids=ids)
+        return replace(batch, message_ids=self._new_ids(len(batch)))
 
     def _passed(self, judged: list[Judged], sent: tuple[MessageBatch, ...]) -> list[Group]:
         """Gives all replies that go on, in parts."""

@@ -25,10 +25,15 @@ class Rows:
         ids = np.asarray(node_ids, np.uint64)
         self._order = np.argsort(ids)
         self._ascending = ids[self._order]
+        count = np.arange(len(ids), dtype=np.uint64)
+        self._are_numbered = bool((ids == ids[:1] + count).all())  # as in our own grids
 
     def of(self, node_ids: NDArray) -> Ints:
         """Gives the rows ``[k]`` of nodes; :data:`NOBODY` for one that is none of the run."""
-        wanted = np.asarray(node_ids).astype(np.uint64)
+        wanted = np.asarray(node_ids).astype(np.uint64, copy=False)
+        if self._are_numbered:
+            rows = (wanted - self._ascending[0]).astype(np.int64)
+            return np.where((rows >= 0) & (rows < len(self._ascending)), rows, NOBODY)
         place = np.minimum(np.searchsorted(self._ascending, wanted), len(self._ascending) - 1)
         return np.where(self._ascending[place] == wanted, self._order[place], NOBODY)
 
