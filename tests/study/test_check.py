@@ -84,6 +84,7 @@ def config() -> dict[str, Any]:
         "network",
         "policy",
         "protocol",
+        "quarantine",
     ],
 )
 def test_a_group_that_was_taken_away_is_told_by_name(config: dict[str, Any], group: str) -> None:

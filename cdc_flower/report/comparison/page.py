@@ -27,6 +27,7 @@ from cdc_flower.report.comparison.page_parts import (
 )
 from cdc_flower.report.comparison.papers import papers_for
 from cdc_flower.report.comparison.provenance import provenance_line, provenance_rows
+from cdc_flower.report.comparison.quarantined import quarantined_table
 from cdc_flower.report.comparison.tables import cost_table, metric_table, summary_table
 from cdc_flower.report.drawing import style
 from cdc_flower.report.drawing.page_style import figure, filled, page
@@ -165,6 +166,7 @@ def _panel_summary(panel: Panel, comparison: Comparison, colors: dict[str, str])
         notes=sentences(notes),
         intervals=interval_words(int(rows["num_seeds"].max())),
         controls=controls_table(rows, colors),
+        quarantined=quarantined_table(comparison.runs, rows, colors),
         size=panel.size,
         metrics=metric_table(rows, colors),
         costs=cost_table(rows, bytes_of_a_segment(panel), colors),

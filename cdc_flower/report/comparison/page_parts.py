@@ -16,7 +16,7 @@ PANEL = template(
     """{% endfor %}"""
     """<p class='note'>{{ size }}. ± is half a 95 % interval {{ intervals }}. Bold: a gain after """
     """correction for the number of strategies.</p>"""
-    """{{ controls }}"""
+    """{{ controls }}{{ quarantined }}"""
     """<details><summary>Every metric</summary>{{ metrics }}</details>"""
     """<details><summary>Payload, labels and seconds</summary>{{ costs }}</details></section>"""
 )
