@@ -11,8 +11,8 @@ from cdc_flower.report.folders import RunFolder, run_labels
 
 _FOLDED = template(
     """<details><summary>Replies that were left out: {{ num_replies }}</summary>{{ table }}"""
-    """<p class='note'>A reply that is not as it must be reaches no strategy; quarantine.csv of a """
-    """run folder has a row for each device and segment. The link of its device has moved its """
+    """<p class='note'>A reply that is not as it must be reaches no strategy; quarantine.csv of """
+    """a run folder has a row for each device and segment. The link of its device has moved its """
     """bytes, and an evaluation that was left out counts no event.</p></details>"""
 )
 _HEADS = ("strategy", "reason", "replies", "devices", "segments")

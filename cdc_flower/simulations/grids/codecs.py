@@ -5,11 +5,12 @@ The strategy talks to the *cloud side*, which encodes what goes down and decodes
 nothing else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from flwr.app import Message
 from flwr.serverapp import Grid
 
 from cdc_flower.core.saveable import Saved, part_of, prefixed
@@ -64,6 +65,13 @@ class CloudSide(Through):
         super().from_arrays(arrays)
         self._pipeline.from_arrays(part_of(arrays, "memory"))
 
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Sends messages encoded, and gives decoded replies."""
+        self._pipeline.begin()
+        return super().send_and_receive(messages, timeout=timeout)
+
     def down(self, batch: MessageBatch) -> list[MessageBatch]:
         """Encodes messages to devices."""
         return self._pipeline.encode_down(batch)
@@ -96,7 +104,12 @@ class DeviceSide(Through):
 
     def up(self, batch: MessageBatch) -> list[Group]:
         """Encodes replies on their devices."""
-        return [(self._pipeline.encode_up(part), where) for part, where in without_errors(batch)]
+        return [
+            (encoded, where[place])
+            for part, where in without_errors(batch)
+            for encoded, place in self._pipeline.encode_up(part)
+            if len(encoded)
+        ]
 
 
 def without_errors(batch: MessageBatch) -> list[Group]:

@@ -16,6 +16,8 @@ from cdc_flower.simulations.protocol.versions import Versions
 from cdc_flower.training.scoring import Arrays
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
+from cdc_flower.wire.finite import is_finite
+from cdc_flower.wire.replies import Group
 
 #: Records with a model, and with a report of a device.
 MODELS = (records.PARAMETERS, records.ARRAYS)
@@ -41,6 +43,7 @@ class CodecPipeline:
         self.versions = Versions(len(node_ids), deployed)
         self._row = {int(node_id): row for row, node_id in enumerate(node_ids)}
         self._shapes: dict[str, Layout] = {}  # record -> array, known to both ends
+        self._deployed = {name: value.dtype for name, value in deployed.items()}
         self._told = ToldLayouts()  # of the exchange under way, known to both ends as well
         self._sent: Arrays = {}  # what devices train on, from which their updates differ
 
@@ -105,28 +108,47 @@ class CodecPipeline:
             self._sent = arrays if is_shared else {}
         return _with_arrays(plain, record, arrays, shared=is_shared)
 
+    def begin(self) -> None:
+        """Begins an exchange."""
+        self._told.begin()
+
     def learn(self, replies: Iterable[MessageBatch]) -> None:
         """Takes the layout of most replies of an exchange, before they are encoded."""
         self._told.learn(replies, partial(_first, ENCODED), self._fits)
 
     def _fits(self, record: str, layout: Layout) -> bool:
-        """Tells whether a model can be one of which the difference is taken."""
-        differs = self._update_differs(record)
-        return all(
-            shape == self._sent[name].shape[1:]
-            for name, (shape, _) in layout.items()
-            if differs(name)
+        """Tells whether a model is laid out as it was sent, or deployed."""
+        sent = self._shapes.get(record)
+        if record not in MODELS or sent is None:
+            return True
+        return layout.keys() == sent.keys() and all(
+            shape == sent[name][0] and dtype in (sent[name][1], self._deployed.get(name))
+            for name, (shape, dtype) in layout.items()
         )
 
-    def encode_up(self, batch: MessageBatch) -> MessageBatch:
-        """Encodes replies on their devices; one that is not laid out as most stays as it is."""
-        record = _first(ENCODED, batch)
+    def encode_up(self, batch: MessageBatch) -> list[Group]:
+        """Encodes replies on their devices.
+
+        One that is not laid out as most, or is not finite, stays as it is, for codecs are made for
+        neither.
+        """
+        record, every = _first(ENCODED, batch), np.arange(len(batch))
         if record is None or batch.errors:
-            return batch
+            return [(batch, every)]
         if not self._told.knows(batch, record):
-            return batch.without({records.PADDING})
+            return [(batch.without({records.PADDING}), every)]
+        finite = np.ones(len(batch), np.bool_)
+        for name in self._told.of(record):
+            finite &= is_finite(batch.array(record, name))
+        if finite.all():
+            return [(self._encoded_up(batch, record), every)]
+        odd = batch.select(~finite).without({records.PADDING})
+        fine = self._encoded_up(batch.select(finite), record) if finite.any() else odd.select([])
+        return [(fine, every[finite]), (odd, every[~finite])]
+
+    def _encoded_up(self, batch: MessageBatch, record: str) -> MessageBatch:
         parts = {}
-        with np.errstate(over="ignore", invalid="ignore"):  # of numbers that are not finite
+        with np.errstate(over="ignore", invalid="ignore"):  # of numbers that are very large
             for name in self._told.of(record):
                 value = batch.array(record, name)
                 base = self._update_base(record, name, len(batch))

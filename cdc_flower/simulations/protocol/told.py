@@ -29,6 +29,11 @@ class ToldLayouts:
 
     def __init__(self) -> None:
         self._known: dict[str, Layout] = {}
+        self._learned: set[str] = set()  # in this exchange
+
+    def begin(self) -> None:
+        """Begins an exchange, in which messages may go down in several batches."""
+        self._learned.clear()
 
     def learn(
         self,
@@ -36,10 +41,10 @@ class ToldLayouts:
         record_of: Callable[[MessageBatch], str | None],
         fits: Callable[[str, Layout], bool],
     ) -> None:
-        """Takes the layout that most replies of an exchange have.
+        """Takes the layout that most of the first replies of an exchange have.
 
         Args:
-            batches: All replies.
+            batches: Replies that came together.
             record_of: Finds the record of a reply that is encoded.
             fits: Tells whether a record can be laid out so at all.
         """
@@ -47,7 +52,7 @@ class ToldLayouts:
         layouts: dict[_Fields, Layout] = {}
         for batch in batches:
             record, num_replies = record_of(batch), len(batch) - len(batch.errors)
-            if record is None or not num_replies:
+            if record is None or record in self._learned or not num_replies:
                 continue
             layout = layout_of(batch, record)
             if fits(record, layout):
@@ -58,6 +63,7 @@ class ToldLayouts:
             before = frozenset(self.of(record).items())
             most = max(count, key=lambda fields: (count[fields], fields == before))
             self._known[record] = layouts[most]
+            self._learned.add(record)
 
     def knows(self, batch: MessageBatch, record: str) -> bool:
         """Tells whether a reply is laid out as most are."""

@@ -24,7 +24,6 @@ from cdc_flower.simulations.quarantine.options import QuarantineOptions
 from cdc_flower.simulations.quarantine.payload import (
     blame_counts,
     blame_ids,
-    is_finite,
     not_finite,
     squared_change,
 )
@@ -37,6 +36,7 @@ from cdc_flower.simulations.quarantine.schema import (
 from cdc_flower.simulations.quarantine.sent import Sent
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
+from cdc_flower.wire.finite import is_finite
 from cdc_flower.wire.replies import Group, groups_of, joined
 
 

@@ -10,20 +10,9 @@ from cdc_flower.simulations.quarantine.bounds import LARGEST_COUNT
 from cdc_flower.simulations.quarantine.identity import Judged
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
+from cdc_flower.wire.finite import is_finite
 
 Bools = NDArray[np.bool_]
-
-
-def is_finite(values: NDArray) -> Bools:
-    """Tells of rows ``[n, ...]`` which hold finite numbers alone, ``[n]``."""
-    if values.dtype.kind not in "fc" or not values.size:
-        return np.ones(len(values), np.bool_)
-    flat = values.reshape(len(values), -1)
-    if values.dtype.kind == "c":
-        return np.asarray(np.isfinite(flat).all(1))
-    # A product with zero is zero but of what is not finite: one pass, and nothing is held.
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.einsum("nk,->n", flat, flat.dtype.type(0)) == 0)
 
 
 def any_of(wrong: NDArray) -> Bools:
