@@ -2,11 +2,22 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cdc_flower.core.saveable import ANY, Arrays, Saved, restore_fields, saved_fields, taken
+from cdc_flower.core.saveable import (
+    ANY,
+    Arrays,
+    Saveable,
+    Saved,
+    nested,
+    restore_fields,
+    restore_nested,
+    saved_fields,
+    taken,
+)
 from cdc_flower.simulations.links.accounting import Usage
 from cdc_flower.simulations.quarantine.options import QuarantineOptions
 from cdc_flower.simulations.quarantine.reasons import REASONS
@@ -18,8 +29,33 @@ Bools = NDArray[np.bool_]
 #: Row of a node that is none of the run.
 NOBODY = -1
 NEVER = -1
+#: A loss of an event beyond which no model is one any more.
+ENDLESS = 1e12
 #: Attributes that change, beside the entries.
-_CHANGING = ("num_new", "failures", "aside_until", "diverged_from", "num_diverged", "num_set_aside")
+_CHANGING = ("num_new", "failures", "aside_until", "num_set_aside")
+
+
+@dataclass
+class Since:
+    """The first segment in which devices had something, and how many had it then."""
+
+    segment: int = NEVER
+    num_devices: int = 0
+
+    def note(self, segment: int, num_devices: int) -> None:
+        """Notes that so many devices have it in a segment."""
+        if self.segment == NEVER:
+            self.segment = segment
+        if self.segment == segment:
+            self.num_devices = max(self.num_devices, num_devices)
+
+    def to_arrays(self) -> Arrays:
+        """Takes both numbers."""
+        return saved_fields(self, list(vars(self)))
+
+    def from_arrays(self, arrays: Saved) -> None:
+        """Goes on with saved numbers."""
+        restore_fields(self, list(vars(self)), arrays)
 
 
 class Book:
@@ -45,8 +81,7 @@ class Book:
         self.failures = np.zeros(num_devices, np.int64)  # answers in a row that were left out
         self.aside_until = np.full(num_devices, NEVER)  # the last segment of it
         self.num_set_aside = np.zeros(num_devices, np.int64)
-        self.diverged_from = NEVER  # the first segment with a model that is not finite
-        self.num_diverged = 0  # devices in that segment
+        self.not_finite, self.endless = Since(), Since()
         self._entries: Counter[tuple[int, int, str]] = Counter()
 
     def leave_out(self, rows: Iterable[int] | Ints, reason: str, *, marks: bool = True) -> None:
@@ -93,12 +128,20 @@ class Book:
         """Tells which devices ``[k]`` are set aside in this segment."""
         return self.aside_until[rows] >= self.segment
 
-    def diverged(self, num_devices: int) -> None:
-        """Notes that what so many devices use is not finite, from the first such segment on."""
-        if self.diverged_from == NEVER:
-            self.diverged_from = self.segment
-        if self.diverged_from == self.segment:
-            self.num_diverged = max(self.num_diverged, num_devices)
+    def diverged(self) -> str:
+        """Says from when on models were not finite, or losses without end; "" if they never were.
+
+        Without a full stop.
+        """
+        for words, since in (
+            ("the model is not finite", self.not_finite),
+            (f"the loss is above {ENDLESS:.0e}", self.endless),
+        ):
+            if since.segment != NEVER:
+                is_everyone = since.num_devices >= len(self._device_ids)
+                where = f", of {since.num_devices} of {len(self._device_ids)} devices"
+                return f"{words} from segment {since.segment} on{'' if is_everyone else where}"
+        return ""
 
     def left_out(self) -> list[Left]:
         """Lists what was left out, by segment, device and reason; device -1 is an unknown node."""
@@ -113,6 +156,9 @@ class Book:
             for segment, row, reason in order
         ]
 
+    def _parts(self) -> dict[str, Saveable]:
+        return {"not_finite": self.not_finite, "endless": self.endless}
+
     def to_arrays(self) -> Arrays:
         """Takes all counts."""
         entries = [
@@ -121,12 +167,14 @@ class Book:
         ]
         return {
             **saved_fields(self, _CHANGING),
+            **nested(self._parts()),
             "entries": np.array(entries, np.int64).reshape(-1, 4),
         }
 
     def from_arrays(self, arrays: Saved) -> None:
         """Goes on with the counts of as many devices."""
         restore_fields(self, _CHANGING, arrays)
+        restore_nested(self._parts(), arrays)
         self._entries = Counter()
         for segment, row, reason, count in taken(arrays, "entries", np.int64, (ANY, 4)).tolist():
             self._entries[segment, row, REASONS[reason]] = count

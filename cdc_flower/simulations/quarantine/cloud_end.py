@@ -17,7 +17,7 @@ from cdc_flower.simulations.grids.base import without_repeats
 from cdc_flower.simulations.grids.strategy import segment_or_none
 from cdc_flower.simulations.grids.through import Through, all_of
 from cdc_flower.simulations.quarantine import reasons
-from cdc_flower.simulations.quarantine.book import Book
+from cdc_flower.simulations.quarantine.book import NEVER, Book
 from cdc_flower.simulations.quarantine.bounds import Known
 from cdc_flower.simulations.quarantine.identity import Judged, Rows
 from cdc_flower.simulations.quarantine.options import QuarantineOptions
@@ -99,7 +99,7 @@ class CloudEnd(Through):
 
     def _look_at(self, sent: list[MessageBatch]) -> None:
         """Notes from when on a strategy sends what is not finite."""
-        if self._book.diverged_from not in (-1, self._book.segment):
+        if self._book.not_finite.segment not in (NEVER, self._book.segment):
             return
         for batch in sent:
             finite = np.ones(len(batch), np.bool_)
@@ -109,7 +109,7 @@ class CloudEnd(Through):
                 for value in batch.shared.get(name, {}).values():
                     finite &= is_finite(value[None])
             if not finite.all():
-                self._book.diverged(int((~finite).sum()))
+                self._book.not_finite.note(self._book.segment, int((~finite).sum()))
 
     def _passed(self, judged: list[Judged], sent: list[MessageBatch]) -> list[Group]:
         """Gives the replies that go on."""

@@ -141,7 +141,7 @@ class DeviceEnd(Through):
             ids = self._nodes.device_ids[np.maximum(each.rows, 0)]
             endless = blame_scores(each, self._known, ids, self._book.segment)
             if endless:
-                self._book.diverged(endless)
+                self._book.endless.note(self._book.segment, endless)
         elif kind == records.QUERY_UNCERTAINTY:
             each.blame(not_finite(each.batch, [records.SCORES]), reasons.NOT_FINITE)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from cdc_flower.simulations.chain import Ends
 from cdc_flower.simulations.deployment import Nodes
-from cdc_flower.simulations.quarantine.book import NEVER, Book
+from cdc_flower.simulations.quarantine.book import Book
 from cdc_flower.simulations.quarantine.bounds import Known
 from cdc_flower.simulations.quarantine.cloud_end import CloudEnd
 from cdc_flower.simulations.quarantine.device_end import DeviceEnd
@@ -24,14 +24,13 @@ class WithQuarantine:
     options: QuarantineOptions = field(default_factory=QuarantineOptions)
     known: Known = field(default_factory=Known)
     _book: Book | None = field(default=None, init=False)
-    _num_devices: int = field(default=0, init=False)
 
     def ends(self, nodes: Nodes) -> Ends:
         """Makes both ends."""
         if not self.options.enabled:
             return Ends()
         book = Book(nodes.device_ids, self.options)
-        self._book, self._num_devices = book, len(nodes.device_ids)
+        self._book = book
         known, options = self.known, self.options
         return Ends(
             cloud=lambda grid: CloudEnd(grid, nodes, book, known, options),
@@ -53,9 +52,6 @@ class WithQuarantine:
         if num_aside := int((book.num_set_aside > 0).sum()):
             devices = f"{num_aside} {'device was' if num_aside == 1 else 'devices were'}"
             said.append(f"{devices} set aside for {self.options.segments_aside} segments at a time")
-        if book.diverged_from != NEVER:
-            count = book.num_diverged
-            where = "" if count >= self._num_devices else f" on {count} of {self._num_devices}"
-            where += " devices" if where else ""
-            said.append(f"the model is not finite from segment {book.diverged_from} on{where}")
+        if diverged := book.diverged():
+            said.append(diverged)
         return said

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdc_flower.simulations.quarantine import reasons
+from cdc_flower.simulations.quarantine.book import ENDLESS
 from cdc_flower.simulations.quarantine.bounds import LARGEST_COUNT, LARGEST_FLOPS, Known
 from cdc_flower.simulations.quarantine.identity import Judged
 from cdc_flower.simulations.quarantine.schema import ARRAY, Schema
@@ -23,8 +24,6 @@ CONTEXT, SHIFT = "context-id", "is-shift"
 KEYS = (records.NUM_EXAMPLES, records.DEVICE_ID, CONTEXT, SHIFT, VALUE_SUM, VALUE_COUNT)
 #: Sums in double precision of what is bounded may exceed the bound by so much of it.
 ROUNDING = 1e-6
-#: A bound of a metric as large as a float32 can be: a sum there is of a model that is not finite.
-ENDLESS = float(np.finfo(np.float32).max)
 
 
 def blame_work(each: Judged) -> None:
@@ -52,7 +51,7 @@ def blame_scores(each: Judged, known: Known, device_ids: Ints, segment: int) -> 
         segment: The one that was evaluated.
 
     Returns:
-        How many devices have a loss without end: their model is not finite.
+        How many devices have a loss without end: their model is none any more.
     """
     scores = each.batch.metrics.get(records.SCORES, {})
     if not all(key in scores for key in KEYS):
@@ -101,7 +100,7 @@ def _blame_sums(each: Judged, known: Known, most: Ints) -> int:
         # Where most devices have none, it is the metric or the model, and no single device.
         odd_sums |= is_no_number & (2 * is_no_number.sum(0) <= len(sums))
         each.blame(np.asarray(odd_sums.any(1)), reasons.SCORES)
-        endless = (largest >= ENDLESS) & is_bounded & (sums >= ENDLESS)
+        endless = is_bounded & (largest >= ENDLESS) & (sums >= ENDLESS * np.maximum(counts, 1))
     return int((endless.any(1) & each.ok).sum())
 
 
