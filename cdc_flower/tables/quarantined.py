@@ -33,6 +33,17 @@ def frame_of(task: str, strategy: str, left: Iterable[Left]) -> pd.DataFrame:
     return pd.DataFrame([(task, strategy, *astuple(each)) for each in left], columns=[*COLUMNS])
 
 
+def counted(number: int, one: str, several: str) -> str:
+    """Writes a number with its noun.
+
+    Args:
+        number: Of things.
+        one: Its noun for one.
+        several: Its noun for any other number.
+    """
+    return f"{number:,} {one if number == 1 else several}"
+
+
 def sentence(left: Sequence[Left]) -> str:
     """Says how many replies of whom were left out and why, without a full stop."""
     reasons: dict[str, int] = {}
@@ -41,11 +52,9 @@ def sentence(left: Sequence[Left]) -> str:
     most = sorted(reasons, key=lambda name: -reasons[name])
     why = ", ".join(f"{name}: {reasons[name]}" for name in most)
     num_replies = sum(reasons.values())
-    num_devices = len({each.device_id for each in left})
-    return (
-        f"{num_replies} {'reply' if num_replies == 1 else 'replies'} of "
-        f"{num_devices} {'device was' if num_devices == 1 else 'devices were'} left out ({why})"
-    )
+    whose = counted(len({each.device_id for each in left}), "device", "devices")
+    verb = "was" if num_replies == 1 else "were"
+    return f"{counted(num_replies, 'reply', 'replies')} of {whose} {verb} left out ({why})"
 
 
 def read_quarantined(path: Path) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from cdc_flower.simulations.quarantine.bounds import Known
 from cdc_flower.simulations.quarantine.cloud_end import CloudEnd
 from cdc_flower.simulations.quarantine.device_end import DeviceEnd
 from cdc_flower.simulations.quarantine.options import QuarantineOptions
-from cdc_flower.tables.quarantined import Left, sentence
+from cdc_flower.tables.quarantined import Left, counted, sentence
 
 
 @dataclass
@@ -50,8 +50,11 @@ class WithQuarantine:
         if left := book.left_out():
             said.append(f"{sentence(left)}; quarantine.csv lists them")
         if num_aside := int((book.num_set_aside > 0).sum()):
-            devices = f"{num_aside} {'device was' if num_aside == 1 else 'devices were'}"
-            said.append(f"{devices} set aside for {self.options.segments_aside} segments at a time")
+            verb = "was" if num_aside == 1 else "were"
+            said.append(
+                f"{counted(num_aside, 'device', 'devices')} {verb} set aside for "
+                f"{counted(self.options.segments_aside, 'segment', 'segments')} at a time"
+            )
         if diverged := book.diverged():
             said.append(diverged)
         return said

@@ -20,7 +20,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("task", "name", "kind"), a_sample(CASES, 60))
+@pytest.mark.parametrize(("task", "name", "kind"), a_sample(CASES, 24))
 def test_the_others_are_as_if_the_reply_was_lost(task: str, name: str, kind: str) -> None:
     check(task, name, kind)
 
@@ -41,6 +41,6 @@ BEHIND_CODECS = [
 ]
 
 
-@pytest.mark.parametrize(("codecs", "task", "name", "kind"), a_sample(BEHIND_CODECS, 12))
+@pytest.mark.parametrize(("codecs", "task", "name", "kind"), a_sample(BEHIND_CODECS, 6))
 def test_codecs_keep_what_is_hostile_apart(codecs: Any, task: str, name: str, kind: str) -> None:
     check(task, name, kind, [WithCodecs(Codecs(codecs))])
