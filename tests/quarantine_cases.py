@@ -1,7 +1,8 @@
 """Runs with a quarantine: one hostile device, and the same run with its replies lost."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -55,16 +56,17 @@ def played(
     name: str,
     chain: Sequence[ChainLink],
     rounds: Callable[[Session], object] = Session.run,
+    settings: Mapping[str, Any] = MappingProxyType({}),
     **options: Any,
 ) -> tuple[pd.DataFrame, WithQuarantine]:
     """The table of a strategy, and its quarantine."""
     frames: list[pd.DataFrame] = []
     if task == "video":
         data, own = _video()
-        built, grid = video_strategy(name, data), video_inline(data)
+        built, grid = video_strategy(name, data, **settings), video_inline(data)
     else:
         data, own = stream(), RECOMMENDATION
-        built, grid = strategy(name), inline()
+        built, grid = strategy(name, **settings), inline()
     quarantine = WithQuarantine(
         QuarantineOptions(**{"max_failures": None, **options}), Known.of(own, data)
     )

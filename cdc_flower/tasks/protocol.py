@@ -171,6 +171,16 @@ class Task(ABC):
         """Says what no reply of a device on these data can exceed; nothing by default."""
         return Bounds()
 
+    def can_be_read(self, stream: OwnStream, key: str, runs: NDArray) -> NDArray[np.bool_]:
+        """Tells which runs of bytes ``[n, L]`` in reports are what they must be; all by default.
+
+        Args:
+            stream: Data of the devices.
+            key: Of the report.
+            runs: Of ``n`` devices.
+        """
+        return np.ones(len(runs), np.bool_)
+
     def sensor(self, stream: OwnStream, cloud: Cloud, deployed: Arrays) -> Sensor:
         """Makes the statistics that devices keep of their own data, for policies that go by them.
 

@@ -35,6 +35,17 @@ class Known:
         """Asks a task what it knows of its data."""
         return Known(task, task.bounds(stream), stream)
 
+    def can_be_read(self, key: str, runs: NDArray) -> NDArray[np.bool_]:
+        """Tells which runs of bytes ``[n, L]`` in reports are what they must be.
+
+        Args:
+            key: Of the report.
+            runs: Of ``n`` devices.
+        """
+        if self.task is None or self.stream is None:
+            return np.ones(len(runs), np.bool_)
+        return self.task.can_be_read(self.stream, key, runs)
+
     def num_events(self, device_ids: Ints, segment: int) -> Ints:
         """Counts the events ``[k]`` that devices can be scored on in a segment."""
         count = getattr(self.stream, "num_events", None)

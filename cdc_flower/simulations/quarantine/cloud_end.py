@@ -24,6 +24,7 @@ from cdc_flower.simulations.quarantine.options import QuarantineOptions
 from cdc_flower.simulations.quarantine.payload import (
     blame_counts,
     blame_ids,
+    blame_runs,
     not_finite,
     squared_change,
 )
@@ -147,6 +148,7 @@ class CloudEnd(Through):
             names = payload_names(each.batch)
             blame_counts(each, names)
             blame_ids(each, names, self._known.bounds.ids)
+            blame_runs(each, self._known)
         self._blame_not_finite(fine)
         if self._options.max_norm is not None:
             for each in fine:

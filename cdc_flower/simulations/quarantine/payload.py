@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdc_flower.simulations.quarantine import reasons
-from cdc_flower.simulations.quarantine.bounds import LARGEST_COUNT
+from cdc_flower.simulations.quarantine.bounds import LARGEST_COUNT, Known
 from cdc_flower.simulations.quarantine.identity import Judged
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
@@ -87,6 +87,15 @@ def blame_counts(each: Judged, names: Iterable[str]) -> None:
             if column.dtype.kind in "iu":
                 absurd = np.abs(column.astype(np.float64)) > LARGEST_COUNT
                 each.blame(any_of(absurd), reasons.COUNTS)
+
+
+def blame_runs(each: Judged, known: Known) -> None:
+    """Blames runs of bytes in reports that are not what they must be, such as pictures."""
+    names = [name for name in (records.REPORT,) if name in each.batch.array_names()]
+    for _, key, values in arrays_in(each.batch, names):
+        if values.dtype == np.uint8 and values.ndim == 2:
+            wrong = ~known.can_be_read(key, values)
+            each.blame(np.broadcast_to(wrong, len(each.batch)), reasons.UNREADABLE)
 
 
 def squared_change(batch: MessageBatch, sent: MessageBatch, record: str) -> NDArray[np.float64]:

@@ -159,6 +159,18 @@ def decoded(text: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.asarray(picture.convert("RGB"))
 
 
+def is_picture(text: NDArray[np.uint8], shape: tuple[int, ...]) -> bool:
+    """Tells whether bytes are a picture of this shape ``(height, width, 3)``, whatever they are."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(text.tobytes())) as picture:
+            is_small = picture.size == (shape[1], shape[0])  # in its header: nothing is decoded yet
+        return is_small and decoded(text).shape == shape
+    except Exception:  # of many classes; see docs/decisions.md
+        return False
+
+
 @torch.no_grad()
 def read_report(model: VideoModel, static: Parameters, report: Mapping[str, NDArray]) -> Tensor:
     """Reads reports ``[n, ...]`` in the cloud: features ``[n, m, d]`` of the frames that were told.

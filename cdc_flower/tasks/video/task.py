@@ -30,7 +30,7 @@ from cdc_flower.tasks.protocol import (
 from cdc_flower.tasks.recommendation.metrics import WORST_LOSS, ranks, worst_for_nan
 from cdc_flower.tasks.registry import tasks
 from cdc_flower.tasks.sensing import Ask
-from cdc_flower.tasks.video.clip_report import ClipReport
+from cdc_flower.tasks.video.clip_report import PICTURE, ClipReport, is_picture
 from cdc_flower.tasks.video.doubt import NUM_ANSWERS, OwnAnswers, entropy, held_out_doubts
 from cdc_flower.tasks.video.references import Known, references
 from cdc_flower.tasks.video.references.frames import reference_frames
@@ -117,6 +117,12 @@ class VideoTask(Task, TruthReader):
         if table.num_answers:
             ids[records.CANDIDATES] = table.num_answers - 1
         return Bounds(ids=ids)
+
+    def can_be_read(self, stream: VideoStream, key: str, runs: NDArray) -> NDArray[np.bool_]:
+        if not key.startswith(PICTURE):
+            return super().can_be_read(stream, key, runs)
+        shape = stream.table.clips.frame_shape
+        return np.array([is_picture(text, shape) for text in runs], np.bool_)
 
     def sensor(self, stream: VideoStream, cloud: Cloud, deployed: Arrays) -> ClipSensor:
         model = video_model_of(cloud)

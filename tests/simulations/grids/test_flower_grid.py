@@ -13,7 +13,7 @@ from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.simulations.grids.flower import FlowerGrid
 from cdc_flower.simulations.grids.links import LinkGrid
 from cdc_flower.wire.batch import MessageBatch
-from cdc_flower.wire.identity import CLOUD_NODE_ID, ensure_identity
+from cdc_flower.wire.identity import CLOUD_NODE_ID, NAMED_OTHER, ensure_identity
 
 #: Flower's code for a node that sends no heartbeats.
 NODE_UNAVAILABLE = 8
@@ -137,3 +137,16 @@ def test_links_take_flowers_own_grid_as_it_is() -> None:
     assert (grid.rounds[0].usage.bytes_down > 0).all()
     inner.nodes = (7, 9, 11)
     assert grid.get_node_ids() == [7, 8, 9]  # those of the fleet
+
+
+def test_an_answer_in_the_name_of_another_node_is_an_error_of_the_one_that_was_asked() -> None:
+    def impostor(message: Message) -> Message:
+        reply = echo(message)
+        if message.metadata.dst_node_id == 8:
+            reply.metadata.__dict__["_src_node_id"] = 9
+        return reply
+
+    replies = FlowerGrid(TwicePushed(impostor)).send_and_receive([*MessageBatch("train", [7, 8])])
+    assert [reply.metadata.src_node_id for reply in replies] == [7, 8]
+    assert not replies[0].has_error()
+    assert replies[1].error.code == NAMED_OTHER and "node 9" in str(replies[1].error.reason)

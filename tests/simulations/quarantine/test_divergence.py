@@ -35,6 +35,7 @@ def of_a_hundred(enabled: bool, hostile: bool = True) -> tuple[pd.DataFrame, Wit
         labels={**LABELS, "strategy": "fedavg"},
         collect=frames.append,
         chain=[AtDevices(lambda g: Hostile(g, KINDS["a NaN"], segments, Seen())), quarantine],
+        rounds=lambda session: session.run(until=3),
     )
     return pd.concat(frames, ignore_index=True), quarantine
 
@@ -94,11 +95,11 @@ def test_a_device_that_diverges_by_itself_is_told_of_and_is_in_the_table() -> No
     assert quarantine.notes() == ["the loss is above 1e+12 from segment 0 on"]
 
 
-def test_a_run_says_so_on_the_terminal_in_the_notes_and_in_the_report(tmp_path: Any) -> None:
-    given = config_of("strategies=[static,fedavg]", "strategy.fedavg.rate=1e30", "report=true")
+def test_a_run_says_so_on_the_terminal_and_in_the_notes(tmp_path: Any) -> None:
+    given = config_of("strategies=[static,fedavg]", "strategy.fedavg.rate=1e30")
     console = quiet()
     out = runs.run({**given, "out": str(tmp_path / "run")}, console=console)
     said = "the model is not finite from segment 0 on"
     assert f"fedavg: {said}." in console.file.getvalue()  # type: ignore[attr-defined]
-    assert said in (out / "notes.yaml").read_text() and said in (out / "report.html").read_text()
+    assert said in (out / "notes.yaml").read_text()  # from which the report has its footnotes
     assert not (out / "quarantine.csv").exists()

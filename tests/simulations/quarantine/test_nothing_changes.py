@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 import pytest
 from flwr.serverapp import Grid
-from stock_cases import every_case, stock
+from sampling import a_sample
+from stock_cases import CASES, stock
 from tiny import LABELS, NUM_DEVICES, SETTINGS, Around, fleet, inline, same, strategy, stream
 from video_tiny import VIDEO_SETTINGS, video_inline, video_strategy, video_stream, video_task
 
@@ -54,17 +55,14 @@ def check(
     chain: Sequence[ChainLink] = (),
     controls: bool = False,
 ) -> None:
-    """Compares tables of one strategy: without a quarantine, with one that is off, and with one."""
+    """Compares tables of one strategy: with a quarantine that is off, and with one that is on."""
     data = data or stream()
     known = Known.of(task, data)
     off = WithQuarantine(QuarantineOptions(enabled=False), known)
     on = WithQuarantine(QuarantineOptions(max_norm=1e9, max_failures=1), known)
-    none: list[ChainLink] = []
-    plain, neutral, checked = (
-        played(make(), grid(), data, task, [*first, *chain], controls)
-        for first in (none, [off], [on])
+    plain, checked = (
+        played(make(), grid(), data, task, [first, *chain], controls) for first in (off, on)
     )
-    same(plain, neutral)
     same(plain, checked)
     assert on.left_out() == [] and on.notes() == []
 
@@ -74,14 +72,24 @@ def test_every_strategy_has_the_same_table(name: str) -> None:
     check(lambda: strategy(name), controls=True)
 
 
-@pytest.mark.parametrize("name", VIDEO_SETTINGS)
+def test_one_that_is_off_is_none() -> None:
+    off = WithQuarantine(QuarantineOptions(enabled=False))
+    plain, neutral = (
+        played(strategy("duet"), inline(), stream(), RECOMMENDATION, chain, controls=False)
+        for chain in ([], [off])
+    )
+    same(plain, neutral)
+    assert off.left_out() == [] and off.notes() == []
+
+
+@pytest.mark.parametrize("name", a_sample([(name,) for name in VIDEO_SETTINGS], 3))
 def test_and_on_video(name: str) -> None:
     data = video_stream()
     task = video_task(data)
     check(lambda: video_strategy(name, data), lambda: video_inline(data), data, task)
 
 
-@every_case
+@pytest.mark.parametrize("name", a_sample([(name,) for name in CASES], 3))
 def test_so_have_flowers_own_strategies(name: str) -> None:
     check(lambda: stock(name))
 
@@ -91,10 +99,17 @@ def single(_: MessageBatch, replies: Any) -> Any:
     return list(replies)[::-1]
 
 
-@pytest.mark.parametrize("name", ["fedavg", "persona", "cloud_fine_tuning"])
-@pytest.mark.parametrize("codecs", [("delta", "int8", "zstd"), ("float16",)])
-def test_behind_codecs_a_policy_and_single_messages_too(name: str, codecs: Any) -> None:
-    chain = [WithCodecs(Codecs(codecs)), WithRequests(Requests(Random(rate=0.5)))]
+@pytest.mark.parametrize(
+    ("name", "codecs"),
+    [
+        ("fedavg", "float16"),
+        ("persona", "delta,int8,zstd"),
+        pytest.param("fedavg", "delta,int8,zstd", marks=pytest.mark.long),
+        pytest.param("cloud_fine_tuning", "delta,int8,zstd", marks=pytest.mark.long),
+    ],
+)
+def test_behind_codecs_a_policy_and_single_messages_too(name: str, codecs: str) -> None:
+    chain = [WithCodecs(Codecs(codecs.split(","))), WithRequests(Requests(Random(rate=0.5)))]
     check(lambda: strategy(name), lambda: Around(inline(), single), chain=chain)
 
 
