@@ -26,7 +26,7 @@ from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 from cdc_flower.wire.replies import concat
 
-#: Records of which results are made; what else a device sent does not concern them.
+#: Records of which results are made.
 SCORED = frozenset({records.SCORES, records.POINTS})
 
 
@@ -83,8 +83,7 @@ def play(
         played = {}
         made.count(usage)
         if replies:
-            scored = concat([each.only(SCORED) for each in replies])
-            played = with_controls(in_order(scored, links), own, segment, beside)
+            played = with_controls(in_order(scored(replies), links), own, segment, beside)
         if isinstance(grid, BatchedGrid):
             usage.num_replays[:] += grid.take_replays()[grid.rows(nodes.node_ids)]
         frames = []
@@ -105,8 +104,7 @@ def play(
         observer=observe,
         node_ids=nodes.node_ids,
     )
-    # The results have the instruments, the strategy has not.
-    given = StrategyGrid(made.around_links(links))
+    given = StrategyGrid(made.around_links(links))  # without the instruments of the results
     rounds(Session(strategy, given, num_rounds=len(segment_starts_s) - 1))
 
 
@@ -123,6 +121,11 @@ def with_controls(
     """
     others = beside.play(segment, whole) if beside else {}
     return {name: whole, **{control_name(name, each): others[each] for each in others}}
+
+
+def scored(replies: list[MessageBatch]) -> MessageBatch:
+    """Keeps of replies what results are made of; what else a device sent may differ."""
+    return concat([each.only(SCORED) for each in replies])
 
 
 def in_order(replies: MessageBatch, links: LinkGrid) -> MessageBatch:

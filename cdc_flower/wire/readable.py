@@ -31,7 +31,8 @@ def _unreadable_array(array: Array) -> str:
     if array.stype != NUMPY_STYPE:
         return f"an array must be serialized as {NUMPY_STYPE!r}, got {array.stype!r:.40}"
     try:
-        dtype, shape = np.dtype(array.dtype), tuple(map(operator.index, array.shape))
+        dtype = np.dtype(array.dtype)
+        shape = tuple(map(operator.index, array.shape))
     except (TypeError, ValueError):
         return f"an array must have a dtype and a shape, got {array.dtype!r:.40}"
     if dtype.kind not in "biufc" or min(shape, default=0) < 0:

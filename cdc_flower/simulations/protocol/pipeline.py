@@ -92,7 +92,8 @@ class CodecPipeline:
         if record is None:
             return batch
         numbers, is_shared = batch.configs.get(records.VERSIONS), not batch.arrays.get(record)
-        rows, count = self.rows(batch), 1 if is_shared else len(batch)
+        rows = self.rows(batch)
+        count = 1 if is_shared else len(batch)
         arrays = {}
         shapes = self._shapes[record]
         for name, parts in self._unpacked(batch, record, shapes, self._down_differs).items():
@@ -132,7 +133,8 @@ class CodecPipeline:
         One that is not laid out as most, or is not finite, stays as it is, for codecs are made for
         neither.
         """
-        record, every = _first(ENCODED, batch), np.arange(len(batch))
+        record = _first(ENCODED, batch)
+        every = np.arange(len(batch))
         if record is None or batch.errors:
             return [(batch, every)]
         if not self._told.knows(batch, record):
@@ -160,7 +162,8 @@ class CodecPipeline:
         record = _first(ENCODED, batch)
         if record is None or batch.errors or not self._is_encoded(batch, record):
             return batch
-        arrays, shapes = {}, self._told.of(record)
+        arrays = {}
+        shapes = self._told.of(record)
         with np.errstate(over="ignore", invalid="ignore"):
             differs = self._update_differs(record)
             for name, parts in self._unpacked(batch, record, shapes, differs).items():
@@ -199,11 +202,13 @@ class CodecPipeline:
 
     def _encode_model(self, batch: MessageBatch, record: str, base: Ints) -> MessageBatch:
         """Encodes one version for these devices, with its number where it is a difference."""
-        rows, takes_difference = self.rows(batch), self.codecs.takes_difference
+        rows = self.rows(batch)
+        takes_difference = self.codecs.takes_difference
         shared = batch.shared.get(record, {})
         own = bool(batch.arrays.get(record))
         own = own or (takes_difference and not self.versions.is_shared(base))
-        parts, decoded = {}, {}
+        parts = {}
+        decoded = {}
         for name in _names(batch, record):
             value = batch.array(record, name) if own else shared[name][None]
             self._know(record, name, value)

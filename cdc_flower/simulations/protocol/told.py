@@ -51,7 +51,8 @@ class ToldLayouts:
         counted: dict[str, Counter[_Fields]] = {}
         layouts: dict[_Fields, Layout] = {}
         for batch in batches:
-            record, num_replies = record_of(batch), len(batch) - len(batch.errors)
+            record = record_of(batch)
+            num_replies = len(batch) - len(batch.errors)
             if record is None or record in self._learned or not num_replies:
                 continue
             layout = layout_of(batch, record)

@@ -73,7 +73,8 @@ class Book:
 
     def __init__(self, device_ids: Ints, options: QuarantineOptions) -> None:
         num_devices = len(device_ids)
-        self._device_ids, self._options = device_ids, options
+        self._device_ids = device_ids
+        self._options = options
         self.segment = 0
         self.marked = np.zeros(num_devices, np.bool_)
         self.failed = np.zeros(num_devices, np.bool_)
@@ -81,7 +82,8 @@ class Book:
         self.failures = np.zeros(num_devices, np.int64)  # answers in a row that were left out
         self.aside_until = np.full(num_devices, NEVER)  # the last segment of it
         self.num_set_aside = np.zeros(num_devices, np.int64)
-        self.not_finite, self.endless = Since(), Since()
+        self.not_finite = Since()
+        self.endless = Since()
         self._entries: Counter[tuple[int, int, str]] = Counter()
 
     def leave_out(self, rows: Iterable[int] | Ints, reason: str, *, marks: bool = True) -> None:

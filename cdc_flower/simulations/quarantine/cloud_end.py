@@ -58,8 +58,12 @@ class CloudEnd(Through):
         self, inner: Grid, nodes: Nodes, book: Book, known: Known, options: QuarantineOptions
     ) -> None:
         super().__init__(inner)
-        self._nodes, self._book, self._known, self._options = nodes, book, known, options
-        self._rows, self._agreements = Rows(nodes.node_ids), Agreements()
+        self._nodes = nodes
+        self._book = book
+        self._known = known
+        self._options = options
+        self._rows = Rows(nodes.node_ids)
+        self._agreements = Agreements()
 
     def _parts(self) -> dict[str, Saveable]:
         return {"book": self._book, "agreed": self._agreements}

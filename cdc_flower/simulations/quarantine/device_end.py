@@ -61,8 +61,11 @@ class DeviceEnd(Through):
 
     def __init__(self, inner: Grid, nodes: Nodes, book: Book, known: Known) -> None:
         super().__init__(with_nodes(inner, nodes.node_ids))
-        self._nodes, self._book, self._known = nodes, book, known
-        self._rows, self._agreements = Rows(nodes.node_ids), Agreements()
+        self._nodes = nodes
+        self._book = book
+        self._known = known
+        self._rows = Rows(nodes.node_ids)
+        self._agreements = Agreements()
         # In Flower's own grid messages get their ids when they are sent.
         self._names = isinstance([*grids_inside(self._inner)][-1], BatchedGrid)
 

@@ -116,7 +116,8 @@ class Asked:
         """Tells whether all that was asked was answered, in order and without an error."""
         if len(found) != 1 or len(self.batches) != 1:
             return False
-        reply, asked = found[0].batch, self.batches[0]
+        reply = found[0].batch
+        asked = self.batches[0]
         return (
             not reply.errors
             and reply.message_type == asked.message_type

@@ -31,10 +31,9 @@ class WithQuarantine:
             return Ends()
         book = Book(nodes.device_ids, self.options)
         self._book = book
-        known, options = self.known, self.options
         return Ends(
-            cloud=lambda grid: CloudEnd(grid, nodes, book, known, options),
-            device=lambda grid: DeviceEnd(grid, nodes, book, known),
+            cloud=lambda grid: CloudEnd(grid, nodes, book, self.known, self.options),
+            device=lambda grid: DeviceEnd(grid, nodes, book, self.known),
             count=book.count,
         )
 
@@ -44,9 +43,10 @@ class WithQuarantine:
 
     def notes(self) -> list[str]:
         """Says what was left out and from when on a model was not finite, without full stops."""
-        book, said = self._book, []
+        book = self._book
         if book is None:
             return []
+        said = []
         if left := book.left_out():
             said.append(f"{sentence(left)}; quarantine.csv lists them")
         if num_aside := int((book.num_set_aside > 0).sum()):

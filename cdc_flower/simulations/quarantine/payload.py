@@ -21,7 +21,13 @@ def any_of(wrong: NDArray) -> Bools:
 
 
 def rows_of(batch: MessageBatch, record: str, key: str) -> NDArray:
-    """Gives an array ``[n, ...]``, or ``[1, ...]`` where all messages share it."""
+    """Gives an array ``[n, ...]``, or ``[1, ...]`` where all messages share it.
+
+    Args:
+        batch: Of ``n`` messages.
+        record: That has it.
+        key: Of the array in it.
+    """
     own = batch.arrays.get(record, {}).get(key)
     return batch.shared[record][key][None] if own is None else own
 
@@ -68,7 +74,8 @@ def blame_ids(each: Judged, names: Iterable[str], largest: Mapping[str, int]) ->
 
 def blame_counts(each: Judged, names: Iterable[str]) -> None:
     """Blames numbers of examples that are negative, absurd, or more than came with them."""
-    listed, batch = list(names), each.batch
+    listed = list(names)
+    batch = each.batch
     for record in listed:
         column = batch.metrics.get(record, {}).get(records.NUM_EXAMPLES)
         if column is not None:

@@ -82,7 +82,8 @@ def _blame_sums(each: Judged, known: Known, most: Ints) -> int:
         most: ``[k]``, events that there were.
     """
     scores = each.batch.metrics[records.SCORES]
-    sums, counts = scores[VALUE_SUM], scores[VALUE_COUNT]
+    sums = scores[VALUE_SUM]
+    counts = scores[VALUE_COUNT]
     names = known.task.metrics if known.task is not None else ()
     if len(names) != sums.shape[-1]:
         names = ("",) * sums.shape[-1]
