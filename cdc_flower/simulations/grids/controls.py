@@ -30,6 +30,8 @@ from cdc_flower.wire.batch import MessageBatch
 from cdc_flower.wire.replies import Group, concat, groups_of
 
 Ints = NDArray[np.int64]
+#: Key of scores in which a control may differ from its method.
+VALUE_SUM = "value-sum"
 #: Layers ``[k, ...]`` of k devices, and who draws -> layers of the same devices; {} gives none.
 Make = Callable[[Arrays, np.random.Generator], Arrays]
 
@@ -112,9 +114,19 @@ class ControlGrid(Through):
     def up(self, batch: MessageBatch) -> list[Group]:
         """Takes the layers out of replies."""
         layers = batch.arrays.get(records.LAYERS)
-        if layers:
+        if layers and self._are_layers(batch, layers):
             self._told.append((self._rows(batch), dict(layers)))
         return super().up(batch.without({records.LAYERS}) if layers else batch)
+
+    def _are_layers(self, batch: MessageBatch, layers: Arrays) -> bool:
+        """Tells whether layers are some of this model, of devices that there are."""
+        has_nodes = all(int(node_id) in self._row for node_id in batch.node_ids)
+        return has_nodes and all(
+            name in self._model
+            and value.shape[1:] == self._model[name].shape
+            and value.dtype == self._model[name].dtype
+            for name, value in layers.items()
+        )
 
     def play(self, segment: int, whole: MessageBatch) -> dict[str, MessageBatch]:
         """Plays each control in a segment that the method has played.
@@ -178,9 +190,25 @@ class ControlGrid(Through):
             all_of(self._messages(name, answered[plays], layers, rows))
         )
         parts = [batch.select(batch.ok_rows()) for batch, _ in groups_of(replies)]
-        parts += [whole.select(~plays)]
-        joined = concat([scores_of(part) for part in parts if len(part)])
+        like = scores_of(whole)
+        kept = [self._same_events(part, like) for part in parts if is_like(part, like)]
+        kept.append(like.select(~plays))
+        joined = concat([part for part in kept if len(part)] or [like.select([])])
         return joined.select(np.argsort(self._rows(joined), kind="stable"))
+
+    def _same_events(self, part: MessageBatch, like: MessageBatch) -> MessageBatch:
+        """Keeps the scores of a control on the events on which its method was scored."""
+        row_of = {int(node_id): row for row, node_id in enumerate(like.node_ids)}
+        found = np.array([row_of.get(int(node_id), -1) for node_id in part.node_ids], np.int64)
+        is_same = (found >= 0) & (np.bincount(found + 1, minlength=len(like) + 1)[found + 1] == 1)
+        own, method = part.metrics[records.SCORES], like.metrics[records.SCORES]
+        for key, column in own.items():
+            if key == VALUE_SUM:
+                odd = ~np.isfinite(column) & np.isfinite(method[key][found])
+            else:
+                odd = column != method[key][found]
+            is_same &= ~odd.reshape(len(part), -1).any(1)
+        return scores_of(part if is_same.all() else part.select(is_same))
 
     def _messages(self, name: str, playing: Ints, layers: Arrays, rows: Ints) -> list[MessageBatch]:
         """Makes messages to devices as they got them for the method, but for the layers.
@@ -201,6 +229,24 @@ class ControlGrid(Through):
             sent.append(batch.select(gets).with_records(arrays={records.PARAMETERS: new}))
             sent.append(batch.select(~gets & np.isin(asked, playing)))
         return [batch.with_records(configs=told) for batch in sent if len(batch)]
+
+
+def is_like(batch: MessageBatch, like: MessageBatch) -> bool:
+    """Tells whether replies have the scores and points of others."""
+    if batch.message_type != like.message_type or not len(batch):
+        return False
+    pairs = (
+        (batch.metrics.get(records.SCORES, {}), like.metrics[records.SCORES]),
+        (batch.arrays.get(records.POINTS, {}), like.arrays.get(records.POINTS, {})),
+    )
+    return all(
+        own.keys() == other.keys()
+        and all(
+            (own[key].dtype, own[key].shape[1:]) == (other[key].dtype, other[key].shape[1:])
+            for key in own
+        )
+        for own, other in pairs
+    )
 
 
 def scores_of(batch: MessageBatch) -> MessageBatch:
