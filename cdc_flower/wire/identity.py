@@ -224,6 +224,8 @@ def answer_from(asked: Message, reply: Message) -> Message:
     """
     if reply.metadata.src_node_id == asked.metadata.dst_node_id:
         return reply
+    if not reply.has_error() and not given_id(asked):
+        return reply  # of a grid that names no messages, so nobody knows which one it answers
     if reply.has_error():
         error = reply.error.code, reply.error.reason or ""
     else:
