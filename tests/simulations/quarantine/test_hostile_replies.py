@@ -19,7 +19,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", a_sample(CASES, 20), ids=lambda case: " ".join(case))
+@pytest.mark.parametrize("case", a_sample(CASES, 12), ids=lambda case: " ".join(case))
 def test_the_others_are_as_if_the_reply_was_lost(case: tuple[str, str, str]) -> None:
     check(*case)
 
