@@ -138,7 +138,7 @@ def test_verify_exits_with_0_where_the_table_is_played_again_and_with_1_where_it
     assert done.returncode == 0 and done.stderr == ""
     assert done.stdout.splitlines() == [
         "provenance: machine, libraries, code and data are those of the run",
-        "recommendation, static: equal to the bit (1 segments, 36 rows)",
+        "recommendation, static: equal to the bit (1 segment, 36 rows)",
     ]
     path = tmp_path / "run" / "results.parquet"
     rows = pd.read_parquet(path)
@@ -160,7 +160,7 @@ def test_verify_exits_with_0_where_the_table_is_played_again_and_with_1_where_it
         (["data=ml_1m"], "cdc-flower: data.path must be given"),
         (
             ["data=ml_1m", "data.path=nowhere"],
-            "cdc-flower: data.path must be an existing file or directory",
+            "cdc-flower: data.path must be an existing path",
         ),
         (["report", "nowhere"], "nowhere: there is no such run folder"),
     ],

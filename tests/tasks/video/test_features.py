@@ -182,7 +182,7 @@ def test_numbers_that_cannot_be_used_are_refused_and_skip_counts_them(
         read(tmp_path)
     problems = Problems.of("skip")
     assert list(read(tmp_path, problems)) == ["clip1"]
-    assert problems.counts == {"feature files": 1}
+    assert problems.counts == {"feature file": 1}
 
 
 KINDS = (
@@ -249,7 +249,7 @@ def test_a_damaged_file_is_one_line_and_skip_counts_it(kind: str, tmp_path: Path
     assert "\n" not in str(error.value) and len(str(error.value)) < 400
     problems = Problems.of("skip")
     assert list(read(tmp_path, problems)) == ["clip1"]
-    assert problems.counts == {"feature files": 1}
+    assert problems.counts == {"feature file": 1}
 
 
 def test_lengths_of_hdf5_are_not_believed(tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "clip0.npy")
     with pytest.raises(UserError, match=r"got none in .*, which holds nothing; sought clip0"):
         read(tmp_path)
-    with pytest.raises(UserError, match=r"data\.features must be a folder or a file, got a FIFO"):
+    with pytest.raises(UserError, match=r"data\.features must be a folder or a file, got a pipe"):
         read(tmp_path / "clip0.npy")
     with pytest.raises(UserError, match=r"data\.features must be .*, got a device: '/dev/zero'"):
         read(Path("/dev/zero"))
@@ -344,5 +344,5 @@ def test_where_no_features_are_found_it_is_said_what_was_sought_and_what_is_ther
     with pytest.raises(UserError, match=r"twice\.npz: must hold features of clip0 once"):
         read(tmp_path / "twice.npz")
     (tmp_path / "cut.npz").write_bytes((tmp_path / "all.npz").read_bytes()[:90])
-    with pytest.raises(UserError, match=r"1 feature files skipped, first .*cut\.npz: must be"):
+    with pytest.raises(UserError, match=r"1 feature file skipped, first .*cut\.npz: must be"):
         read(tmp_path / "cut.npz", Problems.of("skip"))
