@@ -119,6 +119,21 @@ DAMAGE: dict[str, tuple[bytes, str, str]] = {
     "no time": (f"{HEAD}2019.02.20_99.99.99,D,1,1\n".encode(), "5g_csv", "bad, line 2: Timestamp"),
     "no day": (f"{HEAD}2019.02.30_10.00.00,D,1,1\n".encode(), "5g_csv", "bad, line 2: Timestamp"),
     "fast phone": (f"{HEAD}{ROW.format('1e303')}".encode(), "5g_csv", "bad, line 2: DL_bitrate mu"),
+    "slow answers": (
+        b"tc qdisc add dev a root netem rate 1mbit delay " + b"9" * 305 + b"s\nsleep 5\n",
+        "tc",
+        "bad, line 1: a delay must be at most 50000 s",
+    ),
+    "answers beyond numbers": (
+        b"time_s,down_mbps,rtt_s\n0,1,1e308\n1,1,1e308\n",
+        "csv",
+        "bad, line 2: rtt_s must be a number >= 0 and at most 100000",
+    ),
+    "slow pings": (
+        b"Timestamp,State,DL_bitrate,UL_bitrate,PINGAVG\n" + b"2019.12.16_13.40.05,D,1,1,1e300\n",
+        "5g_csv",
+        "bad, line 2: PINGAVG must be a number >= 0 and at most",
+    ),
     "empty": (b"", "pensieve", "bad, line 1: a trace must not be empty"),
 }
 
