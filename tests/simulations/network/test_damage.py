@@ -225,6 +225,14 @@ def test_pipes_and_devices_are_refused_and_not_waited_for(tmp_path: Path) -> Non
     assert len(read_recordings(tmp_path, "pensieve")) == 1
 
 
+@pytest.mark.parametrize("year", ["0001", "3005"])
+def test_a_year_beyond_nanoseconds_is_a_time_like_any_other(year: str, tmp_path: Path) -> None:
+    rows = "".join(f"{year}-01-01T00:00:0{second},{second + 1}\n" for second in range(3))
+    (tmp_path / "made").write_text(f"time,down_mbps\n{rows}")
+    (pair,) = read_recordings(tmp_path / "made", "csv")
+    assert pair.down.rates_bps.tolist() == [1e6, 2e6, 3e6]
+
+
 def test_what_lies_beside_recordings_is_left_out_of_folders_and_archives(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -261,6 +261,24 @@ def test_blocks_of_any_size_give_the_same_events(
         assert told == ":7: must be utf-8 text (data.encoding), got byte 0xff"
 
 
+@pytest.mark.parametrize("year", ["0001", "1005", "3005", "9999"])
+def test_years_beyond_nanoseconds_are_told_as_they_are(file: Path, year: str) -> None:
+    found = read(file, f"1:\n5,3,2005-09-06\n6,3,{year}-09-06\n")
+    assert f"{year}-09-06 00:00:00" in found.size and "2005-09-06 00:00:00" in found.size
+
+
+def test_of_a_folder_of_archives_with_several_files_the_wanted_one_tells_what_is_damaged(
+    tmp_path: Path,
+) -> None:
+    for number in range(2):
+        with zipfile.ZipFile(tmp_path / f"part-{number}.zip", "w") as archive:
+            archive.writestr("ratings.csv", f"user,item\n{number},1\n")
+            archive.writestr("movies.csv", "id,title\n1,x\n")
+    keys = {"files": ["part-*.zip", "ratings.csv"], "on_error": "skip"}
+    found = read_parts(options_of(tmp_path, **keys))
+    assert events(found) == [("0", "1", None), ("1", "1", None)] and not found.notes
+
+
 # Mutations.
 
 SEEDS: dict[str, bytes] = {

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.core.opening import limits
 from cdc_flower.tasks.video import arrays, one_array
 from cdc_flower.tasks.video.features import read_features
 from cdc_flower.tasks.video.problems import Problems
@@ -346,3 +347,27 @@ def test_where_no_features_are_found_it_is_said_what_was_sought_and_what_is_ther
     (tmp_path / "cut.npz").write_bytes((tmp_path / "all.npz").read_bytes()[:90])
     with pytest.raises(UserError, match=r"1 feature file skipped, first .*cut\.npz: must be"):
         read(tmp_path / "cut.npz", Problems.of("skip"))
+    message = r"but nothing is left to read in .*cut\.npz'; 1 feature file skipped"
+    with pytest.raises(UserError, match=message):
+        read(tmp_path / "cut.npz", Problems.of("skip"))
+
+
+@pytest.mark.parametrize("name", ["all.npz", "all.pt"])
+def test_features_that_expand_beyond_the_multiple_are_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / name
+    if name == "all.npz":
+        np.savez_compressed(file, clip0=np.zeros((2**10, 2**8), np.float32))
+    else:
+        torch.save({"clip0": torch.zeros(2**10, 2**8)}, file)
+        with zipfile.ZipFile(file) as saved, zipfile.ZipFile(tmp_path / "small", "w", 8) as small:
+            for info in saved.infolist():
+                small.writestr(info.filename, saved.read(info))
+        (tmp_path / "small").replace(file)
+    size = file.stat().st_size
+    assert size < 2**13
+    assert np.isfinite(read(file)["clip0"]).all()
+    monkeypatch.setattr(limits, "FREE_BYTES", 2**17)
+    with pytest.raises(UserError, match=rf"must expand to at most 100 times its {size:,} bytes"):
+        read(file)
