@@ -76,16 +76,16 @@ def summary(found: Iterable[dict[str, float]]) -> str:
 
 
 @contextmanager
-def _no_longer_than(seconds: int) -> Iterator[None]:
+def _no_longer_than(seconds: float) -> Iterator[None]:
     """Ends what hangs."""
 
     def end(*_: object) -> None:
         raise TookTooLong(f"took longer than {seconds} s")
 
     before = signal.signal(signal.SIGALRM, end)
-    signal.alarm(seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
