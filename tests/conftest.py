@@ -56,15 +56,15 @@ def mutants(request: pytest.FixtureRequest) -> Iterator[Mutants]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Says how many changed files were read, and what that took at most."""
     reports = [each for reports in terminalreporter.stats.values() for each in reports]
-    words = summary(
+    lines = summary(
         facts
         for report in reports
         if getattr(report, "when", "") == "teardown"
         for name, facts in report.user_properties
         if name == PROPERTY
     )
-    if words:
-        terminalreporter.write_line(words)
+    for line in lines:
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,12 @@
 import resource
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
 
 from cdc_flower.core.errors import UserError
 
@@ -22,15 +25,17 @@ class TookTooLong(BaseException):
 
 @dataclass
 class Mutants:
-    """Counts the mutants of a test.
+    """Counts the files of a test.
 
     Attributes:
+        what: Words for them.
         num_read: That were read.
         num_refused: That were refused in a line.
         slowest_s: Seconds that the slowest took.
         peak_bytes: Resident memory of the process at its most, so far.
     """
 
+    what: str = "changed files"
     num_read: int = 0
     num_refused: int = 0
     slowest_s: float = 0.0
@@ -52,7 +57,7 @@ class Mutants:
         assert self.slowest_s < LONGEST_S
         self.peak_bytes = peak_bytes()
 
-    def facts(self) -> dict[str, float]:
+    def facts(self) -> dict[str, object]:
         """Gives the counts as a test's property."""
         return asdict(self)
 
@@ -62,16 +67,20 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def summary(found: Iterable[dict[str, float]]) -> str:
-    """Sums up the counts of tests in a line; "" for none."""
-    every = list(found)
-    if not every:
-        return ""
-    num_read, num_refused = (sum(f[key] for f in every) for key in ("num_read", "num_refused"))
-    slowest_s, peak = (max(f[key] for f in every) for key in ("slowest_s", "peak_bytes"))
+def summary(found: Iterable[dict[str, Any]]) -> list[str]:
+    """Sums up the counts of tests, in a line for each kind of files."""
+    every = sorted((Mutants(**facts) for facts in found), key=attrgetter("what"))
+    return [_line(what, list(group)) for what, group in groupby(every, attrgetter("what"))]
+
+
+def _line(what: str, group: Sequence[Mutants]) -> str:
+    num_read = sum(each.num_read for each in group)
+    num_refused = sum(each.num_refused for each in group)
+    slowest_s = max(each.slowest_s for each in group)
+    peak_mib = max(each.peak_bytes for each in group) / 2**20
     return (
-        f"{num_read + num_refused:,.0f} changed files: {num_read:,.0f} read, {num_refused:,.0f} "
-        f"refused in a line, slowest {slowest_s:.2f} s, peak memory {peak / 2**20:,.0f} MiB"
+        f"{num_read + num_refused:,} {what}: {num_read:,} read, {num_refused:,} refused in a line, "
+        f"slowest {slowest_s:.2f} s, peak memory {peak_mib:,.0f} MiB"
     )
 
 

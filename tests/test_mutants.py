@@ -17,9 +17,11 @@ def test_files_that_are_read_and_refused_are_counted() -> None:
             if number < 3:
                 raise UserError("a line")
     assert (found.num_read, found.num_refused) == (2, 3)
-    words = summary([found.facts(), found.facts()])
+    other = Mutants("others", 1)
+    words, others = summary([found.facts(), other.facts(), found.facts()])
+    assert others.startswith("1 others: 1 read, 0 refused")
     assert words.startswith("10 changed files: 4 read, 6 refused in a line, slowest 0.0")
-    assert found.peak_bytes > 2**20 and words.endswith(" MiB") and summary([]) == ""
+    assert found.peak_bytes > 2**20 and words.endswith(" MiB") and summary([]) == []
 
 
 def test_any_other_error_and_several_lines_are_faults() -> None:
