@@ -8,11 +8,13 @@ os.environ["FLWR_TELEMETRY_ENABLED"] = "0"  # both are read when the libraries a
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.pop("HYDRA_FULL_ERROR", None)
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+from mutants import PROPERTY, Mutants, summary
 
 import cdc_flower.configs  # noqa: F401  (lets Hydra find the files of methods)
 
@@ -48,6 +50,28 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def _starts_a_runtime(item: pytest.Item) -> bool:
     return any(item.get_closest_marker(name) for name in ("ray", "flwr"))
+
+
+@pytest.fixture
+def mutants(request: pytest.FixtureRequest) -> Iterator[Mutants]:
+    """Counts what came of changed files; the sum over all tests stands at the end of a run."""
+    found = Mutants()
+    yield found
+    request.node.user_properties.append((PROPERTY, found.facts()))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says how many changed files were read, and what that took at most."""
+    reports = [each for reports in terminalreporter.stats.values() for each in reports]
+    lines = summary(
+        facts
+        for report in reports
+        if getattr(report, "when", "") == "teardown"
+        for name, facts in report.user_properties
+        if name == PROPERTY
+    )
+    for line in lines:
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

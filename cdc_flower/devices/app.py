@@ -14,6 +14,7 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from cdc_flower.core.stream import Stream, TruthReader
+from cdc_flower.core.words import counted
 from cdc_flower.devices.controls import begun, control_of, exchanged, tells_layers
 from cdc_flower.devices.decoders.deployment import decoders_of, deploy
 from cdc_flower.devices.decoders.receive import receive
@@ -105,7 +106,7 @@ class DeviceApp(ClientApp):
         if len(batch) != len(states):
             raise ValueError(
                 f"a batch must have one message a device, got {len(batch)} "
-                f"for {len(states)} devices"
+                f"for {counted(len(states), 'device')}"
             )
         handlers: dict[str, _Handler] = {
             records.DEPLOY: self._deploy,

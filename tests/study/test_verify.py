@@ -92,7 +92,7 @@ def test_a_number_that_differs_by_more_than_cpus_do_is_told_with_its_place(folde
     assert static.is_exact and not duet.is_within
     place = f"segment 1, device {changed['device_id']}, {changed['metric']}"
     assert "recommendation, duet: DIFFERENT (2 segments, 72 rows); " in str(duet)
-    assert "value_sum differs in 1 rows by up to 0.5 " in str(duet) and place in str(duet)
+    assert "value_sum differs in 1 row by up to 0.5 " in str(duet) and place in str(duet)
     (before,) = verdicts(folder, Sample(1, ["duet"]))
     assert before.is_exact  # what was changed is not in the first segment
 
