@@ -1,6 +1,7 @@
-"""Hands updates to one of Flower's own robust strategies, each with the same weight."""
+"""Hands updates to Flower's own robust strategies, each with the same weight."""
 
 import numpy as np
+from flwr.app import Message
 from flwr.serverapp.strategy import FedAvg as FlowerFedAvg
 
 from cdc_flower.core.options import option
@@ -11,8 +12,20 @@ from cdc_flower.wire.batch import MessageBatch
 UPDATE = "update"
 
 
+def replies_of(updates: Floats) -> list[Message]:
+    """Makes a reply of each update ``[n, P]``, as if each device had one example."""
+    batch = MessageBatch(
+        records.TRAIN,
+        np.arange(len(updates)),
+        arrays={records.ARRAYS: {UPDATE: updates}},
+        metrics={records.METRICS: {records.NUM_EXAMPLES: np.ones(len(updates), np.int64)}},
+        is_reply=True,
+    )
+    return list(batch)
+
+
 def combined(strategy: FlowerFedAvg, updates: Floats) -> Floats:
-    """Lets a strategy of Flower's aggregate updates as if each device had one example.
+    """Lets a strategy of Flower's aggregate updates.
 
     Args:
         strategy: Such as ``FedMedian()``.
@@ -21,14 +34,7 @@ def combined(strategy: FlowerFedAvg, updates: Floats) -> Floats:
     Raises:
         RuntimeError: If it makes nothing of them.
     """
-    replies = MessageBatch(
-        records.TRAIN,
-        np.arange(len(updates)),
-        arrays={records.ARRAYS: {UPDATE: updates}},
-        metrics={records.METRICS: {records.NUM_EXAMPLES: np.ones(len(updates), np.int64)}},
-        is_reply=True,
-    )
-    arrays, _ = strategy.aggregate_train(1, list(replies))
+    arrays, _ = strategy.aggregate_train(1, replies_of(updates))
     if arrays is None:
         raise RuntimeError(f"{type(strategy).__name__} made nothing of {len(updates)} updates")
     return arrays[UPDATE].numpy()
