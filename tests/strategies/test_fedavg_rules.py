@@ -272,8 +272,11 @@ def test_options_of_the_rules_are_options_of_the_strategy() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"rule": "medain"}, "unknown rule 'medain'; did you mean 'median'"),
-        ({"trim_share": 0.1}, "trim_share must go with rule=trimmed_mean, got trim_share=0.1 with"),
+        ({"rule": "medain"}, "rule must be .*, got medain; did you mean median"),
+        (
+            {"trim_share": 0.15},
+            "trim_share must go with rule=trimmed_mean, got trim_share=0.15 with",
+        ),
         ({"rule": "median", "clip_radius": 2.0}, "clip_radius must go with rule=centered_clipping"),
         ({"rule": "krum", "weiszfeld_steps": 1}, "weiszfeld_steps must go with rule=geometric"),
         ({"rule": "krum", "num_selected": 2}, "num_selected must go with rule=multi_krum"),
@@ -281,11 +284,6 @@ def test_options_of_the_rules_are_options_of_the_strategy() -> None:
         ({"rule": "centered_clipping", "clip_steps": 6}, r"clip_steps must be .* in \[1, 5\]"),
         ({"clip_norm": 0}, "clip_norm must be"),
         ({"clip_norm": "mean"}, "clip_norm must be"),
-        (
-            {"rule": "bulyan", "num_hostile": 25},
-            "rule=bulyan with num_hostile=25 must have at least 103 devices in a round, "
-            "got num_train_devices=100",
-        ),
     ],
 )
 def test_what_does_not_go_with_a_rule_is_refused_in_one_sentence(

@@ -132,7 +132,7 @@ def test_a_fleet_that_is_too_small_for_a_rule_is_refused_before_anything_is_trai
     )
     words = (
         rf"strategy\.fedavg: rule=bulyan with num_hostile={num_hostile} must have at least "
-        rf"{4 * num_hostile + 3} devices in a round, got 8 devices"
+        rf"{4 * num_hostile + 3} devices in a round, got 8"
     )
     with pytest.raises(UserError, match=words):
         prepare(config)

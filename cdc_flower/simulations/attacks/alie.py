@@ -16,7 +16,8 @@ from cdc_flower.simulations.attacks.attack import attacks
 from cdc_flower.simulations.attacks.updates import Floats, UpdateAttack, Updates
 
 #: Shares of the normal law within which the formula is held, where hardly anybody is honest.
-_LEAST, _MOST = 1e-3, 1 - 1e-3
+_LEAST = 1e-3
+_MOST = 1 - _LEAST
 
 
 @attacks.register("alie")
@@ -30,8 +31,8 @@ class Alie(UpdateAttack):
 
     def made(self, updates: Updates) -> Floats:
         """Makes one update for all hostile devices."""
-        honest, count = updates.honest, len(updates.own)
-        z = formula_z(updates.num_devices, count) if self.z is None else self.z
+        honest = updates.honest
+        z = formula_z(updates.num_devices, len(updates.own)) if self.z is None else self.z
         one = honest.mean(0) - z * honest.std(0)
         return np.broadcast_to(one, updates.own.shape)
 

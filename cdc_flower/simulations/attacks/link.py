@@ -55,7 +55,9 @@ class AttackGrid(Through):
 
     def __init__(self, inner: Grid, link: WithAttack, nodes: Nodes, hostile: Bools) -> None:
         super().__init__(inner)
-        self._link, self._device_ids, self._hostile = link, nodes.device_ids, hostile
+        self._link = link
+        self._device_ids = nodes.device_ids
+        self._hostile = hostile
         self._row = {int(node_id): row for row, node_id in enumerate(nodes.node_ids)}
         self._asked: list[MessageBatch] = []
 

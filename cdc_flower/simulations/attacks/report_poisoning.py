@@ -10,7 +10,9 @@ from cdc_flower.simulations.attacks.attack import Exchange, HostileAttack, attac
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 
-RANDOM, OTHER_CONTEXT, LEAST_POPULAR = "random", "other_context", "least_popular"
+RANDOM = "random"
+OTHER_CONTEXT = "other_context"
+LEAST_POPULAR = "least_popular"
 #: Names that reports give encoded pictures begin with this; noise would be no picture.
 PICTURE = "picture-"
 
@@ -95,7 +97,8 @@ def drawn(key: str, value: NDArray, hostile: NDArray[np.int64], exchange: Exchan
         hostile: ``[m]``, rows.
         exchange: With who draws.
     """
-    own, draws = value[hostile], exchange.draws
+    own = value[hostile]
+    draws = exchange.draws
     if key == records.HISTORY:
         items = draws.integers(1, exchange.scene.num_items + 1, own.shape)
         return np.where(own == 0, 0, items).astype(value.dtype)

@@ -47,7 +47,8 @@ class UpdateAttack(HostileAttack):
 
     def attacked(self, exchange: Exchange) -> MessageBatch:
         """Puts other updates in the place of those that hostile devices trained."""
-        replies, hostile = exchange.replies, exchange.is_hostile
+        replies = exchange.replies
+        hostile = exchange.is_hostile
         names = [
             *replies.arrays.get(records.ARRAYS, {}),
             *replies.shared.get(records.ARRAYS, {}),

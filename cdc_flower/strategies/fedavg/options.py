@@ -1,7 +1,7 @@
 """Options of how the updates of a round become one, each of which concerns some rules alone."""
 
 import dataclasses
-from dataclasses import MISSING, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from cdc_flower.core.option_words import shown
@@ -35,9 +35,10 @@ class RuleOptions(LabelledSteps):
     rule: str = option(
         "mean",
         neutral="mean",
+        choices=rules,
         changes_training=False,
-        doc="how updates become one: mean, or against hostile devices median, trimmed_mean, krum, "
-        "multi_krum, bulyan, geometric_median, centered_clipping",
+        doc="how the updates of a round become one; mean is FedAvg; the others hold against some "
+        "hostile devices",
     )
     clip_norm: float | Literal["median"] | None = option(
         None,
@@ -68,11 +69,13 @@ class RuleOptions(LabelledSteps):
         """
         for name, each in options_of(RuleOptions).items():
             owners = [entry.name for entry in rules.entries() if name in options_of(entry.value)]
-            if not owners or name in own or each.default in (MISSING, getattr(self, name)):
+            value = getattr(self, name)
+            does_nothing = value == each.default or value == each.rule.neutral
+            if not owners or name in own or does_nothing:
                 continue
             raise ValueError(
                 f"{name} must go with rule={' or '.join(owners)}, got {name}="
-                f"{shown(getattr(self, name))} with rule={self.rule}"
+                f"{shown(value)} with rule={self.rule}"
             )
 
     @property

@@ -110,10 +110,6 @@ class FedAvg(RuleOptions, FlowerFedAvg):
         super().__post_init__()
         FlowerFedAvg.__init__(self, min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1)
         self._has_news = False
-        if self.num_train_devices:
-            self._check_enough(
-                self.num_train_devices, f"num_train_devices={self.num_train_devices}"
-            )
 
     def initial_arrays(self) -> ArrayRecord:
         """Gives the adaptive layers, or the whole model; a rule forgets the rounds before."""
@@ -145,7 +141,7 @@ class FedAvg(RuleOptions, FlowerFedAvg):
         node_ids = np.array(list(grid.get_node_ids()), np.uint64)
         order = generator(self.cloud.seed, "fedavg", server_round).permutation(len(node_ids))
         chosen = order[: self.num_train_devices]
-        self._check_enough(len(chosen), f"{len(chosen)} that are there")
+        self._check_enough(len(chosen))
         self._order = {int(node_id): k for k, node_id in enumerate(node_ids)}
         self._sent = Layout({name: value.numpy() for name, value in arrays.items()})
         return self._to_nodes(records.TRAIN, node_ids[np.sort(chosen)], server_round, arrays)
@@ -209,14 +205,10 @@ class FedAvg(RuleOptions, FlowerFedAvg):
             UserError: If it is too small.
         """
         if self.num_train_devices:
-            self._check_enough(min(self.num_train_devices, num_devices), f"{num_devices} devices")
+            self._check_enough(min(self.num_train_devices, num_devices))
 
-    def _check_enough(self, num_devices: int, words: str) -> None:
-        """Refuses a rule that could make nothing of so many devices.
-
-        Args:
-            num_devices: Of a round.
-            words: For them.
+    def _check_enough(self, num_devices: int) -> None:
+        """Refuses a rule that could make nothing of so many devices in a round.
 
         Raises:
             UserError: If there are too few.
@@ -225,7 +217,8 @@ class FedAvg(RuleOptions, FlowerFedAvg):
         if num_devices < least:
             of = "" if self.num_hostile is None else f" with num_hostile={self.num_hostile}"
             raise UserError(
-                f"rule={self.rule}{of} must have at least {least} devices in a round, got {words}"
+                f"rule={self.rule}{of} must have at least {least} devices in a round, "
+                f"got {num_devices}"
             )
 
     def configure_evaluate(

@@ -24,7 +24,7 @@ from torch import Tensor
 from cdc_flower.models.layers import Parameters
 from cdc_flower.strategies.persona.likelihood import Likelihood, Pairs
 from cdc_flower.strategies.persona.mixing import mixed
-from cdc_flower.strategies.persona.robust_means import MEAN, robust_means
+from cdc_flower.strategies.persona.robust_means import MEAN, held_in, robust_means
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,8 @@ class Mover:
             members: Of all prototypes.
             mine: ``[n]``, the devices that make steps.
         """
-        pairs, weight = members.pairs.select(mine.nonzero()[:, 0].numpy()), members.weight[mine]
+        pairs = members.pairs.select(mine.nonzero()[:, 0].numpy())
+        weight = members.weight[mine]
         of_heads = self.likelihood.losses(pairs.history, pairs.target)
         count = pairs.is_there.sum(1).clamp(min=1)
         share = (1 - self.hedge) * weight.mean(0)
@@ -183,5 +184,8 @@ def chosen(fitted: Tensor, members: Members, mean: str = MEAN) -> list[int]:
     means = gain @ weight / total if mean == MEAN else robust_means(gain.T, weight, mean).T
     best = means.argmax(0)
     at_best = gain[best].T  # [rows, N]
-    spread = ((weight * (at_best - means.max(0).values)) ** 2).sum(0).sqrt() / total
+    apart = at_best - means.max(0).values
+    if mean != MEAN:  # else a few that lose much would hold every prototype where it is
+        apart = held_in(apart, weight)
+    spread = ((weight * apart) ** 2).sum(0).sqrt() / total
     return [int(step) for step in torch.where(means.max(0).values > spread, best, 0)]

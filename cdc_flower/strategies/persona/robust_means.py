@@ -11,10 +11,15 @@ Of numbers ``x_i`` with weights ``w_i`` of the members of a prototype, as shares
 import torch
 from torch import Tensor
 
-MEAN, CLIPPED, TRIMMED, MEDIAN = "mean", "clipped", "trimmed", "median"
+MEAN = "mean"
+CLIPPED = "clipped"
+TRIMMED = "trimmed"
+MEDIAN = "median"
 MEANS = (MEAN, CLIPPED, TRIMMED, MEDIAN)
 #: Share of the weight that a trimmed mean leaves out at either end, as Flower's FedTrimmedAvg.
 TRIM_SHARE = 0.2
+#: Median distances at which a distance from a mean is held where a standard error is made of it.
+FARTHEST = 3.0
 #: Shares of weights are sums of rounded numbers: so near a half they are one.
 _ROUNDING = 1e-6
 
@@ -35,7 +40,8 @@ def _of_members(values: Tensor, weight: Tensor, how: str) -> Tensor:
     rows = weight > 0
     if not rows.any():
         return values.new_zeros(values.shape[1])
-    own, share = values[rows].double(), weight[rows].double()
+    own = values[rows].double()
+    share = weight[rows].double()
     share = share / share.sum()
     if how == MEAN:
         found = share @ own
@@ -46,6 +52,22 @@ def _of_members(values: Tensor, weight: Tensor, how: str) -> Tensor:
     else:
         found = trimmed_mean(own, share) if how == TRIMMED else weighted_median(own, share)
     return found.to(values.dtype)
+
+
+def held_in(apart: Tensor, weight: Tensor) -> Tensor:
+    """Holds distances from a mean, ``[n, N]``, within three times their weighted median.
+
+    Args:
+        apart: Of each device for each prototype.
+        weight: ``[n, N]``.
+    """
+    share = weight / weight.sum(0).clamp(min=1e-30)
+    sizes = [
+        weighted_median(own[:, None], mine)
+        for own, mine in zip(apart.abs().T, share.T, strict=True)
+    ]
+    most = FARTHEST * torch.cat(sizes)
+    return torch.maximum(torch.minimum(apart, most), -most)
 
 
 def trimmed_mean(values: Tensor, share: Tensor, trim: float = TRIM_SHARE) -> Tensor:

@@ -249,8 +249,8 @@ class Persona(PersonaOptions):
         bank = self.bank
         if self.rate_of_bytes:
             residuals = tensors(made.residuals)
-            rate, how = self.rate_of_bytes, self.refinement_mean
-            bank = bank.refined(group_of, residuals, where, rate, how)
+            how = self.refinement_mean
+            bank = bank.refined(group_of, residuals, where, self.rate_of_bytes, how)
         return made, group_of, bank
 
     def _served(self, serving: Serving, reports: MessageBatch) -> tuple[Edited, Ints, Bank]:

@@ -60,7 +60,9 @@ def geometric_median(updates: Floats, weights: Floats, steps: int) -> Floats:
     point = weights @ clipped(updates, MEDIAN)
     for _ in range(steps):
         near = weights / np.maximum(SMOOTHING, sizes(updates - point))
-        before, point = point, near @ updates / near.sum()
-        if sizes(point - before) <= TOLERANCE * sizes(point):
+        moved = near @ updates / near.sum()
+        is_near = sizes(moved - point) <= TOLERANCE * sizes(moved)
+        point = moved
+        if is_near:
             break
     return np.asarray(point)
