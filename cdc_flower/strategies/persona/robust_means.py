@@ -61,6 +61,8 @@ def held_in(apart: Tensor, weight: Tensor) -> Tensor:
         apart: Of each device for each prototype.
         weight: ``[n, N]``.
     """
+    if not len(apart):
+        return apart
     share = weight / weight.sum(0).clamp(min=1e-30)
     sizes = [
         weighted_median(own[:, None], mine)
