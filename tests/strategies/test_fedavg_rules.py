@@ -118,7 +118,7 @@ TWINS = {
     "multi_krum": lambda updates: naive_multi_krum(updates, 10),
     "bulyan": lambda updates: naive_bulyan(updates, 5),
     "geometric_median": lambda updates: naive_geometric_median(updates, 4),
-    "centered_clipping": lambda updates: naive_centered(updates, START, 5),
+    "centered_clipping": lambda updates: naive_centered(updates, START, 3),
 }
 
 

@@ -29,7 +29,7 @@ class CenteredClipping(Rule):
         "the radius; inf clips nothing and is the mean of all",
     )
     clip_steps: int = option(
-        5,
+        3,
         changes_training=False,
         least=1,
         most=5,
