@@ -35,6 +35,7 @@ LABEL_KEYS = {
     "policy.name": "",
     "policy.rate": " of requests",
     "attack.name": "",
+    "attack.kind": "",
     "attack.share": " hostile",
     "fleet.num_devices": " devices",
 }
