@@ -26,7 +26,9 @@ def table(path: Path) -> str:
     for label in labels:
         own = rows[rows["run"] == label].set_index("strategy")
         cells = [cell(own.loc[name]) if name in own.index else "–" for name in names]
-        lines.append(f"| {' | '.join([label.replace(' · –', ''), *cells])} |")
+        lines.append(
+            f"| {' | '.join([label.replace(' · – hostile', '').replace(' · –', ''), *cells])} |"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -183,8 +183,9 @@ def test_prototypes_that_move_by_bytes_take_the_same_mean_of_their_members(how: 
     assert float(moved.drift["head.0.weight"][0].abs().max()) < 1e2
 
 
-@pytest.mark.parametrize("how", ROBUST)
-@pytest.mark.parametrize("refinement", ["bytes", "reports"])
+@pytest.mark.parametrize(
+    ("how", "refinement"), [(CLIPPED, "bytes"), (TRIMMED, "reports"), (MEDIAN, "reports")]
+)
 def test_every_mean_plays_and_is_the_same_again(how: str, refinement: str) -> None:
     base: dict[str, Any] = LIKELIHOOD if refinement == "reports" else {}
     given = {**base, "refinement": refinement, "refinement_mean": how}

@@ -52,9 +52,11 @@ def differ(one: pd.DataFrame, other: pd.DataFrame) -> bool:
     return not np.allclose(one.value_sum, other.value_sum, rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
-@pytest.mark.parametrize("name", ["sign_flip", "stale_replay", "label_flip", "report_poisoning"])
-@pytest.mark.parametrize("method", ["fedavg", "duet"])
-def test_a_share_of_zero_is_no_attack_to_the_bit(name: str, method: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [("fedavg", "sign_flip"), ("fedavg", "label_flip"), ("duet", "report_poisoning")],
+)
+def test_a_share_of_zero_is_no_attack_to_the_bit(method: str, name: str) -> None:
     same(played(method, link(name, share=0.0)), table(method, links=LINKS))
 
 
@@ -74,12 +76,20 @@ def test_an_attack_on_updates_reaches_averaging_and_no_byte_differs(name: str) -
     )
 
 
-@pytest.mark.parametrize("kind", ["random", "other_context", "least_popular"])
-@pytest.mark.parametrize("method", ["duet", "persona"])
-def test_a_poisoned_report_reaches_generation_and_not_averaging(kind: str, method: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [
+        ("duet", "random"),
+        ("duet", "other_context"),
+        ("duet", "least_popular"),
+        ("persona", "random"),
+        ("fedavg", "random"),
+    ],
+)
+def test_a_poisoned_report_reaches_generation_and_not_averaging(method: str, kind: str) -> None:
     attack = link("report_poisoning", kind=kind)
-    assert differ(table(method, links=LINKS), played(method, attack))
-    same(table("fedavg", links=LINKS), played("fedavg", attack))
+    plain, attacked = table(method, links=LINKS), played(method, attack)
+    assert differ(plain, attacked) == (method != "fedavg")
 
 
 def test_a_poisoned_report_harms_its_own_device_alone_where_nothing_is_shared() -> None:
@@ -113,9 +123,7 @@ def test_an_attack_on_one_exchange_does_not_depend_on_codecs_or_policies_behind_
     ("method", "name", "settings"),
     [
         ("fedavg", "stale_replay", {}),
-        ("fedavg", "noise", {}),
         ("duet", "report_poisoning", {"kind": "random"}),
-        ("duet", "stale_replay", {}),
     ],
 )
 def test_a_run_under_attack_goes_on_to_the_same_rows(
