@@ -16,6 +16,7 @@ from cdc_flower.strategies.persona.likelihood import Pairs
 from cdc_flower.strategies.persona.prototypes import Bank
 from cdc_flower.strategies.persona.refinement import chosen
 from cdc_flower.strategies.persona.robust_means import (
+    CLIPPED,
     MEAN,
     MEANS,
     MEDIAN,
