@@ -17,6 +17,7 @@ from cdc_flower.simulations.attacks.link import WithAttack
 from cdc_flower.simulations.attacks.setup import scene_of
 from cdc_flower.strategies.base import to_record
 from cdc_flower.strategies.fedavg import FedAvg
+from cdc_flower.strategies.fedavg.aggregation import Layout
 from cdc_flower.strategies.fedavg.rules import rules
 from cdc_flower.study.play import play
 from cdc_flower.study.setup import prepare
@@ -75,6 +76,15 @@ def test_every_rule_plays_and_is_the_same_again(rule: str) -> None:
 def test_a_rule_adds_an_update_to_the_model_that_was_sent() -> None:
     updates = [[1, 0, 2], [2, 4, 4], [3, 1, 0], [9, 9, 9]]
     np.testing.assert_allclose(update_of(ready(rule="median"), replies(updates)), [2.5, 2.5, 3])
+
+
+def test_updates_are_differences_from_the_model_in_double_precision() -> None:
+    layout = Layout(GLOBAL)
+    found = layout.updates(replies([[1, 0, 2], [2, 4, 4]]))
+    assert found.dtype == np.float64 and layout.num_numbers == 3
+    np.testing.assert_array_equal(found, [[1, 0, 2], [2, 4, 4]])
+    narrow = Layout({"w": GLOBAL["w"]}).updates(replies([[1, 0, 2]]))
+    assert narrow.dtype == np.float64
 
 
 def test_a_device_without_an_example_does_not_count_and_no_claim_above_the_most_does() -> None:

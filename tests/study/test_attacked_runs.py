@@ -43,6 +43,7 @@ def test_the_summary_is_that_of_a_table_without_the_hostile_devices(attacked: Pa
     assert written.num_devices.unique().tolist() == [6]
     for name in ("mean", "diff", "bytes_up_per_device", "num_labels"):
         np.testing.assert_allclose(written[name], honest[name], rtol=1e-6)
+    np.testing.assert_array_equal(summarize(Results.of(rows))["mean"], honest["mean"])
     whole = summarize(Results.of(rows.assign(is_hostile=False)))
     assert not np.allclose(whole["mean"], honest["mean"])
 

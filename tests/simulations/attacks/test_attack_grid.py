@@ -1,6 +1,6 @@
 """Hostile devices in runs of strategies: none of them changes nothing, and each counts once."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,14 @@ from attack_cases import made
 from run_cases import config_of, played_table
 from tiny import LABELS, fleet, inline, same, strategy, stream, table
 
+from cdc_flower.simulations.attacks import Exchange, HostileAttack
 from cdc_flower.simulations.attacks.link import AttackGrid, WithAttack
 from cdc_flower.simulations.attacks.setup import marked, scene_of, with_attack
 from cdc_flower.simulations.grids.through import grids_inside
 from cdc_flower.study.play import play
 from cdc_flower.study.session import Session
+from cdc_flower.wire import records
+from cdc_flower.wire.batch import MessageBatch
 
 LINKS = fleet(up_bps=3e4, down_bps=8e4)
 #: Settings of attacks that change something in four devices and six segments.
@@ -189,3 +192,34 @@ def test_rows_of_hostile_devices_are_marked_by_their_number() -> None:
     assert set(found[found.is_hostile].device_id) == {1} and found.is_hostile.dtype == bool
     assert marked(rows, np.zeros(4, bool)) is rows
     assert replace(link("sign_flip")).attack is not None
+
+
+@dataclass(eq=False)
+class Watching(HostileAttack):
+    """Keeps what attackers see, and changes nothing."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.seen: list[Exchange] = []
+        self.drawn: list[float] = []
+
+    def attacked(self, exchange: Exchange) -> MessageBatch:
+        self.seen.append(exchange)
+        self.drawn.append(float(exchange.draws.random()))
+        return exchange.replies
+
+
+def test_attackers_see_who_answers_what_was_sent_and_when_and_draw_anew_each_time() -> None:
+    watching = [Watching(name="watching", share=0.5) for _ in range(2)]
+    for each in watching:
+        played("fedavg", WithAttack(each, 0, scene_of(stream())), num_train_devices=3)
+    attack = watching[0]
+    hostile = attack.hostile(4, 0)
+    assert [exchange.segment for exchange in attack.seen] == list(range(6))
+    for exchange in attack.seen:
+        np.testing.assert_array_equal(exchange.device_ids + 2, exchange.replies.node_ids)
+        np.testing.assert_array_equal(exchange.is_hostile, hostile[exchange.device_ids])
+        assert exchange.sent.keys() == exchange.replies.arrays[records.ARRAYS].keys()
+    first, second = (next(iter(seen.sent.values())) for seen in attack.seen[:2])
+    assert len(first) == 3 and (first != second).any()  # the model of each round
+    assert len(set(attack.drawn)) == 6 and watching[1].drawn == attack.drawn
