@@ -39,6 +39,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(group))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Ends a run in two processes whose groups xdist does not know, as it would say nothing."""
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    if is_worker and session.items and "@" not in session.items[0].nodeid:
+        raise pytest.UsageError("pytest-xdist must know groups of tests, got a pytest too new")
+
+
 def _starts_a_runtime(item: pytest.Item) -> bool:
     return any(item.get_closest_marker(name) for name in ("ray", "flwr"))
 

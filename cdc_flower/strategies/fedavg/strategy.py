@@ -63,7 +63,7 @@ FEDPROX = paper(
     down="model or head",
     labels="those of sampled devices",
     variants={"fedprox": Look(FEDPROX, "#CC79A7")},
-    tiny={"num_train_devices": 3, "steps": 2, "rate": 0.05, "max_examples": 8},
+    tiny={"num_train_devices": 3, "steps": 2, "rate": 0.03, "max_examples": 8},
 )
 @dataclass(eq=False, repr=False)
 class FedAvg(RuleOptions, FlowerFedAvg):
