@@ -3,7 +3,7 @@
 #   results/robustness/study.sh [SEED...]
 # Some 3 hours of CPU: 29 runs a seed of averaging with half a minute each, 17 of generation with two and a half.
 # Settings were chosen with seed 0, which is not reported. SHARES, RUNS and MORE (further keys) make a small one:
-#   SHARES=.2 RUNS=/tmp/robustness MORE='fleet.num_devices=20 num_segments=3 cloud.epochs=2' results/robustness/study.sh 0
+#   SHARES=.2 RUNS=results/runs/small MORE='fleet.num_devices=20 num_segments=3 cloud.epochs=2' results/robustness/study.sh 0
 set -euo pipefail
 seeds=(${@:-2 3 4})
 read -ra shares <<<"${SHARES:-.05 .1 .2 .3}"
