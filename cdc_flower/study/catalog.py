@@ -27,6 +27,7 @@ GROUPS = {
     "data": "data",
     "networks": "network",
     "policies": "policy",
+    "attacks": "attack",
     "fleets": "fleet",
     "grids": "grid",
     "experiments": "experiment",

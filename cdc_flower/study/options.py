@@ -52,6 +52,10 @@ class RunOptions:
     conditions: Node = option(doc="losses, outages and limits of all links")
     protocol: Node = option(doc="codecs of payloads")
     policy: Node = option(doc="which devices report: cdc-flower list policies")
+    attack: Node = option(
+        default_factory=lambda: {"name": "none"},
+        doc="which devices are hostile, and how: cdc-flower list attacks",
+    )
     grid: Node = option(changes_results=False, doc="where devices are played")
     out: str | None = option(
         None, changes_results=False, doc="run folder; null: results/runs/<time>"

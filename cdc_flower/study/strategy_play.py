@@ -8,6 +8,7 @@ from dataclasses import replace
 import pandas as pd
 from flwr.serverapp import Grid
 
+from cdc_flower.simulations.attacks.setup import hostile_devices, marked, with_attack
 from cdc_flower.simulations.grids.codecs import WithCodecs
 from cdc_flower.simulations.grids.requests import WithRequests
 from cdc_flower.simulations.protocol.encoding import codecs_of
@@ -67,15 +68,20 @@ def play_strategy(
     strategy.prepare(own)
     note(name, own.diary.notes())
     requests = requests_of(config["policy"], setup.task, setup.stream, cloud, strategy)
+    hostile = hostile_devices(config, setup.stream.num_devices)
     play(
         strategy,
         grid,
         setup.fleet,
         setup.stream.segment_starts_s,
         labels={**labels_of(config), "strategy": name},
-        collect=collect,
+        collect=lambda frame: collect(marked(frame, hostile)),
         task=setup.task,
-        chain=[WithCodecs(codecs_of(config["protocol"])), WithRequests(requests)],
+        chain=[
+            with_attack(config, setup.stream),
+            WithCodecs(codecs_of(config["protocol"])),
+            WithRequests(requests),
+        ],
         rounds=rounds,
         controls=bool(config.get("controls", False)),  # runs of before had none
     )

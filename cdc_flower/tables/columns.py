@@ -188,5 +188,13 @@ COLUMNS = Columns(
             pooled=Pool.TOTAL,
             is_fact=False,
         ),
+        _told(
+            "is_hostile",
+            "Whether the device is a hostile one of the attack. Summaries and reports are of the "
+            "others alone.",
+            type=Type.BOOL,
+            neutral=False,
+            pooled=Pool.MEAN,
+        ),
     )
 )

@@ -69,7 +69,7 @@ def test_a_change_of_any_column_is_seen(column: str, finished: Path) -> None:
     if isinstance(other[column].dtype, pd.CategoricalDtype):
         other[column] = other[column].astype(str)
         other.loc[last, column] = "another"
-    elif column == "is_shift":
+    elif other[column].dtype.kind == "b":
         other.loc[last, column] = not other.loc[last, column]
     elif other[column].dtype.kind == "f":
         before = np.nan_to_num(other.loc[last, column])
