@@ -17,6 +17,8 @@ from cdc_flower.cli import main
 from cdc_flower.configs import find_methods
 from cdc_flower.report.folders import run_folders
 
+pytestmark = pytest.mark.slow  # plays whole runs
+
 SMALL = [
     "fleet.num_devices=4",
     "num_segments=2",

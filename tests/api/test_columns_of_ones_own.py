@@ -17,6 +17,8 @@ from cdc_flower.tables.column import Column
 from cdc_flower.tables.columns import COLUMNS
 from cdc_flower.tables.made_columns import made_columns
 
+pytestmark = pytest.mark.slow  # plays whole runs
+
 Known = Mapping[str, NDArray]
 
 

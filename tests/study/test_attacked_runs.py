@@ -15,6 +15,8 @@ from cdc_flower.study.strategy_play import run_id_of
 from cdc_flower.tables.results import Results
 from cdc_flower.tables.summary import summarize
 
+pytestmark = pytest.mark.slow  # plays whole runs
+
 ATTACK = ("attack=sign_flip", "attack.scale=10", "attack.share=0.25")
 WORDS = "attack: 2 of 8 devices are hostile (sign_flip); values, differences and costs are of the"
 

@@ -35,6 +35,8 @@ from cdc_flower.strategies.stock import FederatedOnDevices
 from cdc_flower.study.rounds import RoundLoop
 from cdc_flower.study.session import Session
 
+pytestmark = pytest.mark.slow  # plays whole runs
+
 every_strategy = pytest.mark.parametrize("name", SETTINGS)
 
 

@@ -20,6 +20,8 @@ from cdc_flower.study.verify import Sample, told_differences, verdicts
 from cdc_flower.tables.columns import COLUMNS
 from cdc_flower.training.parameter_files import read_parameters, write_parameters
 
+pytestmark = pytest.mark.slow  # plays whole runs
+
 TINY = ("fleet.num_devices=4", "num_segments=3", "strategies=[static,duet,fedavg]")
 
 

@@ -19,6 +19,8 @@ from cdc_flower.study.session import Session
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 
+pytestmark = pytest.mark.slow  # plays whole runs
+
 LINKS = fleet(up_bps=3e4, down_bps=8e4)
 #: Settings of attacks that change something in four devices and six segments.
 STRONG: dict[str, Any] = {
