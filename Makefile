@@ -63,8 +63,10 @@ chaos: $(INSTALLED) ## break some 1,400 runs at random and resume them; some in 
 soak: $(INSTALLED) ## an hour on Ray with a worker killed every 30 s; less with ARGS="--minutes 10"
 	@OMP_NUM_THREADS=1 $(BIN)/python tests/faults/soak.py $(ARGS)
 
-golden: $(INSTALLED) ## write the golden tables anew; review the difference
+golden: $(INSTALLED) ## write the golden tables anew, and try them as on other processors; review the difference
 	@GOLDEN=1 $(BIN)/python -m pytest tests/strategies/test_golden.py $(ARGS)
+	@ATEN_CPU_CAPABILITY=avx2 $(BIN)/python -m pytest tests/strategies/test_golden.py $(ARGS)
+	@ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest tests/strategies/test_golden.py $(ARGS)
 
 build: $(INSTALLED) ## sdist and wheel in dist/
 	@$(BIN)/python -m build

@@ -4,9 +4,15 @@
     python -m benchmarks.reading 2000000    # the large table with fewer rows
 
 The large table has 25,000,095 ratings of 162,541 users and 59,047 items, generated; it is read in a
-process of its own, whose largest resident memory counts. The small ones have a million rows; pandas
-reads them with its C parser and sorts them by user and time, as a table of events is sorted. polars
-is measured too where it is installed.
+process of its own, whose largest resident memory counts. The small ones have a million rows.
+
+What is compared is the way to one and the same table: events sorted by user and time, which a
+stream is cut from. A user of pandas writes ``read_csv(path).sort_values(["userId", "timestamp"])``
+for it, and that is ``pandas``, of which nothing is to take more than three times as long. ``parse``
+is ``read_csv`` alone, which leaves rows in the order of the file and ids as they are; the ratio to
+it is printed and has no bar. polars is measured too where it is installed. JSON lines and Netflix's
+blocks are read in Python line by line; pandas reads the former with ``read_json(lines=True)``, and
+has no reader of the latter.
 """
 
 import importlib.util
@@ -14,7 +20,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +34,7 @@ from cdc_flower.tasks.recommendation.event_files import read_events
 
 NUM_ROWS, NUM_USERS, NUM_ITEMS = 25_000_095, 162_541, 59_047
 SMALL_ROWS = 1_000_000
+OTHER_ROWS = 200_000
 REPEATS = 3
 BARS = {"gib": 4.0, "seconds": 60.0, "bytes_to_pandas": 3.0, "slowest_to_pandas": 3.0}
 #: Format -> separator and header of a delimited file; how users and items are written.
@@ -103,9 +110,19 @@ def written(rows: pd.DataFrame, path: Path, form: tuple[str, bool, str]) -> None
     made.to_csv(path, sep=sep, header=has_header, index=False, quoting=3)
 
 
+def parsed(path: Path, sep: str, told: dict[str, Any]) -> pd.DataFrame:
+    """Reads a table with pandas, and leaves it as it is."""
+    return pd.read_csv(path, sep=sep, **told)
+
+
 def by_pandas(path: Path, sep: str, told: dict[str, Any]) -> pd.DataFrame:
     """Reads and sorts a table with pandas."""
-    return pd.read_csv(path, sep=sep, **told).sort_values(["userId", "timestamp"], kind="stable")
+    return sorted_rows(parsed(path, sep, told))
+
+
+def sorted_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """Sorts rows as a table of events is sorted."""
+    return rows.sort_values(["userId", "timestamp"], kind="stable")
 
 
 def against_pandas(folder: Path) -> dict[str, float]:
@@ -122,15 +139,44 @@ def against_pandas(folder: Path) -> dict[str, float]:
         work: dict[str, Callable[[], object]] = {
             "ours": partial(read_events, options),
             "pandas": partial(by_pandas, path, sep, told),
+            "parse": partial(parsed, path, sep, told),
         }
         if importlib.util.find_spec("polars"):
             polars: Any = __import__("polars")
             work["polars"] = partial(polars.read_csv, path, separator=sep, has_header=has_header)
         seconds = interleaved(work, own_cpu_s, REPEATS, min)
         ratios[name] = seconds["ours"] / seconds["pandas"]
-        figures = ", ".join(f"{each} {value:.2f} s" for each, value in seconds.items())
-        print(f"{name:8} {figures}: {ratios[name]:.2f} times pandas")
+        alone = seconds["ours"] / seconds["parse"]
+        print(
+            f"{name:8} {figures_of(seconds)}: {ratios[name]:.2f} times pandas, {alone:.2f} times "
+            "its parser alone"
+        )
     return ratios
+
+
+def figures_of(seconds: Mapping[str, float]) -> str:
+    """Lists seconds by name."""
+    return ", ".join(f"{name} {value:.2f} s" for name, value in seconds.items())
+
+
+def others(folder: Path) -> None:
+    """Measures formats that no C parser reads, and prints their seconds for a million events."""
+    rows = rows_of(OTHER_ROWS)
+    lines, blocks = folder / "lines.json", folder / "blocks.txt"
+    rows.to_json(lines, orient="records", lines=True)
+    dates = pd.to_datetime(rows["timestamp"], unit="s").dt.strftime("%Y-%m-%d")
+    texts = rows["userId"].astype(str) + "," + rows["rating"].astype(str) + "," + dates
+    with blocks.open("w", encoding="utf-8") as file:
+        for item, of_item in texts.groupby(rows["movieId"]):
+            file.write(f"{item}:\n" + "\n".join(of_item) + "\n")
+    work: dict[str, Callable[[], object]] = {
+        "JSON lines": partial(read_events, EventFileOptions(path=str(lines))),
+        "pandas' read_json and sort": lambda: sorted_rows(pd.read_json(lines, lines=True)),
+        "Netflix blocks": partial(read_events, EventFileOptions(path=str(blocks))),
+    }
+    seconds = interleaved(work, own_cpu_s, REPEATS, min)
+    scale = SMALL_ROWS / OTHER_ROWS
+    print("others   " + figures_of({name: value * scale for name, value in seconds.items()}))
 
 
 def main() -> None:
@@ -138,6 +184,7 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else NUM_ROWS
     with tempfile.TemporaryDirectory() as folder:
         ratios = against_pandas(Path(folder))
+        others(Path(folder))
         found = {**large(Path(folder), count), "slowest_to_pandas": max(ratios.values())}
     close("reading", {**ratios, **found}, BARS, at_most=BARS)
 

@@ -8,11 +8,13 @@ os.environ["FLWR_TELEMETRY_ENABLED"] = "0"  # both are read when the libraries a
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.pop("HYDRA_FULL_ERROR", None)
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+from mutants import PROPERTY, Mutants, summary
 
 import cdc_flower.configs  # noqa: F401  (lets Hydra find the files of methods)
 
@@ -39,8 +41,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(group))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Ends a run in two processes whose groups xdist does not know, as it would say nothing."""
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    if is_worker and session.items and "@" not in session.items[0].nodeid:
+        raise pytest.UsageError("pytest-xdist must know groups of tests, got a pytest too new")
+
+
 def _starts_a_runtime(item: pytest.Item) -> bool:
     return any(item.get_closest_marker(name) for name in ("ray", "flwr"))
+
+
+@pytest.fixture
+def mutants(request: pytest.FixtureRequest) -> Iterator[Mutants]:
+    """Counts what came of changed files; the sum over all tests stands at the end of a run."""
+    found = Mutants()
+    yield found
+    request.node.user_properties.append((PROPERTY, found.facts()))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says how many changed files were read, and what that took at most."""
+    reports = [each for reports in terminalreporter.stats.values() for each in reports]
+    lines = summary(
+        facts
+        for report in reports
+        if getattr(report, "when", "") == "teardown"
+        for name, facts in report.user_properties
+        if name == PROPERTY
+    )
+    for line in lines:
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -51,7 +51,7 @@ OWN = {
     ),
 }
 SMALL = (
-    *("num_segments=3", "num_negatives=20", "cloud.epochs=1"),
+    *("num_segments=2", "num_negatives=20", "cloud.epochs=1"),
     *("report=false", "controls=false", "references=[]"),
 )
 PROJECT = """
@@ -75,7 +75,7 @@ data = ""
 data-path = ""
 task = ""
 model = ""
-num-segments = 3
+num-segments = 2
 num-nodes = 0
 network = ""
 seed = 0

@@ -12,7 +12,14 @@ from omegaconf import OmegaConf
 from cdc_flower.study.run import run
 
 ROOT = Path(__file__).parents[1]
-SMALL = ["cloud.epochs=1", "strategy.duet.epochs=1", "model.width=8"]
+#: Controls would take three evaluations in place of one; tests/test_flower_runtime.py has them.
+SMALL = [
+    "cloud.epochs=1",
+    "strategy.duet.epochs=1",
+    "model.width=8",
+    "controls=false",
+    "data.history_segments=4",
+]
 NUM_NODES = 3
 #: Of sums of losses and ranks: as with the Simulation Runtime, products are taken for one device
 #: instead of for all.

@@ -25,6 +25,7 @@ FLAT = {
 }
 SMALL = [
     "references=[]",
+    "data.history_segments=11",
     "cloud.epochs=1",
     "strategy.duet.epochs=1",
     "strategy.persona.epochs=1",

@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow  # plays whole runs
+
 PATH = Path(__file__).parents[1] / "docs" / "examples" / "notebook.ipynb"
 NOTEBOOK = json.loads(PATH.read_text(encoding="utf-8"))
 CELLS = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 CARDS = [*ROOT.glob("cdc_flower/strategies/**/*.md"), *ROOT.glob("docs/*.md")]
-YAMLS = [*ROOT.glob("cdc_flower/**/*.yaml")]  # each composes in test_cli.py as well
+YAMLS = [*ROOT.glob("cdc_flower/**/*.yaml")]  # each composes in test_cli_names.py as well
 
 
 def commands(text: str) -> list[list[str]]:

@@ -33,6 +33,8 @@ REGISTRIES: dict[tuple[str, str], str] = {
     ("data", "data"): "cdc_flower.tasks.data.registry:data",
     ("network", "networks"): "cdc_flower.simulations.networks:networks",
     ("policy", "policies"): "cdc_flower.simulations.requests.policies:policies",
+    ("attack", "attacks"): "cdc_flower.simulations.attacks:attacks",
+    ("rule", "rules"): "cdc_flower.strategies.fedavg.rules:rules",
     ("codec", "codecs"): "cdc_flower.simulations.protocol.codecs:codecs",
     ("reader", "readers"): "cdc_flower.tasks.recommendation.readers:readers",
     ("trace_format", "trace_formats"): "cdc_flower.simulations.network.formats:trace_formats",

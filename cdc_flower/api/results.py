@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from cdc_flower.api.rows import LongTable
 from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.core.words import counted
 from cdc_flower.report.comparison.figure_data import Panel, panels_of
 from cdc_flower.report.comparison.figures import Drawing, all_drawings
 from cdc_flower.report.comparison.latex import latex_tables
@@ -214,7 +215,8 @@ class Run:
 
     def __repr__(self) -> str:
         cells = self.comparison.results.cells
-        counts = f"{cells['device_id'].nunique():,} devices, {cells['segment'].nunique()} segments"
+        devices = counted(cells["device_id"].nunique(), "device")
+        counts = f"{devices}, {counted(cells['segment'].nunique(), 'segment')}"
         seeds = ", ".join(str(seed) for seed in sorted(cells["seed"].unique()))
         return f"Run({', '.join(self.strategies)}; {counts}, seed {seeds})"
 

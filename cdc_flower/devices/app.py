@@ -14,10 +14,12 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from cdc_flower.core.stream import Stream, TruthReader
+from cdc_flower.core.words import counted
 from cdc_flower.devices.controls import begun, control_of, exchanged, tells_layers
 from cdc_flower.devices.decoders.deployment import decoders_of, deploy
 from cdc_flower.devices.decoders.receive import receive
 from cdc_flower.devices.feature_report import feature_report, recent_items
+from cdc_flower.devices.label_flips import as_told
 from cdc_flower.devices.local_training import (
     Work,
     as_trained,
@@ -105,7 +107,7 @@ class DeviceApp(ClientApp):
         if len(batch) != len(states):
             raise ValueError(
                 f"a batch must have one message a device, got {len(batch)} "
-                f"for {len(states)} devices"
+                f"for {counted(len(states), 'device')}"
             )
         handlers: dict[str, _Handler] = {
             records.DEPLOY: self._deploy,
@@ -203,6 +205,7 @@ class DeviceApp(ClientApp):
         examples = self.stream.labelled(
             LabelBudget(), states.device_ids, segment_of(batch), how.max_examples, how.num_negatives
         )
+        examples = as_told(examples, batch, np.arange(len(states)))
         index = examples.row, examples.slot
         shape = len(states), int(examples.num_examples.max(initial=0))
         sent = {}
@@ -289,6 +292,7 @@ class DeviceApp(ClientApp):
             how.max_examples,
             how.num_negatives,
         )
+        examples = as_told(examples, batch, rows)
         trained = train_on_devices(self.model, states.static, start, examples, how, losses)
         work = no_work(len(states))
         work[records.NUM_LABELS][rows] = examples.num_examples

@@ -76,6 +76,13 @@ class DIN(DeviceModel):
     def encode(
         self, parameters: Parameters, history: Tensor, candidates: Tensor
     ) -> tuple[Tensor, Tensor | None]:
+        """Attends from each candidate to the items of a history.
+
+        Args:
+            parameters: Shared or stacked.
+            history: ``[..., L]`` ids.
+            candidates: ``[..., C]`` ids.
+        """
         if "table.key" in parameters:
             target, query = (
                 embed(parameters[f"table.{name}"], candidates) for name in ("target", "query")

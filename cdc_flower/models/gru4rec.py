@@ -76,6 +76,13 @@ class GRU4Rec(DeviceModel):
     def encode(
         self, parameters: Parameters, history: Tensor, candidates: Tensor
     ) -> tuple[Tensor, Tensor | None]:
+        """Runs the GRU over the items of a history; its last state is the input of the head.
+
+        Args:
+            parameters: Shared or stacked.
+            history: ``[..., L]`` ids.
+            candidates: ``[..., C]`` ids.
+        """
         if "table.gates" in parameters:
             gates = (embed(parameters["table.gates"], items) for items in history.unbind(-1))
             targets = embed(parameters["table.target"], candidates)

@@ -124,6 +124,13 @@ class SASRec(DeviceModel):
     def encode(
         self, parameters: Parameters, history: Tensor, candidates: Tensor
     ) -> tuple[Tensor, Tensor | None]:
+        """Attends from the last item of a history to all of them.
+
+        Args:
+            parameters: Shared or stacked.
+            history: ``[..., L]`` ids.
+            candidates: ``[..., C]`` ids.
+        """
         states = self.item_states(parameters, history)
         index = last_valid(history)[..., None, None].expand(*history.shape[:-1], 1, self.width)
         last = states.gather(-2, index)

@@ -37,6 +37,9 @@ LABEL_KEYS = {
     "protocol.codecs": "",
     "policy.name": "",
     "policy.rate": " of requests",
+    "attack.name": "",
+    "attack.kind": "",
+    "attack.share": " hostile",
     "fleet.num_devices": " devices",
 }
 #: Keys that may differ between pooled runs without a word: the seed, and names and paths, which are
@@ -99,7 +102,7 @@ class Comparison:
 
     Attributes:
         runs: The runs.
-        played: Results of all runs with their controls, from :func:`pooled_results`.
+        played: Results of honest devices with their controls, from :func:`pooled_results`.
         baseline: The strategy that others are compared with.
         primary: The strategy whose gain was named beforehand as the one to test; empty: all gains
             are corrected for their number.
@@ -335,7 +338,7 @@ def silent_differences(runs: Sequence[RunFolder]) -> list[str]:
 def pooled_results(runs: Sequence[RunFolder]) -> Results:
     """Joins the results of all runs, with their labels in a column ``run``.
 
-    A run id that two folders share becomes one for each of them.
+    A run id that two folders share becomes one for each of them. Hostile devices are left out.
     """
     seen: set[str] = set()
     parts: list[Results] = []
@@ -347,4 +350,4 @@ def pooled_results(runs: Sequence[RunFolder]) -> Results:
             own = own.assign(run_id=names.cat.rename_categories(places))
         seen |= set(names.cat.categories)
         parts.append(own)
-    return joined(parts)
+    return joined(parts).honest()

@@ -72,6 +72,13 @@ class OnDevices:
         """Trains the cloud side on historical data. By default there is none to train."""
         self.cloud = cloud
 
+    def check_count(self, num_devices: int) -> None:
+        """Refuses a run of too few devices, before anything is trained. By default any will do.
+
+        Raises:
+            UserError: If there are too few.
+        """
+
     def deployment(self) -> Arrays:
         """Gives the device model, static and adaptive layers; the base model by default."""
         return self.cloud.arrays()

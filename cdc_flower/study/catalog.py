@@ -1,4 +1,4 @@
-"""All that has a name: kinds, names, and what each file says of itself and its options.
+"""Lists all that has a name: kinds, names, and what each file says of itself and its options.
 
 ``kinds`` is the one place that knows where names come from: today the YAML files of the
 configuration groups with their headers, and the tables of codecs and reference lines.
@@ -27,6 +27,7 @@ GROUPS = {
     "data": "data",
     "networks": "network",
     "policies": "policy",
+    "attacks": "attack",
     "fleets": "fleet",
     "grids": "grid",
     "experiments": "experiment",
@@ -35,7 +36,7 @@ GROUPS = {
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a name.
+    """Holds one option of a name.
 
     Attributes:
         name: Its key below the name's group.
@@ -52,7 +53,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Entry:
-    """One name.
+    """Holds what there is to say of a name.
 
     Attributes:
         kind: Such as ``strategies``.
@@ -85,7 +86,7 @@ def kinds() -> dict[str, Callable[[], Entries]]:
 
 
 def entries_of(kind: str) -> Entries:
-    """The entries of a kind by name.
+    """Lists the entries of a kind by name.
 
     Raises:
         UserError: If there is no such kind.
@@ -97,7 +98,7 @@ def entries_of(kind: str) -> Entries:
 
 
 def described(name: str) -> list[Entry]:
-    """The entries of a name; of several kinds where the name is of several.
+    """Lists the entries of a name; of several kinds where the name is of several.
 
     Args:
         name: Such as ``persona``, or ``KIND/NAME``.
@@ -122,7 +123,7 @@ def described(name: str) -> list[Entry]:
 
 @cache
 def entries_of_group(group: str) -> Entries:
-    """The files of one of the package's configuration groups by name."""
+    """Lists the files of one of the package's configuration groups by name."""
     kind = next((kind for kind, known in GROUPS.items() if known == group), group)
     paths = _files_of(group)
     texts = {name: path.read_text("utf-8") for name, path in paths.items()}

@@ -7,6 +7,8 @@ from cdc_flower.core.held import Held
 from cdc_flower.core.options import Option, checked_values, options_of
 from cdc_flower.core.targets import TARGET
 from cdc_flower.models.registry import checked_model
+from cdc_flower.simulations.attacks import attacks
+from cdc_flower.simulations.attacks.setup import NONE
 from cdc_flower.simulations.fleet import Conditions
 from cdc_flower.simulations.grids.kinds import grids
 from cdc_flower.simulations.networks import find_network
@@ -46,8 +48,9 @@ def checked_config(config: Config) -> Tree:
     """
     checked: Tree = checked_values(options_of(RunOptions), config, "")
     import_plugins(checked.get("plugins", ()))  # a run that goes on has not been composed here
-    groups = [name for name in _GROUPS if name in config or name not in LATER]
-    nodes = {group: _mapping(config[group], group) for group in groups}
+    whole = {"attack": NONE, **config}  # runs of before had none
+    groups = [name for name in _GROUPS if name in whole or name not in LATER]
+    nodes = {group: _mapping(whole[group], group) for group in groups}
     check_fits(checked)
     for group, node in nodes.items():
         checked[group] = node if isinstance(node, Held) else _GROUPS[group](node)
@@ -99,6 +102,10 @@ def _grid(node: Config) -> dict[str, object]:
     return grids.of_node(node, "grid").checked(node, "grid")
 
 
+def _attack(node: Config) -> dict[str, object]:
+    return attacks.of_node(node, "attack").checked(node, "attack")
+
+
 def _policy(node: Config) -> dict[str, object]:
     return policies.of_node(node, "policy").checked(node, "policy")
 
@@ -130,6 +137,7 @@ def _strategy(node: Config) -> dict[str, object]:
 
 
 _GROUPS: dict[str, Callable[[Config], dict[str, object]]] = {
+    "attack": _attack,
     "checkpoint": _checkpoint,
     "cloud": _cloud,
     "data": checked_data,

@@ -22,7 +22,7 @@ PROTOCOL = "protocol"
 #: Groups whose files only set keys of other places, and the choice that sets none.
 OVERLAYS = {"task": "recommendation", "experiment": "none"}
 #: Groups whose node configures a class.
-NODES = ("data", "grid", "model", "network", "policy")
+NODES = ("attack", "data", "grid", "model", "network", "policy")
 #: Stands for the value of a key of a file in whose place a class of the user's own is.
 LEFT_OVER = "left over"
 

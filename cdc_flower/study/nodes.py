@@ -18,6 +18,7 @@ from cdc_flower.core.options import Option, is_plain
 from cdc_flower.core.registry import NAME, Entry, is_of_the_package
 from cdc_flower.core.targets import TARGET
 from cdc_flower.models.registry import find_model, model_options
+from cdc_flower.simulations.attacks import attacks
 from cdc_flower.simulations.grids.kinds import grids
 from cdc_flower.simulations.networks import find_network
 from cdc_flower.simulations.requests.policies import policies
@@ -33,6 +34,7 @@ FIND: Mapping[str, Callable[[Mapping[str, object]], Entry[Any, Any]]] = {
     "model": find_model,
     "network": find_network,
     "policy": lambda node: policies.of_node(node, "policy"),
+    "attack": lambda node: attacks.of_node(node, "attack"),
 }
 
 

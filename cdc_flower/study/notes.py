@@ -18,6 +18,8 @@ log = logging.getLogger("cdc_flower")
 BASE = "base model"
 #: Stands for the data: what was left out or assumed in reading them.
 DATA = "data"
+#: Stands for hostile devices.
+ATTACK = "attack"
 
 
 class Notes:

@@ -53,6 +53,10 @@ class RunOptions:
     protocol: Node = option(doc="codecs of payloads")
     quarantine: Node = option(default_factory=dict, doc="replies of devices that are left out")
     policy: Node = option(doc="which devices report: cdc-flower list policies")
+    attack: Node = option(
+        default_factory=lambda: {"name": "none"},
+        doc="which devices are hostile, and how: cdc-flower list attacks",
+    )
     grid: Node = option(changes_results=False, doc="where devices are played")
     out: str | None = option(
         None, changes_results=False, doc="run folder; null: results/runs/<time>"

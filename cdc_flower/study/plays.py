@@ -13,6 +13,7 @@ from cdc_flower.core.stream import Stream
 from cdc_flower.devices.told import Told
 from cdc_flower.models.base import DeviceModel
 from cdc_flower.models.registry import models, reads_of
+from cdc_flower.strategies.base import OnDevices
 from cdc_flower.strategies.registry import strategies as registered
 from cdc_flower.study.trees import Config
 from cdc_flower.tasks.data import data, gives_of
@@ -103,6 +104,20 @@ def check_logs(strategies: Mapping[str, object], stream: Stream) -> None:
                 f"strategy.{name}.report_length must be null and report_stride 1, for recent() of "
                 f"{type(stream).__name__} takes no length and stride"
             )
+
+
+def check_counts(strategies: Mapping[str, object], num_devices: int) -> None:
+    """Refuses strategies that need more devices in a round than there are.
+
+    Raises:
+        UserError: If there is one.
+    """
+    for name, strategy in strategies.items():
+        if isinstance(strategy, OnDevices):
+            try:
+                strategy.check_count(num_devices)
+            except UserError as error:
+                raise UserError(f"strategy.{name}: {error}") from error
 
 
 def check_generates(strategies: Mapping[str, object], model: DeviceModel) -> None:

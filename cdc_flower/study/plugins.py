@@ -32,6 +32,7 @@ REGISTRIES = {
     "data": "cdc_flower.tasks.data:data",
     "networks": "cdc_flower.simulations.networks:networks",
     "policies": "cdc_flower.simulations.requests.policies:policies",
+    "attacks": "cdc_flower.simulations.attacks:attacks",
     "grids": "cdc_flower.simulations.grids.kinds:grids",
     "codecs": "cdc_flower.simulations.protocol.codecs:codecs",
 }
@@ -41,6 +42,7 @@ _GROUPS = {
     "data": "data",
     "networks": "network",
     "policies": "policy",
+    "attacks": "attack",
     "grids": "grid",
 }
 OwnEntry = Entry[object, object]

@@ -23,6 +23,7 @@ from cdc_flower.core.signals import stopped_in
 from cdc_flower.report import Comparison, read_folder, write_report
 from cdc_flower.report.comparison.adaptation import adaptation_words
 from cdc_flower.report.folders import NOTES_FILE
+from cdc_flower.simulations.attacks.setup import attack_words, hostile_devices, marked
 from cdc_flower.simulations.grids.lost import GridLost
 from cdc_flower.study import folder, provenance
 from cdc_flower.study.ahead import trained_ahead
@@ -30,7 +31,7 @@ from cdc_flower.study.cloud import train_cloud
 from cdc_flower.study.data_files import data_facts
 from cdc_flower.study.facts import facts_of
 from cdc_flower.study.journal import Journal, StrategyJournal
-from cdc_flower.study.notes import BASE, DATA, Notes, TaskNotes
+from cdc_flower.study.notes import ATTACK, BASE, DATA, Notes, TaskNotes
 from cdc_flower.study.resume import Found, found_in, opened
 from cdc_flower.study.session import Session
 from cdc_flower.study.setup import Setup, grid_of, prepare
@@ -246,8 +247,9 @@ def play_all(
     if left:
         _play_strategies(config, setup, grid, writer, left, state_folder, train, notes or Notes())
     if lines:
+        hostile = hostile_devices(config, setup.stream.num_devices)
         for frame in setup.task.reference_rows(lines, setup.stream, labels_of(config), train):
-            writer.append(frame)
+            writer.append(marked(frame, hostile))
 
 
 def with_cache(config: Config, journal: Journal) -> Config:
@@ -286,6 +288,7 @@ def _play_strategies(
     task = str(config["task"])
     own_grid = grid is None  # another one is its owner's to close
     notes.add(task, DATA, list(getattr(setup.stream, "notes", ())))
+    notes.add(task, ATTACK, attack_words(config, setup.stream.num_devices))
     cloud = train()
     notes.add(task, BASE, [*setup.task.base_notes(cloud), *cloud.diary.notes()])
     with Bars() as bars:

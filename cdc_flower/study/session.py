@@ -1,4 +1,4 @@
-"""A strategy that is being played, with the states of all that is on the way to its devices."""
+"""Plays a strategy that can be saved, with the states of all that is on the way to its devices."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -26,7 +26,7 @@ from cdc_flower.study.rounds import RoundLoop
 
 
 class WithModel(Protocol):
-    """A strategy of Flower's verbs that has a global model of its own to start with."""
+    """Plays Flower's verbs and has a global model of its own to start with."""
 
     def initial_arrays(self) -> ArrayRecord:
         """Gives the global model that it starts with."""
@@ -51,7 +51,7 @@ class Session:
 
     @property
     def done(self) -> int:
-        """How many rounds are done."""
+        """Counts the rounds that are done."""
         return self.loop.done
 
     def run(
@@ -69,7 +69,7 @@ class Session:
         return self.loop.run(last, None if after_round is None else lambda _: after_round(self))
 
     def parts(self) -> dict[str, Saveable]:
-        """Everything that has a state, by its name in a saved session.
+        """Lists everything that has a state, by its name in a saved session.
 
         Raises:
             UserError: If something on the way to the devices, or the strategy, cannot be saved.

@@ -17,6 +17,7 @@ from cdc_flower.core.saveable import Arrays
 from cdc_flower.core.stream import Stream
 from cdc_flower.devices.app import DeviceApp
 from cdc_flower.models.base import DeviceModel
+from cdc_flower.simulations.attacks.setup import NONE, check_attack
 from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.simulations.grids.kinds import GridOptions, grids
 from cdc_flower.simulations.protocol.encoding import codecs_of
@@ -28,7 +29,14 @@ from cdc_flower.study.composing import ROOT
 from cdc_flower.study.fleet_setup import fleet_of, network_of
 from cdc_flower.study.nodes import without_leftovers
 from cdc_flower.study.play import Playable
-from cdc_flower.study.plays import check_generates, check_logs, check_plays, check_tells
+from cdc_flower.study.plays import (
+    check_counts,
+    check_generates,
+    check_logs,
+    check_plays,
+    check_tells,
+    tells,
+)
 from cdc_flower.study.references import references_of
 from cdc_flower.study.trees import Config, Tree
 from cdc_flower.tasks.protocol import Task
@@ -90,11 +98,13 @@ def prepare(config: Config) -> Setup:
     check_tells(strategies, config["task"])
     codecs_of(config["protocol"])
     policy_of(config["policy"])
+    check_attack(config.get("attack", NONE), strategies, tells(config["task"]))
     network = network_of(config["network"])
     fleet_of(config, network, 1)  # before data are read, which may take minutes
     built = tasks.find(config["task"], "task").value.build(config)
     check_generates(strategies, built.model)
     check_logs(strategies, built.stream)
+    check_counts(strategies, built.stream.num_devices)
     fleet = fleet_of(config, network, built.stream.num_devices)
     return Setup(built.stream, built.model, fleet, strategies, references_of(config), built.task)
 

@@ -10,6 +10,7 @@ import pandas as pd
 from flwr.serverapp import Grid
 
 from cdc_flower.core.options import checked_values, options_of
+from cdc_flower.simulations.attacks.setup import hostile_devices, marked, with_attack
 from cdc_flower.simulations.grids.codecs import WithCodecs
 from cdc_flower.simulations.grids.requests import WithRequests
 from cdc_flower.simulations.protocol.encoding import codecs_of
@@ -82,15 +83,17 @@ def play_strategy(
     notes.add(name, own.diary.notes())
     quarantine = quarantine_of(config, setup)
     requests = requests_of(config["policy"], setup.task, setup.stream, cloud, strategy)
+    hostile = hostile_devices(config, setup.stream.num_devices)
     play(
         strategy,
         grid,
         setup.fleet,
         setup.stream.segment_starts_s,
         labels={**labels_of(config), "strategy": name},
-        collect=collect,
+        collect=lambda frame: collect(marked(frame, hostile)),
         task=setup.task,
         chain=[
+            with_attack(config, setup.stream),
             quarantine,
             WithCodecs(codecs_of(config["protocol"])),
             WithRequests(requests),

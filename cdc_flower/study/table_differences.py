@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cdc_flower.core.words import counted
 from cdc_flower.tables.column import Type
 from cdc_flower.tables.columns import COLUMNS
 
@@ -48,11 +49,12 @@ class Difference:
         return self.relative <= ROW_TOLERANCE and self.in_sums <= SUM_TOLERANCE
 
     def __str__(self) -> str:
+        rows = counted(self.count, "row")
         if np.isnan(self.largest):
-            return f"{self.column} differs in {self.count:,} rows, first at {self.place}"
+            return f"{self.column} differs in {rows}, first at {self.place}"
         in_sums = f", in sums by up to {self.in_sums:.2g}" if np.isfinite(self.in_sums) else ""
         return (
-            f"{self.column} differs in {self.count:,} rows by up to {self.largest:.3g} "
+            f"{self.column} differs in {rows} by up to {self.largest:.3g} "
             f"({self.relative:.2g} of its size) at {self.place}{in_sums}"
         )
 

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from cdc_flower.core.errors import UserError, unknown_name
 from cdc_flower.core.seeds import generator
+from cdc_flower.core.words import counted
 from cdc_flower.report.folders import RESULTS_FILE, RunFolder, list_at, read_folder
 from cdc_flower.study.provenance import differences, provenance_of
 from cdc_flower.study.replay import Played, replayed
@@ -67,7 +68,7 @@ class Verdict:
 
     def __str__(self) -> str:
         name = f"{self.played.task}, {self.played.strategy}"
-        what = f"{self.played.segments} segments, {self.num_rows:,} rows"
+        what = f"{counted(self.played.segments, 'segment')}, {counted(self.num_rows, 'row')}"
         if self.is_exact:
             return f"{name}: equal to the bit ({what})"
         end = "equal up to the rounding of another CPU" if self.is_within else "DIFFERENT"

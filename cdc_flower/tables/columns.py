@@ -199,5 +199,13 @@ COLUMNS = Columns(
             in_summary=True,
             heading="left out",
         ),
+        _told(
+            "is_hostile",
+            "Whether the device is a hostile one of the attack. Summaries and reports are of the "
+            "others alone.",
+            type=Type.BOOL,
+            neutral=False,
+            pooled=Pool.MEAN,
+        ),
     )
 )

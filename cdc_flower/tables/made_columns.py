@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.core.words import counted
 from cdc_flower.tables.column import Column, Scope, Type
 from cdc_flower.tables.columns import COLUMNS
 
@@ -94,8 +95,8 @@ def _value(column: Column, known: KnownColumns, num_devices: int) -> NDArray:
     values = np.asarray(column.made_of(known))
     if values.shape not in ((), (num_devices,)):
         raise UserError(
-            f"column {column.name}: its function must return a value for each of the "
-            f"{num_devices} devices, got the shape {values.shape}"
+            f"column {column.name}: its function must return a value for each device "
+            f"({counted(num_devices, 'device')}), got the shape {values.shape}"
         )
     fits = np.can_cast(values.dtype, column.dtype, "same_kind")
     if not fits or (column.type is not Type.TEXT and values.dtype == object):

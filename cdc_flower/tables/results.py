@@ -24,6 +24,8 @@ from cdc_flower.tables.controls import is_control
 from cdc_flower.tables.long_table import schema
 from cdc_flower.tables.parts import Parts
 
+#: Column of cells that summaries leave out.
+HOSTILE = "is_hostile"
 _VALUES = ("metric", "value_sum", "value_count")
 _ROWS_PER_CHUNK = 2**18  # of the long table, about 40 MB
 
@@ -113,6 +115,12 @@ class Results:
         names = self.cells["strategy"]
         controls = [each for each in names.unique() if is_control(str(each))]
         return self.where(~names.isin(controls).to_numpy(np.bool_))
+
+    def honest(self) -> "Results":
+        """Keeps the cells of devices that are not hostile."""
+        if HOSTILE not in self.cells:
+            return self
+        return self.where(~self.cells[HOSTILE].to_numpy(np.bool_))
 
     def assign(self, **columns: NDArray | pd.Series | str | float) -> "Results":
         """Adds columns of the cells, ``[num_cells]`` or one value for all.

@@ -43,7 +43,8 @@ def summary_columns() -> tuple[str, ...]:
 def summarize(results: Results, baseline: str = BASELINE, primary: str = "") -> pd.DataFrame:
     """Makes a row for each run label, task, strategy and metric; see :func:`summary_columns`.
 
-    Where an oracle was scored there is one column more; see :mod:`cdc_flower.tables.head_room`.
+    Hostile devices are left out. Where an oracle was scored there is one column more; see
+    :mod:`cdc_flower.tables.head_room`.
 
     Seeds are pooled, and intervals then are over trainings × devices. Runs that differ by more than
     their seed need different labels ``run``, else they are pooled too. Differences are NaN where
@@ -58,6 +59,7 @@ def summarize(results: Results, baseline: str = BASELINE, primary: str = "") -> 
         baseline: The strategy to compare with.
         primary: The strategy whose gain was named beforehand; see :mod:`cdc_flower.tables.holm`.
     """
+    results = results.honest()
     plain = results.without_controls()
     group = ["run", "task", "strategy"]
     size = max(1, _CELLS_AT_ONCE // max(1, len(results.cells)))

@@ -1,4 +1,4 @@
-"""Schedules of shifts: when the hidden context of a device changes, and how.
+"""Schedules shifts: when the hidden context of a device changes, and how.
 
 Contexts of a device follow each other in a chain ``..., c(-1), c(0), c(1), ...``; a kind of shift
 says which link of the chain a segment is at, and which share of it already belongs to the next
@@ -48,7 +48,7 @@ class ShiftSchedule:
     seed: int
 
     def __post_init__(self) -> None:
-        """Check the values."""
+        """Checks the values."""
         if self.kind not in SHIFTS:
             raise unknown_name("shift", self.kind, SHIFTS, "data.shift")
         for key, value in (
@@ -62,7 +62,7 @@ class ShiftSchedule:
 
     @property
     def blends(self) -> bool:
-        """Whether weights blend the interests within an event, not choosing one for it."""
+        """Tells whether weights blend the interests within an event, not choosing one for it."""
         return self.kind == "incremental"
 
     def weights(
@@ -122,7 +122,7 @@ class ShiftSchedule:
     def _links(
         self, device: NDArray[np.int64], segment: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The link of the chain, and the share of the next one, each ``[n, num_segments]``."""
+        """Finds the link of the chain, and the share of the next, each ``[n, num_segments]``."""
         shape = np.broadcast_shapes(device.shape, segment.shape)
         still = np.zeros(shape, dtype=np.float64)
         if self.kind == "none":

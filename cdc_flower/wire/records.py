@@ -22,13 +22,14 @@ SCORES = "scores"  # mergeable sums of the metrics, device -> results
 POINTS = "points"  # order statistics of the logits, device -> results
 WORK = "work"  # operations, labels spent and events told, both ways
 CONTROL = "control"  # which control plays, or that layers are to be told, controls -> device
+ATTACK = "attack"  # what a hostile device is to do, attack -> device
 LAYERS = "layers"  # parameters that a device made of what it got, device -> controls
 
 #: Lengths of compressed payloads, which are held in rows of the longest: neither payload nor
 #: instrument.
 PADDING = "padding"
 
-INSTRUMENTS = frozenset({CLOCK, SCORES, POINTS, WORK, CONTROL, LAYERS})
+INSTRUMENTS = frozenset({CLOCK, SCORES, POINTS, WORK, CONTROL, LAYERS, ATTACK})
 
 #: Records that every strategy may send down; others are those that its decoders read.
 DOWNLINK = frozenset({MODEL, PARAMETERS, ARRAYS, CONFIG, CLOCK, WORK})
@@ -59,6 +60,7 @@ DEVICE_ID = "device-id"
 NUM_DEVICES = "num-devices"  # of the run, as a device was told
 DECODERS = "decoders"  # a setting: import paths of a method's own decoders
 NAME = "name"  # of the control that plays
+FLIPS_LABELS = "flips-labels"  # whether a device takes another candidate for the true one
 TELLS = "tells"  # whether a device tells its layers
 UNCERTAINTY = "uncertainty"  # how unsure a device is of its own answers
 

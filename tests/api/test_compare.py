@@ -24,6 +24,8 @@ from cdc_flower.study.run import run as run_config
 from cdc_flower.tasks.data import StreamShape
 from cdc_flower.tasks.data.shifting_interests import InterestsOptions
 
+pytestmark = pytest.mark.slow  # plays whole runs
+
 OPENED: list[str] = []
 _watching = [False]
 

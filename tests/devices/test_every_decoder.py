@@ -19,6 +19,8 @@ from cdc_flower.strategies.registry import strategies
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 
+pytestmark = pytest.mark.slow  # plays whole runs
+
 assert len(strategies)  # finding them registers their decoders
 CASES = [(name, kind) for name, kinds in messages(app_of()).items() for kind in kinds]
 every_decoder = pytest.mark.parametrize(("decoder", "kind"), CASES)

@@ -26,6 +26,8 @@ from cdc_flower.tables.long_table import ResultsWriter
 from cdc_flower.tables.results import Results
 from cdc_flower.tables.summary import summarize
 
+pytestmark = pytest.mark.slow  # plays whole runs
+
 
 def run_of(
     name: str, frame: pd.DataFrame, config: dict[str, Any] | None = None, log: str = ""

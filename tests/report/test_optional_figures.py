@@ -19,6 +19,8 @@ from cdc_flower.report.folders import arm_settings
 from cdc_flower.tables.results import Results
 from cdc_flower.tables.summary import summarize
 
+pytestmark = pytest.mark.slow  # plays whole runs
+
 ARMS = {
     "fine_tuning": {"layers": "head", "steps": 5, "max_examples": 64},
     "head_4": {"method": "fine_tuning", "max_examples": 4},

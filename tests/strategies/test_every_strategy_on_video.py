@@ -25,6 +25,8 @@ from cdc_flower.tasks.video.stream import VideoStream
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 
+pytestmark = pytest.mark.slow  # plays whole runs
+
 every_strategy = pytest.mark.parametrize("name", VIDEO_SETTINGS)
 every_task = pytest.mark.parametrize("captions", [False, True], ids=["answers", "search"])
 #: Those whose answers are made of reports.

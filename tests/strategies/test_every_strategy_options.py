@@ -22,6 +22,8 @@ from cdc_flower.strategies.registry import build_strategy, looks, strategies
 from cdc_flower.study.cards import cards
 from cdc_flower.training.checkpoints import Checkpoints, fingerprint
 
+pytestmark = pytest.mark.slow  # plays whole runs
+
 OPTIONS = [
     (entry.name, option)
     for entry in strategies.entries()

@@ -15,6 +15,8 @@ from cdc_flower.study.setup import prepare
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 
+pytestmark = pytest.mark.slow  # plays whole runs
+
 GENERATING = [
     entry.name
     for entry in strategies.entries()

@@ -27,6 +27,8 @@ from cdc_flower.strategies.registry import build_strategy
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 
+pytestmark = pytest.mark.slow  # plays whole runs
+
 every_task = pytest.mark.parametrize("captions", [False, True], ids=["answers", "search"])
 READERS = ("persona", "apg", "group_fine_tuning")
 FRAMES = 3 * 32 * 32 * 3  # bytes of a clip: frames, height, width, colors

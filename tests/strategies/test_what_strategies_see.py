@@ -37,6 +37,8 @@ from cdc_flower.study.session import Session
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 
+pytestmark = pytest.mark.slow  # plays whole runs
+
 Seen = list[tuple[str, str, str]]  # message type, record, key
 
 

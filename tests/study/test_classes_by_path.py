@@ -20,6 +20,8 @@ from cdc_flower.study.keys import check_overrides
 from cdc_flower.study.nodes import node_options
 from cdc_flower.study.setup import prepare
 
+pytestmark = pytest.mark.slow  # plays whole runs
+
 
 def test_the_model_that_a_path_names_is_played_and_named_in_the_results(
     folder: Path, monkeypatch: pytest.MonkeyPatch

@@ -15,6 +15,8 @@ from cdc_flower.study.check import checked_config
 from cdc_flower.study.strategy_play import run_id_of
 from cdc_flower.study.verify import Sample, verdicts
 
+pytestmark = pytest.mark.slow  # plays whole runs
+
 EACH = "checkpoint.every=1"
 ARMS = ["duet", "duet@mean", "duet@other"]
 TWO = ("strategies=[static,duet]", "controls=true")

@@ -43,7 +43,7 @@ def refusal(*overrides: str) -> str:
             "refinement_rate is no key of strategy.persona; it is now bytes_rate, with "
             "refinement=bytes (known: ",
         ),
-        ("+foo=1", "foo is no key of the configuration (known: also, cache, "),
+        ("+foo=1", "foo is no key of the configuration (known: also, attack, "),
         ("num_segment=5", "num_segment is no key of the configuration; did you mean num_segments?"),
         ("+num_segment=5", "did you mean num_segments?"),
         ("netwrok=lte", "did you mean network?"),

@@ -23,6 +23,8 @@ from cdc_flower.tasks.recommendation.metrics import RankingMetrics, pooled_auc
 from cdc_flower.tasks.recommendation.stream import EventStream
 from cdc_flower.tasks.recommendation.task import Recommendation
 
+pytestmark = pytest.mark.slow  # plays whole runs
+
 EXPERIMENT = "experiment=leave_last_out"
 SMALL = (
     "fleet.num_devices=8",

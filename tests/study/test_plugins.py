@@ -9,6 +9,8 @@ from plugin_cases import MODULES, command, config_of, nothing_stays, own_folder,
 from cdc_flower.study.arms import strategies_of
 from cdc_flower.study.setup import prepare
 
+pytestmark = pytest.mark.slow  # plays whole runs
+
 BY_NAME = ["plugins=[own_plugin]", "strategies=[nudge]", "model=mean_pool", "network=slow"]
 BY_NAME += ["policy=every_other", "data=mine"]
 

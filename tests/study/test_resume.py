@@ -43,7 +43,7 @@ MOMENTS = range(1, 2 * NUM_SEGMENTS + 1)
 FINISH = runs.finish
 
 
-pytestmark = pytest.mark.usefixtures("without_summary")
+pytestmark = [pytest.mark.usefixtures("without_summary"), pytest.mark.slow]
 
 
 @pytest.mark.parametrize("moment", [2, 6])

@@ -24,7 +24,7 @@ from cdc_flower.core.files import sealed, unsealed
 from cdc_flower.report import read_folder
 from cdc_flower.tables.parts import PARTS
 
-pytestmark = pytest.mark.usefixtures("without_summary")
+pytestmark = [pytest.mark.usefixtures("without_summary"), pytest.mark.slow]
 
 
 def test_no_half_part_is_read(tmp_path: Path) -> None:

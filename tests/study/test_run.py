@@ -17,6 +17,8 @@ from cdc_flower.study import strategy_play
 from cdc_flower.study.play import play
 from cdc_flower.tables.columns import COLUMNS
 
+pytestmark = pytest.mark.slow  # plays whole runs
+
 
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -20,7 +20,10 @@ tricky = st.sampled_from(
 )
 values = st.one_of(words, longs, lists, tricky)
 sweeps = st.dictionaries(
-    st.sampled_from(KEYS), st.lists(values, min_size=2, max_size=4, unique=True), min_size=1
+    st.sampled_from(KEYS),
+    st.lists(values, min_size=2, max_size=4, unique=True),
+    min_size=1,
+    max_size=3,  # 64 runs at most
 )
 
 

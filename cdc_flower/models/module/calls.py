@@ -93,6 +93,13 @@ def padded_call(embedding: nn.Embedding) -> Call:
     """
 
     def call(_: Forward, args: Args, kwargs: Named) -> object:
+        """Looks up rows whose padding row has no gradient.
+
+        Args:
+            _: The submodule's own.
+            args: It is called with.
+            kwargs: It is called with, by name.
+        """
         ids = args[0] if args else kwargs["input"]
         if not isinstance(ids, Tensor):
             raise TypeError(f"an embedding must be called with a tensor, got {type(ids).__name__}")
@@ -112,6 +119,13 @@ def after(outer: Call, inner: Call | None) -> Call:
     then = inner
 
     def call(forward: Forward, args: Args, kwargs: Named) -> object:
+        """Asks the outer call, which may go on to the inner one.
+
+        Args:
+            forward: The submodule's own.
+            args: It is called with.
+            kwargs: It is called with, by name.
+        """
         return outer(lambda *given, **named: then(forward, given, named), args, kwargs)
 
     return call
@@ -168,6 +182,13 @@ def own_call(submodule: nn.Module, own: Mapping[str, Tensor], groups: Groups) ->
     """
 
     def call(_: Forward, args: Args, kwargs: Named) -> object:
+        """Runs the submodule once for each device.
+
+        Args:
+            _: The submodule's own.
+            args: It is called with.
+            kwargs: It is called with, by name.
+        """
         leaves, spec = tree_flatten((args, kwargs))
         leaves = [numbers(leaf) for leaf in leaves]
         is_tensor = [isinstance(leaf, Tensor) for leaf in leaves]
@@ -192,6 +213,13 @@ def rows_call(embedding: nn.Embedding, catalog: Catalog) -> Call:
     """Makes the call that looks rows up later; see :mod:`cdc_flower.models.module.rows`."""
 
     def call(forward: Forward, args: Args, kwargs: Named) -> object:
+        """Gives places of rows, where they are looked up later.
+
+        Args:
+            forward: The submodule's own.
+            args: It is called with.
+            kwargs: It is called with, by name.
+        """
         ids = numbers(args[0] if args else kwargs["input"])
         name = catalog.names.get(id(embedding.weight))
         if name is None or not isinstance(ids, Tensor):
@@ -249,6 +277,13 @@ class Kept:
         """
 
         def call(forward: Forward, args: Args, kwargs: Named) -> object:
+            """Gives what was kept, or runs the submodule and keeps it.
+
+            Args:
+                forward: The submodule's own.
+                args: It is called with.
+                kwargs: It is called with, by name.
+            """
             number = self.next.get(submodule, 0)
             self.next[submodule] = number + 1
             before = self.calls.setdefault(submodule, [])

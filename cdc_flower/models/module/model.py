@@ -170,6 +170,13 @@ class ModuleModel(DeviceModel):
         return self._runs.plain(self._named(parameters), history, candidates, {})
 
     def score(self, parameters: Parameters, history: Tensor, candidates: Tensor) -> Tensor:
+        """Scores candidates by the module, which runs as it is.
+
+        Args:
+            parameters: Shared or stacked.
+            history: ``[..., L]`` ids.
+            candidates: ``[..., C]`` ids.
+        """
         return self._score(parameters, history, candidates, None)
 
     def encode(

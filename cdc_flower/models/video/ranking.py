@@ -193,6 +193,14 @@ class VideoQA(VideoModel):
     def encode(
         self, parameters: Parameters, history: Tensor, candidates: Tensor
     ) -> tuple[Tensor, Tensor | None]:
+        """Encodes clips with their questions; candidates are the answers.
+
+        Args:
+            parameters: Shared or stacked.
+            history: ``[..., 1]`` ids of queries.
+            candidates: ``[..., C]`` ids of answers.
+        """
+
         def make(query_ids: Tensor) -> Tensor:
             return self._read(parameters, query_ids)
 
@@ -289,6 +297,14 @@ class VideoRetrieval(VideoModel):
     def encode(
         self, parameters: Parameters, history: Tensor, candidates: Tensor
     ) -> tuple[Tensor, Tensor | None]:
+        """Encodes captions, and the clips that they may describe.
+
+        Args:
+            parameters: Shared or stacked.
+            history: ``[..., 1]`` ids of queries.
+            candidates: ``[..., C]`` ids of clips.
+        """
+
         def see(clip_ids: Tensor) -> Tensor:
             return self.project(
                 parameters, encode(self.encoder, parameters, self.frames(clip_ids), None)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from cdc_flower.core.words import counted
 from cdc_flower.report.drawing.style import main_metrics
 from cdc_flower.tables.columns import COLUMNS
 from cdc_flower.tables.results import Results
@@ -55,7 +56,7 @@ class Panel:
         """The number of devices and seeds on which the intervals rest."""
         devices = self.cells["device_id"].nunique()
         seeds = self.cells["seed"].nunique()
-        return f"n = {devices:,} devices, {seeds} {'seed' if seeds == 1 else 'seeds'}"
+        return f"n = {counted(devices, 'device')}, {counted(seeds, 'seed')}"
 
     def of(self, summary: pd.DataFrame) -> pd.DataFrame:
         """Selects the rows of the summary that belong to the panel."""

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.version import __version__
+from cdc_flower.core.words import counted
 from cdc_flower.report.comparison.adaptation import controls_table
 from cdc_flower.report.comparison.bytes_figures import bytes_of_a_segment
 from cdc_flower.report.comparison.figure_data import Panel, panels_of
@@ -138,10 +139,10 @@ def _header(comparison: Comparison, panels: Sequence[Panel]) -> Markup:
     runs, cells = comparison.runs, comparison.results.cells
     seeds = ", ".join(str(seed) for seed in sorted(cells["seed"].unique()))
     facts = [
-        f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}",
-        f"{cells['device_id'].nunique():,} devices",
-        f"{cells['segment'].nunique():,} segments",
-        f"{len(set(cells['strategy']) - line_names())} strategies",
+        counted(len(runs), "run"),
+        counted(cells["device_id"].nunique(), "device"),
+        counted(cells["segment"].nunique(), "segment"),
+        counted(len(set(cells["strategy"]) - line_names()), "strategy", "strategies"),
         f"seed {seeds}" if seeds else "",
     ]
     text = " · ".join(fact for fact in facts if fact)

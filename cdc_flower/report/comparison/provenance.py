@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from cdc_flower.core.words import counted
 from cdc_flower.report.folders import Config, flatten, list_at, part_of
 
 _COMMIT_DIGITS = 12
@@ -23,7 +24,7 @@ def provenance_line(provenance: Config) -> str:
     resumed = len(list_at(provenance, "resumed"))
     facts = [
         f"{provenance.get('started')} to {provenance.get('ended') or 'an end that nobody wrote'}",
-        f"resumed {resumed} {'time' if resumed == 1 else 'times'}" if resumed else "",
+        f"resumed {counted(resumed, 'time')}" if resumed else "",
         f"{machine.get('cpu')} ({machine.get('capability')})",
         f"torch {versions.get('torch')}, numpy {versions.get('numpy')}",
         f"commit {commit}{changed}",

@@ -5,6 +5,7 @@ from collections.abc import Hashable, Mapping
 import numpy as np
 import pandas as pd
 
+from cdc_flower.core.words import counted
 from cdc_flower.report.study.table import (
     ALWAYS,
     NO_PROTOCOL,
@@ -54,8 +55,9 @@ def summary_of(study: Study) -> str:
     )
     parts = [
         f"# Thin links: {data}\n",
-        f"{devices:,} devices, {seeds} {'seed' if seeds == 1 else 'seeds'}, {conditions} "
-        f"conditions. The metric is {study.metric}; gains are against static on the same devices; "
+        f"{counted(devices, 'device')}, {counted(seeds, 'seed')}, "
+        f"{counted(conditions, 'condition')}. The metric is {study.metric}; gains are "
+        f"against static on the same devices; "
         f"{controls}. They are bold where the 95 % interval {interval_words(seeds)} excludes zero, "
         "after correction for the strategies of a condition. Rates are medians over devices of the "
         "median uplink over seconds.\n",

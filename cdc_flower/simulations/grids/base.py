@@ -26,6 +26,7 @@ from cdc_flower.core.saveable import (
     saved_fields,
     taken,
 )
+from cdc_flower.core.words import counted
 from cdc_flower.devices.state import DeviceStates
 from cdc_flower.simulations.grids.message_loop import FIRST_NODE_ID, Contexts, MessageLoop
 from cdc_flower.simulations.grids.shards import Shards
@@ -199,9 +200,8 @@ class BatchedGrid(BlockingGrid):
         super().from_arrays(arrays)
         sizes = taken(arrays, "shard_sizes", np.int64, (ANY,))
         if sizes.sum() != len(self.device_ids):
-            raise UserError(
-                f"a saved run must be of {len(self.device_ids)} devices, got {sizes.sum()}"
-            )
+            devices = counted(len(self.device_ids), "device")
+            raise UserError(f"a saved run must be of {devices}, got {sizes.sum()}")
         states = [
             self.fresh_states(device_ids).from_arrays(part_of(arrays, f"shard.{number}"))
             for number, device_ids in enumerate(np.split(self.device_ids, np.cumsum(sizes)[:-1]))

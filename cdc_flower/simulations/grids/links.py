@@ -31,6 +31,7 @@ from cdc_flower.core.saveable import (
     restore_nested,
     saved_fields,
 )
+from cdc_flower.core.words import counted
 from cdc_flower.devices.app import segment_of
 from cdc_flower.simulations.fleet import Fleet
 from cdc_flower.simulations.grids.base import without_repeats
@@ -87,7 +88,7 @@ class LinkGrid(Through):
         if len(self.node_ids) != len(fleet):
             raise ValueError(
                 "fleet must have one link a node, "
-                f"got {len(fleet)} links for {len(self.node_ids)} nodes"
+                f"got {counted(len(fleet), 'link')} for {counted(len(self.node_ids), 'node')}"
             )
         self._order = np.argsort(self.node_ids)
         self._now_s = 0.0 if self.starts_s is None else float(self.starts_s[0])

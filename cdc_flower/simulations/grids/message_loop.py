@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.saveable import ANY, Arrays, Saved, taken
+from cdc_flower.core.words import counted
 from cdc_flower.wire.batch import MessageBatch
 from cdc_flower.wire.identity import ensure_identity
 from cdc_flower.wire.replies import Replies, joined
@@ -105,7 +106,8 @@ class Contexts:
             UserError: If there are not as many.
         """
         if len(arrays) != len(self):
-            raise UserError(f"a saved run must be of {len(self)} devices, got {len(arrays)}")
+            devices = counted(len(self), "device")
+            raise UserError(f"a saved run must be of {devices}, got {len(arrays)}")
         saved = [taken(arrays, str(k), np.uint8, (ANY,)) for k in range(len(self))]
         return Contexts(
             [

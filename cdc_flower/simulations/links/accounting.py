@@ -1,4 +1,4 @@
-"""What links and devices did in a segment, or in a round of a synchronous app."""
+"""Counts what links and devices did in a segment, or in a round of a synchronous app."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -53,7 +53,7 @@ class Usage:
         return {name: array[rows] for name, array in vars(self).items()}
 
     def add_bytes(self, way: str, rows: Ints, payload: MessageBatch) -> Ints:
-        """Counts the messages of these rows, and return their bytes on the wire ``[k]``.
+        """Counts the messages of these rows, and returns their bytes on the wire ``[k]``.
 
         Args:
             way: ``up`` or ``down``.
@@ -80,7 +80,7 @@ _CHANGING = ("start_s", "num_done", "_has_trained")
 
 @dataclass(frozen=True)
 class Round:
-    """A segment, or a round of a synchronous app: its virtual time from and to, and its usage."""
+    """Holds the virtual time and the usage of a segment, or of a round of a synchronous app."""
 
     start_s: float
     end_s: float
@@ -88,7 +88,7 @@ class Round:
 
 
 class Rounds:
-    """Rounds one after the other, each with a usage of its own.
+    """Counts rounds one after the other, each with a usage of its own.
 
     Args:
         num_devices: ``n``.
@@ -115,7 +115,7 @@ class Rounds:
         self._has_trained = True
 
     def close(self, now_s: float) -> Round:
-        """Ends the round, and begin the next."""
+        """Ends the round, and begins the next."""
         ended = Round(self.start_s, now_s, self.usage)
         self.num_done += 1
         if self.keeps:
@@ -159,7 +159,7 @@ class Rounds:
 
 
 class Declared(NamedTuple):
-    """Work that ``n`` messages declare.
+    """Holds the work that ``n`` messages declare.
 
     Attributes:
         flops: ``[n]``, floating-point operations.
@@ -190,7 +190,7 @@ def work_of(batch: MessageBatch) -> Declared:
 
 
 def sizes_of(payload: MessageBatch) -> tuple[Ints, Ints]:
-    """Bytes on the wire ``[n]`` and raw bytes ``[n]``; compressed payloads without padding."""
+    """Counts bytes on the wire and raw bytes, ``[n]``; compressed payloads without padding."""
     padding = payload.configs.get(records.PADDING)
     payload = payload.without({records.PADDING})
     if padding is None:

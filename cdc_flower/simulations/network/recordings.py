@@ -13,7 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import TypedDict, Unpack
 
 from cdc_flower.core.errors import UserError, unknown_name
-from cdc_flower.core.unpacking import text_of, unpacked_files
+from cdc_flower.core.opening.archives import unpacked_files
+from cdc_flower.core.opening.damage import DamagedFile
+from cdc_flower.core.opening.texts import decoded
+from cdc_flower.core.words import counted, counted_of
 from cdc_flower.simulations.network.formats import Recorded, trace_formats
 from cdc_flower.simulations.network.formats.reading import looks_like, read_links
 from cdc_flower.simulations.network.trace import TracePair
@@ -132,19 +135,21 @@ def read_as(source: Path, reading: Reading) -> tuple[TracePair, ...]:
     """
     found = _find_links(source, reading)
     told = _told(found)
+    if found.mistakes and not found.links:
+        raise UserError(f"network.path: nothing is left to read in {source}: {'; '.join(told)}")
     one_way = [link for link in found.links.values() if link.up is None or link.down is None]
     if one_way:
         told.append(
-            f"{len(one_way)} of {len(found.links)} recordings have one direction: the rate up is "
-            f"{reading.up_ratio:g} of that down (network.up_ratio)"
+            f"{counted_of(len(one_way), len(found.links), 'recording', ('has', 'have'))} one "
+            f"direction: the rate up is {reading.up_ratio:g} of that down (network.up_ratio)"
         )
     made = [_pair(found.links[name], reading) for name in sorted(found.links)]
     pairs = {pair.content_hash(): pair for pair in made}
     of_part = [key for key in sorted(pairs) if reading.part in ("all", _part(pairs[key]))]
     if len(of_part) < len(pairs):
         told.append(
-            f"{len(of_part)} of {len(pairs)} recordings are of the part {reading.part}; "
-            "network.part=all reads all"
+            f"{counted_of(len(of_part), len(pairs), 'recording', ('is', 'are'))} of the part "
+            f"{reading.part}; network.part=all reads all"
         )
     chosen = [
         pairs[key]
@@ -152,8 +157,8 @@ def read_as(source: Path, reading: Reading) -> tuple[TracePair, ...]:
         if min(pairs[key].up.mean_bps, pairs[key].down.mean_bps) >= reading.min_mean_bps
     ]
     if len(chosen) < len(of_part):
-        slow = len(of_part) - len(chosen)
-        told.append(f"{slow} are slower than network.min_mean_bps={reading.min_mean_bps:g}")
+        slow = counted_of(len(of_part) - len(chosen), len(of_part), "recording", ("is", "are"))
+        told.append(f"{slow} slower than network.min_mean_bps={reading.min_mean_bps:g}")
     if told:
         print(f"{source}: {'; '.join(told)}", file=sys.stderr)
     if not chosen:
@@ -196,14 +201,15 @@ def _find_links(source: Path, reading: Reading) -> _Found:
         try:
             if isinstance(content, UserError):
                 raise content
-            text = text_of(content, name)
+            text = decoded(content, name)
             links = read_links(reading.format, text, name, dict(reading.columns))
             if again := _repeated(links, name, reading):
                 text = ""  # no other format would read it better
                 raise again
         except UserError as error:
             other = looks_like(text, name, reading.format)
-            told = UserError(f"{error}; {other}" if other else str(error))
+            kind = DamagedFile if isinstance(error, DamagedFile) else UserError
+            told = kind(f"{error}; {other}" if other else str(error))
             if reading.on_error == "raise":
                 raise told from None
             found.mistakes.append(told)
@@ -258,14 +264,17 @@ def _told(found: _Found) -> list[str]:
     """Says what was left out or changed."""
     told = []
     if found.mistakes:
-        told.append(f"{len(found.mistakes)} malformed files skipped, such as {found.mistakes[-1]}")
+        num_damaged = sum(isinstance(each, DamagedFile) for each in found.mistakes)
+        kinds = {"damaged": num_damaged, "malformed": len(found.mistakes) - num_damaged}
+        counts = [counted(count, f"{kind} file") for kind, count in kinds.items() if count]
+        told.append(f"{' and '.join(counts)} skipped, first {found.mistakes[0]}")
     if found.beside:
         told.append(f"no recordings: {', '.join(found.beside[:3])}")
     if found.repeated:
         name, _, line = found.repeated[0]
         count = sum(each[1] for each in found.repeated)
         told.append(
-            f"{count} rows with the time of the row before merged, the first in {name}, "
+            f"{counted(count, 'row')} with the time of the row before merged, the first in {name}, "
             f"line {line} (network.repeated=raise refuses them)"
         )
     return told

@@ -1,4 +1,4 @@
-"""A capacity that transfers share, and cloud workers that take reports one after the other.
+"""Shares a capacity among transfers, and cloud workers among reports, one after the other.
 
 Processor sharing: while ``m`` transfers are under way each gets an ``m``-th of the capacity
 (Kleinrock 1967). With ``v`` the bytes that every transfer under way has got since the beginning,
@@ -25,7 +25,7 @@ from cdc_flower.simulations.network.trace import Trace
 
 @dataclass
 class Departures:
-    """Who left, and when: ``ids`` ``[k]`` and ``times_s`` ``[k]`` in the order of leaving."""
+    """Tells who left, and when: ``ids`` ``[k]`` and ``times_s`` ``[k]`` in the order of leaving."""
 
     ids: Ints
     times_s: Floats
@@ -136,7 +136,7 @@ class SharedCapacity:
 
 @dataclass
 class Workers:
-    """Cloud workers, each with one report at a time, first come first served.
+    """Gives each cloud worker one report at a time, first come first served.
 
     Args:
         num_workers: How many; None: one for each report, so that nobody waits.

@@ -1,4 +1,4 @@
-"""What devices hold, as both ends know it: the versions that differences are taken from."""
+"""Keeps the versions that devices hold, as both ends know them, to take differences from."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ LONGEST = 200
 
 @dataclass
 class Version:
-    """Parameters that were sent to some devices.
+    """Holds parameters that were sent to some devices.
 
     Attributes:
         arrays: ``[k, ...]``, or ``[1, ...]`` if all of them got the same.

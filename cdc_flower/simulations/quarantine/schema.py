@@ -110,10 +110,11 @@ class Agreements:
         found = cast(
             dict[str, list[tuple[str, str, str, str, list[int]]]], json_of(arrays, "known")
         )
-        self._known = {
-            name: frozenset((*field[:4], tuple(field[4])) for field in fields)
-            for name, fields in found.items()
-        }
+        self._known = {name: _schema(fields) for name, fields in found.items()}
+
+
+def _schema(saved: list[_Saved]) -> Schema:
+    return frozenset((*field[:4], tuple(field[4])) for field in saved)
 
 
 def _chosen(counted: Counter[Schema], known: Schema | None) -> Schema:

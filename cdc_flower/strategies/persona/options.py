@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from cdc_flower.core.options import option
 from cdc_flower.strategies.persona.downlink import DOWNLINKS
 from cdc_flower.strategies.persona.grouping import GroupingStrategy
+from cdc_flower.strategies.persona.robust_means import MEAN, MEANS
 from cdc_flower.strategies.persona.transfer import NUM_HEADS
 
 #: The value of ``cluster_on`` with which prototypes are heads of regimes.
@@ -53,6 +54,14 @@ class PersonaOptions(GroupingStrategy):
         changes_training=False,
         doc="with refinement=bytes, how far a prototype moves toward its members in each segment; "
         "0 is none",
+    )
+    refinement_mean: str = option(
+        MEAN,
+        choices=MEANS,
+        neutral=MEAN,
+        changes_training=False,
+        doc="with refinement=bytes or reports, which mean over its members moves a prototype; "
+        "clipped, trimmed and median hold against some hostile members",
     )
     reports_steps: int = option(
         10,
@@ -170,6 +179,11 @@ class PersonaOptions(GroupingStrategy):
             raise ValueError(
                 f"width must be a multiple of {NUM_HEADS} with transfer=transformer, "
                 f"got {self.width}"
+            )
+        if self.refinement_mean != MEAN and self.refinement not in ("bytes", "reports"):
+            raise ValueError(
+                "refinement_mean must go with refinement=bytes or reports, which take means of "
+                f"members, got {self.refinement}"
             )
         if self.refinement == "shrink" and self.report == "feature":
             raise ValueError(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cdc_flower.core.saveable import Saved
 from cdc_flower.models.layers import Parameters
+from cdc_flower.strategies.persona.robust_means import MEAN, robust_means
 from cdc_flower.training.scoring import Arrays
 
 Ints = NDArray[np.int64]
@@ -112,7 +113,14 @@ class Bank:
             else {name: value.clamp(-clip, clip) for name, value in moved.items()}
         )
 
-    def refined(self, group_of: Ints, residuals: Parameters, points: Tensor, rate: float) -> "Bank":
+    def refined(
+        self,
+        group_of: Ints,
+        residuals: Parameters,
+        points: Tensor,
+        rate: float,
+        how: str = MEAN,
+    ) -> "Bank":
         """The bank after each prototype moved toward its members, and empty groups were re-seeded.
 
         ``D_j ← D_j + ρ mean_i(K_i - P_j)`` and ``c_j ← (1 - ρ) c_j + ρ mean_i(point_i)`` over the
@@ -125,6 +133,7 @@ class Bank:
             residuals: ``K - P``, ``[n, ...]`` by name.
             points: ``[n, c]``, where each device lies among the centers.
             rate: ρ; 0 gives the bank itself.
+            how: Which mean over members is meant above; one of ``MEANS``.
         """
         if not rate or not len(group_of):
             return self
@@ -133,6 +142,10 @@ class Bank:
         share = torch.from_numpy(1.0 / np.maximum(count, 1)).float()
 
         def mean(values: Tensor) -> Tensor:
+            if how != MEAN:
+                members = torch.nn.functional.one_hot(index, len(self))
+                found = robust_means(values.flatten(1), members, how)
+                return found.reshape(len(self), *values.shape[1:])
             total = values.new_zeros(len(self), *values.shape[1:]).index_add_(0, index, values)
             return total * share.view(-1, *[1] * (values.dim() - 1))
 

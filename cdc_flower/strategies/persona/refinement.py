@@ -24,6 +24,7 @@ from torch import Tensor
 from cdc_flower.models.layers import Parameters
 from cdc_flower.strategies.persona.likelihood import Likelihood, Pairs
 from cdc_flower.strategies.persona.mixing import mixed
+from cdc_flower.strategies.persona.robust_means import MEAN, held_in, robust_means
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Mover:
         clip: γ; infinity clips nothing.
         steps: Of Adam; 0 moves nothing.
         rate: Of Adam; 0 moves nothing.
+        mean: Over members, of gradients and of gains; one of ``MEANS``.
     """
 
     likelihood: Likelihood
@@ -62,6 +64,7 @@ class Mover:
     clip: float
     steps: int
     rate: float
+    mean: str = MEAN
 
     def edits(self, heads: Parameters, trained: Parameters, members: Members) -> Parameters:
         """Computes E, ``[N, ...]`` by name; zeros where a prototype had better stay.
@@ -75,6 +78,8 @@ class Mover:
         optimizer = torch.optim.Adam(list(steps.values()), lr=self.rate)
         losses = self._losses(heads, members)
         mine = (~members.is_held_out) & members.pairs.is_there.any(1)
+        is_plain = self.mean == MEAN or not bool(mine.any())
+        robust = None if is_plain else self._robust(heads, members, mine)
         path, fitted = [], []
         for step in range(self.steps + 1):
             with torch.enable_grad():
@@ -84,10 +89,13 @@ class Mover:
                 if step == self.steps or not bool(mine.any()):
                     break
                 optimizer.zero_grad()
-                found[mine].mean().backward()
+                if robust is None:
+                    found[mine].mean().backward()
+                else:
+                    robust(steps)
             optimizer.step()
             self._clip(steps, heads, trained)
-        best = chosen(torch.stack(fitted), members)
+        best = chosen(torch.stack(fitted), members, self.mean)
         return {
             name: torch.stack([path[step][name][index] for index, step in enumerate(best)])
             for name in heads
@@ -108,6 +116,41 @@ class Mover:
 
         return losses
 
+    def _robust(
+        self, heads: Parameters, members: Members, mine: Tensor
+    ) -> Callable[[Parameters], None]:
+        """Gives a function that sets the gradients of E to robust means over members.
+
+        The gradient of device i for E_j is ``(1 - h) w_ij ∂L_i/∂K_i``, so one backward pass down to
+        the layers K of all devices has those of each.
+
+        Args:
+            heads: P, ``[N, ...]`` by name.
+            members: Of all prototypes.
+            mine: ``[n]``, the devices that make steps.
+        """
+        pairs = members.pairs.select(mine.nonzero()[:, 0].numpy())
+        weight = members.weight[mine]
+        of_heads = self.likelihood.losses(pairs.history, pairs.target)
+        count = pairs.is_there.sum(1).clamp(min=1)
+        share = (1 - self.hedge) * weight.mean(0)
+
+        def set_gradients(steps: Parameters) -> None:
+            moved = {name: value + steps[name].detach() for name, value in heads.items()}
+            layers = mixed(moved, weight, self.base, self.hedge)
+            if members.edits is not None:
+                layers = {name: value + members.edits[name][mine] for name, value in layers.items()}
+            leaves = {name: value.detach().requires_grad_() for name, value in layers.items()}
+            loss = (of_heads(leaves) * pairs.is_there).sum(1) / count
+            found = torch.autograd.grad(loss.sum(), list(leaves.values()))
+            flat = torch.cat([value.flatten(1) for value in found], 1)
+            means = share[:, None] * robust_means(flat, weight, self.mean)
+            sizes = [value[0].numel() for value in found]
+            for step, part in zip(steps.values(), means.split(sizes, 1), strict=True):
+                step.grad = part.reshape(step.shape)
+
+        return set_gradients
+
     def _clip(self, steps: Parameters, heads: Parameters, trained: Parameters) -> None:
         """Holds the entries of ``P + E - W`` within ±γ, in place."""
         if self.clip == float("inf"):
@@ -122,12 +165,13 @@ class Mover:
         return 3.0 * self.steps * self.likelihood.flops(num_pairs)
 
 
-def chosen(fitted: Tensor, members: Members) -> list[int]:
+def chosen(fitted: Tensor, members: Members, mean: str = MEAN) -> list[int]:
     """Chooses the step of each prototype on the devices that were held out.
 
     Args:
         fitted: ``[steps + 1, n]``, the loss of each device at each point of the path.
         members: With weights, and the devices held out.
+        mean: Of gains over members; one of ``MEANS``.
 
     Returns:
         For each prototype the point at which its weighted members gain most over the start; 0
@@ -137,8 +181,11 @@ def chosen(fitted: Tensor, members: Members) -> list[int]:
     weight = members.weight[rows].double()
     gain = (fitted[0] - fitted)[:, rows].double()
     total = weight.sum(0).clamp(min=1e-12)
-    mean = gain @ weight / total
-    best = mean.argmax(0)
+    means = gain @ weight / total if mean == MEAN else robust_means(gain.T, weight, mean).T
+    best = means.argmax(0)
     at_best = gain[best].T  # [rows, N]
-    spread = ((weight * (at_best - mean.max(0).values)) ** 2).sum(0).sqrt() / total
-    return [int(step) for step in torch.where(mean.max(0).values > spread, best, 0)]
+    apart = at_best - means.max(0).values
+    if mean != MEAN:  # else a few that lose much would hold every prototype where it is
+        apart = held_in(apart, weight)
+    spread = ((weight * apart) ** 2).sum(0).sqrt() / total
+    return [int(step) for step in torch.where(means.max(0).values > spread, best, 0)]

@@ -155,7 +155,7 @@ class Persona(PersonaOptions):
         self.editors = [self.global_editor]
         mover, births = None, None
         if self.refinement == "reports":
-            how = self.hedge, self.clip, self.reports_steps, self.reports_rate
+            how = self.hedge, self.clip, self.reports_steps, self.reports_rate, self.refinement_mean
             mover = Mover(likelihood, base, *how)
             if self.birth_share is not None and self.num_prototypes > 1:
                 level = regimes.misfit_level(heads)
@@ -249,7 +249,8 @@ class Persona(PersonaOptions):
         bank = self.bank
         if self.rate_of_bytes:
             residuals = tensors(made.residuals)
-            bank = bank.refined(group_of, residuals, where, self.rate_of_bytes)
+            how = self.refinement_mean
+            bank = bank.refined(group_of, residuals, where, self.rate_of_bytes, how)
         return made, group_of, bank
 
     def _served(self, serving: Serving, reports: MessageBatch) -> tuple[Edited, Ints, Bank]:

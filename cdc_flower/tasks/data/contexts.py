@@ -1,7 +1,9 @@
 """Options that embedded data with hidden contexts share; ``regimes`` and ``cohorts`` add a law."""
 
+import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.options import option
@@ -9,6 +11,10 @@ from cdc_flower.tasks.data.registry import DataOptions
 
 #: Devices where the configuration leaves it open.
 NUM_DEVICES = 1000
+#: Segments of history, and events of all devices together, at least, where the configuration leaves
+#: that open: with fewer events the base model of ``regimes`` stays far below what it could be.
+HISTORY_SEGMENTS = 11
+HISTORY_EVENTS = 24_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +59,12 @@ class ContextOptions(DataOptions, ABC):
     )
     num_unseen: int = option(3, least=1, doc="contexts that no historical event follows")
     events_per_segment: int = option(9, least=1, doc="of every device")
-    history_segments: int = option(11, least=0, doc="by the same law, before the stream starts")
+    history_segments: int | None = option(
+        None,
+        least=0,
+        doc="by the same law, before the stream starts; null: 11, or as many as few devices need "
+        "for 24,000 events",
+    )
     popularity_exponent: float = option(
         0.5, least=0, neutral=0, doc="of Zipf's law; 0 makes items equally popular"
     )
@@ -79,6 +90,18 @@ class ContextOptions(DataOptions, ABC):
     @abstractmethod
     def num_items(self) -> int:
         """Counts the items."""
+
+    @property
+    def num_past(self) -> int:
+        """Counts the segments before the stream; 11 where no number of devices is known."""
+        return HISTORY_SEGMENTS if self.history_segments is None else self.history_segments
+
+    def for_devices(self, num_devices: int) -> Self:
+        """Settles how long history is: long enough that few devices teach a base model as well."""
+        if self.history_segments is not None or num_devices < 1:
+            return self
+        needed = math.ceil(HISTORY_EVENTS / (num_devices * self.events_per_segment))
+        return replace(self, history_segments=max(HISTORY_SEGMENTS, needed))
 
     @property
     def num_all_contexts(self) -> int:

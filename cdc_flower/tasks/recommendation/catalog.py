@@ -1,4 +1,4 @@
-"""Which items exist at a moment: those that some device has chosen by then.
+"""Tells which items exist at a moment: those that some device has chosen by then.
 
 An item that first appears in the future is no negative of the past. If it were, a model would learn
 from a thousand draws that nobody ever wants it, and a scored event would come with candidates that
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Catalog:
-    """Items in the order of their first appearance.
+    """Holds items in the order of their first appearance.
 
     Attributes:
         items: ``[num_items]``, those that appear first first; items that never appear come last.

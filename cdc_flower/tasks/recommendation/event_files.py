@@ -10,17 +10,20 @@ from typing import cast
 import numpy as np
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.core.opening.compressed import check_whole
+from cdc_flower.core.opening.damage import DamagedFile
+from cdc_flower.core.words import counted, counted_of
 from cdc_flower.tasks.cut import LEAST_EVENTS_TO_LEAVE_ONE_OUT
 from cdc_flower.tasks.data.interactions import AUTO, EventFileOptions, FrameOptions
 from cdc_flower.tasks.data.registry import StreamShape
 from cdc_flower.tasks.recommendation.cut_streams import event_stream
 from cdc_flower.tasks.recommendation.events import EventTable
 from cdc_flower.tasks.recommendation.readers import readers
-from cdc_flower.tasks.recommendation.readers.archives import is_whole
 from cdc_flower.tasks.recommendation.readers.collect import Collector, TooFewKept
 from cdc_flower.tasks.recommendation.readers.files import find_files, read_text
 from cdc_flower.tasks.recommendation.readers.looks import format_of, hint
 from cdc_flower.tasks.recommendation.readers.options import ReaderOptions
+from cdc_flower.tasks.recommendation.readers.parquet import check_parquet, is_parquet
 from cdc_flower.tasks.recommendation.readers.registry import PartsReader, TextReader
 from cdc_flower.tasks.recommendation.readers.rows import Rows
 from cdc_flower.tasks.recommendation.stream import EventStream, Ranking
@@ -98,8 +101,8 @@ def _rare(
     if not num_users and not num_items:
         return []
     return [
-        f"{num_users:,} users and {num_items:,} items left out, which have fewer events than "
-        f"data.min_user_events={options.min_user_events} or "
+        f"{counted(num_users, 'user')} and {counted(num_items, 'item')} left out, which "
+        f"have fewer events than data.min_user_events={options.min_user_events} or "
         f"data.min_item_events={options.min_item_events}"
     ]
 
@@ -112,8 +115,10 @@ def _unscored(stream: EventStream, options: EventFileOptions | FrameOptions) -> 
         return []
     least = LEAST_EVENTS_TO_LEAVE_ONE_OUT if options.cut == "last" else 2
     few = int((np.diff(stream.offsets) < least).sum())
-    why = f", {few:,} of them because they have fewer than {least} events" if few else ""
-    return [f"{count:,} of {stream.num_devices:,} devices have no event that is scored{why}"]
+    having = "it has" if few == 1 else "they have"
+    why = f", {few:,} of them because {having} fewer than {least} events" if few else ""
+    share = counted_of(count, stream.num_devices, "device", ("has", "have"))
+    return [f"{share} no event that is scored{why}"]
 
 
 def read_events(options: EventFileOptions) -> EventTable:
@@ -144,32 +149,60 @@ def read_parts(options: EventFileOptions, num_devices: int | None = None) -> Rea
             collector.add(rows)
     except TooFewKept:
         return read_parts(options)
+    left_out = _left_out(collector)
     if not collector.num_rows:
-        skipped = collector.num_skipped
-        words = f" ({skipped} malformed rows skipped)" if skipped else ""
-        words += f" ({collector.num_unwanted:,} of other kinds)" if collector.num_unwanted else ""
+        words = f" ({'; '.join(left_out)})" if left_out else ""
+        if collector.damaged:
+            raise UserError(f"{source}: nothing is left to read{words}")
         raise UserError(f"{source}: must hold at least one event, got none{words}")
     events, size = collector.table(options.time_unit)
-    notes = list(collector.notes)
-    if collector.num_skipped:
-        notes.insert(0, f"{collector.num_skipped:,} malformed rows skipped")
+    return ReadEvents(events, size, (*left_out, *collector.notes))
+
+
+def _left_out(collector: Collector) -> list[str]:
+    """Says what was left out of the files."""
+    words = []
     if collector.num_unwanted:
-        notes.insert(0, f"{collector.num_unwanted:,} rows of other kinds left out")
-    return ReadEvents(events, size, tuple(notes))
+        words.append(f"{counted(collector.num_unwanted, 'row')} of other kinds left out")
+    if collector.num_skipped:
+        words.append(f"{counted(collector.num_skipped, 'malformed row')} skipped")
+    if collector.damaged:
+        count = counted(len(collector.damaged), "damaged file")
+        words.append(f"{count} skipped, first {collector.damaged[0]}")
+    return words
 
 
 def _rows_of(
     parts: Sequence[Path], options: EventFileOptions, collector: Collector
 ) -> Iterator[Rows]:
-    """Reads the rows of parts one after the other; damaged archives may be skipped."""
-    num_damaged = 0
+    """Reads the rows of parts one after the other; damaged ones may be skipped.
+
+    Of a part that is damaged nothing is read, so it is known to be whole before its rows count.
+
+    Args:
+        parts: Of the table.
+        options: Of the files.
+        collector: Gets the damage of those that are skipped.
+    """
     for path in parts:
-        if len(parts) > 1 and options.on_error == "skip" and not is_whole(path):
-            num_damaged += 1
-            continue
+        if options.on_error == "skip":
+            try:
+                _check_whole(path, options)
+            except DamagedFile as error:
+                collector.damaged.append(str(error))
+                continue
         yield from _rows_of_part(path, options)
-    if num_damaged:
-        collector.notes.append(f"{num_damaged:,} damaged files skipped")
+
+
+def _check_whole(path: Path, options: EventFileOptions) -> None:
+    """Reads a part to its end, if its bytes tell whether it is whole.
+
+    Raises:
+        DamagedFile: If it is not.
+    """
+    check_whole(path, tuple(options.files or ()))
+    if options.format == "parquet" or is_parquet(path):
+        check_parquet(path, layout_of(options))
 
 
 def _rows_of_part(path: Path, options: EventFileOptions) -> Iterator[Rows]:

@@ -1,4 +1,4 @@
-"""The shapes of events of which streams are made."""
+"""Declares the shapes of events of which streams are made."""
 
 from typing import Protocol
 
@@ -19,11 +19,11 @@ class Events(Protocol):
 
     @property
     def num_items(self) -> int:
-        """The largest item id."""
+        """Gives the largest item id."""
 
 
 class TimedEvents(Events, Protocol):
-    """A table that was read from a source and may know times."""
+    """Holds events that were read from a source, and may know times."""
 
     @property
     def times_s(self) -> NDArray[np.float64] | None:
@@ -31,4 +31,4 @@ class TimedEvents(Events, Protocol):
 
     @property
     def source(self) -> str:
-        """Where the events come from, for errors."""
+        """Says where the events come from, for errors."""

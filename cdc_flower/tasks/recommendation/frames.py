@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cdc_flower.core.dates import seconds_since_1970
 from cdc_flower.core.errors import UserError, nearest_name
 from cdc_flower.tasks.data.interactions import FrameData, FrameOptions
 from cdc_flower.tasks.data.registry import StreamShape
@@ -162,8 +163,7 @@ def _times_s(column: pd.Series, time_unit: str) -> NDArray[np.float64]:
             column = pd.to_datetime(column, utc=True)
         except ValueError as error:
             raise UserError(f"data: column time of {SOURCE} cannot be read: {error}") from error
-    seconds = column - pd.Timestamp(0, tz=column.dt.tz)
-    return np.asarray(seconds.dt.total_seconds(), np.float64)
+    return seconds_since_1970(column)
 
 
 def _contexts(frame: pd.DataFrame) -> NDArray[np.int64] | None:

@@ -1,4 +1,4 @@
-"""How well devices rank what their users choose next, as sums that can be added in any order.
+"""Measures how well devices rank what their users choose next, as sums to add in any order.
 
 A metric is a pair (sum, count) per device; the value over any group of devices is sum of sums over
 sum of counts. Candidates with one score stand in random order, and a metric is its mean over these
@@ -33,7 +33,7 @@ MEAN, MIDDLE = "mean", "middle"
 
 @dataclass(frozen=True, kw_only=True)
 class MetricsOptions:
-    """Options of how devices are scored.
+    """Configures how devices are scored.
 
     Raises:
         ValueError: If a value is unknown.
@@ -51,7 +51,7 @@ class MetricsOptions:
 
 @dataclass(frozen=True)
 class RankingScores:
-    """What one segment adds to the metrics of ``n`` devices; ``M`` is ``len(METRICS)``.
+    """Holds what one segment adds to the metrics of ``n`` devices; ``M`` is ``len(METRICS)``.
 
     Attributes:
         value_sum: ``[n, M]``, and ``value_count``: ``[n, M]``; 0 and 0 for a device without events.
@@ -86,7 +86,7 @@ class RankingMetrics(TruthReader):
         self.options = MetricsOptions(ties=ties)
 
     def score(self, scores: NDArray[np.float32], segment: SegmentBatch) -> RankingScores:
-        """The sums of one segment.
+        """Computes the sums of one segment.
 
         ``hr@k`` is 1 where ``rank <= k``; ``ndcg@k`` is ``1 / log2(rank + 1)`` there, else 0; see
         :func:`gains` for ties.
@@ -137,7 +137,7 @@ def pooled_auc(
     num_positive: ArrayLike,
     num_negative: ArrayLike,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Each device's share of the AUC over all rows of a segment, from points of its logits.
+    """Computes each device's share of the AUC over a segment, from points of its logits.
 
     A positive contributes the share of the negatives of *all* devices that lie below it, ties by
     half. Where a device has more logits than points, each point stands for equally many. Exact

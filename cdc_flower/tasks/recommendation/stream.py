@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import hashed_integers
 from cdc_flower.core.stream import LabelledBatch, SegmentBatch, Truth, TruthAccessError, TruthReader
+from cdc_flower.core.words import counted, counted_of
 from cdc_flower.tasks.cut import (
     even_times_s,
     flat_ranges,
@@ -339,9 +340,10 @@ class EventStream:
         if not count:
             return []
         return [
-            f"{count:,} of {self.num_devices:,} devices chose so many of the {self.num_items:,} "
-            f"items that fewer than num_negatives={self.num_negatives} others are left: some of "
-            "their negatives are items that they chose"
+            f"{counted_of(count, self.num_devices, 'device')} chose so many of the "
+            f"{counted(self.num_items, 'item')} that fewer than "
+            f"num_negatives={self.num_negatives} others are left: some of their negatives are "
+            "items that they chose"
         ]
 
     def historical(self) -> HistoricalData:

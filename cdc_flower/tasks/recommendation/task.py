@@ -101,11 +101,31 @@ class Recommendation(Task):
         segment: int,
         lag: int = 0,
     ) -> tuple[Columns, Columns]:
+        """Tells the last items of devices ``[n, L]``; see :meth:`Task.report`.
+
+        Args:
+            model: Not read.
+            stream: With the events of devices.
+            states: Of the ``n`` devices.
+            segment: Which one starts.
+            lag: Events by which the report is earlier. 0 is the present.
+        """
         return {records.HISTORY: recent_items(stream, states, segment, lag)}, {}
 
     def uncertainty(
         self, model: DeviceModel, stream: EventStream, states: DeviceStates, segment: int
     ) -> NDArray[np.float64]:
+        """Refuses: devices rank and do not answer.
+
+        Args:
+            model: Not read, as all others.
+            stream: Of the devices.
+            states: Of the devices.
+            segment: Which one starts.
+
+        Raises:
+            ValueError: Always.
+        """
         raise ValueError("task must be one in which devices answer questions, got recommendation")
 
     def score(self, logits: NDArray[np.float32], data: SegmentBatch) -> tuple[Columns, Columns]:
@@ -134,6 +154,16 @@ class Recommendation(Task):
         )
 
     def sensor(self, stream: EventStream, cloud: Cloud, deployed: Arrays) -> HistorySensor:
+        """Makes statistics of the items that devices choose, by their embeddings.
+
+        Args:
+            stream: Of the devices.
+            cloud: Not read.
+            deployed: With the embeddings.
+
+        Raises:
+            UserError: If the model has none.
+        """
         if EMBEDDING not in deployed:
             found = ", ".join(list(deployed)[:3])
             raise UserError(f"policy needs a model with item embeddings, got {found}, ...")
@@ -142,6 +172,15 @@ class Recommendation(Task):
     def doubt_estimate(
         self, stream: EventStream, cloud: Cloud, strategy: Deployed, epochs: int, ask: Ask
     ) -> DetectorDoubt:
+        """Trains the detector of what the parameters in use do not fit.
+
+        Args:
+            stream: Of the devices.
+            cloud: Of the strategy.
+            strategy: Prepared.
+            epochs: Of training the detector.
+            ask: Not read: nothing is asked of devices.
+        """
         sensor = self.sensor(stream, cloud, strategy.deployment())
         return DetectorDoubt(sensor, train_uncertainty(cloud, strategy, epochs))
 
@@ -152,6 +191,14 @@ class Recommendation(Task):
         labels: Mapping[str, str | float],
         train: Callable[[], Cloud],
     ) -> Iterator["pd.DataFrame"]:
+        """Scores reference lines on the whole stream; see :meth:`Task.reference_rows`.
+
+        Args:
+            names: Of the lines.
+            stream: Of the devices.
+            labels: Of the rows, without ``strategy``.
+            train: Gives the trained cloud.
+        """
         return reference_frames(names, Known(stream, train), labels, self._ranking)
 
     def base_notes(self, cloud: Cloud) -> list[str]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.core.seeds import generator, hashed_uniform
+from cdc_flower.core.words import counted
 from cdc_flower.tasks.data.annotated_videos import ClipFileOptions
 from cdc_flower.tasks.data.registry import StreamShape
 from cdc_flower.tasks.video.annotations import read_annotations
@@ -215,7 +216,7 @@ def stream_of(options: ClipFileOptions, shape: StreamShape) -> VideoStream:
     if shape.num_devices not in (None, stream.num_devices):
         raise UserError(
             "fleet.num_devices must be left to the data here, which has "
-            f"{stream.num_devices} devices"
+            f"{counted(stream.num_devices, 'device')}"
         )
     return stream
 
@@ -258,9 +259,7 @@ def _with_frames(
         if row.video in frames:
             kept.append(row)
         elif not partial:
-            problems.report(
-                "annotations without their video", f"{row.place}: there is no video {row.video}"
-            )
+            problems.report("unmatched annotation", f"{row.place}: there is no video {row.video}")
     return kept
 
 

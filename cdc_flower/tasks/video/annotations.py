@@ -10,8 +10,9 @@ is read as it is.
 from collections.abc import Callable, Iterator
 
 from cdc_flower.core.errors import UserError, unknown_name
+from cdc_flower.core.opening.places import existing, files_in
 from cdc_flower.tasks.video.problems import Problems
-from cdc_flower.tasks.video.reading import existing, files_in, find_file
+from cdc_flower.tasks.video.reading import find_file
 from cdc_flower.tasks.video.rows import (
     KEY,
     Annotation,

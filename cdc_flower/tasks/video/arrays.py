@@ -15,9 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cdc_flower.core.opening.compressed import member
+from cdc_flower.core.opening.damage import whole
+from cdc_flower.core.opening.limits import Budget
 from cdc_flower.tasks.video import hdf5
 from cdc_flower.tasks.video.one_array import KIND, Reading, check_size, each
-from cdc_flower.tasks.video.reading import whole
 
 TORCH = (".pt", ".pth")
 SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", *TORCH)
@@ -39,7 +41,7 @@ def opened(file: Path, kind: str = KIND) -> Iterator[Mapping[str, Reading]]:
 
     Raises:
         UserError: If HDF5 is not installed.
-        Damaged: If the file is not whole or holds something else.
+        DamagedFile: If the file is not whole or holds something else.
     """
     suffix = file.suffix.lower()
     if suffix == ".npy":
@@ -87,8 +89,11 @@ def _npz(file: Path, kind: str) -> Iterator[Mapping[str, Reading]]:
     with whole(file, kind):
         archive = zipfile.ZipFile(file)
 
+    num_bytes = file.stat().st_size
+
     def read(name: str) -> NDArray:
-        with whole(file, KIND), archive.open(name) as stream:
+        info = archive.getinfo(name)
+        with whole(file, KIND), member(archive, info, file, Budget(file, num_bytes)) as stream:
             return _numpy(stream)
 
     with archive:
@@ -135,6 +140,8 @@ def _check_unpacked(file: Path) -> None:
     size = file.stat().st_size
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
-            size = max(size, sum(info.file_size for info in archive.infolist()))
+            unpacked = sum(info.file_size for info in archive.infolist())
+        Budget(file, size).take(unpacked)
+        size = max(size, unpacked)
     if size > MOST_TENSOR_BYTES:
         raise ValueError(f"{size:,} bytes are over the limit of {MOST_TENSOR_BYTES:,}")

@@ -1,4 +1,4 @@
-"""Reports of a clip to the cloud: all frames or one anchor frame, as pixels or as features.
+"""Reports a clip to the cloud: all frames or one anchor frame, as pixels or as features.
 
 A form is ``raw`` (the numbers of a frame: uint8 pixels, or float32 where the stream has features),
 ``png`` or ``jpeg`` (bytes of a real encoder), or ``feature`` (what the device's own static layers
@@ -33,7 +33,7 @@ JPEG_QUALITY = 90
 
 @dataclass(frozen=True)
 class ClipReport:
-    """How a clip is told.
+    """Configures how a clip is told.
 
     Args:
         what: ``anchor``, one frame; or ``frames``, all of them.
@@ -50,7 +50,7 @@ class ClipReport:
     anchor: str = "middle"
 
     def __post_init__(self) -> None:
-        """Check the values."""
+        """Checks the values."""
         for name, known in (("what", WHAT), ("form", FORMS), ("anchor", ANCHORS)):
             if getattr(self, name) not in known:
                 raise ValueError(
@@ -59,7 +59,7 @@ class ClipReport:
 
     @staticmethod
     def from_settings(settings: Mapping[str, object]) -> "ClipReport":
-        """From what was deployed; without it all frames as they are, which is what DUET reads."""
+        """Reads it from what was deployed; without, all frames as they are, as DUET reads them."""
         return ClipReport(
             str(settings.get(REPORT_WHAT, "frames")),
             str(settings.get(REPORT_FORM, "raw")),
@@ -67,7 +67,7 @@ class ClipReport:
         )
 
     def to_settings(self) -> dict[str, bool | int | float | str]:
-        """As a Flower configuration."""
+        """Gives it as a Flower configuration."""
         return {REPORT_WHAT: self.what, REPORT_FORM: self.form, REPORT_ANCHOR: self.anchor}
 
     @torch.no_grad()

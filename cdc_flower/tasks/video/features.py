@@ -7,6 +7,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from cdc_flower.core.opening.damage import DamagedFile
+from cdc_flower.core.opening.places import existing, files_in
 from cdc_flower.tasks.video.arrays import SUFFIXES, opened
 from cdc_flower.tasks.video.clip_names import (
     PREFIX,
@@ -17,8 +19,8 @@ from cdc_flower.tasks.video.clip_names import (
 )
 from cdc_flower.tasks.video.frames import spread_over
 from cdc_flower.tasks.video.one_array import Reading, only
-from cdc_flower.tasks.video.problems import Damaged, Problems
-from cdc_flower.tasks.video.reading import existing, files_in, nothing_found
+from cdc_flower.tasks.video.problems import Problems
+from cdc_flower.tasks.video.reading import nothing_found
 
 KEY = "data.features"
 ARCHIVE = ".npz or HDF5 file, or one of tensors"
@@ -53,14 +55,14 @@ def read_features(
             for name, (where, read) in _wanted(source, names):
                 try:
                     values = checked(where, read(), width)
-                except Damaged as error:
-                    problems.report("feature files", str(error))
+                except DamagedFile as error:
+                    problems.report("feature file", str(error))
                     continue
                 width = values.shape[1]
                 rows = values[spread_over(len(values), num_frames)]
                 found[name] = rows.astype(np.float32)
-    except Damaged as error:
-        problems.report("feature files", str(error))
+    except DamagedFile as error:
+        problems.report("feature file", str(error))
     if not found:
         raise nothing_found(
             f"{KEY} must hold features of at least one annotated video, NAME or {PREFIX}NAME "
@@ -83,23 +85,25 @@ def checked(where: str, values: NDArray, width: int | None) -> NDArray:
         width: ``F`` of the others; None: these are the first.
 
     Raises:
-        Damaged: If they are no finite numbers, too large, too few, or of another shape.
+        DamagedFile: If they are no finite numbers, too large, too few, or of another shape.
     """
     shape = values.shape
     if values.ndim == 1:
         values = values[None]
     if values.ndim != 2 or values.dtype.kind not in "iuf" or not values.size:
-        raise Damaged(
+        raise DamagedFile(
             f"{where}: must hold [frames, width] numbers, or one vector, got shape {shape} "
             f"of {values.dtype}"
         )
     if width is not None and values.shape[1] != width:
-        raise Damaged(f"{where}: must have the width {width} of the others, got {values.shape[1]}")
+        raise DamagedFile(
+            f"{where}: must have the width {width} of the others, got {values.shape[1]}"
+        )
     if not np.isfinite(values).all():
-        raise Damaged(f"{where}: must hold finite numbers only")
+        raise DamagedFile(f"{where}: must hold finite numbers only")
     largest = max(float(values.max()), -float(values.min()))
     if largest > LARGEST:
-        raise Damaged(f"{where}: must hold numbers up to {LARGEST:g}, got {largest:g}")
+        raise DamagedFile(f"{where}: must hold numbers up to {LARGEST:g}, got {largest:g}")
     return values
 
 
@@ -117,7 +121,7 @@ def _source(place: Path) -> Iterator[tuple[Sequence[str], Source]]:
         for key, entry in named.items():
             bare, suffix = split_suffix(PurePosixPath(key).name, VIDEO_SUFFIXES)
             if suffix and source.setdefault(bare, entry) is not entry:
-                raise Damaged(f"{place}: must hold features of {bare} once, got them twice")
+                raise DamagedFile(f"{place}: must hold features of {bare} once, got them twice")
         yield list(named) or ["one array without a name"], source
 
 

@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.core.opening.damage import DamagedFile, whole
+from cdc_flower.core.opening.places import existing, files_in
 from cdc_flower.tasks.video.clip_names import PREFIX, VIDEO_SUFFIXES, aliases, by_name
 from cdc_flower.tasks.video.containers import is_cut_off
 from cdc_flower.tasks.video.orientation import shown
-from cdc_flower.tasks.video.problems import Damaged, Problems
-from cdc_flower.tasks.video.reading import existing, files_in, nothing_found, whole
+from cdc_flower.tasks.video.problems import Problems
+from cdc_flower.tasks.video.reading import nothing_found
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -99,8 +101,8 @@ def read_videos(
             continue
         try:
             found[name] = decode(file, num_frames, size)
-        except Damaged as error:
-            problems.report("video files", str(error))
+        except DamagedFile as error:
+            problems.report("video file", str(error))
     if not found:
         raise nothing_found(
             f"{KEY} must hold at least one annotated video, NAME or {PREFIX}NAME "
@@ -123,14 +125,16 @@ def decode(file: Path, num_frames: int, size: int) -> NDArray[np.uint8]:
 
     Raises:
         UserError: If PyAV is missing.
-        Damaged: If the file is truncated or no video.
+        DamagedFile: If the file is truncated or no video.
     """
     _check_installed()
     with whole(file, KIND):
         if file.stat().st_size > MOST_BYTES:
-            raise Damaged(f"{file}: must have at most {MOST_BYTES:,} bytes")
+            raise DamagedFile(f"{file}: must have at most {MOST_BYTES:,} bytes")
         if is_cut_off(file):
-            raise Damaged(f"{file}: must be a whole video file, got less than its own sizes say")
+            raise DamagedFile(
+                f"{file}: must be a whole video file, got less than its own sizes say"
+            )
         rows = _rows(file, num_frames)
         pictures: dict[int, NDArray[np.uint8]] = {}
         with _opened(file) as (container, stream):
@@ -162,14 +166,16 @@ def _rows(file: Path, num_frames: int) -> list[int]:
             declared = sum(not entry.is_discard for entry in stream.index_entries)
         missing_s = Fraction(container.duration or 0, TICKS_PER_SECOND) - end
         if container.format.name.startswith("matroska") and missing_s > _SLACK_S:
-            raise Damaged(
+            raise DamagedFile(
                 f"{file}: must be a whole video file, got {float(end):.1f} s "
                 f"of {float(end + missing_s):.1f}"
             )
     if not times:
-        raise Damaged(f"{file}: must hold at least one frame, got none")
+        raise DamagedFile(f"{file}: must hold at least one frame, got none")
     if len(times) < declared - 1:
-        raise Damaged(f"{file}: must be a whole video file, got {len(times)} of {declared} frames")
+        raise DamagedFile(
+            f"{file}: must be a whole video file, got {len(times)} of {declared} frames"
+        )
     return spread_in_time(times, last, num_frames).tolist()
 
 
@@ -191,10 +197,10 @@ def _video_of(file: Path, container: InputContainer) -> VideoStream:
     if not moving:
         kinds = sorted({s.type.replace("audio", "sound") for s in container.streams} - {"video"})
         got = [*kinds, *(["a cover picture"] if streams else [])]
-        raise Damaged(f"{file}: must hold a video, got {' and '.join(got) or 'nothing'} alone")
+        raise DamagedFile(f"{file}: must hold a video, got {' and '.join(got) or 'nothing'} alone")
     known = [stream for stream in moving if stream.codec_context is not None]
     if not known:
-        raise Damaged(f"{file}: must hold a video whose coding PyAV knows")
+        raise DamagedFile(f"{file}: must hold a video whose coding PyAV knows")
     stream = min(known, key=lambda stream: stream.codec_context.name in _STILLS)
     _check_pixels(stream.codec_context.width, stream.codec_context.height)
     return stream

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.core.opening.damage import DamagedFile, whole
 from cdc_flower.tasks.video.hdf5_texts import MOST_BYTES, texts_of
 from cdc_flower.tasks.video.one_array import FEATURES, KIND, Reading, check_size, each, features_of
-from cdc_flower.tasks.video.problems import Damaged
-from cdc_flower.tasks.video.reading import held, whole
+from cdc_flower.tasks.video.reading import held
 
 if TYPE_CHECKING:
     import h5py
@@ -34,7 +34,7 @@ def opened(file: Path, kind: str) -> Iterator[Mapping[str, Reading]]:
 
     Raises:
         UserError: If h5py is not installed.
-        Damaged: If the file is not whole or its rows cannot be told by name.
+        DamagedFile: If the file is not whole or its rows cannot be told by name.
     """
     library = _h5py()
     with whole(file, kind):
@@ -85,16 +85,16 @@ def _rows(file: Path, archive: h5py.File, names: list[str], ids: str) -> Mapping
     number = {name: index for index, name in enumerate(rows)}
     chosen = features_of([name for name in names if name != ids])
     if chosen is None:
-        raise Damaged(f"{file}: must hold {ids} and {FEATURES[2]}, but {held(names)}")
+        raise DamagedFile(f"{file}: must hold {ids} and {FEATURES[2]}, but {held(names)}")
     dataset = archive[chosen]
     if len(dataset) != len(rows):
-        raise Damaged(
+        raise DamagedFile(
             f"{file}: must have a row of {chosen} for each of {ids}, "
             f"got {len(dataset)} and {len(rows)}"
         )
     if len(number) < len(rows):
         twice = next(name for index, name in enumerate(rows) if number[name] != index)
-        raise Damaged(f"{file}: must name each row of {chosen} once, got {twice[:60]!r} twice")
+        raise DamagedFile(f"{file}: must name each row of {chosen} once, got {twice[:60]!r} twice")
 
     def read(name: str) -> NDArray:
         with whole(file, KIND):

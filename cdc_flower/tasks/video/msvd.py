@@ -3,7 +3,8 @@
 import json
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.tasks.video.reading import find_file, read_text, whole
+from cdc_flower.core.opening.damage import whole
+from cdc_flower.tasks.video.reading import find_file, read_text
 from cdc_flower.tasks.video.rows import Malformed, name_of, text_of
 
 KEY = "data.msvd"

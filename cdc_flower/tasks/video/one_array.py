@@ -6,7 +6,7 @@ from pathlib import Path
 
 from numpy.typing import NDArray
 
-from cdc_flower.tasks.video.problems import Damaged
+from cdc_flower.core.opening.damage import DamagedFile
 from cdc_flower.tasks.video.reading import held
 
 #: What a file must be, in errors.
@@ -23,11 +23,11 @@ def only(file: Path, arrays: Mapping[str, Reading]) -> NDArray:
     """Reads the one array of a file, or of several the one that is named as features.
 
     Raises:
-        Damaged: If there is none, or no telling which.
+        DamagedFile: If there is none, or no telling which.
     """
     name = features_of(list(arrays))
     if name is None:
-        raise Damaged(
+        raise DamagedFile(
             f"{file}: must hold one array, or one called {FEATURES[0]}, but {held(list(arrays))}"
         )
     return arrays[name]()

@@ -1,4 +1,4 @@
-"""Places where devices are: looks, events and names of things there.
+"""Draws places where devices are: looks, events and names of things there.
 
 A place is the hidden context of the embedded video. Its looks (background, light, noise, blur,
 flicker) are in every pixel; what happens there (which digits, which motions, which questions) sets
@@ -31,7 +31,7 @@ BALANCED = 0.9  # gain of all colors where cameras have taken the light out of t
 
 @dataclass(frozen=True)
 class Places:
-    """All places ``[P]``, those that history shows first; a pure function of the seed.
+    """Holds all places ``[P]``, those that history shows first; a pure function of the seed.
 
     Args:
         seed: Of the run.
@@ -78,12 +78,12 @@ class Places:
 
     @cached_property
     def background(self) -> NDArray[np.float32]:
-        """Stripes of two colors ``[P, 32, 32, 3]``, with a period and an angle of its own."""
+        """Draws stripes of two colors ``[P, 32, 32, 3]``, with a period and an angle of its own."""
         return self._drawn("place-background", _stripes).astype(np.float32)
 
     @cached_property
     def _lights(self) -> Lights:
-        """Lights that tell a way of naming and a mirror, as in worlds with systematic places."""
+        """Draws lights that tell a way of naming and a mirror, as where places are systematic."""
 
         def way(rng: np.random.Generator, count: int) -> NDArray[np.int64]:
             return rng.permutation(count) % self.num_namings
@@ -186,7 +186,7 @@ class Places:
 
     @cached_property
     def names(self) -> NDArray[np.int64]:
-        """Words of digits ``[P, 10]``, of ten; the first naming is the order of digits."""
+        """Draws words of digits ``[P, 10]``, of ten; the first naming is the order of digits."""
         ways = [np.arange(NUM_DIGITS)]
         for way in range(1, self.num_namings):
             ways.append(generator(self.seed, "naming", way).permutation(NUM_DIGITS))
@@ -194,7 +194,7 @@ class Places:
 
     @cached_property
     def is_mirrored(self) -> NDArray[np.bool_]:
-        """Whether left in the picture is right in the place ``[P]``.
+        """Tells whether left in the picture is right in the place ``[P]``.
 
         By chance the first naming never is; where all name alike no place is.
         """

@@ -4,13 +4,7 @@ import sys
 from dataclasses import dataclass, field
 
 from cdc_flower.core.errors import UserError, unknown_name
-
-
-class Damaged(UserError):
-    """Reports a file that is not whole or not of its format; ``data.on_error=skip`` leaves it out.
-
-    What is missing as a whole, such as a library or a folder, is another :class:`UserError`.
-    """
+from cdc_flower.core.words import counted
 
 
 @dataclass(frozen=True)
@@ -19,8 +13,8 @@ class Problems:
 
     Args:
         on_error: ``raise``, or ``skip``, which counts and tells what is left out.
-        counts: Of each kind, how many were left out.
-        first: Of each kind, the first one in words.
+        counts: Noun for one of each kind -> how many were left out.
+        first: Noun for one of each kind -> the first one in words.
     """
 
     on_error: str
@@ -29,7 +23,7 @@ class Problems:
 
     @staticmethod
     def of(on_error: str) -> "Problems":
-        """With nothing counted yet.
+        """Counts from nothing.
 
         Raises:
             UserError: If ``on_error`` is unknown.
@@ -38,25 +32,29 @@ class Problems:
             raise unknown_name("on_error", on_error, ("raise", "skip"), "data.on_error")
         return Problems(on_error)
 
-    def report(self, what: str, text: str) -> None:
-        """A problem: an error, or one more of its kind.
+    def report(self, noun: str, text: str) -> None:
+        """Raises a problem as an error, or counts one more of its kind.
+
+        Args:
+            noun: For one of its kind; several are the noun with an s.
+            text: Words for this one.
 
         Raises:
             UserError: With ``on_error=raise``.
         """
         if self.on_error == "raise":
             raise UserError(f"{text} (data.on_error=skip leaves it out)")
-        self.counts[what] = self.counts.get(what, 0) + 1
-        self.first.setdefault(what, text)
+        self.counts[noun] = self.counts.get(noun, 0) + 1
+        self.first.setdefault(noun, text)
 
     def skipped(self) -> list[str]:
         """Says of each kind how much was left out, and the first of it."""
         return [
-            f"{count:,} {what} skipped, first {self.first[what]}"
-            for what, count in self.counts.items()
+            f"{counted(count, noun)} skipped, first {self.first[noun]}"
+            for noun, count in self.counts.items()
         ]
 
     def tell(self, source: str) -> None:
-        """Say on the terminal how much was left out."""
+        """Says on the terminal how much was left out."""
         for words in self.skipped():
             print(f"{source}: {words}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Which queries each device has in which segment, about which clips, and their true answers."""
+"""Holds the queries of each device and segment, about which clips, and their true answers."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,7 +27,7 @@ class VideoSegment(SegmentBatch):
 
 @dataclass(frozen=True)
 class QueryTable:
-    """Queries ``0..Q-1``, sorted by device and segment; the first ``H`` segments are historical.
+    """Holds queries ``0..Q-1`` by device and segment; the first ``H`` segments are historical.
 
     Attributes:
         clips: What the queries are about.
@@ -66,7 +66,7 @@ class QueryTable:
     repeats_clips: bool = False
 
     def __post_init__(self) -> None:
-        """Check what training and scoring rely on.
+        """Checks what training and scoring rely on.
 
         Raises:
             ValueError: If a segment begins after it ends, or a true clip is not in its gallery.
@@ -93,7 +93,7 @@ class QueryTable:
         return self.bounds.shape[1] - 1 - self.num_historical
 
     def place(self, queries: Ints) -> tuple[Ints, Ints]:
-        """Device and segment (historical ones included) of each query."""
+        """Gives device and segment (historical ones included) of each query."""
         edges = self.bounds[:, :-1].reshape(-1)
         # Of empty segments that begin at the same query, the last one holds it.
         cell = np.searchsorted(edges, queries, side="right") - 1

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.tasks.video.problems import Damaged, Problems
-from cdc_flower.tasks.video.reading import find_file, read_text, whole
+from cdc_flower.core.opening.damage import DamagedFile, whole
+from cdc_flower.tasks.video.problems import Problems
+from cdc_flower.tasks.video.reading import find_file, read_text
 
 KEY = "data.annotations"
 #: Characters of the name of a video, and of a question.
@@ -51,7 +52,7 @@ def made(
         try:
             yield make(place, row)
         except Malformed as error:
-            problems.report("malformed rows", f"{place}: {error}")
+            problems.report("malformed row", f"{place}: {error}")
 
 
 def table(
@@ -78,8 +79,8 @@ def table(
     path = find_file(folder, names, KEY)
     try:
         text = read_text(path)
-    except Damaged as error:
-        problems.report("annotation files", str(error))
+    except DamagedFile as error:
+        problems.report("annotation file", str(error))
         return
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=sep, strict=True)
     header: list[str] | None = None
@@ -89,7 +90,7 @@ def table(
         except StopIteration:
             return
         except csv.Error as error:
-            problems.report("malformed rows", f"{path}:{reader.line_num}: must be CSV ({error})")
+            problems.report("malformed row", f"{path}:{reader.line_num}: must be CSV ({error})")
             continue
         place = f"{path}:{reader.line_num}"
         if header is None:
@@ -98,7 +99,7 @@ def table(
             _check_header(place, header, wanted)
         elif len(values) > len(header) and any(values[len(header) :]):
             problems.report(
-                "malformed rows",
+                "malformed row",
                 f"{place}: must have {len(header)} fields as the header, got {len(values)}",
             )
         elif values:
@@ -134,8 +135,8 @@ def objects(folder: str, names: Sequence[str], problems: Problems) -> Iterator[t
         text = read_text(path)
         with whole(path, "JSON file"):
             entries = _parsed(str(path), text)
-    except Damaged as error:
-        problems.report("annotation files", str(error))
+    except DamagedFile as error:
+        problems.report("annotation file", str(error))
         return
     for number, entry in enumerate(entries):
         place = f"{path}: entry {number}"
@@ -143,16 +144,16 @@ def objects(folder: str, names: Sequence[str], problems: Problems) -> Iterator[t
             yield place, entry
         else:
             got = type(entry).__name__
-            problems.report("malformed rows", f"{place}: must be a JSON object, got {got}")
+            problems.report("malformed row", f"{place}: must be a JSON object, got {got}")
 
 
 def _parsed(path: str, text: str) -> list[object]:
     try:
         entries = json.loads(text)
     except json.JSONDecodeError as error:
-        raise Damaged(f"{path}:{error.lineno}: must be JSON ({error.msg})") from error
+        raise DamagedFile(f"{path}:{error.lineno}: must be JSON ({error.msg})") from error
     if not isinstance(entries, list):
-        raise Damaged(f"{path}: must be a JSON list, got {type(entries).__name__}")
+        raise DamagedFile(f"{path}: must be a JSON list, got {type(entries).__name__}")
     return entries
 
 

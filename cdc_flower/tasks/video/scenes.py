@@ -56,7 +56,7 @@ class Scenes:
 
 
 def draw(shares: NDArray[np.float64], uniform: NDArray[np.float64]) -> Ints:
-    """A column in proportion to shares ``[k, c]`` for each uniform number ``[k, ...]``."""
+    """Draws a column in proportion to shares ``[k, c]`` for each uniform number ``[k, ...]``."""
     ends = np.cumsum(shares, 1).reshape(len(shares), *[1] * (uniform.ndim - 1), shares.shape[1])
     return (uniform[..., None] * ends[..., -1:] >= ends).sum(-1).clip(max=shares.shape[1] - 1)
 

@@ -96,6 +96,15 @@ class VideoTask(Task, TruthReader):
         segment: int,
         lag: int = 0,
     ) -> tuple[Columns, Columns]:
+        """Tells the newest clip of devices as their settings say; see :meth:`Task.report`.
+
+        Args:
+            model: For video.
+            stream: With the clips of devices.
+            states: Of the ``n`` devices, with these settings.
+            segment: Which one starts.
+            lag: Queries by which the report is earlier. 0 is the present.
+        """
         assert isinstance(model, VideoModel)
         how = ClipReport.from_settings(states.settings)
         clip_ids, _ = stream.opening(states.device_ids, segment, lag)
@@ -105,7 +114,16 @@ class VideoTask(Task, TruthReader):
     def uncertainty(
         self, model: DeviceModel, stream: VideoStream, states: DeviceStates, segment: int
     ) -> NDArray[np.float64]:
-        # The mean entropy of the newest answers, in nats: none of the segment has been asked yet.
+        """Computes the mean entropy ``[n]`` of the newest answers, in nats.
+
+        None of the segment has been asked yet.
+
+        Args:
+            model: For video.
+            stream: With the queries of devices.
+            states: Of the ``n`` devices.
+            segment: Which one starts.
+        """
         history, candidates = stream.asked(states.device_ids, segment, NUM_ANSWERS)
         scorer = Scorer(model, states.static, [states.pool])
         logits = scorer.score(np.repeat(states.in_use, NUM_ANSWERS), history, candidates)
@@ -125,6 +143,13 @@ class VideoTask(Task, TruthReader):
         return np.array([is_picture(text, shape) for text in runs], np.bool_)
 
     def sensor(self, stream: VideoStream, cloud: Cloud, deployed: Arrays) -> ClipSensor:
+        """Makes statistics of what clips of devices look like, against those of history.
+
+        Args:
+            stream: Of the devices.
+            cloud: With the model and the historical clips.
+            deployed: Layers of the model before the first round.
+        """
         model = video_model_of(cloud)
         historical = np.unique(model.clips.clip_of(video_history(cloud.train).queries))
         return ClipSensor(stream, model, tensors(deployed), historical)
@@ -132,7 +157,15 @@ class VideoTask(Task, TruthReader):
     def doubt_estimate(
         self, stream: VideoStream, cloud: Cloud, strategy: Deployed, epochs: int, ask: Ask
     ) -> OwnAnswers:
-        # The entropy of the devices' own answers: nothing is trained, so epochs do not matter.
+        """Takes the entropy of the devices' own answers; nothing is trained.
+
+        Args:
+            stream: Not read.
+            cloud: With the model and held-out queries, whose doubts set the scale.
+            strategy: Prepared.
+            epochs: Not read.
+            ask: Asks devices.
+        """
         held_out = video_history(cloud.validation)
         doubts = held_out_doubts(video_model_of(cloud), strategy.deployment(), held_out)
         return OwnAnswers(doubts, ask)
@@ -144,6 +177,14 @@ class VideoTask(Task, TruthReader):
         labels: Mapping[str, str | float],
         train: Callable[[], Cloud],
     ) -> Iterator["pd.DataFrame"]:
+        """Scores reference lines on the whole stream; see :meth:`Task.reference_rows`.
+
+        Args:
+            names: Of the lines.
+            stream: Of the devices.
+            labels: Of the rows, without ``strategy``.
+            train: Gives the trained cloud.
+        """
         return reference_frames(self, names, Known(stream, train), labels)
 
 

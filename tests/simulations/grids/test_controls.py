@@ -28,6 +28,8 @@ from cdc_flower.tables.columns import COLUMNS
 from cdc_flower.wire import records
 from cdc_flower.wire.batch import MessageBatch
 
+pytestmark = pytest.mark.slow  # plays whole runs
+
 NUM_DEVICES = 5
 PERSONAL = [name for name in SETTINGS if strategies[name].value.personal]
 VALUES = ["value_sum", "value_count"]

@@ -86,7 +86,7 @@ def test_a_missing_uplink_is_told_with_its_ratio(
     read_recordings(tmp_path, "pensieve", up_ratio=0.5)
     told = capsys.readouterr().err
     assert told.count("\n") == 1
-    assert "1 of 1 recordings have one direction: the rate up is 0.5 of that down" in told
+    assert "1 of 1 recording has one direction: the rate up is 0.5 of that down" in told
     (tmp_path / "a").write_text(WRITERS["csv"](DOWN, UP))
     read_recordings(tmp_path, "csv")
     assert not capsys.readouterr().err
@@ -282,7 +282,7 @@ def test_a_repeated_second_is_averaged_and_told_or_refused(
     (tmp_path / "a").write_text("0 1\n1 2\n1 4\n2 5\n")
     (pair,) = read_recordings(tmp_path, "pensieve")
     assert carried(pair.down) == [3, 5]
-    assert "1 rows with the time of the row before merged, the first in a, line 3" in (
+    assert "1 row with the time of the row before merged, the first in a, line 3" in (
         capsys.readouterr().err
     )
     with pytest.raises(UserError, match="a, line 3: times must ascend"):

@@ -209,7 +209,7 @@ def test_a_bad_file_can_be_skipped_and_is_told(
     write_two(tmp_path / "d")
     (tmp_path / "d" / "z").write_text("0 x\n")
     assert len(read_recordings(tmp_path / "d", "pensieve", on_error="skip")) == 2
-    assert "1 malformed files skipped, such as z, line 1" in capsys.readouterr().err
+    assert "1 malformed file skipped, first z, line 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,10 @@ def test_a_bad_file_can_be_skipped_and_is_told(
         ({"part": "test"}, "unknown part"),
         ({"up_ratio": 0}, "up_ratio must be > 0"),
         ({"files": "nothing*"}, "has no recording of the part 'all' that matches 'nothing*'"),
-        ({"path": "/nowhere/at/all"}, "there is no /nowhere/at/all"),
+        (
+            {"path": "/nowhere/at/all"},
+            "must be an existing path, got ./nowhere/at/all",
+        ),
     ],
 )
 def test_a_wrong_setting_is_one_error(change: dict, rule: str, tmp_path: Path) -> None:
@@ -262,5 +265,5 @@ def test_a_file_is_read_once_for_all_runs_of_a_process_until_it_changes(tmp_path
     path.write_text("0 1\n1 5\n")
     os.utime(path, ns=(0, 0))
     assert network_of(config).traces[0].down.mean_bps == 5e6
-    with pytest.raises(UserError, match="there is no"):
+    with pytest.raises(UserError, match="must be an existing path"):
         network_of({**config, "path": str(tmp_path / "nothing")})

@@ -148,7 +148,7 @@ def test_a_quote_that_is_never_closed_is_told_with_its_line(file: Path) -> None:
     assert message(file, rows).startswith(":3: a field that opens with a quote must close with one")
     skipped = read(file, rows, on_error="skip")
     assert events(skipped) == [("a", "x", None), ("c", "z", None)]
-    assert "1 malformed rows skipped" in skipped.notes
+    assert "1 malformed row skipped" in skipped.notes
     assert events(read(file, rows, quote=None))[1] == ("b", '"y', None)
 
 
@@ -225,9 +225,9 @@ def test_events_of_other_kinds_are_left_out_and_counted(file: Path) -> None:
     rows = "user,item,event\na,1,view\na,2,buy\nb,1,view\n"
     found = read(file, rows, kinds=["view"])
     assert events(found) == [("a", "1", None), ("b", "1", None)]
-    assert "1 rows of other kinds left out" in found.notes
+    assert "1 row of other kinds left out" in found.notes
     assert read(file, rows).events.num_events == 3
-    assert "must hold at least one event, got none (3 of other kinds)" in message(
+    assert "must hold at least one event, got none (3 rows of other kinds left out)" in message(
         file, rows, kinds=["sell"]
     )
 

@@ -49,6 +49,12 @@ def test_datetimes_are_seconds_in_utc_whatever_their_unit(unit: str) -> None:
     assert one.tolist() == [1704153600.0] * 2 + [1704067200.0] * 2  # by device
 
 
+def test_datetimes_of_years_beyond_nanoseconds_are_read() -> None:
+    at = pd.Series(np.array(["3005-01-01", "3005-01-02"] * 2, "datetime64[s]"))
+    times = events_of(frame(time=at)).times_s
+    assert times is not None and np.ptp(times) == 24 * 3600 and times.min() > 3e10
+
+
 def test_objects_that_are_datetimes_are_read_too() -> None:
     start = datetime(2024, 1, 1, tzinfo=UTC)
     at = pd.Series([start + timedelta(hours=hour) for hour in range(4)], dtype=object)

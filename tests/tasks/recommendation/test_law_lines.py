@@ -27,6 +27,8 @@ from cdc_flower.tasks.recommendation.references.frames import reference_frames
 from cdc_flower.tasks.recommendation.stream import EventStream, Ranking
 from cdc_flower.training.cloud import Cloud
 
+pytestmark = pytest.mark.slow  # plays whole runs
+
 KNOBS: list[dict[str, Any]] = [
     {"period": 2},
     {"period": 3, "shift": "gradual"},

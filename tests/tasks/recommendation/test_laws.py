@@ -208,6 +208,25 @@ def test_a_run_may_leave_the_last_event_of_each_device_out() -> None:
     assert stream.events_per_segment == 0  # a report is of that very moment
 
 
+@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize(
+    ("num_devices", "knobs", "num_past"),
+    [
+        (1000, {}, 11),
+        (250, {}, 11),
+        (60, {}, 45),  # 24,000 events are 44.4 segments of 60 devices with 9 events
+        (60, {"events_per_segment": 30}, 14),
+        (60, {"history_segments": 2}, 2),
+    ],
+)
+def test_few_devices_have_a_longer_history_unless_it_is_given(
+    name: str, num_devices: int, knobs: dict[str, Any], num_past: int
+) -> None:
+    stream = data_of({"name": name, **knobs}).stream(StreamShape(1, 0, num_devices, 2))
+    size = knobs.get("events_per_segment", 9)
+    assert (np.diff(stream.historical().offsets) == num_past * size).all()
+
+
 def test_the_events_of_a_segment_are_known_from_history() -> None:
     assert regimes_stream(3).events_per_segment == 9
     assert regimes_stream(3, history_segments=0).events_per_segment == 0

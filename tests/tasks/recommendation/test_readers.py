@@ -1,4 +1,4 @@
-"""Files of every layout into events, and mistakes in them into one line."""
+"""Files of every layout into events."""
 
 import gzip
 import json
@@ -9,20 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layout_cases import FULL, JSON, LINES, PAIRS, TAB, message, read, read_events
 from omegaconf import OmegaConf
 
 import cdc_flower
 from cdc_flower.core.errors import UserError
-from cdc_flower.tasks.data import data_of
-from cdc_flower.tasks.data.interactions import EventFileOptions
-from cdc_flower.tasks.recommendation import event_files
-from cdc_flower.tasks.recommendation.events import EventTable
 
-FULL = ["user", "item", "rating", "time"]
-TAB: dict[str, Any] = {"format": "delimited", "columns": FULL, "sep": "\t"}
-PAIRS: dict[str, Any] = {"format": "delimited", "columns": ["user", "item"], "sep": None}
-LINES: dict[str, Any] = {"format": "user_lines"}
-JSON: dict[str, Any] = {"format": "json_lists"}
 SETS = (
     "amazon_beauty amazon_grocery amazon_instant_video amazon_videogames interactions "
     "letter_beauty ml_100k ml_1m"
@@ -30,26 +22,6 @@ SETS = (
 CONFIGS = [
     Path(cdc_flower.__file__).parent / "configs" / "data" / f"{name}.yaml" for name in SETS.split()
 ]
-
-
-def read_events(node: dict[str, Any]) -> EventTable:
-    """Reads what a configuration of data says."""
-    options = data_of({"name": "of_a_test", **node})
-    assert isinstance(options, EventFileOptions)
-    return event_files.read_events(options)
-
-
-def read(path: Path, content: str | bytes, base: dict[str, Any], **keys: Any):
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return read_events({**base, "path": str(path), **keys})
-
-
-def message(path: Path, content: str | bytes, base: dict[str, Any], **keys: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        read(path, content, base, **keys)
-    text = str(caught.value)
-    assert "\n" not in text
-    return text.removeprefix(str(path))
 
 
 @pytest.fixture
@@ -136,168 +108,6 @@ def test_latin_1_is_read_when_it_is_asked_for(file: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("content", "rule"),
-    [
-        (b"", ": must hold at least one event, got an empty file"),
-        (b" \n\n", ": must hold at least one event, got an empty file"),
-        (gzip.compress(b"", mtime=0), ": must hold at least one event, got an empty file"),
-        (gzip.compress(b"1 2\n" * 99, mtime=0)[:-9], ": must be a whole gzip file, got "),
-        (b"\x1f\x8b\x00\x00", ": must be a whole gzip file, got 4 damaged or truncated bytes"),
-        (b"1 2\n\x00\x01", ":2: must be text, got a zero byte, as binary files have"),
-        (b"1 2\n\x80\xff", ":2: must be utf-8 text (data.encoding), got byte 0x80"),
-        (b"PK\x03\x04\x80\xff", ": must be a whole zip file, got 6 damaged or truncated bytes"),
-    ],
-)
-@pytest.mark.parametrize("base", [PAIRS, LINES, JSON])
-def test_a_file_that_is_no_text_is_told_in_one_line(
-    file: Path, content: bytes, rule: str, base: dict[str, Any]
-) -> None:
-    assert message(file, content, base).startswith(rule)
-    assert message(file, content, base, on_error="skip").startswith(rule)
-
-
-# Malformed rows.
-
-MALFORMED = [
-    (
-        "1\t2\t3",
-        "row must have 4 fields (user, item, rating, time) separated by '\\t', got '1\\t2\\t3'",
-    ),
-    (
-        "1\t2\t3\t4\t5",
-        "row must have 4 fields (user, item, rating, time) separated by '\\t', "
-        "got '1\\t2\\t3\\t4\\t5'",
-    ),
-    ("\t2\t3\t4", "user must not be empty, got ''"),
-    ("1\t \t3\t4", "item must not be empty, got ''"),
-    ("1\t2\tgood\t4", "rating must be a finite number, got 'good'"),
-    ("1\t2\tinf\t4", "rating must be a finite number, got 'inf'"),
-    ("1\t2\t3\t", "time must be a finite number of seconds >= 0, got ''"),
-    ("1\t2\t3\tnan", "time must be a finite number of seconds >= 0, got 'nan'"),
-    ("1\t2\t3\t1e999", "time must be a finite number of seconds >= 0, got '1e999'"),
-    ("1\t2\t3\t-1", "time must be a finite number of seconds >= 0, got '-1'"),
-    ("1\t2\t3\t1_000", "time must be a finite number of seconds >= 0, got '1_000'"),
-    ("1\t2\t3\t٤", "time must be a finite number of seconds >= 0, got '٤'"),
-    ("\t\t\t", "user must not be empty, got ''"),
-]
-
-
-@pytest.mark.parametrize(("row", "rule"), MALFORMED)
-def test_a_malformed_row_is_told_with_its_line_in_the_file(file: Path, row: str, rule: str) -> None:
-    content = f"user\titem\trating\ttime\n\n1\t2\t3\t4\n  \n{row}\n1\t2\t3\t5\nworse\n"
-    assert message(file, content, TAB) == f":5: {rule}"
-    assert (
-        message(file, gzip.compress(content.replace("\n", "\r\n").encode()), TAB) == f":5: {rule}"
-    )
-
-
-@pytest.mark.parametrize(("row", "rule"), MALFORMED)
-def test_a_malformed_row_is_skipped_and_counted_when_asked(file: Path, row: str, rule: str) -> None:
-    table = read(
-        file, f"{row}\n1\t2\t3\t4\n{row}\n\n1\t5\t3\t5\n", TAB, header=False, on_error="skip"
-    )
-    assert table.num_skipped == 2
-    assert (
-        table.items.tolist() == [1, 2]
-        and table.times_s is not None
-        and table.times_s.tolist() == [4.0, 5.0]
-    )
-
-
-def test_a_malformed_first_row_is_not_taken_for_a_header(file: Path) -> None:
-    assert message(file, "1\t2\t3\tyesterday\n1\t2\t3\t4\n", TAB).startswith(":1: time must be")
-    assert message(file, "A\tB\t5.0\tyesterday\n1\t2\t3\t4\n", TAB).startswith(":1: time must be")
-    assert message(file, "A\tB\t\t\n1\t2\t3\t4\n", TAB).startswith(":1: rating must be")
-    assert message(file, "a b c\n1 2\n", PAIRS).startswith(":1: row must have 2 fields")
-
-
-def test_the_first_malformed_row_is_told_whatever_its_mistake(file: Path) -> None:
-    assert message(file, "1\t2\t3\t4\n1\t2\t3\tx\n1\n", TAB).startswith(":2: time must be")
-    assert message(file, "1\t2\t3\t4\n1\n1\t2\t3\tx\n", TAB).startswith(":2: row must have")
-
-
-def test_a_file_with_nothing_but_malformed_rows_is_a_mistake(file: Path) -> None:
-    expected = ": must hold at least one event, got none (2 malformed rows skipped)"
-    assert message(file, "1\n2\n", PAIRS, on_error="skip") == expected
-    assert message(file, "user item\n", PAIRS) == ": must hold at least one event, got none"
-
-
-def test_a_long_row_is_cut_in_the_message(file: Path) -> None:
-    assert len(message(file, "1 " * 5000 + "\n", PAIRS)) < 200
-
-
-def test_a_user_line_without_items_is_told_with_its_line(file: Path) -> None:
-    rule = "row must be a user and at least one item separated by white space, got '5'"
-    assert message(file, "1 2\n\n5\n6\n", LINES) == f":3: {rule}"
-
-
-def test_a_user_line_with_an_empty_item_is_told_or_skipped(file: Path) -> None:
-    content = "1,2,3\n4,,5\n6,3\n"
-    assert (
-        message(file, content, LINES, sep=",") == ":2: user and items must not be empty, got '4,,5'"
-    )
-    table = read(file, content, LINES, sep=",", on_error="skip")
-    assert (
-        table.device_names == ["1", "6"]
-        and table.items.tolist() == [1, 2, 2]
-        and table.num_skipped == 1
-    )
-
-
-@pytest.mark.parametrize(
-    ("content", "rule"),
-    [
-        (
-            '{"1": [2],\n"5": [3, 4,\n 1.5]}',
-            ":3: item must be an integer or a string that is not empty, got '1.5'",
-        ),
-        ('{"1": [2],\n"5": [{"a": [1]},\n null]}', ":2: item must be an integer or a string"),
-        (
-            '{"1": [2],\n"5": [3,\n"", 4]}',
-            ":3: item must be an integer or a string that is not empty, got '\"\"'",
-        ),
-        (
-            '{"1": [2],\n"5": [true]}',
-            ":2: item must be an integer or a string that is not empty, got 'true'",
-        ),
-        (
-            '{"1": [2], "x":\n [3],\n"5":\n 7}',
-            ":4: user must have a list of at least one item, got '7'",
-        ),
-        ('{"1": [2],\n"5": []}', ":2: user must have a list of at least one item, got '[]'"),
-        ('{"1": [2],\n"5": {}}', ":2: user must have a list of at least one item, got "),
-        ('{"1": [2],\n\n" ": [3]}', ":3: user must not be empty, got ' '"),
-    ],
-)
-def test_a_malformed_list_is_told_with_its_line_or_skipped(
-    file: Path, content: str, rule: str
-) -> None:
-    assert message(file, content, JSON).startswith(rule)
-    table = read(file, content, JSON, on_error="skip")
-    assert table.num_skipped == 1 and table.device_names[0] == "1" and "5" not in table.device_names
-
-
-@pytest.mark.parametrize(
-    ("content", "rule"),
-    [
-        ('{"1": [2],\n"2": [3,,4]}', ":2: must be JSON (Expecting value), got '\"2\": [3,,4]}'"),
-        (
-            '{"1": [2],\n',
-            ":2: must be JSON (Expecting property name enclosed in double quotes), got ''",
-        ),
-        ("[1, 2]", ":1: must be a JSON object of lists, got '[1, 2]'"),
-        ("[" * 200_000, ": must be JSON of lists of items, got "),
-        ('{"1": [' + "9" * 5000 + "]}", ": must be JSON of lists of items, got "),
-        ("{}", ": must hold at least one event, got none"),
-    ],
-)
-def test_what_is_no_object_of_lists_is_told_in_one_line(
-    file: Path, content: str, rule: str
-) -> None:
-    assert message(file, content, JSON).startswith(rule)
-
-
 # Headers.
 
 
@@ -327,99 +137,6 @@ def test_what_the_config_says_of_the_header_is_believed(file: Path) -> None:
     assert read(file, "user item\n3 4\n", PAIRS, header=False).num_events == 2
     assert read(file, "user items\n3 4\n", LINES).num_events == 1
     assert read(file, "user items\n3 4\n", LINES, header=False).num_events == 2
-
-
-# Paths and keys.
-
-
-def test_a_directory_gives_the_first_file_that_exists_plain_before_gzip(tmp_path: Path) -> None:
-    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(b"1 2\n", mtime=0))
-    data = {**PAIRS, "path": str(tmp_path), "files": ["a.txt", "b.txt"]}
-    assert read_events(data).source == str(tmp_path / "b.txt.gz")
-    (tmp_path / "b.txt").write_text("1 2\n")
-    assert read_events(data).source == str(tmp_path / "b.txt")
-    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"1 2\n", mtime=0))
-    assert read_events(data).source == str(tmp_path / "a.txt.gz")
-
-
-def test_a_directory_without_a_known_file_says_what_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(UserError) as caught:
-        read_events({**PAIRS, "path": str(tmp_path), "files": ["a.txt", "b.gz"]})
-    expected = (
-        f"data.path must be a directory with one of a.txt, a.txt.gz, b.gz, got {str(tmp_path)!r}"
-    )
-    assert str(caught.value) == expected
-
-
-@pytest.mark.parametrize("path", [None, "", "???", " "])
-def test_a_path_that_is_not_given_is_told(path: str | None) -> None:
-    with pytest.raises(
-        UserError, match=r"data.path must (be a text|name a file or a directory .*), got "
-    ):
-        read_events({**PAIRS, "path": path})
-
-
-def test_a_path_with_nothing_there_is_told(tmp_path: Path) -> None:
-    for path in (tmp_path / "none", tmp_path / "a\0b", tmp_path / ("x" * 3000)):
-        with pytest.raises(UserError, match=r"data.path must be "):
-            read_events({**PAIRS, "path": str(path)})
-    with pytest.raises(
-        UserError, match=r"data.path must be a file, or a directory of parts .* got no file in the"
-    ):
-        read_events({**PAIRS, "path": str(tmp_path)})
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "rule"),
-    [
-        (
-            "format",
-            "delimitd",
-            r"data.format: unknown format 'delimitd'; did you mean 'delimited'\?",
-        ),
-        ("format", None, r"data.format must be a text, got null"),
-        ("on_error", "skp", r"data.on_error must be one of raise, skip, got skp; did you mean"),
-        ("header", "yes", r"data.header must be one of auto, true, false, got yes"),
-        ("header", 1, r"data.header must be one of auto, true, false, got 1"),
-        ("columns", ["user", "itm"], r"data.columns: unknown column 'itm'; did you mean 'item'\?"),
-        ("columns", ["user", "time"], r"data.columns must name item, got \[user, time\]"),
-        (
-            "columns",
-            ["user", "item", "user"],
-            r"data.columns must name user at most once, got \[user, item, user\]",
-        ),
-        ("columns", "user", r"data.columns must be a list of texts or a mapping or null, got user"),
-        ("columns", [], r"data.columns must name user, got \[\]"),
-        ("columns", {"user": "u"}, r"data.columns must name item, got {user}"),
-        ("columns", {"user": "u", "itm": "i"}, r"data.columns: unknown column 'itm'; did you mean"),
-        ("columns", {"user": "u", "item": 5}, r"data.columns.item must be the name of a column"),
-        ("kinds", [], r"data.kinds must be null or name a kind of event, got \[\]"),
-        ("quote", "''", r"data.quote must be null or one character, got"),
-        ("comment", "\n", r"data.comment must be null or one character, got"),
-        ("time_unit", "min", r"data.time_unit must be one of auto, s, ms, us, ns, got min"),
-        ("order", "newest", r"data.order must be one of auto, rows, reversed, got newest"),
-        ("files", "u.data", r"data.files must be a list of texts or null, got u.data"),
-        ("sep", "", r"data.sep must be null or characters other than a line break, got ''"),
-        ("sep", "\n", r"data.sep must be null or characters other than a line break, got '\\n'"),
-        ("sep", 5, r"data.sep must be a text or null, got 5"),
-        (
-            "encoding",
-            "utf-9",
-            r"data.encoding must be a text encoding that Python knows, got 'utf-9'",
-        ),
-        (
-            "encoding",
-            "rot13",
-            r"data.encoding must be a text encoding that Python knows, got 'rot13'",
-        ),
-    ],
-)
-def test_a_wrong_key_is_told_with_the_rule_and_the_value(
-    file: Path, key: str, value: Any, rule: str
-) -> None:
-    file.write_text("1 2\n")
-    with pytest.raises(UserError, match=f"^{rule}"):
-        read_events({**PAIRS, "path": str(file), key: value})
 
 
 # Laws.

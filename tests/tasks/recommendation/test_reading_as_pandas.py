@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from mutants import Mutants
 from reading_cases import Events, events, read
 
 from cdc_flower.core.errors import UserError
@@ -123,17 +124,21 @@ LISTED = ("data.columns must say what each of", "data.sep must be given", "data.
 @pytest.mark.parametrize(
     "case", [*range(4), *(pytest.param(n, marks=pytest.mark.long) for n in range(4, 200))]
 )
-def test_files_are_read_to_the_events_that_pandas_reads(case: int, tmp_path: Path) -> None:
+def test_files_are_read_to_the_events_that_pandas_reads(
+    case: int, tmp_path: Path, mutants: Mutants
+) -> None:
     refused: Counter[str] = Counter()
+    mutants.what = "files that pandas reads"
     for number in range(FILES_A_CASE):
         rng = random.Random(f"{case} {number}")
         made = make(rng)
-        try:
-            found = events(read(tmp_path / "f", made.content, **made.keys))
-        except UserError as error:
-            words = [listed for listed in LISTED if listed in str(error)]
-            assert words, (case, number, str(error), made.content[:300])
-            refused[words[0]] += 1
-        else:
+        with mutants.one():
+            try:
+                found = events(read(tmp_path / "f", made.content, **made.keys))
+            except UserError as error:
+                words = [listed for listed in LISTED if listed in str(error)]
+                assert words, (case, number, str(error), made.content[:300])
+                refused[words[0]] += 1
+                raise
             assert found == made.wanted, (case, number, made.content[:300], made.keys)
     assert sum(refused.values()) <= FILES_A_CASE * 0.05 + 2, refused

@@ -88,7 +88,7 @@ def test_devices_whose_negatives_are_items_that_they_chose_are_counted(
 def test_devices_that_are_never_scored_are_counted(tmp_path: Path) -> None:
     rows = EVERYTHING + "b 1 5 1\nc 1 5 1\nc 2 5 2\n"
     assert any(
-        note.startswith("1 of 3 devices have no event that is scored, 1 of them because they have")
+        note.startswith("1 of 3 devices has no event that is scored, 1 of them because it has")
         for note in notes_of(tmp_path / "f", rows)
     )
     assert any(
@@ -101,4 +101,4 @@ def test_devices_that_are_never_scored_are_counted(tmp_path: Path) -> None:
 def test_rare_devices_and_items_are_counted(tmp_path: Path) -> None:
     rows = EVERYTHING + "b 9 5 1\n"
     notes = notes_of(tmp_path / "f", rows, min_user_events=2)
-    assert any(note.startswith("1 users and 1 items left out, which have fewer") for note in notes)
+    assert any(note.startswith("1 user and 1 item left out, which have fewer") for note in notes)

@@ -214,7 +214,7 @@ def test_a_feature_file_of_another_width_is_an_error_or_left_out(tmp_path: Path)
         stream_of(tmp_path)
     problems = Problems.of("skip")
     assert set(read_features(str(tmp_path), ["v0", "v1", "v2"], 3, problems)) == {"v0", "v1"}
-    assert problems.counts == {"feature files": 1}
+    assert problems.counts == {"feature file": 1}
 
 
 def test_a_damaged_feature_file_is_an_error(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_an_annotation_without_its_video_is_an_error_or_counted(
     with pytest.raises(UserError, match=r"train\.csv:6: there is no video v4 .*on_error=skip"):
         stream_of(tmp_path)
     assert stream_of(tmp_path, on_error="skip").table.clips.num_clips == 4
-    assert "annotations without their video skipped" in capsys.readouterr().err
+    assert "unmatched annotations skipped" in capsys.readouterr().err
 
 
 def test_a_row_without_an_answer_is_an_error_with_its_line(tmp_path: Path) -> None:

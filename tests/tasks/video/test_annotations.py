@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.tasks.video import reading
+from cdc_flower.core.opening import texts
 from cdc_flower.tasks.video.annotations import read_annotations
 from cdc_flower.tasks.video.msvd import msvd_captions, msvd_names
 from cdc_flower.tasks.video.problems import Problems
@@ -48,7 +48,7 @@ def test_a_missing_file_is_told_with_its_key_and_what_is_there(tmp_path: Path) -
     os.mkfifo(tmp_path / "train.csv")
     with pytest.raises(UserError, match=r"which holds training\.csv"):
         rows_of("next_qa", tmp_path)
-    with pytest.raises(UserError, match=r"data\.annotations must be .*, got a FIFO"):
+    with pytest.raises(UserError, match=r"data\.annotations must be .*, got a pipe"):
         rows_of("next_qa", tmp_path / "train.csv")
 
 
@@ -117,7 +117,7 @@ def test_a_bad_entry_is_told_and_skip_counts_it(
         rows_of(form, tmp_path)
     problems = Problems.of("skip")
     assert len(rows_of(form, tmp_path, problems)) == 2
-    assert problems.counts == {"malformed rows": 1}
+    assert problems.counts == {"malformed row": 1}
 
 
 BAD_FILES = [
@@ -127,9 +127,9 @@ BAD_FILES = [
     ("{}", r"train_qa\.json: must be a JSON list, got dict"),
     ("[[1]]", r"train_qa\.json: entry 0: must be a JSON object, got list"),
     (" ", r"train_qa\.json: must hold annotations, got an empty file"),
-    (b"\n\xff\xfe", r"train_qa\.json:2: must be UTF-8 text, got byte 0xff"),
-    (b"\x1f\x8b", r"train_qa\.json: must be a whole gzip file, got a truncated one"),
-    (b"\x1f\x8b\x08" + b"\xff" * 40, r"train_qa\.json: must be a whole annotation file"),
+    (b"\n\xff\xfe", r"train_qa\.json:2: must be utf-8 text, got byte 0xff"),
+    (b"\x1f\x8b", r"train_qa\.json: must be a whole gzip file \(it ends too soon\)"),
+    (b"\x1f\x8b\x08" + b"\xff" * 40, r"train_qa\.json: must be a whole gzip file"),
     (gzip.compress(b"[1, 2]" * 99, mtime=0)[:-12], r"train_qa\.json: must be a whole gzip file"),
 ]
 
@@ -144,7 +144,7 @@ def test_a_bad_file_is_told_and_skip_counts_it(
         rows_of("msvd_qa", tmp_path)
     assert len(str(error.value)) < 400
     with pytest.raises(
-        UserError, match=r"at least one question .*; 1 (annotation files|malformed)"
+        UserError, match=r"at least one question .*; 1 (annotation file|malformed row) skipped"
     ):
         rows_of("msvd_qa", tmp_path, Problems.of("skip"))
     (tmp_path / "val_qa.json").write_text(json.dumps([GOOD]))
@@ -156,7 +156,7 @@ def test_a_bad_file_is_told_and_skip_counts_it(
 def test_text_that_expands_without_end_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "MOST_TEXT_BYTES", 5_000)
+    monkeypatch.setattr(texts, "MOST_BYTES", 5_000)
     whole = json.dumps([GOOD] * 50).encode()
     (tmp_path / "train_qa.json.gz").write_bytes(
         gzip.compress(whole[:99]) + gzip.compress(whole[99:])
@@ -164,7 +164,7 @@ def test_text_that_expands_without_end_is_refused(
     assert len(rows_of("msvd_qa", tmp_path)) == 50, "several members are one file"
     for content in (gzip.compress(bytes(50_000_000)), b" " * 5_001):
         (tmp_path / "train_qa.json.gz").write_bytes(content)
-        with pytest.raises(UserError, match="must have at most 5,000 bytes of text"):
+        with pytest.raises(UserError, match="a file must have at most 5,000 bytes"):
             rows_of("msvd_qa", tmp_path)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.core.opening import limits
 from cdc_flower.tasks.video import arrays, one_array
 from cdc_flower.tasks.video.features import read_features
 from cdc_flower.tasks.video.problems import Problems
@@ -182,7 +183,7 @@ def test_numbers_that_cannot_be_used_are_refused_and_skip_counts_them(
         read(tmp_path)
     problems = Problems.of("skip")
     assert list(read(tmp_path, problems)) == ["clip1"]
-    assert problems.counts == {"feature files": 1}
+    assert problems.counts == {"feature file": 1}
 
 
 KINDS = (
@@ -249,7 +250,7 @@ def test_a_damaged_file_is_one_line_and_skip_counts_it(kind: str, tmp_path: Path
     assert "\n" not in str(error.value) and len(str(error.value)) < 400
     problems = Problems.of("skip")
     assert list(read(tmp_path, problems)) == ["clip1"]
-    assert problems.counts == {"feature files": 1}
+    assert problems.counts == {"feature file": 1}
 
 
 def test_lengths_of_hdf5_are_not_believed(tmp_path: Path) -> None:
@@ -314,7 +315,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "clip0.npy")
     with pytest.raises(UserError, match=r"got none in .*, which holds nothing; sought clip0"):
         read(tmp_path)
-    with pytest.raises(UserError, match=r"data\.features must be a folder or a file, got a FIFO"):
+    with pytest.raises(UserError, match=r"data\.features must be a folder or a file, got a pipe"):
         read(tmp_path / "clip0.npy")
     with pytest.raises(UserError, match=r"data\.features must be .*, got a device: '/dev/zero'"):
         read(Path("/dev/zero"))
@@ -344,5 +345,29 @@ def test_where_no_features_are_found_it_is_said_what_was_sought_and_what_is_ther
     with pytest.raises(UserError, match=r"twice\.npz: must hold features of clip0 once"):
         read(tmp_path / "twice.npz")
     (tmp_path / "cut.npz").write_bytes((tmp_path / "all.npz").read_bytes()[:90])
-    with pytest.raises(UserError, match=r"1 feature files skipped, first .*cut\.npz: must be"):
+    with pytest.raises(UserError, match=r"1 feature file skipped, first .*cut\.npz: must be"):
         read(tmp_path / "cut.npz", Problems.of("skip"))
+    message = r"but nothing is left to read in .*cut\.npz'; 1 feature file skipped"
+    with pytest.raises(UserError, match=message):
+        read(tmp_path / "cut.npz", Problems.of("skip"))
+
+
+@pytest.mark.parametrize("name", ["all.npz", "all.pt"])
+def test_features_that_expand_beyond_the_multiple_are_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / name
+    if name == "all.npz":
+        np.savez_compressed(file, clip0=np.zeros((2**10, 2**8), np.float32))
+    else:
+        torch.save({"clip0": torch.zeros(2**10, 2**8)}, file)
+        with zipfile.ZipFile(file) as saved, zipfile.ZipFile(tmp_path / "small", "w", 8) as small:
+            for info in saved.infolist():
+                small.writestr(info.filename, saved.read(info))
+        (tmp_path / "small").replace(file)
+    size = file.stat().st_size
+    assert size < 2**13
+    assert np.isfinite(read(file)["clip0"]).all()
+    monkeypatch.setattr(limits, "FREE_BYTES", 2**17)
+    with pytest.raises(UserError, match=rf"must expand to at most 100 times its {size:,} bytes"):
+        read(file)

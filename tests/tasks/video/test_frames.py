@@ -138,7 +138,7 @@ def test_a_truncated_file_is_refused_and_skip_counts_it(
         decode(cut, 3, 32)
     problems = Problems.of("skip")
     assert set(read_videos(str(tmp_path), ["a", "b"], 3, 32, problems)) == {"a"}
-    assert problems.counts == {"video files": 1}
+    assert problems.counts == {"video file": 1}
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".webm"])
@@ -211,7 +211,7 @@ def test_where_no_video_is_found_it_is_said_what_was_sought_and_what_is_there(
     with pytest.raises(UserError, match=message):
         read_videos(str(tmp_path), ["a", "b", "c", "d"], 3, 32, RAISE)
     (tmp_path / "a.mp4").write_bytes(b"x")
-    with pytest.raises(UserError, match=r"1 video files skipped, first .*a\.mp4: must be a whole"):
+    with pytest.raises(UserError, match=r"1 video file skipped, first .*a\.mp4: must be a whole"):
         read_videos(str(tmp_path), ["a"], 3, 32, Problems.of("skip"))
     with pytest.raises(UserError, match=r"data\.videos must be a folder, got a file"):
         read_videos(str(tmp_path / "a.mp4"), ["a"], 3, 32, RAISE)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from cdc_flower.core.errors import UserError, unknown_name
-from cdc_flower.simulations.network.formats.lines import MOST_BPS, Floats, wrong_line
+from cdc_flower.simulations.network.formats.lines import MOST_BPS, MOST_RTT_S, Floats, wrong_line
 from cdc_flower.simulations.network.formats.tables import Table
 from cdc_flower.simulations.network.formats.units import (
     is_percent,
@@ -109,7 +109,7 @@ class Columns:
         if "rtt" not in self:
             return None
         unit = self._known(self.seconds("rtt"), "rtt", "rtt_unit: ms")
-        return self._table.mean(self.name("rtt"), unit)
+        return self._table.mean(self.name("rtt"), unit, MOST_RTT_S)
 
     def loss(self) -> float | None:
         """Averages the shares of lost packets that were measured; None if none was.

@@ -4,7 +4,7 @@ import numpy as np
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.simulations.network.formats import Recorded, trace_formats
-from cdc_flower.simulations.network.formats.lines import MOST_BPS, trace_of
+from cdc_flower.simulations.network.formats.lines import MOST_BPS, MOST_RTT_S, trace_of
 from cdc_flower.simulations.network.formats.tables import read_table
 
 #: Columns of the logs.
@@ -49,6 +49,6 @@ def read_5g_csv(text: str, source: str) -> Recorded:
         )
         for name in (UP, DOWN)
     )
-    rtt_s = table.mean(PING, 1e-3) if PING in table.header else None
+    rtt_s = table.mean(PING, 1e-3, MOST_RTT_S) if PING in table.header else None
     loss = table.mean(LOSS, 1e-2, 1.0) if LOSS in table.header else None
     return Recorded(up, down, rtt_s=rtt_s, loss=loss)

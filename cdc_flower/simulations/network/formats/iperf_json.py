@@ -9,6 +9,7 @@ import numpy as np
 from cdc_flower.core.errors import UserError
 from cdc_flower.simulations.network.formats import Recorded, trace_formats
 from cdc_flower.simulations.network.formats.intervals import Interval, trace_of_intervals
+from cdc_flower.simulations.network.formats.lines import MOST_RTT_S
 
 Node = Mapping[str, object]
 
@@ -54,7 +55,7 @@ def read_iperf3_json(text: str, source: str) -> Recorded:
         streams = interval.get("streams")
         for stream in streams if isinstance(streams, list) else ():
             if _is_node(stream):
-                rtts += _some(stream, "rtt", f"{place}.streams", 1e-6, np.inf)
+                rtts += _some(stream, "rtt", f"{place}.streams", 1e-6, MOST_RTT_S)
     traces = {way: trace_of_intervals(found, source) for way, found in ways.items() if found}
     if not traces:
         raise UserError(f"{source}: JSON of iperf3 must have intervals with a sum")

@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 LONGEST_LINE = 65_536
 #: Seconds that a time may be at most; milliseconds since 1970 are more.
 MOST_S = 1e11
+#: Seconds that no round trip takes.
+MOST_RTT_S = 1e5
 #: Bits per second that a rate may be at most, and that the highest of a trace must be at least.
 MOST_BPS = 1e15
 LEAST_BPS = 1e-3

@@ -8,7 +8,7 @@ import numpy as np
 
 from cdc_flower.core.errors import UserError
 from cdc_flower.simulations.network.formats import Recorded, trace_formats
-from cdc_flower.simulations.network.formats.lines import MOST_BPS, held_trace, merged
+from cdc_flower.simulations.network.formats.lines import MOST_BPS, MOST_RTT_S, held_trace, merged
 from cdc_flower.simulations.network.formats.tables import Table, read_table
 
 SESSION, RATE, RTT = "session_id", "delivery_rate", "rtt"
@@ -45,5 +45,5 @@ def _session(table: Table, stamp: str, unit: float | None, name: str) -> Recorde
     if len(times) < 2 or not rates.any():
         return None
     trace = held_trace(times, rates, table.source, table.rows.lines[-1])
-    rtt_s = table.mean(RTT, 1e-6) if RTT in table.header else None
+    rtt_s = table.mean(RTT, 1e-6, MOST_RTT_S) if RTT in table.header else None
     return Recorded(None, trace, name, rtt_s, num_repeated=num_repeated, line=line)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from cdc_flower.core.dates import seconds_since_1970
 from cdc_flower.core.errors import UserError, nearest_name
 from cdc_flower.simulations.network.formats.lines import (
     Floats,
@@ -130,8 +131,7 @@ class Table:
         if (wrong := np.flatnonzero(dates.isna().to_numpy())).size:
             row = int(wrong[0])
             self.rows.refuse(row, f"{name} must be {words}", str(fields.iloc[row]))
-        since = dates - pd.Timestamp(0, tz="UTC")
-        return np.asarray(since.dt.total_seconds(), np.float64)
+        return seconds_since_1970(dates)
 
     def selected(self, rows: np.ndarray) -> "Table":
         """Selects some rows."""

@@ -9,7 +9,7 @@ import numpy as np
 from cdc_flower.core.errors import UserError
 from cdc_flower.simulations.network.formats import Recorded, trace_formats
 from cdc_flower.simulations.network.formats.intervals import Interval, trace_of_intervals
-from cdc_flower.simulations.network.formats.lines import numbered_lines, wrong_line
+from cdc_flower.simulations.network.formats.lines import MOST_RTT_S, numbered_lines, wrong_line
 
 #: Bits per second: to tc ``mbps`` are megabytes, and a number alone is in bits.
 _RATES = {
@@ -61,6 +61,9 @@ class _Played:
             self.rate_bps = _scaled(found, _RATES, source, number)
         if found := _DELAY.search(line):
             self.delay_s = _scaled(found, _TIMES, source, number)
+            if 2 * self.delay_s > MOST_RTT_S:
+                rule = f"a delay must be at most {MOST_RTT_S / 2:g} s"
+                raise wrong_line(source, number, rule, found[0])
         if found := _LOSS.search(line):
             self.loss = float(found[1]) / 100
             if self.loss > 1:

@@ -1,4 +1,4 @@
-"""A device reports when a drift detector of River fires on its own statistics."""
+"""Lets a device report when a drift detector of River fires on its own statistics."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,11 +18,11 @@ FIRST_EVENTS, TOLERANCE = 10, 0.005
 
 
 class Detector(Protocol):
-    """A drift detector of River."""
+    """Detects drift, as the detectors of River do."""
 
     @property
     def drift_detected(self) -> bool:
-        """Whether the last value made it fire."""
+        """Tells whether the last value made it fire."""
 
     def update(self, x: float) -> None:
         """Takes one more value."""

@@ -68,6 +68,13 @@ class Cohorts(ContextLaw):
         rows = np.arange(len(device_ids)) if len(cumulated) > 1 else np.zeros(1, np.int64)
 
         def draw(context: Ints, last: Ints, draws: Floats) -> Ints:
+            """Draws the next item ``[n]`` of each device.
+
+            Args:
+                context: ``[n]``, of each device.
+                last: ``[n]``, its last item; 0: none.
+                draws: ``[n, 3]``, uniform numbers.
+            """
             return 1 + picked(cumulated[rows, context], draws[:, 2])
 
         return draw

@@ -126,7 +126,7 @@ class ContextLaw(ABC):
 
     def _segments(self, places: Ints) -> Ints:
         """Finds the segments of events by their places among all of their device."""
-        return places // self.options.events_per_segment - self.options.history_segments
+        return places // self.options.events_per_segment - self.options.num_past
 
     def _timelines(self, segment: int, slot: int, length: int) -> list[tuple[float, Timeline]]:
         """Lists what may have happened in a window, with the chance of each.

@@ -82,6 +82,13 @@ class Regimes(ContextLaw):
         rows = np.arange(len(device_ids))
 
         def draw(context: Ints, last: Ints, draws: Floats) -> Ints:
+            """Draws the next item ``[n]`` of each device, which may follow the topic of the last.
+
+            Args:
+                context: ``[n]``, of each device.
+                last: ``[n]``, its last item; 0: none.
+                draws: ``[n, 3]``, uniform numbers.
+            """
             followed = maps[rows, context, topics[last]]
             any_topic = np.minimum((draws[:, 1] * num_topics).astype(np.int64), num_topics - 1)
             follows = (draws[:, 0] < self.options.follow) & (last > 0)

@@ -34,7 +34,7 @@ def events_of(law: ContextLaw, num_devices: int, num_segments: int) -> Generated
     if num_devices < 1:
         raise UserError(f"fleet.num_devices must be >= 1, got {num_devices}")
     options, device_ids = law.options, np.arange(num_devices)
-    num_past, played = options.history_segments, np.arange(num_segments)
+    num_past, played = options.num_past, np.arange(num_segments)
     segments = np.arange(-num_past, num_segments)
     parts = [
         law.segments(device_ids[first : first + _CHUNK], segments).reshape(-1)
@@ -84,15 +84,19 @@ def law_stream(
 
 def regimes_of(options: RegimesOptions, shape: StreamShape) -> EventStream:
     """Makes the stream of configured regimes."""
-    return _configured(Regimes(options, shape.seed), shape)
+    return _configured(Regimes(options.for_devices(_count(shape)), shape.seed), shape)
 
 
 def cohorts_of(options: CohortsOptions, shape: StreamShape) -> EventStream:
     """Makes the stream of configured cohorts."""
-    return _configured(Cohorts(options, shape.seed), shape)
+    return _configured(Cohorts(options.for_devices(_count(shape)), shape.seed), shape)
 
 
 def _configured(law: ContextLaw, shape: StreamShape) -> EventStream:
-    num_devices = NUM_DEVICES if shape.num_devices is None else shape.num_devices
     ranking = Ranking(shape.history_length, shape.num_negatives, law.options.exclude_seen)
-    return law_stream(law, num_devices, shape.num_segments, ranking)
+    return law_stream(law, _count(shape), shape.num_segments, ranking)
+
+
+def _count(shape: StreamShape) -> int:
+    """Counts the devices."""
+    return NUM_DEVICES if shape.num_devices is None else shape.num_devices

@@ -9,8 +9,10 @@ from typing import BinaryIO
 import numpy as np
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.tasks.recommendation.readers.archives import open_bytes
-from cdc_flower.tasks.recommendation.readers.files import check_encoding, decoded
+from cdc_flower.core.opening.compressed import opened
+from cdc_flower.core.opening.damage import DamagedFile
+from cdc_flower.core.opening.texts import decoded
+from cdc_flower.tasks.recommendation.readers.files import check_encoding
 
 #: Bytes of a block, but for a line that is longer.
 BLOCK_BYTES = 8 * 2**20
@@ -58,20 +60,20 @@ def read_blocks(
     check_encoding(encoding)
     source, line, is_empty = str(path), 1, True
     try:
-        with open_bytes(path, names) as file:
+        with opened(path, names) as file:
             for raw in _whole_rows(_utf8(file, encoding), quote, source):
                 data = raw.replace(b"\r\n", b"\n") if b"\r" in raw else raw
                 if b"\0" in data:
-                    decoded(data, "utf-8", source, line)
+                    decoded(data, source, "utf-8", line)
                 is_empty = is_empty and not data.strip()
                 yield Block(data, line)
                 line += data.count(b"\n")
     except _Undecodable as error:
-        with open_bytes(path, names) as file:
+        with opened(path, names) as file:
             before = file.read(error.offset)
             got = f"byte 0x{(file.read(1) or before[-1:])[0]:02x}"
         place = f"{source}:{before.count(bytes([10])) + 1}"
-        raise UserError(f"{place}: must be {encoding} text (data.encoding), got {got}") from error
+        raise DamagedFile(f"{place}: must be {encoding} text (data.encoding), got {got}") from error
     if is_empty:
         raise UserError(f"{source}: must hold at least one event, got an empty file")
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.core.words import counted
 from cdc_flower.tasks.recommendation.events import EventTable
 from cdc_flower.tasks.recommendation.readers.book import Book
 from cdc_flower.tasks.recommendation.readers.rows import Rows
@@ -35,6 +36,7 @@ class Collector:
         num_rows: Events so far, dropped ones too.
         num_skipped: Malformed rows so far.
         num_unwanted: Rows of other kinds so far.
+        damaged: Words for files that were left out as damaged.
         notes: What there is to say.
     """
 
@@ -44,6 +46,7 @@ class Collector:
     num_rows: int = 0
     num_skipped: int = 0
     num_unwanted: int = 0
+    damaged: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -132,8 +135,8 @@ class Collector:
         self._tell_missing()
         table = EventTable.of_codes(books[0], books[1], times_s, self.source, self.num_skipped)
         num_users, num_items = (sum(map(bool, names)) for _, names in books)
-        size = f"{self.num_rows:,} events, {num_users:,} users, {num_items:,} items"
-        return table, f"{size}, {span}"
+        counts = ((self.num_rows, "event"), (num_users, "user"), (num_items, "item"))
+        return table, ", ".join([*(counted(*each) for each in counts), span])
 
     def _seconds(self, time_unit: str) -> tuple[NDArray[np.float64] | None, str]:
         """Turns times into seconds, and says their span."""

@@ -218,21 +218,22 @@ def field_starts(
     is_break = letters == _NEWLINE
     if sep == b" ":
         return _word_starts(letters, is_break, num_fields, quote)
-    is_sep = letters == sep[0]
-    is_end = is_sep | is_break
+    is_end = letters == sep[0]
+    is_end |= is_break
+    num_breaks = np.count_nonzero(is_break)
     is_quoted = quote is not None and quote.encode() in data
     if quote is not None and is_quoted:
         inside = _inside(letters, quote, is_end)
         if inside is None:
             return None
         is_end &= ~inside
+        num_breaks = np.count_nonzero(is_break & is_end)
     ends = np.flatnonzero(is_end)
     if not data.endswith(b"\n"):
         ends = np.append(ends, len(letters))
     if len(ends) % num_fields:
         return None
     last = ends[num_fields - 1 :: num_fields]
-    num_breaks = np.count_nonzero(is_break[ends[ends < len(letters)]])
     breaks = last if data.endswith(b"\n") else last[:-1]
     if num_breaks != len(breaks) or not is_break[breaks].all():
         return None
@@ -248,16 +249,21 @@ def _word_starts(
     """Finds where words start in lines of words between spaces and tabs."""
     if quote is not None and (letters == ord(quote)).any():
         return None
-    is_space = is_break | (letters == _SPACE) | (letters == _TAB)
-    is_start = ~is_space
-    is_start[1:] &= is_space[:-1]
-    starts = np.flatnonzero(is_start)
+    is_word = letters != _SPACE
+    is_word &= letters != _TAB
+    is_word &= ~is_break
+    starts = np.flatnonzero(is_word[1:] > is_word[:-1]) + 1
+    starts = np.concatenate([[0], starts]) if is_word[:1].any() else starts
     if not len(starts) or len(starts) % num_fields:
         return None
-    lines = np.searchsorted(np.flatnonzero(is_break), starts).reshape(-1, num_fields)
-    if (lines != lines[:, :1]).any() or (np.diff(lines[:, 0]) < 1).any():
+    rows = starts.reshape(-1, num_fields)
+    breaks = np.flatnonzero(is_break)
+    if not is_break[-1]:
+        breaks = np.append(breaks, len(letters))
+    if len(breaks) != len(rows):
         return None
-    return starts.reshape(-1, num_fields)
+    are_whole = (rows[:, -1] < breaks).all() and (rows[1:, 0] > breaks[:-1]).all()
+    return rows if are_whole else None
 
 
 def _inside(

@@ -1,14 +1,16 @@
-"""From a path to files and texts: finding, unpacking, decoding."""
+"""From ``data.path`` to files and their texts."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.tasks.recommendation.readers.archives import check_regular, open_bytes
+from cdc_flower.core.opening.compressed import held, opened
+from cdc_flower.core.opening.places import existing, files_in
+from cdc_flower.core.opening.texts import decoded
 
 #: More text than this is not held at once; readers of lines hold a part of a file at a time.
 MOST_TEXT_BYTES = 2 * 2**30
-_HIDDEN = (".", "_")  # such as .DS_Store and _SUCCESS
+_MARK = "_"  # of files that are no parts, such as _SUCCESS
 _PATTERN = "*?["
 
 
@@ -16,7 +18,7 @@ def find_file(path: str, names: Sequence[str]) -> Path:
     """Finds the one file that a path means.
 
     Args:
-        path: A file, or a directory. A leading ``~`` is the home directory.
+        path: A file, or a directory. ``~/`` at its start is the home directory.
         names: What to look for in a directory, in this order, each first as it is and then with
             ``.gz``.
 
@@ -30,24 +32,16 @@ def find_files(path: str, names: Sequence[str]) -> list[Path]:
     """Finds the files that ``data.path`` means, the parts of one table.
 
     Args:
-        path: A file, or a directory. A leading ``~`` is the home directory.
+        path: A file, or a directory. ``~/`` at its start is the home directory.
         names: As :func:`find_file`; the first that exists is read. A pattern such as
             ``part-*.csv`` is all that fit it. None: all files of the directory but hidden ones.
 
     Raises:
-        UserError: As :func:`find_file`, or if files of several kinds lie in a directory of parts.
+        UserError: As :func:`find_file`, or if files of several kinds lie in a directory of parts,
+            or the path is a pipe or a device.
     """
-    place = Path(path).expanduser() if path.startswith("~/") else Path(path)
-    try:
-        if place.is_dir():
-            return _in_directory(place, path, names)
-        if not place.exists():
-            raise UserError(f"data.path must be an existing file or directory, got {path!r}")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"data.path must be readable, got {path!r} ({reason})") from error
-    check_regular(place)
-    return [place]
+    place = existing(path, "data.path")
+    return _in_directory(place, path, names) if place.is_dir() else [place]
 
 
 def _in_directory(place: Path, path: str, names: Sequence[str]) -> list[Path]:
@@ -72,11 +66,12 @@ def _in_directory(place: Path, path: str, names: Sequence[str]) -> list[Path]:
 
 def _all_parts(place: Path, path: str) -> list[Path]:
     """Lists all files of a directory that are not hidden; they must be of one kind."""
-    found = sorted(each for each in place.iterdir() if not each.name.startswith(_HIDDEN))
-    files = [each for each in found if each.is_file()]
+    names = [name for name in files_in(place, "data.path") if not name.startswith(_MARK)]
+    files = [place / name for name in names]
     kinds = sorted({"".join(each.suffixes[-2:]).lower() for each in files})
     if not files or len(kinds) > 1:
-        got = f"files of {len(kinds)} kinds ({', '.join(kinds[:4])})" if files else "no file"
+        several = f"files of {len(kinds)} kinds ({', '.join(kinds[:4])})"
+        got = several if files else "no file"
         raise UserError(
             "data.path must be a file, or a directory of parts of one kind, or data.files say "
             f"what to read in it, got {got} in the directory {path!r}"
@@ -112,37 +107,8 @@ def read_text(path: Path, encoding: str, names: Sequence[str] = ()) -> str:
             text.
     """
     check_encoding(encoding)
-    with open_bytes(path, names) as file:
-        raw = file.read(MOST_TEXT_BYTES + 1)
-    if len(raw) > MOST_TEXT_BYTES:
-        most = f"{MOST_TEXT_BYTES // 2**30} GiB"
-        raise UserError(f"{path}: a file of this layout must be at most {most}, got more")
-    text = decoded(raw, encoding, str(path), 1).removeprefix("\ufeff")
+    with opened(path, names) as file:
+        text = decoded(held(file, path, MOST_TEXT_BYTES), path, encoding).removeprefix("\ufeff")
     if not text.strip():
         raise UserError(f"{path}: must hold at least one event, got an empty file")
     return text.replace("\r\n", "\n")
-
-
-def decoded(raw: bytes, encoding: str, source: str, line: int) -> str:
-    """Decodes text.
-
-    Args:
-        raw: Its bytes.
-        encoding: That Python knows.
-        source: Of the file, for errors.
-        line: The first one of these bytes, counted from 1.
-
-    Raises:
-        UserError: If a byte does not fit, or is zero.
-    """
-    try:
-        text = raw.decode(encoding)
-    except UnicodeError as error:
-        start = getattr(error, "start", 0)
-        got = f"byte 0x{raw[start]:02x}" if raw else "none"
-        place = f"{source}:{line + raw.count(bytes([10]), 0, start)}"
-        raise UserError(f"{place}: must be {encoding} text (data.encoding), got {got}") from error
-    if "\0" in text:
-        line += text.count("\n", 0, text.index("\0"))
-        raise UserError(f"{source}:{line}: must be text, got a zero byte, as binary files have")
-    return text

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cdc_flower.core.errors import UserError
+from cdc_flower.core.words import counted
 from cdc_flower.tasks.recommendation.readers.headers import (
     check_agreement,
     is_header,
@@ -130,7 +131,8 @@ def find_layout(lines: Sequence[str], options: ReaderOptions, source: str) -> La
     whole = [row for row in events if len(row) == num_fields]
     _check_plausible(whole, places, source)
     is_guess = columns is None and not has_header
-    notes = [f"{num_comments} comment lines left out"] if num_comments else []
+    comments = counted(num_comments, "comment line")
+    notes = [f"{comments} left out"] if num_comments else []
     if is_guess:
         notes.append(f"without a header columns are taken for {', '.join(places)} (data.columns)")
     notes += _unsure(names, places) if not has_header and options.header is None else []
@@ -202,6 +204,11 @@ def _places(
         return {role: place for place, role in enumerate(columns) if role != "_"}
     if has_header:
         return places_by_name(names, source)
+    if len(names) == 1:
+        raise UserError(
+            f"{source}:{line}: a row must have a user and an item, got {shown(names[0])} alone; "
+            "data.sep says what stands between them"
+        )
     if len(names) not in _USUAL:
         raise UserError(
             f"{source}:{line}: data.columns must say what each of the {len(names)} fields is, "

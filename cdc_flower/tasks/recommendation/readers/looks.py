@@ -6,24 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.tasks.recommendation.readers.archives import first_bytes, open_bytes
+from cdc_flower.core.opening.compressed import opened
+from cdc_flower.core.opening.places import first_bytes
+from cdc_flower.core.opening.texts import binary_kind, is_utf16
 
-#: First bytes -> what the file is, for files that no reader of texts reads.
-_BINARY = {
-    b"PAR1": "parquet",
-    b"\x89HDF": "HDF5",
-    b"SQLite format 3": "SQLite",
-    b"\x93NUMPY": "NumPy",
-    b"ARROW1": "Arrow",
-    b"\xd0\xcf\x11\xe0": "Excel",
-    b"%PDF": "PDF",
-    b"\x80\x02": "pickle",
-    b"\x80\x03": "pickle",
-    b"\x80\x04": "pickle",
-    b"\x80\x05": "pickle",
-    b"\xff\xfe": "UTF-16 text (data.encoding=utf-16)",
-    b"\xfe\xff": "UTF-16 text (data.encoding=utf-16)",
-}
+_UTF16 = "UTF-16 text (data.encoding=utf-16)"
 _BLOCK = re.compile(r"\s*\d+:\s*\n\s*\d+,[^\n]*,")
 #: Words for formats, in errors.
 WORDS = {
@@ -33,11 +20,6 @@ WORDS = {
     "netflix": "Netflix's blocks of ratings",
     "parquet": "parquet",
 }
-
-
-def binary_kind(head: bytes) -> str:
-    """Names the kind of a binary file by its first bytes; "" for another."""
-    return next((kind for magic, kind in _BINARY.items() if head.startswith(magic)), "")
 
 
 def format_of(path: Path, names: Sequence[str] = ()) -> str:
@@ -52,12 +34,12 @@ def format_of(path: Path, names: Sequence[str] = ()) -> str:
     """
     head = first_bytes(path)
     if not binary_kind(head):
-        with open_bytes(path, names) as file:
+        with opened(path, names) as file:
             head = file.read(2**16)
     kind = binary_kind(head)
     if kind == "parquet":
         return kind
-    if kind and "text" not in kind:
+    if kind:
         raise UserError(
             f"{path}: must be a table of events that a reader knows, got what looks like {kind}"
         )
@@ -103,12 +85,12 @@ def hint(path: Path, format: str, names: Sequence[str] = ()) -> str:
         names: Patterns of the wanted member of a zip archive.
     """
     try:
-        kind = binary_kind(first_bytes(path))
-        if "text" in kind:
-            return f"; it looks like {kind}"
+        if is_utf16(first_bytes(path)):
+            return f"; it looks like {_UTF16}"
         likely = format_of(path, names)
     except UserError as error:
-        return "; " + str(error).rpartition(", got what ")[2] if "looks like" in str(error) else ""
+        like = str(error).rpartition(", got what ")[2]
+        return f"; it {like}" if like.startswith("looks like") else ""
     return (
         f"; it looks like {WORDS[likely]} (data.format={likely})"
         if likely in WORDS and likely != format

@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cdc_flower.core.errors import UserError
-from cdc_flower.tasks.recommendation.readers.archives import check_regular
+from cdc_flower.core.opening.damage import whole
+from cdc_flower.core.opening.places import first_bytes
+from cdc_flower.core.words import counted
 from cdc_flower.tasks.recommendation.readers.headers import places_by_map, places_by_name
 from cdc_flower.tasks.recommendation.readers.options import ReaderOptions
 from cdc_flower.tasks.recommendation.readers.registry import readers
@@ -19,6 +21,8 @@ from cdc_flower.tasks.recommendation.readers.times import iso_s
 
 _BATCH_ROWS = 2**19
 _EXACT = 2**53
+_MAGIC = b"PAR1"
+KIND = "parquet file"
 
 
 @readers.register("parquet", reads="parts")
@@ -33,27 +37,52 @@ def read_parquet(path: Path, options: ReaderOptions) -> Iterator[Rows]:
         UserError: If it is none or damaged, a column is missing, or a value is none that its column
             may have and ``options.skip_errors`` is false.
     """
-    check_regular(path)
-    source = str(path)
-    try:
+    used, batches = _opened(path, options)
+    row = 0
+    while True:
+        with whole(path, KIND):
+            batch = next(batches, None)
+            if batch is None:
+                return
+            rows = _rows(batch, used, options, f"{path}: row {row + 1:,} and after")
+        yield rows
+        row += len(batch)
+
+
+def is_parquet(path: Path) -> bool:
+    """Tells whether a file is parquet, by its first bytes."""
+    return first_bytes(path).startswith(_MAGIC)
+
+
+def check_parquet(path: Path, options: ReaderOptions) -> None:
+    """Reads the columns that are used to their end, whatever their values.
+
+    Raises:
+        UserError: If a column is missing.
+        DamagedFile: If the file is damaged.
+    """
+    _, batches = _opened(path, options)
+    with whole(path, KIND):
+        for _ in batches:
+            pass
+
+
+def _opened(
+    path: Path, options: ReaderOptions
+) -> tuple[Mapping[str, str], Iterator[pa.RecordBatch]]:
+    """Finds the column of each role, and opens the batches of these columns."""
+    first_bytes(path)  # refuses what is no file
+    with whole(path, KIND):
         file = pq.ParquetFile(path)
         names = [str(name) for name in file.schema_arrow.names]
         columns = options.columns
         if isinstance(columns, Mapping):
-            places = places_by_map(names, columns, source)
+            places = places_by_map(names, columns, str(path))
         else:
-            places = places_by_name(names, source)
+            places = places_by_name(names, str(path))
         used = {role: names[place] for role, place in places.items() if role != "rating"}
-        row = 0
-        batches = file.iter_batches(
-            _BATCH_ROWS, columns=list(dict.fromkeys(used.values())), use_threads=False
-        )
-        for batch in batches:
-            yield _rows(batch, used, options, f"{source}: row {row + 1:,} and after")
-            row += len(batch)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        words = " ".join(str(error).split())[:120]
-        raise UserError(f"{path}: must be a whole parquet file, got one with: {words}") from error
+        wanted = list(dict.fromkeys(used.values()))
+        return used, file.iter_batches(_BATCH_ROWS, columns=wanted, use_threads=False)
 
 
 def _rows(
@@ -73,7 +102,7 @@ def _rows(
         got = {name: batch.column(name)[row].as_py() for name in used.values()}
         raise UserError(
             f"{place}: user and item must be texts or whole numbers and time a number >= 0 or a "
-            f"date, got {shown(got)} {row} rows on"
+            f"date, got {shown(got)} {counted(row, 'row')} on"
         )
     wanted = np.ones(len(batch), np.bool_)
     if options.kinds is not None and "kind" in used:

@@ -1,5 +1,6 @@
 """Times of events in the unit or writing that a file has them in, as seconds."""
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cdc_flower.core.dates import seconds_since_1970
 from cdc_flower.core.errors import UserError
 
 #: Unit -> how many of them a second has.
@@ -42,8 +44,7 @@ def iso_s(texts: Sequence[str] | NDArray[np.object_]) -> NDArray[np.float64]:
     dates = pd.to_datetime(
         pd.Series(plain, dtype=object), format="ISO8601", utc=True, errors="coerce"
     )
-    since = (dates - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
-    return np.asarray(since, np.float64)[codes]
+    return seconds_since_1970(dates)[codes]
 
 
 def unit_of(values: NDArray, told: str) -> str:
@@ -90,5 +91,6 @@ def span_words(times_s: NDArray[np.float64], unit: str, was_told: bool) -> str:
     how = "dates" if not unit else WORDS[unit] if was_told else f"{WORDS[unit]} by their size"
     if unit and first < _DATED_S:
         return f"times from {first:.15g} to {last:.15g} s ({how})"
-    dates = [pd.Timestamp(each, unit="s").strftime("%Y-%m-%d %H:%M:%S") for each in (first, last)]
+    # NumPy's seconds reach further than the nanoseconds of pandas: 1005 and 3005 are years, too.
+    dates = [str(np.datetime64(math.floor(each), "s")).replace("T", " ") for each in (first, last)]
     return f"times from {dates[0]} to {dates[1]} UTC ({how})"
