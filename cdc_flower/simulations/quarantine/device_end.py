@@ -172,7 +172,8 @@ class DeviceEnd(Through):
         if not any(record == records.SCORES for _, record, *_ in agreed):
             return []
         mine = [each for each in judged if each.batch.message_type == kind]
-        done = {row for each in mine for row in each.rows[each.ok].tolist()}
+        none = np.empty(0, np.int64)
+        done = set(np.concatenate([none, *(each.rows[each.ok] for each in mine)]).tolist())
         parts: list[Group] = []
         for each in judged:
             places = []

@@ -93,13 +93,10 @@ class Asked:
         found = [Judged(batch, where, self.rows.of(batch.node_ids)) for batch, where in groups]
         if self._are_in_order(found):
             return found
-        sent = {
-            name: (int(row), batch.message_type)
-            for batch in self.batches
-            for name, row in zip(
-                batch.message_ids or [], self.rows.of(batch.node_ids), strict=False
-            )
-        }
+        sent: dict[str, tuple[int, str]] = {}
+        for batch in self.batches:
+            kinds = [(row, batch.message_type) for row in self.rows.of(batch.node_ids).tolist()]
+            sent |= zip(batch.message_ids or [], kinds, strict=False)
         rows = np.concatenate([self.rows.of(batch.node_ids) for batch in self.batches])
         asked = frozenset(rows.tolist())
         times: dict[int, int] = {}
