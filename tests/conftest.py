@@ -33,9 +33,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Groups tests for two processes: by file, and those that start Ray or Flower in one group.
 
     Such a test starts processes of its own, which use both cores. Their group comes first, so that
-    the other process plays the files meanwhile.
+    the other process plays the files meanwhile, and then files that have slow tests, so that none
+    of those is left for one process at the end.
     """
-    items.sort(key=lambda item: not _starts_a_runtime(item))
+    is_slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (not _starts_a_runtime(item), item.path not in is_slow))
     for item in items:
         group = RUNTIMES if _starts_a_runtime(item) else item.path.as_posix()
         item.add_marker(pytest.mark.xdist_group(group))

@@ -78,7 +78,7 @@ def test_a_link_that_never_delivers_does_not_hang_an_ordinary_app(tmp_path: Path
 
 
 def test_a_missing_recording_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no"):
+    with pytest.raises(UserError, match="must be an existing path"):
         under_trace(InlineGrid(counting_app(), range(2)), tmp_path / "nothing")
 
 
