@@ -76,7 +76,7 @@ class Built:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What no device can exceed: replies that do are left out.
+    """Bounds what a device can tell; replies beyond are left out.
 
     Attributes:
         ids: Largest id by key of what devices tell; the smallest is 0.

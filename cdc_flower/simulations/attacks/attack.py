@@ -21,7 +21,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Scene:
-    """What attackers know of a run beside its messages.
+    """Holds all that attackers know of a run beside its messages.
 
     Attributes:
         num_items: Of the stream; ids are from 1.

@@ -1,4 +1,4 @@
-"""What is known of replies beforehand: how many events there were, which ids there are."""
+"""Knows of replies beforehand how many events there were and which ids there are."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""Whose reply is whose: a reply belongs to the message that it answers, and to its node."""
+"""Tells whose a reply is: it belongs to the message that it answers, and to its node."""
 
 from dataclasses import dataclass, field
 
