@@ -137,6 +137,13 @@ class VideoTask(Task, TruthReader):
         return Bounds(ids=ids)
 
     def can_be_read(self, stream: VideoStream, key: str, runs: NDArray) -> NDArray[np.bool_]:
+        """Tells which pictures of reports are pictures of the clips' size.
+
+        Args:
+            stream: With the size of frames.
+            key: Of the report; pictures are encoded under one key alone.
+            runs: ``[n, L]``, encoded pictures.
+        """
         if not key.startswith(PICTURE):
             return super().can_be_read(stream, key, runs)
         shape = stream.table.clips.frame_shape
